@@ -1,0 +1,68 @@
+"""The exception tree of both packages: every message names the value, what was allowed, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TgrpoError(Exception):
+    """Base of everything this distribution raises on purpose; catch it to catch all of them."""
+
+
+class UnknownNameError(TgrpoError, ValueError):
+    """A suite, task, asset pack, reward, recipe or other name that does not exist.
+
+    Args:
+        kind: What the name should have been, in plain words ("task", "asset pack").
+        got: The value that was given.
+        allowed: The names that exist.
+    """
+
+    def __init__(self, kind: str, got: object, allowed: Iterable[object]) -> None:
+        names = [str(name) for name in allowed]
+        near = difflib.get_close_matches(str(got), names, n=3, cutoff=0.4)
+        hint = f"Did you mean {' or '.join(repr(name) for name in near)}?" if near else _listing(names)
+        super().__init__(f"Unknown {kind} {str(got)!r}. {hint}")
+
+
+class AssetError(TgrpoError, FileNotFoundError):
+    """An asset pack is missing or incomplete; the message names what is missing and the ways to get it."""
+
+
+class BddlError(TgrpoError, ValueError):
+    """A task file that is not BDDL, or leaves the subset LIBERO uses."""
+
+
+class SceneError(TgrpoError, RuntimeError):
+    """A scene could not be built from its task and assets."""
+
+
+class StateError(TgrpoError, ValueError):
+    """An initial state that does not fit the scene, or a state file that cannot be read."""
+
+
+class SpecError(TgrpoError, ValueError):
+    """A reward specification that is malformed or does not fit its task."""
+
+
+class ActionError(TgrpoError, ValueError):
+    """An action of the wrong shape, or one that holds NaN or infinity."""
+
+
+class RenderError(TgrpoError, RuntimeError):
+    """No usable OpenGL on this machine, or a context that died."""
+
+
+class ConfigError(TgrpoError, ValueError):
+    """A setting, or a combination of settings, that cannot work."""
+
+
+class CheckpointError(TgrpoError, ValueError):
+    """A checkpoint or demonstration file that is missing, damaged, or of another shape."""
+
+
+def _listing(names: list[str], limit: int = 12) -> str:
+    shown = ", ".join(repr(name) for name in names[:limit])
+    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return f"Choose one of {shown}{rest}."
