@@ -1,0 +1,251 @@
+"""The nouns of training and how they flow: PolicyInput -> ActionSample -> Trajectory -> TrajectoryGroup -> Batch.
+
+A rollout asks the policy for an `ActionSample` at every decision; one member's decisions become a `Trajectory`; the
+members that started from one initial state become a `TrajectoryGroup`; groups become one flat `Batch` of decisions that
+the update learns from.
+
+Notation, used in every tensor name (axes are the capital letters after the underscore):
+
+    G  members of a group          N  rows of a batch (decisions)   H, W, C  image height, width, channels
+    T  decisions of a trajectory   K  action tokens a decision      C, A     chunk length, action dimension (actions_NCA)
+    V  action bins                 L  instruction tokens            P        proprioception
+
+One *decision* is one environment step of the trainer: a chunk of `action_chunk` control steps of 50 ms each, so
+K = action_chunk * ACTION_DIM. Token k of a decision belongs to control step k // ACTION_DIM of its chunk.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tgrpo_envs.errors import ConfigError
+
+ACTION_DIM = 7
+"""Numbers in one action: end-effector translation (3), rotation (3), gripper (1), each in [-1, 1]."""
+
+
+class EpisodeEnd(enum.StrEnum):
+    """Why a trajectory stopped. Only SUCCESS is a termination; the others cut it off."""
+
+    SUCCESS = "success"
+    """LIBERO's own check held."""
+    HORIZON = "horizon"
+    """The task's step limit was reached."""
+    GROUP_CUT = "group_cut"
+    """Another member of the group succeeded first and the group ends together (`end="any_success"`)."""
+    DIVERGED = "diverged"
+    """The physics became unstable; the trajectory says nothing about the policy after this point."""
+
+
+@dataclass(frozen=True)
+class PolicyInput:
+    """What a policy sees at N decisions.
+
+    Attributes:
+        agentview_NHWC: uint8, upright third-person picture.
+        wrist_NHWC: uint8, upright picture from the gripper.
+        proprio_NP: float32, the environment's `proprio` vector (metres, rotation columns, gripper).
+        instruction_NL: int64 ids from `Policy.encode_instructions`, padded with 0 on the right.
+    """
+
+    agentview_NHWC: Tensor
+    wrist_NHWC: Tensor
+    proprio_NP: Tensor
+    instruction_NL: Tensor
+
+    def __len__(self) -> int:
+        return self.proprio_NP.shape[0]
+
+    @classmethod
+    def from_observation(cls, observation: Mapping[str, NDArray[np.generic]], instruction_NL: Tensor) -> PolicyInput:
+        """Copy a vector environment's observation dict (`agentview`, `wrist`, `proprio`) into tensors.
+
+        A copy, because the environment writes its next pictures into the same arrays.
+        """
+        return cls(
+            agentview_NHWC=torch.tensor(observation["agentview"], dtype=torch.uint8),
+            wrist_NHWC=torch.tensor(observation["wrist"], dtype=torch.uint8),
+            proprio_NP=torch.tensor(observation["proprio"], dtype=torch.float32),
+            instruction_NL=instruction_NL,
+        )
+
+    @classmethod
+    def cat(cls, parts: Sequence[PolicyInput]) -> PolicyInput:
+        """Concatenate along N; shorter instructions are padded with 0 to the longest."""
+        length = max(part.instruction_NL.shape[1] for part in parts)
+        return cls(
+            agentview_NHWC=torch.cat([part.agentview_NHWC for part in parts]),
+            wrist_NHWC=torch.cat([part.wrist_NHWC for part in parts]),
+            proprio_NP=torch.cat([part.proprio_NP for part in parts]),
+            instruction_NL=torch.cat([_pad_right(part.instruction_NL, length) for part in parts]),
+        )
+
+    def rows(self, index: Tensor | slice) -> PolicyInput:
+        """The rows that `index` (int64 positions, a bool mask or a slice) selects, in its order."""
+        return PolicyInput(*(getattr(self, field.name)[index] for field in fields(self)))
+
+    def to(self, device: torch.device | str) -> PolicyInput:
+        """The same input on another device."""
+        return PolicyInput(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+
+@dataclass(frozen=True)
+class ActionSample:
+    """N decisions drawn from a policy.
+
+    Attributes:
+        tokens_NK: int64 bin indices in [0, V).
+        logp_NK: float32 log-probability of each token at the temperature it was drawn with.
+        actions_NCA: float32 in [-1, 1], the bin centres, ready for an environment made with `action_chunk=C`.
+    """
+
+    tokens_NK: Tensor
+    logp_NK: Tensor
+    actions_NCA: Tensor
+
+
+@dataclass(frozen=True)
+class LogProbs:
+    """How probable given tokens are under a policy (same temperature convention as `ActionSample`).
+
+    Attributes:
+        logp_NK: float32 log-probability of each given token, differentiable.
+        entropy_NK: float32 entropy in nats of each token's distribution, differentiable.
+        greedy_NK: int64 most probable token at each place, given the tokens before it.
+    """
+
+    logp_NK: Tensor
+    entropy_NK: Tensor
+    greedy_NK: Tensor
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """One member's T decisions, without padding; a diverged decision is left out by the rollout.
+
+    Attributes:
+        observations: T rows, what the policy saw before each decision.
+        tokens_TK: int64 tokens drawn.
+        logp_TK: float32 their log-probabilities when drawn.
+        executed_TK: bool, False for tokens of control steps that never ran because the episode ended inside the chunk.
+        rewards_T: float64 reward of each decision (sum over its control steps).
+        stage_T: int64 index of the first unfinished stage when the decision was taken.
+        end: Why it stopped.
+        progress: Best task progress reached, in [0, 1].
+        control_steps: Control steps run in all (50 ms each).
+    """
+
+    observations: PolicyInput
+    tokens_TK: Tensor
+    logp_TK: Tensor
+    executed_TK: Tensor
+    rewards_T: Tensor
+    stage_T: Tensor
+    end: EpisodeEnd
+    progress: float
+    control_steps: int
+
+    def __len__(self) -> int:
+        return self.tokens_TK.shape[0]
+
+    @property
+    def success(self) -> bool:
+        """Whether LIBERO's check held at the end."""
+        return self.end is EpisodeEnd.SUCCESS
+
+    @property
+    def total_reward(self) -> float:
+        """R, the sum of the rewards."""
+        return float(self.rewards_T.sum())
+
+
+@dataclass(frozen=True)
+class TrajectoryGroup:
+    """G trajectories of one task that started from one initial state and are compared with each other.
+
+    Attributes:
+        trajectories: At least two, each with at least one decision.
+        task: Name for logs and reports.
+
+    Raises:
+        ConfigError: Fewer than two members, or a member without a decision.
+    """
+
+    trajectories: tuple[Trajectory, ...]
+    task: str
+
+    def __post_init__(self) -> None:
+        if len(self.trajectories) < 2:
+            raise ConfigError(
+                f"A group of {len(self.trajectories)} trajectories has nothing to compare; use num_generations >= 2."
+            )
+        if any(len(trajectory) == 0 for trajectory in self.trajectories):
+            raise ConfigError(f"A trajectory of {self.task!r} has no decisions; leave it out of its group.")
+
+    def __len__(self) -> int:
+        return len(self.trajectories)
+
+    @property
+    def returns_G(self) -> Tensor:
+        """float64, R of each member."""
+        return torch.stack([trajectory.rewards_T.sum(dtype=torch.float64) for trajectory in self.trajectories])
+
+    @property
+    def mask_GT(self) -> Tensor:
+        """Bool, True where a member took a decision; T is the longest member's length."""
+        lengths_G = torch.tensor([len(trajectory) for trajectory in self.trajectories])
+        return torch.arange(int(lengths_G.max()))[None, :] < lengths_G[:, None]
+
+    @property
+    def rewards_GT(self) -> Tensor:
+        """float64, 0 where `mask_GT` is False."""
+        rewards = [trajectory.rewards_T.to(torch.float64) for trajectory in self.trajectories]
+        return torch.nn.utils.rnn.pad_sequence(rewards, batch_first=True)
+
+    @property
+    def stage_GT(self) -> Tensor:
+        """int64, 0 where `mask_GT` is False."""
+        return torch.nn.utils.rnn.pad_sequence([t.stage_T for t in self.trajectories], batch_first=True)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """N decisions of many groups, flat and ready to learn from.
+
+    Attributes:
+        observations: N rows, pictures still uint8.
+        tokens_NK: int64 tokens drawn.
+        old_logp_NK: float32 log-probabilities when drawn (pi_old).
+        mask_NK: bool, the tokens that were executed.
+        advantages_N: float32 fused advantage of each decision.
+        weights_N: float64, 1 / (members * T of the row's member); they sum to 1, and the objective J is the weighted sum.
+    """
+
+    observations: PolicyInput
+    tokens_NK: Tensor
+    old_logp_NK: Tensor
+    mask_NK: Tensor
+    advantages_N: Tensor
+    weights_N: Tensor
+
+    def __len__(self) -> int:
+        return self.tokens_NK.shape[0]
+
+    def rows(self, index: Tensor | slice) -> Batch:
+        """The rows that `index` selects; weights are left as they are and no longer sum to 1."""
+        return Batch(*(_select(getattr(self, field.name), index) for field in fields(self)))
+
+
+def _select(value: Tensor | PolicyInput, index: Tensor | slice) -> Tensor | PolicyInput:
+    return value.rows(index) if isinstance(value, PolicyInput) else value[index]
+
+
+def _pad_right(ids_NL: Tensor, length: int) -> Tensor:
+    return torch.nn.functional.pad(ids_NL, (0, length - ids_NL.shape[1]))
