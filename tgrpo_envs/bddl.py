@@ -272,11 +272,10 @@ def _goal(section: _Group) -> tuple[Conjunct, ...]:
 
 
 def _conjunct(item: _Atom | _Group) -> Conjunct:
-    words = _words(_group(item))
-    predicate = words[0] if words else ""
+    predicate = _head(item).text
     if predicate not in PREDICATE_ARGUMENTS:
-        allowed = ", ".join(PREDICATE_ARGUMENTS)
-        raise _error(item.line, f"unknown predicate {predicate!r}", f"Use {allowed}")
+        raise _error(item.line, f"unknown predicate {predicate!r}", f"Use {', '.join(PREDICATE_ARGUMENTS)}")
+    words = _words(_group(item))
     if len(words) - 1 != PREDICATE_ARGUMENTS[predicate]:
         expected = PREDICATE_ARGUMENTS[predicate]
         raise _error(item.line, f"{predicate!r} with {len(words) - 1} names", f"It takes {expected}")

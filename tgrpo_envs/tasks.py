@@ -13,8 +13,8 @@ from tgrpo_envs.errors import AssetError, UnknownNameError
 
 SUITES = ("libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90")
 
-# Control steps (20 Hz) after which an episode is cut. The first four are the limits OpenVLA's evaluation made
-# customary (the longest demonstration of the suite plus a margin); OpenVLA has none for libero_90: 400 is lerobot's.
+# Control steps (20 Hz) after which an episode is cut: the limits of OpenVLA's evaluation, which others took over. They
+# round up the suite's longest demonstration (193, 254, 270, 505 and 373 steps).
 HORIZONS = {
     "libero_spatial": 220,
     "libero_object": 280,
