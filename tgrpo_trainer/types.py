@@ -7,7 +7,7 @@ the update learns from.
 Notation, used in every tensor name (axes are the capital letters after the underscore):
 
     G  members of a group          N  rows of a batch (decisions)   H, W, C  image height, width, channels
-    T  decisions of a trajectory   K  action tokens a decision      C, A     chunk length, action dimension (actions_NCA)
+    T  decisions of a trajectory   K  action tokens a decision      C, A     chunk length and action dimension (NCA)
     V  action bins                 L  instruction tokens            P        proprioception
 
 One *decision* is one environment step of the trainer: a chunk of `action_chunk` control steps of 50 ms each, so
@@ -225,7 +225,7 @@ class Batch:
         old_logp_NK: float32 log-probabilities when drawn (pi_old).
         mask_NK: bool, the tokens that were executed.
         advantages_N: float32 fused advantage of each decision.
-        weights_N: float64, 1 / (members * T of the row's member); they sum to 1, and the objective J is the weighted sum.
+        weights_N: float64, 1 / (members * T of the row's member); they sum to 1 and weight the terms of J.
     """
 
     observations: PolicyInput
@@ -240,11 +240,14 @@ class Batch:
 
     def rows(self, index: Tensor | slice) -> Batch:
         """The rows that `index` selects; weights are left as they are and no longer sum to 1."""
-        return Batch(*(_select(getattr(self, field.name), index) for field in fields(self)))
-
-
-def _select(value: Tensor | PolicyInput, index: Tensor | slice) -> Tensor | PolicyInput:
-    return value.rows(index) if isinstance(value, PolicyInput) else value[index]
+        return Batch(
+            observations=self.observations.rows(index),
+            tokens_NK=self.tokens_NK[index],
+            old_logp_NK=self.old_logp_NK[index],
+            mask_NK=self.mask_NK[index],
+            advantages_N=self.advantages_N[index],
+            weights_N=self.weights_N[index],
+        )
 
 
 def _pad_right(ids_NL: Tensor, length: int) -> Tensor:

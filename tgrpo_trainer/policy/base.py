@@ -1,9 +1,9 @@
 """What the trainer asks of a policy: draw action tokens, and say how probable given tokens are.
 
-Everything else (encoder, decoding order, tokenizer) is the policy's own business. `log_prob` takes the tokens, so that a
-policy which decodes one token after another (OpenVLA) can be teacher-forced with them and one that decodes in parallel may
-ignore them. Pictures arrive as the environment draws them (upright uint8); mirroring, cropping and normalising belong
-inside the policy.
+Everything else (encoder, decoding order, tokenizer) is the policy's own business. `log_prob` takes the tokens, so a
+policy that decodes one token after another (OpenVLA) can be teacher-forced with them, and one that decodes in parallel
+may ignore them. Pictures arrive as the environment draws them (upright uint8); mirroring, cropping and normalising
+belong inside the policy.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from tgrpo_trainer.types import ACTION_DIM, ActionSample, LogProbs, PolicyInput
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "policy.safetensors"
 
 
 class Policy(nn.Module, abc.ABC):

@@ -1,0 +1,162 @@
+"""nano: a policy small enough to learn on a CPU. Two cameras, proprioception and instruction in; all tokens out at once.
+
+    agentview -> CNN -> 128 \\
+    wrist     -> CNN -> 128  \\
+    proprio   -> 64          + -> 256 -> 256 -> K heads of V logits, independent of each other
+    words     -> mean -> 64  /
+
+The tokens of a decision are independent given what the policy sees, so one pass draws a whole chunk.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from tgrpo_envs.errors import ConfigError
+from tgrpo_trainer.policy.base import CONFIG_FILE, WEIGHTS_FILE, Policy
+from tgrpo_trainer.policy.text import PADDING_ID, hash_words
+from tgrpo_trainer.policy.tokens import ActionBins, draw, score
+from tgrpo_trainer.types import ActionSample, LogProbs, PolicyInput
+
+KIND = "nano"
+
+CONV_CHANNELS = (24, 48, 48, 48)
+CONV_KERNELS = (5, 3, 3, 3)
+CONV_STRIDE = 2
+IMAGE_FEATURES = 128
+PROPRIO_FEATURES = 64
+TEXT_FEATURES = 64
+HIDDEN = 256
+
+PROPRIO_UNITS = (0.2, 0.2, 0.2) + (1.0,) * 6 + (0.04, 0.04) + (1.0,)
+"""What each entry of the environment's `proprio` is divided by: 20 cm, unit rotation columns, 4 cm of finger travel, the
+gripper's command. Fixed rather than fitted to demonstrations: there some entries never vary, and dividing by their spread
+would throw the first new orientation far outside anything seen."""
+
+
+@dataclass(frozen=True)
+class NanoConfig:
+    """Everything that shapes the network.
+
+    Attributes:
+        image_size: Side of the square pictures in pixels, a multiple of 16.
+        action_chunk: Control steps a decision.
+        num_bins: Values each action number can take.
+        num_words: Buckets that instruction words are hashed into.
+    """
+
+    image_size: int = 64
+    action_chunk: int = 4
+    num_bins: int = 21
+    num_words: int = 1024
+
+    def __post_init__(self) -> None:
+        step = CONV_STRIDE ** len(CONV_KERNELS)
+        if self.image_size < step or self.image_size % step:
+            raise ConfigError(f"nano's image_size is {self.image_size}; use a multiple of {step}, such as 64 or 128.")
+        if self.action_chunk < 1:
+            raise ConfigError(f"nano's action_chunk is {self.action_chunk}; use at least 1.")
+
+
+class NanoPolicy(Policy):
+    """A convolutional policy of about 0.7 million parameters at its defaults."""
+
+    def __init__(self, config: NanoConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.bins = ActionBins.uniform(config.num_bins)
+        self.agentview = _image_encoder(config.image_size)
+        self.wrist = _image_encoder(config.image_size)
+        self.proprio = nn.Sequential(nn.Linear(len(PROPRIO_UNITS), PROPRIO_FEATURES), nn.ReLU())
+        self.words = nn.Embedding(config.num_words, TEXT_FEATURES, padding_idx=PADDING_ID)
+        self.trunk = nn.Sequential(
+            nn.Linear(2 * IMAGE_FEATURES + PROPRIO_FEATURES + TEXT_FEATURES, HIDDEN),
+            nn.ReLU(),
+            nn.Linear(HIDDEN, HIDDEN),
+            nn.ReLU(),
+        )
+        self.head = nn.Linear(HIDDEN, self.tokens_per_decision * config.num_bins)
+        self.register_buffer("proprio_units_P", torch.tensor(PROPRIO_UNITS), persistent=False)
+        self.proprio_units_P: Tensor
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of the square pictures it takes."""
+        return self.config.image_size
+
+    @property
+    def action_chunk(self) -> int:
+        """C, control steps a decision."""
+        return self.config.action_chunk
+
+    def encode_instructions(self, texts: Sequence[str]) -> Tensor:
+        """Hashed words (`policy.text.hash_words`)."""
+        return hash_words(texts, self.config.num_words).to(self.device)
+
+    def encode_actions(self, actions_NCA: Tensor) -> Tensor:
+        """Nearest bins (`policy.tokens.ActionBins.encode`)."""
+        return self.bins.encode(actions_NCA)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        obs: PolicyInput,
+        *,
+        temperature: float = 1.0,
+        greedy: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> ActionSample:
+        """See `Policy.sample`; one forward pass."""
+        return draw(self._logits(obs), self.bins, temperature=temperature, greedy=greedy, generator=generator)
+
+    def log_prob(self, obs: PolicyInput, tokens_NK: Tensor, temperature: float = 1.0) -> LogProbs:
+        """See `Policy.log_prob`; one forward pass."""
+        return score(self._logits(obs), tokens_NK, temperature)
+
+    def save(self, folder: Path) -> None:
+        """See `Policy.save`."""
+        config = {"kind": KIND, **asdict(self.config)}
+        (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        save_file({name: value.contiguous() for name, value in self.state_dict().items()}, folder / WEIGHTS_FILE)
+
+    def _logits(self, obs: PolicyInput) -> Tensor:
+        """logits_NKV of all tokens of the decision."""
+        features = torch.cat(
+            [
+                self.agentview(_pixels(obs.agentview_NHWC)),
+                self.wrist(_pixels(obs.wrist_NHWC)),
+                self.proprio(obs.proprio_NP / self.proprio_units_P),
+                self._mean_word(obs.instruction_NL),
+            ],
+            dim=1,
+        )
+        logits: Tensor = self.head(self.trunk(features))
+        return logits.view(len(obs), self.tokens_per_decision, self.config.num_bins)
+
+    def _mean_word(self, ids_NL: Tensor) -> Tensor:
+        """Mean embedding of the words; padding's embedding is zero and does not count."""
+        num_words_N1 = (ids_NL != PADDING_ID).sum(1, keepdim=True).clamp(min=1)
+        mean_NE: Tensor = self.words(ids_NL).sum(1) / num_words_N1
+        return mean_NE
+
+
+def _image_encoder(image_size: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    channels, side = 3, image_size
+    for out, kernel in zip(CONV_CHANNELS, CONV_KERNELS, strict=True):
+        convolution = nn.Conv2d(channels, out, kernel, CONV_STRIDE, padding=kernel // 2)
+        layers += [convolution.to(memory_format=torch.channels_last), nn.ReLU()]  # type: ignore[call-overload]
+        channels, side = out, side // CONV_STRIDE
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * side * side, IMAGE_FEATURES), nn.ReLU())
+
+
+def _pixels(images_NHWC: Tensor) -> Tensor:
+    """uint8 to float in [-0.5, 0.5]; permuting NHWC gives exactly the channels-last layout convolutions are fast in."""
+    return images_NHWC.permute(0, 3, 1, 2).float() / 255.0 - 0.5

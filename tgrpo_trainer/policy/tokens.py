@@ -1,0 +1,93 @@
+"""Actions as tokens, and logits as distributions over them: the part every policy shares.
+
+An action is a vector of numbers in [-1, 1]; each number becomes the index of its nearest bin centre. The gripper is
+binned like the others: what LIBERO's gripper reads is the sign, and both extremes are bins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tgrpo_envs.errors import ConfigError
+from tgrpo_trainer.types import ACTION_DIM, ActionSample, LogProbs
+
+
+@dataclass(frozen=True)
+class ActionBins:
+    """The V values an action token can stand for.
+
+    Attributes:
+        centres_V: float32, strictly increasing, in [-1, 1].
+    """
+
+    centres_V: Tensor
+
+    @classmethod
+    def uniform(cls, num_bins: int) -> ActionBins:
+        """Evenly spaced centres from -1 to 1, both included; an odd count has exactly 0 ("do not move") among them.
+
+        Raises:
+            ConfigError: Fewer than two bins.
+        """
+        if num_bins < 2:
+            raise ConfigError(f"{num_bins} action bins cannot tell -1 from 1; use at least 2 (21 is a good start).")
+        return cls(torch.linspace(-1.0, 1.0, num_bins))
+
+    def __len__(self) -> int:
+        return self.centres_V.shape[0]
+
+    def encode(self, actions_NCA: Tensor) -> Tensor:
+        """Nearest bins: tokens_NK int64; values outside the bins become the outermost ones."""
+        midpoints = (self.centres_V[1:] + self.centres_V[:-1]) / 2
+        return torch.bucketize(actions_NCA.to(midpoints.dtype).contiguous(), midpoints).flatten(1)
+
+    def decode(self, tokens_NK: Tensor) -> Tensor:
+        """Bin centres of the tokens: actions_NCA float32, with A = ACTION_DIM."""
+        return self.centres_V[tokens_NK].view(tokens_NK.shape[0], -1, ACTION_DIM)
+
+
+def draw(
+    logits_NKV: Tensor, bins: ActionBins, *, temperature: float, greedy: bool, generator: torch.Generator | None
+) -> ActionSample:
+    """Draw one token per place from logits, with the log-probability it had at `temperature`.
+
+    Raises:
+        ConfigError: temperature is not above 0.
+    """
+    logp_NKV = _log_softmax(logits_NKV, temperature)
+    if greedy:
+        tokens_NK = logp_NKV.argmax(-1)
+    else:
+        flat_MV = logp_NKV.flatten(0, 1).exp()
+        tokens_NK = torch.multinomial(flat_MV, 1, generator=generator).view(logp_NKV.shape[:2])
+    return ActionSample(tokens_NK, _pick(logp_NKV, tokens_NK), bins.decode(tokens_NK))
+
+
+def score(logits_NKV: Tensor, tokens_NK: Tensor, temperature: float) -> LogProbs:
+    """Log-probability of given tokens, and the entropy and arg max of each distribution.
+
+    Raises:
+        ConfigError: temperature is not above 0.
+    """
+    logp_NKV = _log_softmax(logits_NKV, temperature)
+    return LogProbs(
+        logp_NK=_pick(logp_NKV, tokens_NK),
+        entropy_NK=-(logp_NKV.exp() * logp_NKV).sum(-1),
+        greedy_NK=logp_NKV.detach().argmax(-1),
+    )
+
+
+def _log_softmax(logits_NKV: Tensor, temperature: float) -> Tensor:
+    """In float32 whatever the model computes in: rounding here would go straight into the probability ratio."""
+    if not temperature > 0.0:
+        raise ConfigError(
+            f"temperature is {temperature}; use a value above 0, or greedy=True for the most probable action."
+        )
+    return torch.log_softmax(logits_NKV.float() / temperature, dim=-1)
+
+
+def _pick(logp_NKV: Tensor, tokens_NK: Tensor) -> Tensor:
+    return logp_NKV.gather(-1, tokens_NK[..., None]).squeeze(-1)
