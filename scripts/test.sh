@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Sets up if needed, then runs every check: lint, format, types, tests. Arguments go to pytest.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+check() { # check COMMAND...: runs a tool of .venv and prints its seconds
+  local begin=$SECONDS
+  printf '[test] %s\n' "$*"
+  ".venv/bin/$1" "${@:2}"
+  printf '[test] %s: %s s\n' "$1" "$((SECONDS - begin))"
+}
+
+bash scripts/setup.sh
+check ruff check .
+check ruff format --check .
+check mypy
+check pytest "$@"
