@@ -58,9 +58,9 @@ def tgrpo_loss(
             product over its tokens; the KL term then compares whole decisions too.
 
     Returns:
-        The loss, and detached metrics. All but `ratio_max` (a maximum) are weighted sums that add up over micro-batches:
-        `policy_loss`, `kl` (to the reference), `entropy`, `approx_kl` (to the policy that drew), `clip_ratio/low` and
-        `clip_ratio/high` (shares held back by the lower and the upper bound).
+        The loss, and detached metrics. All but `ratio_max` (a maximum) are weighted sums that add up over
+        micro-batches: `policy_loss`, `kl` (to the reference), `entropy`, `approx_kl` (to the policy that drew),
+        `clip_ratio/low` and `clip_ratio/high` (shares held back by the lower and the upper bound).
 
     Raises:
         ValueError: ref_logp_NK is missing although beta is above 0, or given although it is 0.

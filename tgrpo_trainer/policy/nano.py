@@ -1,9 +1,9 @@
-"""nano: a policy small enough to learn on a CPU. Two cameras, proprioception and instruction in; all tokens out at once.
+"""nano: a policy small enough to learn on a CPU, with two cameras, proprioception and an instruction as input.
 
-    agentview -> CNN -> 128 \\
-    wrist     -> CNN -> 128  \\
-    proprio   -> 64          + -> 256 -> 256 -> K heads of V logits, independent of each other
-    words     -> mean -> 64  /
+    agentview -> CNN  -> 128 |
+    wrist     -> CNN  -> 128 |  concatenated -> 256 -> 256 -> K heads of V logits, independent of each other
+    proprio           ->  64 |
+    words     -> mean ->  64 |
 
 The tokens of a decision are independent given what the policy sees, so one pass draws a whole chunk.
 """
@@ -36,9 +36,9 @@ TEXT_FEATURES = 64
 HIDDEN = 256
 
 PROPRIO_UNITS = (0.2, 0.2, 0.2) + (1.0,) * 6 + (0.04, 0.04) + (1.0,)
-"""What each entry of the environment's `proprio` is divided by: 20 cm, unit rotation columns, 4 cm of finger travel, the
-gripper's command. Fixed rather than fitted to demonstrations: there some entries never vary, and dividing by their spread
-would throw the first new orientation far outside anything seen."""
+"""What each entry of the environment's `proprio` is divided by: 20 cm, unit rotation columns, 4 cm of finger travel,
+the gripper's command. Fixed rather than fitted to demonstrations: some entries never vary there, and dividing by their
+spread would throw the first new orientation far outside anything seen."""
 
 
 @dataclass(frozen=True)
