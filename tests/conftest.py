@@ -1,0 +1,32 @@
+"""Settings of every test: few threads, one warm cache, and what to skip where LIBERO's meshes or a GPU are missing."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+# Before numpy or torch load: their own thread pools would fight with the simulator's for the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Scenes take seconds to build. All tests of all runs share them, apart from the user's own.
+os.environ.setdefault("TGRPO_CACHE", str(Path(tempfile.gettempdir()) / f"tgrpo-tests-{os.getuid()}"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    skips = []
+    if not os.environ.get("TGRPO_LIBERO_ASSETS"):
+        skips.append(("libero", "LIBERO's meshes are not here: set TGRPO_LIBERO_ASSETS to their folder"))
+    if not _has_cuda():
+        skips.append(("gpu", "no CUDA device"))
+    for item in items:
+        for marker, reason in skips:
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _has_cuda() -> bool:
+    """Whether an NVIDIA device is there; asking torch would import it for every test run."""
+    return importlib.util.find_spec("torch") is not None and Path("/dev/nvidiactl").exists()
