@@ -83,7 +83,8 @@ install_torch() {
 }
 
 # --no-compile: Python compiles a module when it is first imported, which spares the many that never are.
-pip_install() { .venv/bin/python -m pip install --quiet --no-compile -c "$CONSTRAINTS" "$@"; }
+# --use-pep517: two old source packages would otherwise fall back to a way of building that pip is removing.
+pip_install() { .venv/bin/python -m pip install --quiet --no-compile --use-pep517 -c "$CONSTRAINTS" "$@"; }
 
 digest() { cat pyproject.toml "$CONSTRAINTS" scripts/setup.sh | sha256sum; }
 
@@ -94,7 +95,7 @@ main() {
     return
   fi
   python=$(find_python) || fail "Python 3.11, 3.12 or 3.13 is needed and was not found. Install one, or set PYTHON=/path/to/python."
-  if [[ ! -x .venv/bin/python ]]; then phase "virtual environment from $python" make_venv "$python"; fi
+  if [[ ! -x .venv/bin/pip ]]; then phase "virtual environment from $python" make_venv "$python"; fi
   if ! has_gl; then phase "OpenGL libraries" install_gl; fi
   phase "torch" install_torch
   phase "tgrpo and its requirements" pip_install -e '.[all,dev]'
