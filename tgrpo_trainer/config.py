@@ -1,0 +1,191 @@
+"""What a training run is made of: frozen, validated settings, TRL's names where TRL has one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tgrpo_envs.errors import ConfigError
+
+Suite = Literal["libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90"]
+
+
+class Settings(BaseModel):
+    """Base of every group of settings: unknown names are errors and nothing changes after construction."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class EnvConfig(Settings):
+    """The task and how the policy sees it."""
+
+    suite: Suite = "libero_object"
+    """LIBERO suite."""
+    task: int | str = 0
+    """Task index or name within the suite (list them: python -m tgrpo_envs tasks)."""
+    assets: str = "auto"
+    """Asset pack: auto, primitive, libero, or a folder."""
+    reward: str = "stages"
+    """Reward: stages, sparse, or the path of a reward spec."""
+    image_size: int = Field(default=64, ge=16)
+    """Width and height of both camera pictures, in pixels."""
+    action_chunk: int = Field(default=4, ge=1)
+    """Control steps (20 Hz) the policy decides at once; one decision is one environment step."""
+    max_control_steps: int | None = Field(default=None, ge=1)
+    """Cut every episode after this many control steps; none = the suite's horizon."""
+    num_threads: int | None = Field(default=None, ge=1)
+    """Simulator threads; none = as many as there are cores."""
+
+    @property
+    def env_id(self) -> str:
+        """The Gymnasium id of the suite, for example `tgrpo_envs:TGRPO-LiberoObject-v0`."""
+        camel = "".join(word.capitalize() for word in self.suite.split("_"))
+        return f"tgrpo_envs:TGRPO-{camel}-v0"
+
+
+class SftConfig(Settings):
+    """Behaviour cloning: the start of reinforcement learning."""
+
+    demonstrations: Path | None = None
+    """Demonstrations in LIBERO's HDF5 format; none = the run records its own with the scripted expert."""
+    num_demos: int = Field(default=10, ge=1)
+    """Demonstrations to record."""
+    max_steps: int = Field(default=600, ge=1)
+    """Gradient steps."""
+    batch_size: int = Field(default=64, ge=1)
+    """Decisions per gradient step."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Peak learning rate of AdamW (cosine decay)."""
+
+
+class RolloutConfig(Settings):
+    """How trajectories are collected."""
+
+    num_groups: int = Field(default=4, ge=1)
+    """Start states per iteration (B)."""
+    num_generations: int = Field(default=8, ge=2)
+    """Trajectories per start state (the group size G)."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Temperature of the action distribution during rollouts."""
+    end: Literal["each", "any_success"] = "each"
+    """each = every member finishes; any_success = a group is cut when one of its members succeeds (the paper)."""
+
+    @property
+    def num_envs(self) -> int:
+        """Environments in lock-step: groups times members."""
+        return self.num_groups * self.num_generations
+
+
+class TgrpoConfig(Settings):
+    """The objective: docs/algorithm.md has the equation beside each name."""
+
+    alpha_step: float = Field(default=0.3, ge=0)
+    """Weight of the step-level advantage."""
+    alpha_trajectory: float = Field(default=0.7, ge=0)
+    """Weight of the trajectory-level advantage."""
+    step_group: Literal["clock", "stage"] = "clock"
+    """Steps compared with each other: same clock step (the paper) or same stage."""
+    scale_rewards: Literal["std", "none"] = "std"
+    """Divide advantages by the group's standard deviation, or not."""
+    std_floor: float = Field(default=0.0, ge=0)
+    """Smallest standard deviation divided by (the paper names none)."""
+    epsilon: float = Field(default=0.2, gt=0)
+    """Clip range of the probability ratio."""
+    epsilon_high: float | None = Field(default=None, gt=0)
+    """Upper clip range; none = epsilon."""
+    beta: float = Field(default=0.05, ge=0)
+    """Weight of the KL term to the SFT policy; 0 = no reference policy."""
+    ratio: Literal["token", "action"] = "token"
+    """Probability ratio per action token, or per whole action."""
+
+    @model_validator(mode="after")
+    def _some_advantage(self) -> TgrpoConfig:
+        if self.alpha_step == 0 and self.alpha_trajectory == 0:
+            raise ValueError("alpha_step and alpha_trajectory are both 0: nothing would be learnt; set one above 0")
+        return self
+
+
+class UpdateConfig(Settings):
+    """The optimiser of reinforcement learning (Adam)."""
+
+    learning_rate: float = Field(default=2e-4, gt=0)
+    """Peak learning rate."""
+    final_learning_rate_ratio: float = Field(default=0.3, ge=0, le=1)
+    """Learning rate of the last iteration, as a share of the peak (linear decay)."""
+    warmup_iterations: int = Field(default=3, ge=0)
+    """Iterations over which the learning rate rises linearly to its peak."""
+    num_iterations: int = Field(default=4, ge=1)
+    """Passes over each rollout batch (TRL's name; epochs elsewhere)."""
+    minibatch_size: int = Field(default=256, ge=1)
+    """Decisions per gradient step."""
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    """Gradients are clipped to this norm."""
+
+
+class EvaluationConfig(Settings):
+    """Success on states that training never draws, and on LIBERO's own."""
+
+    every: int = Field(default=10, ge=1)
+    """Iterations between evaluations (the first and the last policy are always evaluated)."""
+    num_heldout: int = Field(default=64, ge=1)
+    """Held-out region states."""
+    num_official: int = Field(default=50, ge=1, le=50)
+    """LIBERO's official initial states."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Temperature of the sampled evaluation (greedy is always run beside it)."""
+
+
+class RunConfig(Settings):
+    """Where the run lives and when it stops."""
+
+    name: str = "run"
+    """Name of the run; its folder is <folder>/<name>."""
+    folder: Path = Path("runs")
+    """Folder of all runs."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of everything random."""
+    iterations: int = Field(default=40, ge=0)
+    """Reinforcement-learning iterations."""
+    max_minutes: float | None = Field(default=None, gt=0)
+    """Wall-clock budget of the whole run: training stops early enough for the last evaluation; none = no limit."""
+    device: str = "auto"
+    """Torch device of the policy: auto, cpu, cuda, cuda:0 ..."""
+
+    @property
+    def path(self) -> Path:
+        """The run's folder."""
+        return self.folder / self.name
+
+
+class TrainConfig(Settings):
+    """One whole run."""
+
+    env: EnvConfig = EnvConfig()
+    sft: SftConfig = SftConfig()
+    rollout: RolloutConfig = RolloutConfig()
+    tgrpo: TgrpoConfig = TgrpoConfig()
+    update: UpdateConfig = UpdateConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    run: RunConfig = RunConfig()
+
+    def save(self, path: Path) -> None:
+        """Write as JSON."""
+        path.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> TrainConfig:
+        """Read what `save` wrote.
+
+        Raises:
+            ConfigError: The file is missing, or does not hold this version's settings.
+        """
+        if not path.is_file():
+            raise ConfigError(
+                f"{path} does not exist, so this is not the folder of a run; give one such as runs/quickstart."
+            )
+        try:
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except ValidationError as error:
+            raise ConfigError(f"{path} does not hold the settings of a run of this version: {error}") from error

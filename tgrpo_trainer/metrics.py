@@ -1,0 +1,100 @@
+"""Metrics of a run: (sum, count) means, and their way to metrics.jsonl and TensorBoard. Keys: docs/metrics.md."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch.utils.tensorboard import SummaryWriter
+
+from tgrpo_envs.errors import CheckpointError
+
+JSONL_NAME = "metrics.jsonl"
+TENSORBOARD_NAME = "tensorboard"
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean that can be merged: two means of unequal weight have no mean of means.
+
+    For example 1 success of 2 and 3 of 10 are 4 of 12 (0.33), not (0.5 + 0.3) / 2 = 0.4.
+    """
+
+    total: float
+    count: float
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Mean:
+        """The mean of single values, each with weight one."""
+        listed = [float(value) for value in values]
+        return cls(math.fsum(listed), len(listed))
+
+    def __add__(self, other: Mean) -> Mean:
+        return Mean(self.total + other.total, self.count + other.count)
+
+    @property
+    def value(self) -> float:
+        """The mean, NaN of nothing."""
+        return self.total / self.count if self.count else math.nan
+
+
+Metrics = Mapping[str, float | Mean]
+
+
+class MetricsWriter:
+    """Appends one line per iteration to metrics.jsonl and the same numbers to TensorBoard.
+
+    Args:
+        folder: The run's folder.
+        next_iteration: First iteration this process will log; what an interrupted process had logged from there on
+            is dropped, because the iteration is done again.
+    """
+
+    def __init__(self, folder: Path, *, next_iteration: int) -> None:
+        path = folder / JSONL_NAME
+        kept = [row for row in read_metrics(folder) if (row["iteration"] or 0) < next_iteration]
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        temporary.replace(path)
+        self._file = path.open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(folder / TENSORBOARD_NAME), purge_step=next_iteration)
+
+    def write(self, iteration: int, metrics: Metrics) -> None:
+        """Log the metrics of one iteration; NaN and infinity become null in the JSON."""
+        values = {key: value.value if isinstance(value, Mean) else float(value) for key, value in metrics.items()}
+        row = {"iteration": iteration} | {key: value if math.isfinite(value) else None for key, value in values.items()}
+        self._file.write(json.dumps(row, allow_nan=False) + "\n")
+        self._file.flush()
+        for key, value in values.items():
+            self._board.add_scalar(key, value, iteration)
+
+    def close(self) -> None:
+        """Flush and close both."""
+        self._file.close()
+        self._board.close()
+
+
+def read_metrics(folder: Path) -> list[dict[str, float | None]]:
+    """The rows of a run's metrics.jsonl, oldest first; none if nothing was logged yet.
+
+    A last line without its newline is what a killed process left, and is skipped.
+
+    Raises:
+        CheckpointError: A line is not JSON.
+    """
+    path = folder / JSONL_NAME
+    if not path.is_file():
+        return []
+    complete, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
+    rows = []
+    for number, line in enumerate(filter(None, complete.split("\n")), start=1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise CheckpointError(
+                f"{path}, line {number}, is not JSON ({error}); delete that line and go on."
+            ) from error
+    return rows

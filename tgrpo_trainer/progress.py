@@ -1,0 +1,61 @@
+"""What a person sees while a run works: one line per finished phase, and a bar with the time left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+BAR_FORMAT = "{desc} {percentage:3.0f}%|{bar:24}| {n_fmt}/{total_fmt}{postfix}"
+
+
+def say(text: str) -> None:
+    """Print one line without tearing a progress bar apart."""
+    tqdm.write(text)
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, for example 3:07."""
+    minutes, rest = divmod(round(max(0.0, seconds)), 60)
+    return f"{minutes}:{rest:02d}"
+
+
+class Progress:
+    """A bar over `total` units of work; `advance` moves it and shows numbers beside it.
+
+    Args:
+        title: What is being done.
+        total: Units of work.
+        done: Units finished before this process started.
+    """
+
+    def __init__(self, title: str, total: int, *, done: int = 0) -> None:
+        self._bar = tqdm(
+            total=total, initial=done, desc=f"{title:<12}", bar_format=BAR_FORMAT, dynamic_ncols=True, leave=True
+        )
+        self._started = time.monotonic()
+        self._done_before = done
+
+    def advance(self, done: int, numbers: Mapping[str, str], *, seconds_left: float | None = None) -> None:
+        """Move to `done` units and show the numbers and the time left (measured speed unless given)."""
+        if seconds_left is None:
+            here = done - self._done_before
+            seconds_left = (time.monotonic() - self._started) / max(1, here) * ((self._bar.total or 0) - done)
+        self._bar.set_postfix({**numbers, "left": clock(seconds_left)}, refresh=False)
+        self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        """Leave the bar on the screen as it is."""
+        self._bar.close()
+
+
+@contextmanager
+def progress(title: str, total: int, *, done: int = 0) -> Iterator[Progress]:
+    """A Progress that is closed at the end, whatever happens."""
+    shown = Progress(title, total, done=done)
+    try:
+        yield shown
+    finally:
+        shown.close()

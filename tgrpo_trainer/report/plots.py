@@ -1,0 +1,180 @@
+"""The report's drawings, as SVG text that sits inside the page."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from tgrpo_trainer.evaluate import Evaluation
+from tgrpo_trainer.report.record import RolloutRecord
+
+INK, MUTED, GRID = "#1f2933", "#7b8794", "#e4e7eb"
+COLOURS = {
+    "heldout_greedy": "#1b6ca8",
+    "heldout_sampled": "#6cb2e0",
+    "official_greedy": "#c05621",
+    "official_sampled": "#f0a56b",
+}
+STAGE_COLOURS = ("#94c5cc", "#5fa8b8", "#2f8aa3", "#1b6ca8", "#2a4d8f", "#4b3b85", "#6d2f78", "#7f2360")
+DONE_COLOUR = "#3a9d5d"
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "tgrpo",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "axes.titlecolor": INK,
+    "grid.color": GRID,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+}
+
+Rows = Sequence[Mapping[str, float | None]]
+
+
+@mpl.rc_context(STYLE)
+def success_curves(evaluations: Sequence[Evaluation], rows: Rows) -> str:
+    """Evaluated success with Wilson bands over iterations, and success during rollouts behind it."""
+    figure, (axis,) = _figure(1, height=3.4)
+    if rows:
+        iterations, values = _series(rows, "rollout/success_rate")
+        axis.plot(iterations, values, color=GRID, linewidth=2.5, label="training rollouts", zorder=1)
+    for key, colour in COLOURS.items():
+        chosen = sorted((one for one in evaluations if one.key == key), key=lambda one: one.iteration)
+        if not chosen:
+            continue
+        iterations = np.array([one.iteration for one in chosen], dtype=float)
+        low, high = np.array([one.interval for one in chosen]).T
+        axis.fill_between(iterations, low, high, color=colour, alpha=0.10, linewidth=0)
+        rates = [one.success_rate for one in chosen]
+        axis.plot(iterations, rates, "o-", color=colour, markersize=4, label=key.replace("_", ", "))
+    axis.set(ylim=(-0.02, 1.02), xlabel="iteration", title="Success rate (bands: 95 % Wilson interval)")
+    axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return _svg(figure)
+
+
+@mpl.rc_context(STYLE)
+def reward_and_stage_curves(rows: Rows, stage_names: Sequence[str]) -> str:
+    """Return of the training rollouts, and the share of them that had each stage done."""
+    figure, (left, right) = _figure(2, height=3.0)
+    iterations, values = _series(rows, "rollout/return")
+    _, spread = _series(rows, "rollout/return_std")
+    left.fill_between(iterations, values - spread, values + spread, color="#1b6ca8", alpha=0.10, linewidth=0)
+    left.plot(iterations, values, color="#1b6ca8")
+    left.set(xlabel="iteration", title="Return of training rollouts (band: standard deviation)")
+    for k, name in enumerate(stage_names):
+        right.plot(*_series(rows, f"stage/{name}"), color=_stage_colour(k), label=name)
+    right.set(ylim=(-0.02, 1.02), xlabel="iteration", title="Share of rollouts that reached each stage")
+    if stage_names:
+        right.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return _svg(figure)
+
+
+@mpl.rc_context(STYLE)
+def health_curves(rows: Rows) -> str:
+    """Small panels of what tells a healthy run from a collapsing one."""
+    panels = {
+        "update/entropy": "Entropy per token (nats)",
+        "update/kl": "KL to the SFT policy",
+        "update/clip_ratio/high": "Share clipped above",
+        "update/grad_norm": "Gradient norm",
+    }
+    figure, axes = _figure(len(panels), height=2.1)
+    for axis, (key, title) in zip(axes, panels.items(), strict=True):
+        axis.plot(*_series(rows, key), color="#1b6ca8")
+        axis.set_title(title, fontsize=9.5)
+        axis.set_xlabel("iteration")
+    return _svg(figure)
+
+
+@mpl.rc_context(STYLE)
+def time_bars(rows: Rows) -> str:
+    """Seconds of each iteration in the environment, the policy and the update."""
+    figure, (axis,) = _figure(1, height=2.1)
+    bottom = np.zeros(len(rows))
+    for key, colour in (("time/env_s", "#94c5cc"), ("time/policy_s", "#2f8aa3"), ("time/update_s", "#2a4d8f")):
+        iterations, values = _series(rows, key)
+        axis.bar(iterations, values, bottom=bottom, color=colour, width=0.8, label=key[5:-2])
+        bottom = bottom + np.nan_to_num(values)
+    axis.set(xlabel="iteration", ylabel="seconds", title="Where the time of an iteration went")
+    axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return _svg(figure)
+
+
+@mpl.rc_context(STYLE)
+def stage_timeline(record: RolloutRecord, stage_names: Sequence[str], seconds_per_decision: float) -> str:
+    """One row per stage: when it was being worked on (pale) and when it was done (green), over simulated seconds."""
+    figure, (axis,) = _figure(1, width=5.6, height=0.62 + 0.34 * max(1, len(stage_names)))
+    done_TK = record.stages_TK
+    for k in range(len(stage_names)):
+        earlier_done_T = done_TK[:, :k].all(axis=1)
+        working_T = earlier_done_T & ~done_TK[:, k]
+        for where_T, colour in ((working_T, "#f3d08b"), (done_TK[:, k], DONE_COLOUR)):
+            axis.broken_barh(_runs(where_T, seconds_per_decision), (k - 0.34, 0.68), facecolors=colour)
+    axis.set_yticks(range(len(stage_names)), stage_names)
+    axis.set(
+        xlim=(0, max(1, len(done_TK)) * seconds_per_decision), ylim=(len(stage_names) - 0.5, -0.5), xlabel="seconds"
+    )
+    axis.grid(visible=False, axis="y")
+    return _svg(figure)
+
+
+def interval_bar(evaluation: Evaluation, colour: str) -> str:
+    """A thin bar from 0 to 1 with the interval shaded and the rate marked, for a table cell."""
+    low, high = evaluation.interval
+    return (
+        '<svg class="interval" viewBox="0 0 100 12" preserveAspectRatio="none" role="img" aria-hidden="true">'
+        '<rect x="0" y="4.5" width="100" height="3" fill="#e4e7eb"/>'
+        f'<rect x="{100 * low:.1f}" y="3" width="{100 * (high - low):.1f}" height="6" fill="{colour}" opacity="0.35"/>'
+        f'<rect x="{100 * evaluation.success_rate - 0.8:.1f}" y="0.5" width="1.6" height="11" fill="{colour}"/></svg>'
+    )
+
+
+def _stage_colour(k: int) -> str:
+    return STAGE_COLOURS[k % len(STAGE_COLOURS)]
+
+
+def _series(rows: Rows, key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Iterations and values of a logged key; NaN where it was not logged."""
+    values = [row.get(key) for row in rows]
+    iterations = np.array([row["iteration"] for row in rows], dtype=float)
+    return iterations, np.array([np.nan if value is None else value for value in values], dtype=float)
+
+
+def _runs(where_T: np.ndarray, scale: float) -> list[tuple[float, float]]:
+    """(start, length) of each stretch of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], where_T, [False]]).astype(np.int8)))
+    return [(float(start) * scale, float(end - start) * scale) for start, end in edges.reshape(-1, 2)]
+
+
+def _figure(columns: int, *, height: float, width: float = 10.5) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(1, columns, squeeze=False)[0]
+    for axis in axes:
+        axis.set_axisbelow(True)
+        axis.tick_params(length=0)
+        axis.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+    return figure, list(axes)
+
+
+def _svg(figure: Figure) -> str:
+    """The figure as an <svg> element without the XML header."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]

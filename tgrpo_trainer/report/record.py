@@ -1,0 +1,87 @@
+"""The best and the worst rollout of the last group, kept on disk for the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tgrpo_envs.errors import CheckpointError
+
+RECORD_NAME = "last_group.npz"
+_FIELDS = ("frames_THWC", "rewards_T", "stages_TK", "end")
+
+
+@dataclass(frozen=True)
+class RolloutRecord:
+    """One rollout as the report shows it."""
+
+    frames_THWC: NDArray[np.uint8]
+    """What the policy saw before each decision: agent view and wrist view side by side."""
+    rewards_T: NDArray[np.float64]
+    """Reward of each decision."""
+    stages_TK: NDArray[np.bool_]
+    """Stages that were done after each decision."""
+    end: str
+    """Why it ended (EpisodeEnd name)."""
+
+    @property
+    def total_reward(self) -> float:
+        """The return."""
+        return float(self.rewards_T.sum())
+
+
+@dataclass(frozen=True)
+class LastGroup:
+    """Best and worst rollout of one group."""
+
+    iteration: int
+    """Iteration the group was collected in (1 = the first)."""
+    seconds_per_decision: float
+    """Simulated time between two frames."""
+    best: RolloutRecord
+    worst: RolloutRecord
+
+    def save(self, folder: Path) -> None:
+        """Write to the run's folder, replacing the earlier file in one step."""
+        arrays: dict[str, Any] = {
+            f"{which}_{field}": np.asarray(getattr(record, field))
+            for which, record in (("best", self.best), ("worst", self.worst))
+            for field in _FIELDS
+        }
+        arrays |= {"iteration": self.iteration, "seconds_per_decision": self.seconds_per_decision}
+        temporary = folder / f"{RECORD_NAME}.tmp"
+        with temporary.open("wb") as file:
+            np.savez(file, **arrays)
+        temporary.replace(folder / RECORD_NAME)
+
+    @classmethod
+    def load(cls, folder: Path) -> LastGroup | None:
+        """Read what `save` wrote; None if no iteration has finished yet.
+
+        Raises:
+            CheckpointError: The file is damaged or of another version.
+        """
+        path = folder / RECORD_NAME
+        if not path.is_file():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                best, worst = (
+                    RolloutRecord(
+                        frames_THWC=arrays[f"{which}_frames_THWC"],
+                        rewards_T=arrays[f"{which}_rewards_T"],
+                        stages_TK=arrays[f"{which}_stages_TK"],
+                        end=str(arrays[f"{which}_end"]),
+                    )
+                    for which in ("best", "worst")
+                )
+                return cls(int(arrays["iteration"]), float(arrays["seconds_per_decision"]), best, worst)
+        except (KeyError, ValueError, BadZipFile) as error:
+            raise CheckpointError(
+                f"{path} cannot be read ({error}); delete it to write the report without videos."
+            ) from error

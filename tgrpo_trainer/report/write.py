@@ -1,0 +1,100 @@
+"""Write report.html from the files in a run's folder; works while the run goes on, and after it was interrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tgrpo_trainer.config import TrainConfig
+from tgrpo_trainer.environment import CONTROL_STEP_S
+from tgrpo_trainer.evaluate import Evaluation, load_evaluations
+from tgrpo_trainer.metrics import read_metrics
+from tgrpo_trainer.report import page, plots
+from tgrpo_trainer.report.record import LastGroup, RolloutRecord
+from tgrpo_trainer.report.video import video_element
+from tgrpo_trainer.rundir import CONFIG_NAME, EVALUATIONS_NAME
+
+REPORT_NAME = "report.html"
+
+
+def write_report(folder: Path) -> Path:
+    """Write `folder`/report.html and return its path.
+
+    Raises:
+        ConfigError: `folder` is not a run's folder.
+        CheckpointError: One of its files is damaged.
+    """
+    config = TrainConfig.load(folder / CONFIG_NAME)
+    evaluations = [one for path in sorted((folder / EVALUATIONS_NAME).glob("*.json")) for one in load_evaluations(path)]
+    rows = read_metrics(folder)
+    stage_names = evaluations[0].stage_names if evaluations else ()
+    sections = _success_sections(evaluations)
+    if evaluations or rows:
+        sections.append(page.card("Success over training", page.plot(plots.success_curves(evaluations, rows))))
+    if rows:
+        curves = page.plot(plots.reward_and_stage_curves(rows, stage_names))
+        sections.append(page.card("Reward and stages", curves + page.stage_table(_latest(evaluations))))
+    last_group = LastGroup.load(folder)
+    if last_group is not None:
+        sections.append(_last_group_section(last_group, stage_names))
+    if rows:
+        health = page.plot(plots.health_curves(rows)) + page.plot(plots.time_bars(rows))
+        sections.append(page.card("Health of the run", health))
+    sections.append(page.card("Settings", page.details("config.json", config.model_dump_json(indent=2))))
+    path = folder / REPORT_NAME
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(page.page(f"TGRPO: {config.run.name}", _subtitle(config, evaluations), sections), "utf-8")
+    temporary.replace(path)
+    return path
+
+
+def _success_sections(evaluations: Sequence[Evaluation]) -> list[str]:
+    if not evaluations:
+        return [page.card("Success", '<p class="muted">No evaluation has finished yet.</p>')]
+    first = min(one.iteration for one in evaluations)
+    before = {one.key: one for one in evaluations if one.iteration == first}
+    after = {one.key: one for one in _latest(evaluations)}
+    last = max(one.iteration for one in evaluations)
+    numbers = {
+        f"{name}, greedy, before and after": f"{before[key].success_rate:.0%} → {after[key].success_rate:.0%}"
+        for key, name in (("heldout_greedy", "held-out states"), ("official_greedy", "official states"))
+        if key in before and key in after
+    }
+    numbers["iterations of TGRPO"] = str(last)
+    note = (
+        "k/n successes with the 95 % Wilson interval. Training never draws the held-out states; LIBERO's official "
+        "states of a task can be nearly identical to each other, so both are shown."
+    )
+    return [page.tiles(numbers), page.card("Success before and after", page.success_table(before, after), note)]
+
+
+def _last_group_section(group: LastGroup, stage_names: Sequence[str]) -> str:
+    halves = "".join(
+        _rollout(title, record, stage_names, group.seconds_per_decision)
+        for title, record in (("Best rollout", group.best), ("Worst rollout", group.worst))
+    )
+    legend = (
+        '<p class="muted">Timeline: <span class="swatch" style="background:#f3d08b"></span>working on the stage'
+        f'<span class="swatch" style="background:{plots.DONE_COLOUR}"></span>stage done. '
+        "Left picture: scene camera, right picture: wrist camera.</p>"
+    )
+    heading = f"Best and worst rollout of the last group (iteration {group.iteration})"
+    return page.card(heading, f'<div class="pair">{halves}</div>{legend}')
+
+
+def _rollout(title: str, record: RolloutRecord, stage_names: Sequence[str], seconds_per_decision: float) -> str:
+    seconds = len(record.rewards_T) * seconds_per_decision
+    caption = f"{title}: return {record.total_reward:.2f}, {record.end.replace('_', ' ')} after {seconds:.1f} s"
+    fps = len(record.frames_THWC) / max(seconds, CONTROL_STEP_S)
+    timeline = page.plot(plots.stage_timeline(record, stage_names, seconds_per_decision))
+    return f"<div><h3>{caption}</h3>{video_element(record.frames_THWC, fps)}{timeline}</div>"
+
+
+def _latest(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    last = max((one.iteration for one in evaluations), default=0)
+    return [one for one in evaluations if one.iteration == last]
+
+
+def _subtitle(config: TrainConfig, evaluations: Sequence[Evaluation]) -> str:
+    instruction = f"“{evaluations[0].instruction}”, " if evaluations else ""
+    return f"{instruction}{config.env.suite} task {config.env.task}, assets {config.env.assets}, seed {config.run.seed}"
