@@ -1,0 +1,41 @@
+"""Downloads LIBERO's asset pack from the Hugging Face hub; the only place in `tgrpo_envs` that uses the network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from tgrpo_envs.assets.locate import libero_download_dir
+from tgrpo_envs.assets.pack import AssetPack, folder_digest
+from tgrpo_envs.errors import AssetError
+
+_REPOSITORY: Final = "lerobot/libero-assets"
+
+
+def download_pack(folder: Path | None = None) -> AssetPack:
+    """Download LIBERO's meshes and textures (about 400 MB) with the hub's own progress bar; resumes where it stopped.
+
+    Args:
+        folder: Where to. By default ~/.cache/libero/assets, where hf-libero and `find_pack` look for them; with another
+            folder, set TGRPO_LIBERO_ASSETS to it.
+
+    Raises:
+        AssetError: huggingface_hub is not installed, or the download failed.
+    """
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise AssetError(
+            "Downloading LIBERO's assets needs huggingface_hub, which is not installed: `pip install huggingface_hub`."
+        ) from error
+    target = libero_download_dir() if folder is None else folder.expanduser().resolve()
+    try:
+        snapshot_download(repo_id=_REPOSITORY, repo_type="dataset", local_dir=target)
+    except (OSError, ValueError) as error:
+        # The hub's errors are OSErrors, but for a malformed answer, which is a ValueError.
+        raise AssetError(
+            f"The download of {_REPOSITORY} to {target} failed: {error}. Run it again to go on where it stopped, "
+            "or copy the assets from another machine and set TGRPO_LIBERO_ASSETS to their folder."
+        ) from error
+    folder_digest.cache_clear()
+    return AssetPack("libero", target, folder_digest(target))

@@ -1,0 +1,124 @@
+"""Finds an asset pack: LIBERO's where it is on this machine, else the primitive one, written on first use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from tgrpo_envs.assets.pack import WAYS_TO_GET_LIBERO, AssetPack, folder_digest
+from tgrpo_envs.assets.primitive import generate_pack
+from tgrpo_envs.errors import AssetError, UnknownNameError
+
+PACK_NAMES: Final = ("auto", "libero", "primitive")
+_LIBERO_VARIABLE: Final = "TGRPO_LIBERO_ASSETS"
+# What a folder must hold to be taken for an asset pack; hf-libero's own test looks for the object folders.
+_LANDMARKS: Final = ("scenes", "stable_hope_objects")
+
+
+def cache_dir() -> Path:
+    """Folder for everything generated: $TGRPO_CACHE, else ~/.cache/tgrpo. Not created here."""
+    return Path(os.environ.get("TGRPO_CACHE") or "~/.cache/tgrpo").expanduser()
+
+
+def libero_download_dir() -> Path:
+    """Where hf-libero downloads its assets to, and where `download_pack` puts them."""
+    return Path("~/.cache/libero/assets").expanduser()
+
+
+def find_pack(name: str | Path = "auto") -> AssetPack:
+    """Find an asset pack by name or folder.
+
+    Args:
+        name: "libero": $TGRPO_LIBERO_ASSETS, else the installed hf-libero's own `assets` folder, else hf-libero's download
+            folder. "primitive": written into the cache on first use. "auto": "libero" where it is found, else
+            "primitive". Or a folder laid out like LIBERO's `assets`.
+
+    Raises:
+        AssetError: LIBERO's pack is asked for and absent, or a named folder is no asset pack.
+        UnknownNameError: Neither a pack's name nor a path.
+    """
+    if name == "primitive":
+        return _primitive()
+    if name in ("auto", "libero"):
+        folder = _libero_folder()
+        if folder is not None:
+            return AssetPack("libero", folder, folder_digest(folder))
+        if name == "auto":
+            return _primitive()
+        raise AssetError(f"LIBERO's assets are not on this machine. {WAYS_TO_GET_LIBERO}")
+    if isinstance(name, str) and not Path(name).is_dir() and Path(name).name == name:
+        raise UnknownNameError("asset pack", name, (*PACK_NAMES, "<a folder laid out like LIBERO's assets>"))
+    folder = _checked_folder(Path(name), "it was given as the asset pack")
+    # A folder of one's own counts as LIBERO's, unless it is the one the primitive pack was written to.
+    primitive = _primitive()
+    return primitive if folder == primitive.folder else AssetPack("libero", folder, folder_digest(folder))
+
+
+@dataclass(frozen=True)
+class PackInfo:
+    """One line of `python -m tgrpo_envs assets`: a pack, whether it is here, and what it covers.
+
+    Attributes:
+        name: "libero" or "primitive".
+        pack: The pack, or None where it is not on this machine.
+        note: What it covers, or how to get it.
+    """
+
+    name: str
+    pack: AssetPack | None
+    note: str
+
+
+def describe_packs() -> tuple[PackInfo, ...]:
+    """Both packs as they are on this machine; "auto" takes the first that has a folder.
+
+    Raises:
+        AssetError: TGRPO_LIBERO_ASSETS names something that is no asset pack.
+    """
+    return tuple(_describe(name) for name in ("libero", "primitive"))
+
+
+def _describe(name: str) -> PackInfo:
+    if name == "libero" and _libero_folder() is None:
+        return PackInfo(name, None, WAYS_TO_GET_LIBERO)
+    pack = find_pack(name)
+    covered = "LIBERO-Object" if name == "primitive" else "all suites"
+    return PackInfo(name, pack, f"{covered}: {len(pack.contents)} categories, {len(pack.problems)} arenas")
+
+
+def _primitive() -> AssetPack:
+    folder = generate_pack(cache_dir() / "assets")
+    return AssetPack("primitive", folder, folder.name.removeprefix("primitive-"))
+
+
+def _libero_folder() -> Path | None:
+    named = os.environ.get(_LIBERO_VARIABLE)
+    if named:
+        return _checked_folder(Path(named), f"{_LIBERO_VARIABLE} names it")
+    return next((folder for folder in _usual_folders() if _is_pack(folder)), None)
+
+
+def _usual_folders() -> Iterator[Path]:
+    # find_spec, not import: importing libero asks a question on standard input.
+    spec = find_spec("libero")
+    for place in (spec.submodule_search_locations or ()) if spec is not None else ():
+        yield Path(place) / "libero" / "assets"
+    yield libero_download_dir()
+
+
+def _checked_folder(folder: Path, reason: str) -> Path:
+    folder = folder.expanduser().resolve()
+    if not _is_pack(folder):
+        raise AssetError(
+            f"{folder} is no asset pack, though {reason}: it has no folders "
+            f"{' and '.join(repr(landmark) for landmark in _LANDMARKS)}. {WAYS_TO_GET_LIBERO}"
+        )
+    return folder
+
+
+def _is_pack(folder: Path) -> bool:
+    return all((folder / landmark).is_dir() for landmark in _LANDMARKS)
