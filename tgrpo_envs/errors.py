@@ -62,6 +62,10 @@ class CheckpointError(TgrpoError, ValueError):
     """A checkpoint or demonstration file that is missing, damaged, or of another shape."""
 
 
+class TrainingError(TgrpoError, ArithmeticError):
+    """A loss or gradient that is not finite; raised before it can reach the weights."""
+
+
 def _listing(names: list[str], limit: int = 12) -> str:
     shown = ", ".join(repr(name) for name in names[:limit])
     rest = f" and {len(names) - limit} more" if len(names) > limit else ""
