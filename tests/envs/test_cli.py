@@ -1,0 +1,67 @@
+"""`python -m tgrpo_envs` as a user meets it: in its own process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tgrpo_envs.__main__ import main
+from tgrpo_envs.tasks import list_tasks
+
+
+def run_cli(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tgrpo_envs", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def test_tasks_lists_all_130(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tasks"]) == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.split() == ["suite", "task", "instruction", "goal"]
+    assert len(lines) == 130
+    for task, line in zip(list_tasks(), lines, strict=True):
+        assert line.startswith(task.suite)
+        assert task.instruction in line
+
+
+def test_tasks_of_one_suite_show_goals(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tasks", "--suite", "libero_10"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 11
+    assert " ".join(lines[3].split()) == (
+        "libero_10 2 turn on the stove and put the moka pot on it "
+        "turnon(flat_stove_1) and on(moka_pot_1, flat_stove_1_cook_region)"
+    )
+
+
+def test_an_error_is_one_line_and_exit_code_2() -> None:
+    result = run_cli("tasks", "--suite", "libero_goals")
+    assert result.returncode == 2
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: Unknown suite 'libero_goals'. Did you mean 'libero_goal'")
+
+
+def test_listing_tasks_loads_no_simulator() -> None:
+    code = "import sys, tgrpo_envs.__main__ as cli; cli.main(['tasks']); print(*sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {"mujoco", "numba", "libero", "torch"} & set(result.stdout.split()) == set()
+
+
+def test_assets_lists_both_packs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["assets"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["pack", "libero", "primitive"]
+
+
+def test_help_names_every_command() -> None:
+    result = run_cli("--help")
+    assert result.returncode == 0
+    for command in ("tasks", "assets", "rewards", "demos"):
+        assert command in result.stdout

@@ -1,0 +1,130 @@
+"""The command line: `python -m tgrpo_envs {tasks,assets,rewards,demos,bench}`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from tgrpo_envs.errors import TgrpoError
+from tgrpo_envs.tasks import get_task, list_tasks
+
+DESCRIPTION = "LIBERO's tasks as Gymnasium environments: what there is, and what to make from it."
+
+# The commands import what they run, so that `tasks` and `--help` stay instant.
+
+
+def tasks(suite: str | None = None) -> str:
+    """List the tasks: suite, index, instruction and goal.
+
+    Args:
+        suite: Only this suite.
+    """
+    rows = [
+        (task.suite, str(task.index), task.instruction, " and ".join(_literal(conjunct) for conjunct in task.goal))
+        for task in list_tasks(suite)
+    ]
+    return _table([("suite", "task", "instruction", "goal"), *rows])
+
+
+def assets(*, download: bool = False, folder: Path | None = None) -> str:
+    """List the asset packs on this machine, or download LIBERO's.
+
+    Args:
+        download: Download LIBERO's meshes and textures from the hub first (about 400 MB).
+        folder: Where to download them to; by default where hf-libero looks.
+    """
+    from tgrpo_envs.assets import describe_packs, download_pack
+
+    if download:
+        download_pack(folder)
+    rows = [(info.name, str(info.pack.folder) if info.pack else "not here", info.note) for info in describe_packs()]
+    return _table([("pack", "folder", "note"), *rows])
+
+
+def rewards(suite: str = "libero_object", task: int | str = 0) -> str:
+    """Show the stage reward that is compiled from a task's goal, as JSON.
+
+    Args:
+        suite: The task's suite.
+        task: The task's index or name.
+    """
+    from tgrpo_envs.bddl import read_problem
+    from tgrpo_envs.rewards import compile_spec
+    from tgrpo_envs.tasks import bddl_path
+
+    chosen = get_task(suite, task)
+    spec = compile_spec(read_problem(bddl_path(chosen)), chosen)
+    return spec.model_dump_json(indent=2)
+
+
+def demos(
+    out: Path,
+    suite: str = "libero_object",
+    task: int | str = 0,
+    num_demos: int = 10,
+    image_size: int = 64,
+    max_noise: float = 0.3,
+    seed: int = 0,
+    assets: str = "auto",
+) -> str:
+    """Record demonstrations of the scripted expert in LIBERO's HDF5 format.
+
+    Args:
+        out: The file to write.
+        suite: The task's suite.
+        task: The task's index or name.
+        num_demos: Successful episodes to write.
+        image_size: Side of the square pictures, pixels.
+        max_noise: Largest standard deviation of the noise on executed translations, as a share of a full action.
+        seed: Fixes initial states and noise.
+        assets: Asset pack: auto, primitive, libero, or a folder.
+    """
+    from tgrpo_envs.expert import record_demonstrations
+
+    report = record_demonstrations(
+        suite,
+        task,
+        num_demos,
+        out,
+        seed=seed,
+        image_size=image_size,
+        max_noise=max_noise,
+        assets=assets,
+    )
+    return str(report)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; an error of ours is one line on stderr and exit code 2.
+
+    Args:
+        arguments: The command line without the program's name; None takes the process's.
+    """
+    commands: dict[str, Callable[..., Any]] = {"tasks": tasks, "assets": assets, "rewards": rewards, "demos": demos}
+    try:
+        text: str = tyro.extras.subcommand_cli_from_dict(
+            commands, prog="python -m tgrpo_envs", description=DESCRIPTION, args=arguments
+        )
+    except TgrpoError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    sys.stdout.write(f"{text}\n")
+    return 0
+
+
+def _literal(conjunct: Sequence[str]) -> str:
+    return f"{conjunct[0]}({', '.join(conjunct[1:])})"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows in aligned columns, two spaces apart."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
