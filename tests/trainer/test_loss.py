@@ -1,0 +1,161 @@
+"""The clipped objective: numbers worked out by hand, an independent float64 version, and micro-batches that add up."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from tgrpo_trainer.loss import tgrpo_loss
+
+
+def loss_of(logp, old, advantages, *, ref=None, mask=None, weights=None, denominator=1.0, **options):
+    logp_NK = torch.tensor(logp, dtype=torch.float64, requires_grad=True)
+    mask_NK = torch.ones_like(logp_NK, dtype=torch.bool) if mask is None else torch.tensor(mask)
+    weights_N = torch.full((len(logp),), 1.0 / len(logp)) if weights is None else torch.tensor(weights)
+    loss, metrics = tgrpo_loss(
+        logp_NK,
+        torch.tensor(old, dtype=torch.float64),
+        None if ref is None else torch.tensor(ref, dtype=torch.float64),
+        torch.tensor(advantages, dtype=torch.float64),
+        mask_NK,
+        weights_N.double(),
+        denominator=denominator,
+        entropy_NK=torch.full_like(logp_NK, 0.5),
+        **options,
+    )
+    loss.backward()
+    return loss.item(), logp_NK.grad, {key: value.item() for key, value in metrics.items()}
+
+
+def reference_loss(logp, old, ref, advantages, mask, weights, denominator, *, low, high, beta, per_action):
+    """The same objective in numpy, one decision and one token at a time."""
+    total = 0.0
+    for n in range(len(logp)):
+        tokens = [k for k in range(logp.shape[1]) if mask[n, k]]
+        if not tokens:
+            continue
+        units = [tokens] if per_action else [[k] for k in tokens]
+        row = 0.0
+        for unit in units:
+            rho = math.exp(sum(logp[n, k] - old[n, k] for k in unit))
+            clipped = min(max(rho, 1 - low), 1 + high)
+            row += min(rho * advantages[n], clipped * advantages[n])
+            log_ratio = sum(ref[n, k] - logp[n, k] for k in unit)
+            row -= beta * (math.exp(log_ratio) - log_ratio - 1)
+        total += weights[n] / denominator * row / len(units)
+    return -total
+
+
+def test_known_answer_inside_the_clip_range():
+    # rho = 1.1 and A = 2 -> J = 2.2; d(-J)/d logp = -rho A = -2.2.
+    loss, gradient, metrics = loss_of([[math.log(0.55)]], [[math.log(0.5)]], [2.0])
+    assert loss == pytest.approx(-2.2) and gradient.item() == pytest.approx(-2.2)
+    assert metrics["clip_ratio/high"] == 0.0 and metrics["ratio_max"] == pytest.approx(1.1)
+    assert metrics["entropy"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("rho", "advantage", "objective", "gradient", "low", "high"),
+    [
+        (1.5, 2.0, 1.2 * 2.0, 0.0, 0.0, 1.0),  # already likelier by half: clipped, no gradient
+        (0.5, -2.0, 0.8 * -2.0, 0.0, 1.0, 0.0),  # already rarer by half: clipped, no gradient
+        (0.5, 2.0, 0.5 * 2.0, -1.0, 0.0, 0.0),  # a good action made rarer is pulled back in full
+        (1.5, -2.0, 1.5 * -2.0, 3.0, 0.0, 0.0),  # a bad action made likelier is pushed back in full
+    ],
+)
+def test_known_answers_of_clipping(rho, advantage, objective, gradient, low, high):
+    loss, slope, metrics = loss_of([[math.log(rho) - 1.0]], [[-1.0]], [advantage], epsilon=0.2)
+    assert loss == pytest.approx(-objective) and slope.item() == pytest.approx(gradient)
+    assert (metrics["clip_ratio/low"], metrics["clip_ratio/high"]) == (low, high)
+
+
+def test_the_upper_bound_can_be_wider():
+    loss, _, metrics = loss_of([[math.log(1.5)]], [[0.0]], [2.0], epsilon=0.2, epsilon_high=0.28)
+    assert loss == pytest.approx(-1.28 * 2.0) and metrics["clip_ratio/high"] == 1.0
+
+
+def test_known_answer_of_the_kl_term():
+    # pi_ref / pi = 2: k3 = 2 - log 2 - 1. At rho = 1 and A = 0 the loss is beta times that;
+    # d k3 / d logp = 1 - pi_ref / pi = -1.
+    loss, gradient, metrics = loss_of([[math.log(0.25)]], [[math.log(0.25)]], [0.0], ref=[[math.log(0.5)]], beta=0.1)
+    assert metrics["kl"] == pytest.approx(1.0 - math.log(2.0))
+    assert loss == pytest.approx(0.1 * (1.0 - math.log(2.0))) and gradient.item() == pytest.approx(-0.1)
+
+
+def test_ratio_per_token_averages_and_per_action_multiplies():
+    logp, old = [[math.log(1.1), math.log(0.9)]], [[0.0, 0.0]]
+    assert loss_of(logp, old, [1.0], ratio="token")[0] == pytest.approx(-(1.1 + 0.9) / 2)
+    assert loss_of(logp, old, [1.0], ratio="action")[0] == pytest.approx(-(1.1 * 0.9))
+
+
+def test_tokens_that_never_ran_do_not_count():
+    for ratio in ("token", "action"):
+        loss, gradient, metrics = loss_of([[0.1, 9.0]], [[0.0, 0.0]], [1.0], mask=[[True, False]], ratio=ratio)
+        assert loss == pytest.approx(-math.exp(0.1)) and gradient[0, 1] == 0.0
+        assert metrics["ratio_max"] == pytest.approx(math.exp(0.1))
+
+
+def test_a_reference_without_beta_is_refused_and_the_other_way_round():
+    with pytest.raises(ValueError, match="left out"):
+        loss_of([[0.0]], [[0.0]], [1.0], ref=[[0.0]])
+    with pytest.raises(ValueError, match="given"):
+        loss_of([[0.0]], [[0.0]], [1.0], beta=0.1)
+
+
+def random_case(seed, rows=9, tokens=6):
+    rng = np.random.default_rng(seed)
+    old = -rng.uniform(0.1, 2.0, (rows, tokens))
+    mask = rng.random((rows, tokens)) < 0.8
+    return {
+        "logp": old + rng.normal(0, 0.3, old.shape),
+        "old": old,
+        "ref": old + rng.normal(0, 0.3, old.shape),
+        "advantages": rng.normal(0, 1, rows),
+        "mask": mask,
+        "weights": rng.uniform(0.1, 1.0, rows),
+    }
+
+
+@pytest.mark.parametrize("ratio", ["token", "action"])
+@pytest.mark.parametrize("seed", range(5))
+def test_equals_an_independent_implementation(seed, ratio):
+    case = random_case(seed)
+    options = {"epsilon": 0.2, "epsilon_high": 0.28, "beta": 0.07, "ratio": ratio}
+    loss, gradient, _ = loss_of(**case, denominator=3.0, **options)
+
+    def at(logp):
+        values = {**case, "logp": logp}
+        return reference_loss(**values, denominator=3.0, low=0.2, high=0.28, beta=0.07, per_action=ratio == "action")
+
+    assert loss == pytest.approx(at(case["logp"]), rel=1e-12)
+    slopes = np.zeros_like(case["logp"])
+    for place in np.ndindex(slopes.shape):
+        nudge = np.zeros_like(slopes)
+        nudge[place] = 1e-6
+        slopes[place] = (at(case["logp"] + nudge) - at(case["logp"] - nudge)) / 2e-6
+    np.testing.assert_allclose(gradient.numpy(), slopes, atol=1e-8)
+
+
+@pytest.mark.parametrize("ratio", ["token", "action"])
+def test_micro_batches_of_any_size_add_up(ratio):
+    case = random_case(11)
+    options = {"denominator": case["weights"].sum(), "beta": 0.07, "ratio": ratio}
+    whole, gradient, metrics = loss_of(**case, **options)
+    for cuts in ([1, 2], [4], [1, 2, 3, 4, 5, 6, 7, 8]):
+        pieces = [
+            loss_of(**{key: value[rows] for key, value in case.items()}, **options)
+            for rows in np.split(np.arange(9), cuts)
+        ]
+        assert sum(piece[0] for piece in pieces) == pytest.approx(whole)
+        torch.testing.assert_close(torch.cat([piece[1] for piece in pieces]), gradient)
+        for key in metrics.keys() - {"ratio_max"}:
+            assert sum(piece[2][key] for piece in pieces) == pytest.approx(metrics[key])
+        assert max(piece[2]["ratio_max"] for piece in pieces) == pytest.approx(metrics["ratio_max"])
+
+
+def test_an_absurd_ratio_stays_finite():
+    loss, gradient, _ = loss_of([[300.0]], [[0.0]], [-1.0])
+    assert math.isfinite(loss) and torch.isfinite(gradient).all()

@@ -1,0 +1,52 @@
+"""Groups pad, batches select, and impossible groups are refused."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from made_up import make_group, make_trajectory, random_input, tiny_nano
+
+from tgrpo_envs.errors import ConfigError
+from tgrpo_trainer.types import EpisodeEnd, PolicyInput, TrajectoryGroup
+
+
+def test_a_group_pads_its_members_to_the_longest():
+    group = make_group(tiny_nano(), [[1.0, 2.0, 3.0], [4.0]])
+    assert group.rewards_GT.tolist() == [[1.0, 2.0, 3.0], [4.0, 0.0, 0.0]]
+    assert group.mask_GT.tolist() == [[True, True, True], [True, False, False]]
+    assert group.returns_G.tolist() == [6.0, 4.0]
+    assert group.rewards_GT.dtype == torch.float64
+
+
+def test_a_group_needs_two_members_with_decisions():
+    member = make_trajectory(tiny_nano(), [1.0])
+    empty = dataclasses.replace(member, tokens_TK=member.tokens_TK[:0])
+    with pytest.raises(ConfigError, match="num_generations"):
+        TrajectoryGroup((member,), "task")
+    with pytest.raises(ConfigError, match="no decisions"):
+        TrajectoryGroup((member, empty), "task")
+
+
+def test_only_success_counts_as_success():
+    member = make_trajectory(tiny_nano(), [1.0, 0.5])
+    assert [dataclasses.replace(member, end=end).success for end in EpisodeEnd] == [True, False, False, False]
+    assert member.total_reward == 1.5
+
+
+def test_policy_input_copies_what_the_environment_will_overwrite():
+    images = np.zeros((2, 8, 8, 3), np.uint8)
+    observation = {"agentview": images, "wrist": images, "proprio": np.zeros((2, 12), np.float32)}
+    obs = PolicyInput.from_observation(observation, torch.ones(2, 1, dtype=torch.int64))
+    images[:] = 9
+    assert int(obs.agentview_NHWC.max()) == 0 and int(obs.wrist_NHWC.max()) == 0
+
+
+def test_policy_inputs_of_different_instruction_length_concatenate_and_select():
+    short = dataclasses.replace(random_input(2, seed=1), instruction_NL=torch.tensor([[5], [6]]))
+    both = PolicyInput.cat([random_input(3), short])
+    assert len(both) == 5
+    assert both.instruction_NL[3:].tolist() == [[5, 0, 0], [6, 0, 0]]
+    assert torch.equal(both.rows(torch.tensor([4, 0])).proprio_NP[1], random_input(3).proprio_NP[0])
