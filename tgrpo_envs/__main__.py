@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -58,7 +59,7 @@ def rewards(suite: str = "libero_object", task: int | str = 0) -> str:
 
     chosen = get_task(suite, task)
     spec = compile_spec(read_problem(bddl_path(chosen)), chosen)
-    return spec.model_dump_json(indent=2)
+    return spec.model_dump_json(indent=2, by_alias=True, exclude_defaults=True)
 
 
 def demos(
@@ -109,10 +110,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text: str = tyro.extras.subcommand_cli_from_dict(
             commands, prog="python -m tgrpo_envs", description=DESCRIPTION, args=arguments
         )
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
     except TgrpoError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    sys.stdout.write(f"{text}\n")
+    except BrokenPipeError:
+        # The reader, `head` for one, has seen enough. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

@@ -8,7 +8,9 @@ import sys
 import pytest
 
 from tgrpo_envs.__main__ import main
-from tgrpo_envs.tasks import list_tasks
+from tgrpo_envs.bddl import read_problem
+from tgrpo_envs.rewards import compile_spec, parse_spec
+from tgrpo_envs.tasks import bddl_path, get_task, list_tasks
 
 
 def run_cli(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -58,6 +60,26 @@ def test_listing_tasks_loads_no_simulator() -> None:
 def test_assets_lists_both_packs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["assets"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["pack", "libero", "primitive"]
+
+
+def test_rewards_prints_a_spec_that_reads_back(capsys: pytest.CaptureFixture[str]) -> None:
+    task = get_task("libero_object", 3)
+    assert main(["rewards", "--suite", "libero_object", "--task", "3"]) == 0
+    assert parse_spec(capsys.readouterr().out) == compile_spec(read_problem(bddl_path(task)), task)
+
+
+def test_rewards_takes_a_name_and_refuses_an_unknown_one(capsys: pytest.CaptureFixture[str]) -> None:
+    name = get_task("libero_object", 3).name
+    assert main(["rewards", "--task", name]) == 0
+    assert parse_spec(capsys.readouterr().out).task.name == name
+    assert main(["rewards", "--task", "10"]) == 2
+    assert capsys.readouterr().err.startswith("error: Unknown libero_object task '10'")
+
+
+def test_a_reader_that_stops_early_is_no_error() -> None:
+    command = f"{sys.executable} -m tgrpo_envs tasks | head -c 1; exit ${{PIPESTATUS[0]}}"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "s", "")
 
 
 def test_help_names_every_command() -> None:
