@@ -1,0 +1,82 @@
+"""The folder of a built scene: record, model and official states, written whole or not at all, checked when read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import mujoco
+import numpy as np
+from pydantic import ValidationError
+
+from tgrpo_envs.errors import SceneError
+from tgrpo_envs.scene.records import FORMAT_VERSION, SceneRecord
+
+RECORD_FILE = "scene.json"
+MODEL_FILE = "model.mjb"
+STATES_FILE = "official_states.npy"
+
+
+def write_scene(folder: Path, record: SceneRecord, model: mujoco.MjModel, official_states_NX: FloatArray) -> None:
+    """Write a scene beside `folder` and rename it there; if another process was first, its scene stays."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        mujoco.mj_saveModel(model, str(temporary / MODEL_FILE))
+        np.save(temporary / STATES_FILE, official_states_NX, allow_pickle=False)
+        record = record.model_copy(update={"model_sha256": _sha256(temporary / MODEL_FILE)})
+        (temporary / RECORD_FILE).write_text(record.model_dump_json(indent=1), encoding="utf-8")
+        temporary.chmod(0o755)
+        try:
+            os.rename(temporary, folder)
+        except OSError:
+            if not (folder / RECORD_FILE).exists():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def read_scene(folder: Path) -> tuple[SceneRecord, mujoco.MjModel]:
+    """Read and check a scene.
+
+    Raises:
+        SceneError: A file is missing or damaged, or of another format; the message says which and why.
+    """
+    try:
+        record = SceneRecord.model_validate_json((folder / RECORD_FILE).read_text(encoding="utf-8"))
+        digest = _sha256(folder / MODEL_FILE)
+    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        reason = str(error).splitlines()[0]
+        raise SceneError(f"The scene in {folder} cannot be read ({reason}). Delete the folder to build it anew.") from error
+    if record.format_version != FORMAT_VERSION:
+        raise SceneError(f"The scene in {folder} has format {record.format_version}; this version reads {FORMAT_VERSION}.")
+    if digest != record.model_sha256:
+        raise SceneError(f"{folder / MODEL_FILE} is damaged (its digest is wrong). Delete the folder to build it anew.")
+    try:
+        return record, mujoco.MjModel.from_binary_path(str(folder / MODEL_FILE))
+    except ValueError as error:
+        raise SceneError(
+            f"mujoco {mujoco.__version__} cannot load {folder / MODEL_FILE}, which mujoco {record.versions['mujoco']} "
+            f"wrote ({error}). Install that version, or delete the folder to build it anew."
+        ) from error
+
+
+def read_states(folder: Path) -> FloatArray:
+    """The benchmark's initial states of the scene's task, (50, 1 + nq + nv).
+
+    Raises:
+        SceneError: The file is missing or damaged.
+    """
+    try:
+        states_NX: FloatArray = np.load(folder / STATES_FILE, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise SceneError(f"{folder / STATES_FILE} cannot be read ({error}). Delete the folder to build it anew.") from error
+    return states_NX
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,190 @@
+"""A task's compiled scene: found in the cache by its key, or built there by a process that has LIBERO."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import mujoco
+import numpy as np
+
+from tgrpo_envs.assets import AssetPack, cache_dir, find_pack
+from tgrpo_envs.bddl import Problem, parse_problem
+from tgrpo_envs.errors import AssetError, SceneError
+from tgrpo_envs.scene.files import RECORD_FILE, read_scene
+from tgrpo_envs.scene.records import FORMAT_VERSION, SceneRecord
+from tgrpo_envs.sim.snapshot import NO_PARENT, SnapshotLayout
+from tgrpo_envs.sim.success import Goal, compile_goal
+from tgrpo_envs.tasks import Task, bddl_path, get_task
+
+# The versions whose files and rules a scene is made of. Constants, so that a machine without the two packages computes
+# the same key and finds a scene that was copied to it.
+LIBERO_VERSION = "0.1.4"  # hf-libero
+ROBOSUITE_VERSION = "1.4.0"
+
+# mujoco versions that agree with LIBERO's published numbers.
+OLDEST_MUJOCO = (3, 2, 7)
+FIRST_DIFFERENT_MUJOCO = (3, 3, 3)
+
+_BUILD_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One task on one asset pack, ready to simulate.
+
+    Attributes:
+        task: The task.
+        record: Names, ids, sizes and placement rules.
+        model: The compiled model. Shared by everything that uses the scene: do not write to it.
+        folder: Where it is stored.
+        layout: Rows of the snapshots of this scene.
+        problem: The parsed task file.
+        goal: The goal, compiled for `tgrpo_envs.sim.success.goal_truth`.
+    """
+
+    task: Task
+    record: SceneRecord
+    model: mujoco.MjModel
+    folder: Path
+    layout: SnapshotLayout
+    problem: Problem
+    goal: Goal
+
+    @property
+    def pack_name(self) -> str:
+        """Asset pack: ``primitive``, ``libero``, or the name of a folder."""
+        return self.record.pack_name
+
+    @property
+    def digest(self) -> str:
+        """Digest of the compiled model."""
+        return self.record.model_sha256
+
+    @cached_property
+    def fixture_bodies(self) -> tuple[int, ...]:
+        """Ids of the fixtures' root bodies, in the order of axis F (the layout's objects after the movables)."""
+        return tuple(entry.body for entry in self.record.objects if entry.qpos_address is None)
+
+
+def load_scene(task: Task, assets: str | Path = "auto") -> Scene:
+    """The scene of a task, built on first use (seconds, in a process of its own) and cached on disk.
+
+    Args:
+        task: The task.
+        assets: ``auto``, ``primitive``, ``libero``, or a folder; see `tgrpo_envs.assets.find_pack`.
+
+    Raises:
+        AssetError: The pack is missing or incomplete, or LIBERO is needed and not installed.
+        SceneError: The scene could not be built.
+    """
+    _check_mujoco_version(mujoco.__version__)
+    pack = find_pack(assets)
+    folder = scene_folder(task, pack)
+    if folder.exists():
+        try:
+            scene = open_scene(folder)
+            _check_bddl(scene)
+            return scene
+        except SceneError as error:
+            warnings.warn(f"{error} Building it anew.", stacklevel=2)
+            _remove(folder)
+    _build(task, pack, folder)
+    return open_scene(folder)
+
+
+def open_scene(folder: Path) -> Scene:
+    """A built scene by its folder, wherever that was copied; needs neither LIBERO, robosuite nor assets.
+
+    Raises:
+        SceneError: The folder holds no scene this version can read.
+    """
+    record, model = read_scene(folder)
+    task = get_task(record.suite, record.task)
+    problem = parse_problem(record.bddl)
+    layout = _layout(record, model)
+    categories = {entry.name: entry.category for entry in record.objects}
+    site_joints = {entry.name: entry.joints for entry in record.sites}
+    return Scene(task, record, model, folder, layout, problem, compile_goal(problem.goal, layout, categories, site_joints))
+
+
+def scene_folder(task: Task, pack: AssetPack) -> Path:
+    """Where the scene of a task on a pack is cached, for the running mujoco and the pinned LIBERO."""
+    key = [FORMAT_VERSION, mujoco.__version__, LIBERO_VERSION, ROBOSUITE_VERSION, pack.digest, task.suite, task.name]
+    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+    return cache_dir() / "scenes" / task.suite / f"{task.name}-{digest}"
+
+
+def _check_bddl(scene: Scene) -> None:
+    """The installed task file, if there is one, is the one the scene was built from."""
+    try:
+        installed = bddl_path(scene.task).read_text(encoding="utf-8")
+    except AssetError:
+        return
+    if installed != scene.record.bddl:
+        raise SceneError(f"The scene in {scene.folder} was built from another BDDL file than the installed one.")
+
+
+def _build(task: Task, pack: AssetPack, folder: Path) -> None:
+    bddl_path(task)  # says how to install LIBERO where it is missing
+    command = [sys.executable, "-m", "tgrpo_envs.scene.build", "--suite", task.suite, "--task", task.name]
+    command += ["--pack-name", pack.name, "--pack-folder", str(pack.folder), "--pack-digest", pack.digest]
+    command += ["--out", str(folder)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_BUILD_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise SceneError(f"Building {task.name} took more than {_BUILD_SECONDS} s. Run again on a less busy machine.") from error
+    if done.returncode != 0 or not (folder / RECORD_FILE).exists():
+        lines = (done.stderr.strip() or done.stdout.strip()).splitlines()[-8:]
+        raise SceneError(f"Building {task.name} with assets {str(pack.folder)!r} failed:\n" + "\n".join(lines))
+
+
+def _remove(folder: Path) -> None:
+    """Move a damaged entry away first: a removal that another process sees half done would look like a new scene."""
+    grave = tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)
+    try:
+        os.rename(folder, Path(grave) / "damaged")
+    except FileNotFoundError:
+        pass  # another process removed it first
+    shutil.rmtree(grave, ignore_errors=True)
+
+
+def _check_mujoco_version(version: str) -> None:
+    parts = tuple(int(part) for part in version.split(".")[:3])
+    if parts < OLDEST_MUJOCO:
+        consequence = "it is older than any version LIBERO was checked with here"
+    elif parts < FIRST_DIFFERENT_MUJOCO:
+        return
+    elif parts < (3, 4):
+        consequence = "it lights scenes differently (LIBERO-Object's floor is darker), which policies see"
+    else:
+        consequence = "it lights scenes differently and computes contacts differently, which changes success rates"
+    warnings.warn(
+        f"mujoco {version}: {consequence}. Install mujoco 3.3.2 to compare with published results.", stacklevel=3
+    )
+
+
+def _layout(record: SceneRecord, model: mujoco.MjModel) -> SnapshotLayout:
+    names = [entry.name for entry in record.objects]
+    joint_sites = {joint: row for row, site in enumerate(record.sites) for joint in site.joints}
+    return SnapshotLayout(
+        objects=tuple(names),
+        num_movables=sum(entry.qpos_address is not None for entry in record.objects),
+        sites=tuple(entry.name for entry in record.sites),
+        site_half_sizes_S3=np.array([entry.half_size for entry in record.sites]).reshape(-1, 3),
+        site_parents_S=np.array(
+            [names.index(entry.parent) if entry.parent else NO_PARENT for entry in record.sites], dtype=np.int64
+        ),
+        joints=tuple(entry.name for entry in record.joints),
+        joint_objects_J=np.array([names.index(entry.object) for entry in record.joints], dtype=np.int64),
+        joint_sites_J=np.array([joint_sites.get(entry.name, NO_PARENT) for entry in record.joints], dtype=np.int64),
+    )

@@ -1,0 +1,79 @@
+"""Sets of initial states: LIBERO's own 50, a fixed held-out set, and fresh draws for training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tgrpo_envs.errors import StateError
+from tgrpo_envs.scene.files import read_states
+from tgrpo_envs.scene.sampler import StateSampler
+from tgrpo_envs.sim.snapshot import FloatArray
+
+if TYPE_CHECKING:
+    from tgrpo_envs.scene.scene import Scene
+
+HELDOUT_COUNT = 200
+HELDOUT_SEED = 0x7E1D  # never changes: results on the held-out set are compared across versions
+
+
+@dataclass(frozen=True)
+class InitStates:
+    """N initial states of one scene.
+
+    Attributes:
+        states_NX: Time, qpos and qvel in one row, as in LIBERO's files.
+        fixtures_NF7: Pose of each fixture's root body: position (metres) and quaternion (w, x, y, z).
+    """
+
+    states_NX: FloatArray
+    fixtures_NF7: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.states_NX)
+
+    def take(self, ids_M: NDArray[np.int64]) -> InitStates:
+        """The states at these rows, in this order."""
+        return InitStates(self.states_NX[ids_M], self.fixtures_NF7[ids_M])
+
+
+def official_states(scene: Scene) -> InitStates:
+    """LIBERO's 50 states of the task; for evaluation only.
+
+    The files hold no fixture poses: in LIBERO's evaluation fixtures stand where its seeded reset put them. Here they
+    stand at the centre of their regions.
+
+    Raises:
+        StateError: The states do not fit the scene.
+        SceneError: The scene's file of states is damaged.
+    """
+    states_NX = read_states(scene.folder)
+    width = 1 + scene.model.nq + scene.model.nv
+    if states_NX.ndim != 2 or states_NX.shape[1] != width:
+        raise StateError(f"{scene.task.name}: official states of shape {states_NX.shape}; the scene needs (50, {width}).")
+    fixtures_F7 = StateSampler(scene).centred_fixtures()
+    return InitStates(states_NX, np.repeat(fixtures_F7[None], len(states_NX), axis=0))
+
+
+def heldout_states(scene: Scene) -> InitStates:
+    """`HELDOUT_COUNT` draws with a fixed seed, the same on every machine; a training draw does not repeat them."""
+    return sample_train_states(scene, np.random.default_rng(HELDOUT_SEED), HELDOUT_COUNT)
+
+
+def sample_train_states(scene: Scene, rng: np.random.Generator, count: int) -> InitStates:
+    """Fresh states with the distribution of LIBERO's reset.
+
+    Args:
+        scene: The scene.
+        rng: Source of randomness; equal generators give equal states.
+        count: How many.
+
+    Raises:
+        SceneError: The regions are too full to place everything.
+    """
+    sampler = StateSampler(scene)
+    drawn = [sampler.draw(rng) for _ in range(count)]
+    return InitStates(np.stack([state for state, _ in drawn]), np.stack([poses for _, poses in drawn]))

@@ -1,0 +1,381 @@
+"""LIBERO's controller (robosuite's OSC_POSE and gripper ramp) as MuJoCo's control callback, free of the interpreter.
+
+MuJoCo calls `mjcb_control(model, data)` in every substep after positions and velocities are known and before
+actuation, which is where robosuite runs its controller in Python. Here that function is compiled by numba, so one
+control step is one `mj_step(nstep=25)` that holds no lock.
+
+Each mjData has a control block (`new_block`): goals, constants and the addresses of the mjData arrays that the
+controller reads. `data.userdata` holds a mark and the block's address; models without that mark are left alone, so
+other simulations in the process are not touched.
+
+numba's cache follows this file only, so everything the callback calls or reads stays in it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import llvmlite.binding
+import mujoco
+import numpy as np
+from numba import carray, cfunc, njit, types
+from numba.core.extending import intrinsic
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from tgrpo_envs.scene.records import RobotRecord
+
+ARM = 7  # joints of the Panda arm; the first degrees of freedom of every LIBERO model
+SUBSTEPS = 25  # physics steps (500 Hz) in a control step (20 Hz)
+ACTION_SIZE = 7
+
+KP = 150.0  # stiffness in task space, robosuite's controllers/config/osc_pose.json
+KD = 2.0 * np.sqrt(KP)
+NULL_KP = 10.0  # stiffness of the posture task, robosuite's control_utils.nullspace_torques
+NULL_KD = 2.0 * np.sqrt(NULL_KP)
+MAX_POSITION_DELTA = 0.05  # metres per control step
+MAX_ROTATION_DELTA = 0.5  # radians per control step
+GRIPPER_SPEED = 0.01  # share of the gripper's half range per substep, robosuite's PandaGripper
+
+# Words (8 bytes) of a control block. The first ones are integers, the rest are floats.
+PHASE = 0
+SUBSTEP = 1
+QPOS, QVEL, ANCHOR, AXIS, SITE_POS, SITE_MAT, INERTIA, BIAS, CTRL = range(2, 11)
+ACTION = 16
+GOAL_POS = 24
+GOAL_MAT = 27
+POSTURE = 36
+TORQUE_LOW = 43
+TORQUE_HIGH = 50
+GRIPPER = 57
+FINGER_CENTRE = 58
+FINGER_HALF = 60
+CHOLESKY = 64  # 7 x 7, lower triangle of the arm's inertia, factored
+JACOBIAN = 113  # 6 x 7
+WHITENED = 155  # 7 x 6, the Jacobian's transpose divided by the factor
+TASK = 197  # 6 x 6, inverse of the inertia seen at the gripper
+WORK = 233  # 36 + 6: a factor and a right-hand side
+BLOCK_SIZE = 280
+
+# Values of PHASE.
+OFF = 0  # leave the controls alone
+RUN = 1
+FIRST = 2  # the first control step after a reset
+
+USERDATA_SIZE = 2
+USERDATA_MARK = 7.2057594037e76  # an arbitrary number that no other program writes first
+_USERDATA_STATE = int(mujoco.mjtState.mjSTATE_USERDATA)
+
+_library_path = next(Path(mujoco.__file__).parent.glob("libmujoco*"))
+llvmlite.binding.load_library_permanently(str(_library_path))
+_library = ctypes.CDLL(str(_library_path))
+
+_pointer = types.uintp
+_mj_state_size = types.ExternalFunction("mj_stateSize", types.int32(types.voidptr, types.uint32))
+_mj_get_state = types.ExternalFunction("mj_getState", types.void(types.voidptr, types.voidptr, _pointer, types.uint32))
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _floats_at(_: Any, address: Any) -> tuple[Any, Callable[..., Any]]:
+    signature = types.CPointer(types.float64)(types.int64)
+    return signature, lambda context, builder, sig, args: builder.inttoptr(
+        args[0], context.get_value_type(sig.return_type)
+    )
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _ints_at(_: Any, address: Any) -> tuple[Any, Callable[..., Any]]:
+    signature = types.CPointer(types.int64)(types.int64)
+    return signature, lambda context, builder, sig, args: builder.inttoptr(
+        args[0], context.get_value_type(sig.return_type)
+    )
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def _factor(a, size, offset, stride, out):  # type: ignore[no-untyped-def]
+    """Cholesky factor of the block of `a` that starts at (offset, offset); a pivot lost to rounding becomes 0."""
+    for i in range(size):
+        for j in range(i + 1):
+            total = a[(offset + i) * stride + offset + j]
+            for k in range(j):
+                total -= out[i * size + k] * out[j * size + k]
+            if i != j:
+                pivot = out[j * size + j]
+                out[i * size + j] = total / pivot if pivot > 0.0 else 0.0
+            else:
+                out[i * size + i] = np.sqrt(total) if total > 0.0 else 0.0
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def _solve(factor, size, x):  # type: ignore[no-untyped-def]
+    """Solve ``L L' y = x`` in place; directions whose pivot is 0 get 0, as a pseudo-inverse would."""
+    for i in range(size):
+        for k in range(i):
+            x[i] -= factor[i * size + k] * x[k]
+        pivot = factor[i * size + i]
+        x[i] = x[i] / pivot if pivot > 0.0 else 0.0
+    for i in range(size - 1, -1, -1):
+        for k in range(i + 1, size):
+            x[i] -= factor[k * size + i] * x[k]
+        pivot = factor[i * size + i]
+        x[i] = x[i] / pivot if pivot > 0.0 else 0.0
+
+
+@njit  # type: ignore[untyped-decorator]
+def rotation_from_axis_angle(x, y, z, out):  # type: ignore[no-untyped-def]
+    """Rotation matrix of an axis-angle vector with the single-precision rounding of robosuite's `quat2mat`.
+
+    Without that rounding trajectories would leave LIBERO's by 1e-8 instead of 1e-15.
+    """
+    angle = np.sqrt(x * x + y * y + z * z)
+    s = np.sin(angle / 2.0)
+    qw, qx = np.float32(np.cos(angle / 2.0)), np.float32(x / angle * s)
+    qy, qz = np.float32(y / angle * s), np.float32(z / angle * s)
+    n = np.float32(
+        np.float64(qw * qw) + np.float64(qx * qx) + np.float64(qy * qy) + np.float64(qz * qz)
+    )
+    scale = np.sqrt(2.0 / np.float64(n))
+    qw, qx = np.float32(qw * scale), np.float32(qx * scale)
+    qy, qz = np.float32(qy * scale), np.float32(qz * scale)
+    out[0] = 1.0 - np.float64(qy * qy) - np.float64(qz * qz)
+    out[1] = np.float64(np.float32(qx * qy) - np.float32(qz * qw))
+    out[2] = np.float64(np.float32(qx * qz) + np.float32(qy * qw))
+    out[3] = np.float64(np.float32(qx * qy) + np.float32(qz * qw))
+    out[4] = 1.0 - np.float64(qx * qx) - np.float64(qz * qz)
+    out[5] = np.float64(np.float32(qy * qz) - np.float32(qx * qw))
+    out[6] = np.float64(np.float32(qx * qz) - np.float32(qy * qw))
+    out[7] = np.float64(np.float32(qy * qz) + np.float32(qx * qw))
+    out[8] = 1.0 - np.float64(qx * qx) - np.float64(qy * qy)
+
+
+@njit  # type: ignore[untyped-decorator]
+def _set_goal(f, site_pos, site_mat, first):  # type: ignore[no-untyped-def]
+    """The pose to reach from this control step on (robosuite's `OperationalSpaceController.set_goal`).
+
+    A zero rotation keeps the former goal rotation. In the first step after a reset robosuite still holds the pose of
+    the reset, which `GOAL_POS` carries then.
+    """
+    for k in range(3):
+        start = f[GOAL_POS + k] if first else site_pos[k]
+        f[GOAL_POS + k] = start + min(max(f[ACTION + k], -1.0), 1.0) * MAX_POSITION_DELTA
+    x = min(max(f[ACTION + 3], -1.0), 1.0) * MAX_ROTATION_DELTA
+    y = min(max(f[ACTION + 4], -1.0), 1.0) * MAX_ROTATION_DELTA
+    z = min(max(f[ACTION + 5], -1.0), 1.0) * MAX_ROTATION_DELTA
+    if x == 0.0 and y == 0.0 and z == 0.0:
+        return
+    turn = f[WORK : WORK + 9]
+    rotation_from_axis_angle(x, y, z, turn)
+    for i in range(3):
+        for j in range(3):
+            f[GOAL_MAT + 3 * i + j] = (
+                turn[3 * i] * site_mat[j] + turn[3 * i + 1] * site_mat[3 + j] + turn[3 * i + 2] * site_mat[6 + j]
+            )
+
+
+@njit  # type: ignore[untyped-decorator]
+def _task_space(f, anchor, axis, site_pos, inertia):  # type: ignore[no-untyped-def]
+    """Fill Jacobian, factored inertia and the task-space inverse inertia ``A = J M^-1 J'`` of the block."""
+    jacobian, factor, white, task = f[JACOBIAN:], f[CHOLESKY:], f[WHITENED:], f[TASK:]
+    for k in range(ARM):
+        ax, ay, az = axis[3 * k], axis[3 * k + 1], axis[3 * k + 2]
+        rx, ry, rz = site_pos[0] - anchor[3 * k], site_pos[1] - anchor[3 * k + 1], site_pos[2] - anchor[3 * k + 2]
+        jacobian[k], jacobian[ARM + k] = ay * rz - az * ry, az * rx - ax * rz
+        jacobian[2 * ARM + k], jacobian[3 * ARM + k] = ax * ry - ay * rx, ax
+        jacobian[4 * ARM + k], jacobian[5 * ARM + k] = ay, az
+    for i in range(ARM):  # MuJoCo stores row i of a chain's inertia from the diagonal towards the root
+        for j in range(i + 1):
+            total = inertia[i * (i + 1) // 2 + i - j]
+            for k in range(j):
+                total -= factor[i * ARM + k] * factor[j * ARM + k]
+            factor[i * ARM + j] = total / factor[j * ARM + j] if i != j else np.sqrt(total)
+    for i in range(ARM):
+        for c in range(6):
+            total = jacobian[c * ARM + i]
+            for k in range(i):
+                total -= factor[i * ARM + k] * white[k * 6 + c]
+            white[i * 6 + c] = total / factor[i * ARM + i]
+    for a in range(6):
+        for b in range(a + 1):
+            total = 0.0
+            for k in range(ARM):
+                total += white[k * 6 + a] * white[k * 6 + b]
+            task[a * 6 + b] = total
+            task[b * 6 + a] = total
+
+
+@njit  # type: ignore[untyped-decorator]
+def _torques(f, qpos, qvel, site_pos, site_mat, inertia, bias, ctrl):  # type: ignore[no-untyped-def]
+    """Torques of `OperationalSpaceController.run_controller`: task wrench, gravity, posture in the null space."""
+    jacobian, task, work = f[JACOBIAN:], f[TASK:], f[WORK:]
+    wrench = f[WORK + 36 : WORK + 42]
+    goal = f[GOAL_MAT:]
+    for c in range(6):
+        velocity = 0.0
+        for k in range(ARM):
+            velocity += jacobian[c * ARM + k] * qvel[k]
+        wrench[c] = -KD * velocity
+    for c in range(3):
+        a, b = (c + 1) % 3, (c + 2) % 3
+        error = 0.0
+        for k in range(3):
+            error += site_mat[3 * a + k] * goal[3 * b + k] - site_mat[3 * b + k] * goal[3 * a + k]
+        wrench[c] += KP * (f[GOAL_POS + c] - site_pos[c])
+        wrench[3 + c] += KP * 0.5 * error
+    _factor(task, 3, 0, 6, work)
+    _solve(work, 3, wrench[:3])
+    _factor(task, 3, 3, 6, work)
+    _solve(work, 3, wrench[3:])
+    for k in range(ARM):
+        total = 0.0
+        for c in range(6):
+            total += jacobian[c * ARM + k] * wrench[c]
+        ctrl[k] = total + bias[k]
+    # The posture torque M a, with what it does at the gripper taken away: M a - J' A^-1 J a.
+    posture = f[WHITENED : WHITENED + ARM]
+    for k in range(ARM):
+        posture[k] = NULL_KP * (f[POSTURE + k] - qpos[k]) - NULL_KD * qvel[k]
+    for c in range(6):
+        total = 0.0
+        for k in range(ARM):
+            total += jacobian[c * ARM + k] * posture[k]
+        wrench[c] = total
+    _factor(task, 6, 0, 6, work)
+    _solve(work, 6, wrench)
+    for k in range(ARM):
+        total = 0.0
+        for j in range(ARM):
+            low, high = min(j, k), max(j, k)
+            total += inertia[high * (high + 1) // 2 + high - low] * posture[j]
+        for c in range(6):
+            total -= jacobian[c * ARM + k] * wrench[c]
+        ctrl[k] += total
+
+
+@njit  # type: ignore[untyped-decorator]
+def _control(f, words):  # type: ignore[no-untyped-def]
+    qpos, qvel = carray(_floats_at(words[QPOS]), (ARM,)), carray(_floats_at(words[QVEL]), (ARM,))
+    site_pos, site_mat = carray(_floats_at(words[SITE_POS]), (3,)), carray(_floats_at(words[SITE_MAT]), (9,))
+    inertia = carray(_floats_at(words[INERTIA]), (ARM * (ARM + 1) // 2,))
+    bias, ctrl = carray(_floats_at(words[BIAS]), (ARM,)), carray(_floats_at(words[CTRL]), (ARM + 2,))
+    if words[SUBSTEP] == 0:
+        _set_goal(f, site_pos, site_mat, words[PHASE] == FIRST)
+    if words[SUBSTEP] == 0 and words[PHASE] == FIRST:
+        # robosuite computes this one torque from the pose of the reset, at rest and on its goal: gravity alone.
+        for k in range(ARM):
+            ctrl[k] = bias[k]
+    else:
+        anchor, axis = carray(_floats_at(words[ANCHOR]), (3 * ARM,)), carray(_floats_at(words[AXIS]), (3 * ARM,))
+        _task_space(f, anchor, axis, site_pos, inertia)
+        _torques(f, qpos, qvel, site_pos, site_mat, inertia, bias, ctrl)
+    for k in range(ARM):
+        ctrl[k] = min(max(ctrl[k], f[TORQUE_LOW + k]), f[TORQUE_HIGH + k])
+    gripper = f[GRIPPER] + GRIPPER_SPEED * np.sign(f[ACTION + 6])
+    f[GRIPPER] = min(max(gripper, -1.0), 1.0)
+    ctrl[ARM] = f[FINGER_CENTRE] - f[FINGER_HALF] * f[GRIPPER]
+    ctrl[ARM + 1] = f[FINGER_CENTRE + 1] + f[FINGER_HALF + 1] * f[GRIPPER]
+    words[SUBSTEP] += 1
+
+
+@cfunc(types.void(types.voidptr, types.voidptr), cache=True)  # type: ignore[untyped-decorator]
+def _callback(model, data):  # type: ignore[no-untyped-def]
+    if _mj_state_size(model, _USERDATA_STATE) != USERDATA_SIZE:
+        return
+    userdata = np.empty(USERDATA_SIZE)
+    _mj_get_state(model, data, userdata.ctypes.data, _USERDATA_STATE)
+    if userdata[0] != USERDATA_MARK:
+        return
+    address = userdata.view(np.int64)[1]
+    words = carray(_ints_at(address), (BLOCK_SIZE,))
+    if words[PHASE] != OFF:
+        _control(carray(_floats_at(address), (BLOCK_SIZE,)), words)
+
+
+_control_slot = ctypes.c_void_p.in_dll(_library, "mjcb_control")
+_install_lock = threading.Lock()
+
+
+def install() -> None:
+    """Make MuJoCo call the controller; harmless when it does already.
+
+    The callback is one per process. One that another library installed is replaced: LIBERO and robosuite use none.
+    """
+    with _install_lock:
+        _control_slot.value = _callback.address
+
+
+def new_block(data: mujoco.MjData, robot: RobotRecord) -> NDArray[np.float64]:
+    """A control block for `data`, which must outlive it."""
+    block: NDArray[np.float64] = np.zeros(BLOCK_SIZE)
+    words = block.view(np.int64)
+    addresses = {
+        QPOS: data.qpos,
+        QVEL: data.qvel,
+        ANCHOR: data.xanchor,
+        AXIS: data.xaxis,
+        SITE_POS: data.site_xpos[robot.grip_site],
+        SITE_MAT: data.site_xmat[robot.grip_site],
+        INERTIA: data.qM,
+        BIAS: data.qfrc_bias,
+        CTRL: data.ctrl,
+    }
+    for word, array in addresses.items():
+        words[word] = array.ctypes.data
+    block[POSTURE : POSTURE + ARM] = robot.init_qpos[:ARM]
+    block[TORQUE_LOW : TORQUE_LOW + ARM] = robot.torque_low
+    block[TORQUE_HIGH : TORQUE_HIGH + ARM] = robot.torque_high
+    finger_range = np.array(robot.finger_range)
+    block[FINGER_CENTRE : FINGER_CENTRE + 2] = finger_range.mean(axis=1)
+    block[FINGER_HALF : FINGER_HALF + 2] = 0.5 * (finger_range[:, 1] - finger_range[:, 0])
+    return block
+
+
+def attach(data: mujoco.MjData, block: NDArray[np.float64]) -> None:
+    """Point `data` at its block; needed again after `mj_resetData`, which clears the userdata."""
+    data.userdata[0] = USERDATA_MARK
+    data.userdata.view(np.int64)[1] = block.ctypes.data
+
+
+def begin_episode(block: NDArray[np.float64], robot: RobotRecord) -> None:
+    """The controller's state as robosuite's reset leaves it: goal at the reset pose, gripper command half way."""
+    block.view(np.int64)[PHASE] = FIRST
+    block[GOAL_POS : GOAL_POS + 3] = robot.eef_pos
+    block[GOAL_MAT : GOAL_MAT + 9] = robot.eef_mat
+    block[GRIPPER] = 0.0
+
+
+def step(model: mujoco.MjModel, data: mujoco.MjData, block: NDArray[np.float64], action_A: NDArray[np.float64]) -> None:
+    """One control step (20 Hz); releases the interpreter lock.
+
+    Args:
+        model: A model the data fits; it may differ from the data's own in the poses of fixtures.
+        data: The simulation, attached to `block`.
+        block: Its control block.
+        action_A: (7,) position delta, rotation delta (axis-angle), gripper, each in [-1, 1].
+    """
+    words = block.view(np.int64)
+    block[ACTION : ACTION + ACTION_SIZE] = action_A
+    words[SUBSTEP] = 0
+    words[PHASE] = max(words[PHASE], RUN)
+    mujoco.mj_step(model, data, SUBSTEPS)
+    words[PHASE] = RUN
+
+
+_mj_copy_data = _library.mj_copyData
+_mj_copy_data.argtypes, _mj_copy_data.restype = [ctypes.c_void_p] * 3, ctypes.c_void_p
+
+
+def copy_episode(
+    model: mujoco.MjModel,
+    source: tuple[mujoco.MjData, NDArray[np.float64]],
+    target: tuple[mujoco.MjData, NDArray[np.float64]],
+) -> None:
+    """Make the simulation and controller `target` a copy of `source`, with everything a next step depends on."""
+    _mj_copy_data(target[0]._address, model._address, source[0]._address)
+    attach(*target)
+    target[1].view(np.int64)[PHASE] = source[1].view(np.int64)[PHASE]
+    for start, size in ((GOAL_POS, 3), (GOAL_MAT, 9), (GRIPPER, 1)):
+        target[1][start : start + size] = source[1][start : start + size]

@@ -1,0 +1,187 @@
+"""N environments of one scene: one model, one mjData each, a few threads."""
+
+from __future__ import annotations
+
+import copy
+import ctypes
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from tgrpo_envs.scene.states import InitStates
+from tgrpo_envs.sim import controller
+from tgrpo_envs.sim.pool import WorkerPool
+from tgrpo_envs.sim.snapshot import BoolArray, FloatArray, Snapshot
+from tgrpo_envs.sim.snapshot_fill import SnapshotWriter
+
+if TYPE_CHECKING:
+    from tgrpo_envs.scene.scene import Scene
+
+SETTLE_STEPS = 10  # control steps of doing nothing before an episode, as in every published LIBERO evaluation
+SETTLE_ACTION = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
+PROPRIO_SIZE = 12
+
+# What MuJoCo counts when a simulation blows up.
+_INSTABILITY = [
+    int(warning)
+    for warning in (
+        mujoco.mjtWarning.mjWARN_BADQPOS,
+        mujoco.mjtWarning.mjWARN_BADQVEL,
+        mujoco.mjtWarning.mjWARN_BADQACC,
+        mujoco.mjtWarning.mjWARN_BADCTRL,
+    )
+]
+_logger = logging.getLogger(__name__)
+
+
+class Simulator:
+    """Steps, resets and renders N environments of one scene.
+
+    Args:
+        scene: The compiled scene; its model is shared, not copied.
+        num_envs: N.
+        num_threads: Threads for physics and rendering; None takes one per core, at most N.
+        cameras: Names `render` will be asked for.
+        image_size: Width and height of the pictures, pixels.
+
+    Attributes:
+        snapshot: What LIBERO's predicates would read now, overwritten in place by `reset` and `step`.
+        proprio_NP: (N, 12) float32: gripper position (3, metres), first two columns of its rotation matrix (6), finger
+            joints (2, metres), gripper command (-1 open to 1 closed); overwritten in place too.
+    """
+
+    def __init__(
+        self,
+        scene: Scene,
+        num_envs: int,
+        *,
+        num_threads: int | None = None,
+        cameras: Sequence[str] = (),
+        image_size: int = 128,
+    ) -> None:
+        controller.install()
+        mujoco.set_mju_user_warning(_log_warning)
+        self.scene = scene
+        self.num_envs = num_envs
+        self.snapshot = Snapshot.empty(scene.layout, num_envs)
+        self.proprio_NP: NDArray[np.float32] = np.zeros((num_envs, PROPRIO_SIZE), dtype=np.float32)
+        self._robot = scene.record.robot
+        self._datas = [mujoco.MjData(scene.model) for _ in range(num_envs)]
+        self._blocks = [controller.new_block(data, self._robot) for data in self._datas]
+        self._warnings = [data.warning.number for data in self._datas]
+        self._writer = SnapshotWriter(scene, self.snapshot)
+        self._states_NX = np.zeros((num_envs, 1 + scene.model.nq + scene.model.nv))
+        self._fixtures_NF7 = np.zeros((num_envs, len(scene.fixture_bodies), 7))
+        threads = num_threads or min(num_envs, os.cpu_count() or 1)
+        self._pool = WorkerPool(threads)
+        # Fixtures are placed by writing into the model, so where there are any each thread writes into its own copy.
+        self._models = [copy.copy(scene.model) if scene.fixture_bodies else scene.model for _ in range(threads)]
+
+    def reset(self, init: InitStates, mask_N: BoolArray) -> None:
+        """Put the masked environments into the states of the same rows and let them settle.
+
+        Rows that are equal are settled once.
+
+        Args:
+            init: N states; rows outside the mask are ignored.
+            mask_N: Which environments to reset.
+        """
+        leaders: dict[bytes, int] = {}
+        followers: list[tuple[int, int]] = []
+        for row in np.flatnonzero(mask_N).tolist():
+            self._states_NX[row] = init.states_NX[row]
+            self._fixtures_NF7[row] = init.fixtures_NF7[row]
+            key = self._states_NX[row].tobytes() + self._fixtures_NF7[row].tobytes()
+            leader = leaders.setdefault(key, row)
+            if leader != row:
+                followers.append((row, leader))
+        self._pool.map(self._settle, leaders.values())
+        for row, leader in followers:
+            self._copy(row, leader)
+
+    def step(self, actions_NA: FloatArray, mask_N: BoolArray) -> BoolArray:
+        """One control step (20 Hz) of the masked environments.
+
+        Args:
+            actions_NA: (N, 7) in [-1, 1]; larger values are clipped.
+            mask_N: Which environments to step.
+
+        Returns:
+            Which of them diverged: their physics became unstable. They are put back into their initial state, so that
+            what they show is finite; their episode says nothing.
+        """
+        diverged_N: BoolArray = np.zeros(self.num_envs, dtype=bool)
+
+        def step_one(worker: int, row: int) -> None:
+            self._advance(worker, row, actions_NA[row])
+            if self._warnings[row][_INSTABILITY].any():
+                diverged_N[row] = True
+                self._restore(worker, row)
+            self._publish(row)
+
+        self._pool.map(step_one, np.flatnonzero(mask_N).tolist())
+        return diverged_N
+
+    def get_states(self) -> InitStates:
+        """The present states of all environments, as `reset` takes them (it will settle them again)."""
+        states_NX = np.stack([np.concatenate([[data.time], data.qpos, data.qvel]) for data in self._datas])
+        return InitStates(states_NX, self._fixtures_NF7.copy())
+
+    def close(self) -> None:
+        """End the threads; closing twice is harmless."""
+        self._pool.close()
+
+    def _advance(self, worker: int, row: int, action_A: FloatArray) -> None:
+        controller.step(self._model(worker, row), self._datas[row], self._blocks[row], action_A)
+
+    def _model(self, worker: int, row: int) -> mujoco.MjModel:
+        """The worker's model, with the fixtures where they stand in this environment."""
+        model = self._models[worker]
+        bodies = self.scene.fixture_bodies
+        if bodies:
+            model.body_pos[list(bodies)] = self._fixtures_NF7[row, :, :3]
+            model.body_quat[list(bodies)] = self._fixtures_NF7[row, :, 3:]
+        return model
+
+    def _restore(self, worker: int, row: int) -> None:
+        """Bring one environment to its initial state, at rest, with the controller as after LIBERO's reset."""
+        model, data, block = self._model(worker, row), self._datas[row], self._blocks[row]
+        mujoco.mj_resetData(model, data)
+        nq = self.scene.model.nq
+        data.time, data.qpos[:], data.qvel[:] = (
+            self._states_NX[row, 0],
+            self._states_NX[row, 1 : 1 + nq],
+            self._states_NX[row, 1 + nq :],
+        )
+        mujoco.mj_forward(model, data)
+        controller.attach(data, block)
+        controller.begin_episode(block, self._robot)
+
+    def _settle(self, worker: int, row: int) -> None:
+        self._restore(worker, row)
+        for _ in range(SETTLE_STEPS):
+            self._advance(worker, row, SETTLE_ACTION)
+        self._publish(row)
+
+    def _copy(self, row: int, source: int) -> None:
+        pair = [(self._datas[i], self._blocks[i]) for i in (source, row)]
+        controller.copy_episode(self.scene.model, *pair)
+        self._publish(row)
+
+    def _publish(self, row: int) -> None:
+        self._writer.write(row, self._datas[row])
+        proprio, mat = self.proprio_NP[row], self.snapshot.gripper_mat_N33[row]
+        proprio[:3] = self.snapshot.gripper_pos_N3[row]
+        proprio[3:6], proprio[6:9] = mat[:, 0], mat[:, 1]
+        proprio[9:11] = self.snapshot.finger_qpos_N2[row]
+        proprio[11] = self._blocks[row][controller.GRIPPER]
+
+
+def _log_warning(message: str) -> None:
+    """MuJoCo's default writes MUJOCO_LOG.TXT into the working directory; a log record says the same."""
+    _logger.warning("MuJoCo: %s", message)

@@ -1,0 +1,120 @@
+"""Copies one environment's poses and contacts from mjData into its rows of the snapshot, compiled and lock-free."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import mujoco
+import numpy as np
+from numba import njit
+
+from tgrpo_envs.sim.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from tgrpo_envs.scene.scene import Scene
+
+NONE = -1
+
+
+class SnapshotWriter:
+    """Fills a snapshot row from an mjData.
+
+    Args:
+        scene: Gives names, ids and the layout.
+        snapshot: The arrays to write.
+    """
+
+    def __init__(self, scene: Scene, snapshot: Snapshot) -> None:
+        record = scene.record
+        geom_object, geom_pad = np.full((2, scene.model.ngeom), NONE, dtype=np.int64)
+        geom_gripper = np.zeros(scene.model.ngeom, dtype=bool)
+        for row, entry in enumerate(record.objects):
+            geom_object[list(entry.geoms)] = row
+        for side, geoms in enumerate(record.robot.pad_geoms):
+            geom_pad[list(geoms)] = side
+        geom_gripper[list(record.robot.gripper_geoms)] = True
+        joint_of_body = scene.model.body_jntadr
+        self._ids = (
+            np.array([entry.body for entry in record.objects], dtype=np.int64),
+            np.array(
+                [
+                    NONE if entry.qpos_address is None else scene.model.jnt_dofadr[joint_of_body[entry.body]]
+                    for entry in record.objects
+                ],
+                dtype=np.int64,
+            ),
+            np.array([entry.site for entry in record.sites], dtype=np.int64),
+            np.array([entry.qpos_address for entry in record.joints], dtype=np.int64),
+            geom_object,
+            geom_pad,
+            geom_gripper,
+        )
+        self._grip_site = record.robot.grip_site
+        self._snapshot = snapshot
+
+    def write(self, row: int, data: mujoco.MjData) -> None:
+        """Fill `row` with what LIBERO's predicates would read from `data` now."""
+        s = self._snapshot
+        _write(
+            (data.xpos, data.xmat, data.site_xpos, data.site_xmat, data.qpos, data.qvel, data.contact.geom),
+            self._ids,
+            self._grip_site,
+            (s.object_pos_NO3[row], s.object_mat_NO33[row], s.object_speed_NO[row]),
+            (s.site_pos_NS3[row], s.site_mat_NS33[row], s.joint_qpos_NJ[row]),
+            (s.gripper_pos_N3[row], s.gripper_mat_N33[row], s.finger_qpos_N2[row]),
+            (s.contact_NOO[row], s.pad_contact_NO2[row], s.touch_NO[row]),
+        )
+
+
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def _write(
+    state: Any, ids: Any, grip_site: int, objects: Any, sites: Any, gripper: Any, contacts: Any
+) -> None:
+    xpos, xmat, site_xpos, site_xmat, qpos, qvel, contact_geoms = state
+    bodies_O, dofs_O, sites_S, joints_J, geom_object, geom_pad, geom_gripper = ids
+    object_pos_O3, object_mat_O33, object_speed_O = objects
+    site_pos_S3, site_mat_S33, joint_qpos_J = sites
+    gripper_pos_3, gripper_mat_33, finger_qpos_2 = gripper
+    contact_OO, pad_contact_O2, touch_O = contacts
+    for o in range(bodies_O.size):
+        for i in range(3):
+            object_pos_O3[o, i] = xpos[bodies_O[o], i]
+            for j in range(3):
+                object_mat_O33[o, i, j] = xmat[bodies_O[o], 3 * i + j]
+        dof = dofs_O[o]
+        if dof >= 0:
+            object_speed_O[o] = np.sqrt(qvel[dof] ** 2 + qvel[dof + 1] ** 2 + qvel[dof + 2] ** 2)
+    for s in range(sites_S.size):
+        for i in range(3):
+            site_pos_S3[s, i] = site_xpos[sites_S[s], i]
+            for j in range(3):
+                site_mat_S33[s, i, j] = site_xmat[sites_S[s], 3 * i + j]
+    for k in range(joints_J.size):
+        joint_qpos_J[k] = qpos[joints_J[k]]
+    for i in range(3):
+        gripper_pos_3[i] = site_xpos[grip_site, i]
+        for j in range(3):
+            gripper_mat_33[i, j] = site_xmat[grip_site, 3 * i + j]
+    finger_qpos_2[0], finger_qpos_2[1] = qpos[7], qpos[8]
+    contact_OO[:] = False
+    pad_contact_O2[:] = False
+    touch_O[:] = False
+    for c in range(contact_geoms.shape[0]):
+        a, b = contact_geoms[c, 0], contact_geoms[c, 1]
+        _mark(a, b, geom_object, geom_pad, geom_gripper, contact_OO, pad_contact_O2, touch_O)
+        _mark(b, a, geom_object, geom_pad, geom_gripper, contact_OO, pad_contact_O2, touch_O)
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def _mark(
+    a: int, b: int, geom_object: Any, geom_pad: Any, geom_gripper: Any, contact_OO: Any, pad_contact_O2: Any, touch_O: Any
+) -> None:
+    row, other = geom_object[a], geom_object[b]
+    if row < 0:
+        return
+    if other >= 0 and other != row:
+        contact_OO[row, other] = True
+    if geom_pad[b] >= 0:
+        pad_contact_O2[row, geom_pad[b]] = True
+    if geom_gripper[b]:
+        touch_O[row] = True
