@@ -1,0 +1,95 @@
+"""Checkpoints are whole or absent, exact, honest about damage, and kept within bounds."""
+
+from __future__ import annotations
+
+import random
+import re
+
+import pytest
+import torch
+from made_up import flat_parameters, tiny_nano
+
+from tgrpo_envs.errors import CheckpointError
+from tgrpo_trainer.checkpoint import (
+    best_checkpoint,
+    latest_checkpoint,
+    list_checkpoints,
+    load_checkpoint,
+    prune_checkpoints,
+    save_checkpoint,
+)
+
+
+def save(root, iteration, score=None, state=None):
+    return save_checkpoint(root, iteration=iteration, policy=tiny_nano(iteration), state=state or {}, score=score)
+
+
+def test_everything_comes_back_exactly(tmp_path):
+    generator = torch.Generator().manual_seed(3)
+    torch.rand(7, generator=generator)
+    state = {
+        "generator": generator.get_state(),
+        "numbers": {"seed": 2**127 + 1, "best": 0.1 + 0.2, "name": "run", "list": [1, None, True]},
+        "weights": torch.randn(3, dtype=torch.float64),
+    }
+    loaded = load_checkpoint(save(tmp_path, 40, score=0.5, state=state))
+    assert (loaded.iteration, loaded.score) == (40, 0.5)
+    assert loaded.state["numbers"] == state["numbers"]
+    assert torch.equal(loaded.state["weights"], state["weights"])
+    assert torch.equal(flat_parameters(loaded.policy), flat_parameters(tiny_nano(40)))
+    restored = torch.Generator()
+    restored.set_state(loaded.state["generator"])
+    assert torch.equal(torch.rand(5, generator=restored), torch.rand(5, generator=generator))
+
+
+def test_the_latest_and_the_best_are_found(tmp_path):
+    assert latest_checkpoint(tmp_path / "nowhere") is None and best_checkpoint(tmp_path) is None
+    for iteration, score in ((9, 0.25), (10, 0.75), (11, None), (100, 0.5), (12, 0.75)):
+        save(tmp_path, iteration, score)
+    assert latest_checkpoint(tmp_path).name == "iteration_000100"
+    assert best_checkpoint(tmp_path).name == "iteration_000012"
+
+
+def test_an_interrupted_save_is_not_a_checkpoint(tmp_path, monkeypatch):
+    save(tmp_path, 1)
+    monkeypatch.setattr(torch, "save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        save(tmp_path, 2)
+    monkeypatch.undo()
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["iteration_000001"]
+    save(tmp_path, 2)
+    assert load_checkpoint(latest_checkpoint(tmp_path)).iteration == 2
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_saving_again_replaces(tmp_path):
+    save(tmp_path, 5, score=0.1)
+    save(tmp_path, 5, score=0.9)
+    assert load_checkpoint(latest_checkpoint(tmp_path)).score == 0.9
+
+
+@pytest.mark.parametrize("name", ["state.pt", "policy/policy.safetensors", "policy/config.json", "manifest.json"])
+@pytest.mark.parametrize("damage", ["missing", "cut", "flipped"])
+def test_damage_is_noticed_and_the_file_named(tmp_path, name, damage):
+    path = save(tmp_path, 1, state={"numbers": [1, 2, 3]}) / name
+    content = bytearray(path.read_bytes())
+    if damage == "missing":
+        path.unlink()
+    elif damage == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    else:
+        content[random.Random(0).randrange(len(content) // 2)] ^= 0x80
+        path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=re.escape(str(path))):
+        load_checkpoint(latest_checkpoint(tmp_path))
+
+
+def test_pruning_keeps_the_last_and_the_best(tmp_path):
+    for iteration, score in ((1, 0.2), (2, 0.9), (3, 0.4), (4, None), (5, 0.1)):
+        save(tmp_path, iteration, score)
+    (tmp_path / "iteration_000006.partial").mkdir()
+    prune_checkpoints(tmp_path, keep_last=2)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["iteration_000002", "iteration_000004", "iteration_000005"]
+    prune_checkpoints(tmp_path, keep_last=5)
+    assert len(list_checkpoints(tmp_path)) == 3

@@ -1,0 +1,132 @@
+"""Demonstration files: upright pictures, right labels, rebuilt proprioception, plain words for damaged files."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from tgrpo_envs.errors import CheckpointError
+from tgrpo_trainer.dataset import load_demonstrations
+
+WORDS = "pick up the soup"
+
+
+def write(path, lengths=(5, 3), *, size=8, proprio=True, expert=True):
+    """A file laid out as LIBERO's, whose numbers say where they came from."""
+    rng = np.random.default_rng(0)
+    with h5py.File(path, "w") as file:
+        data = file.create_group("data")
+        data.attrs["problem_info"] = json.dumps({"language_instruction": WORDS})
+        for index, steps in enumerate(lengths):
+            demo = data.create_group(f"demo_{index}")
+            demo["actions"] = np.full((steps, 7), -0.5)
+            if expert:
+                demo["expert_actions"] = np.arange(steps)[:, None] / 10 + np.full((steps, 7), index / 100)
+            obs = demo.create_group("obs")
+            for name in ("agentview_rgb", "eye_in_hand_rgb"):
+                obs[name] = rng.integers(0, 256, (steps, size, size, 3), dtype=np.uint8)
+            if proprio:
+                obs["proprio"] = rng.normal(size=(steps, 12)).astype(np.float32)
+    return path
+
+
+def load(path, **options):
+    return load_demonstrations(path, **{"action_chunk": 3, "image_size": 8, **options})
+
+
+def test_pictures_are_turned_upright_and_belong_to_their_step(tmp_path):
+    path = write(tmp_path / "demos.hdf5")
+    dataset = load(path)
+    assert len(dataset) == 8 and dataset.instruction == WORDS
+    with h5py.File(path) as file:
+        stored = file["data/demo_1/obs/agentview_rgb"][2]
+        stored_proprio = file["data/demo_1/obs/proprio"][2]
+    # Row 0 of the picture is the last row stored; left and right stay.
+    np.testing.assert_array_equal(dataset.agentview_MHWC[7].numpy(), stored[::-1])
+    np.testing.assert_array_equal(dataset.proprio_MP[7].numpy(), stored_proprio)
+    assert dataset.wrist_MHWC.dtype == torch.uint8 and dataset.proprio_MP.dtype == torch.float32
+
+
+def test_labels_are_the_experts_next_actions_padded_within_their_demonstration(tmp_path):
+    dataset = load(write(tmp_path / "demos.hdf5"))
+    expected = [[0.0, 0.1, 0.2], [0.1, 0.2, 0.3], [0.2, 0.3, 0.4], [0.3, 0.4, 0.4], [0.4, 0.4, 0.4]]
+    np.testing.assert_allclose(dataset.actions_MCA[:5, :, 0].numpy(), expected, atol=1e-6)
+    assert dataset.valid_MC[2:5].tolist() == [[True, True, True], [True, True, False], [True, False, False]]
+    np.testing.assert_allclose(dataset.actions_MCA[5, :, 6].numpy(), [0.01, 0.11, 0.21], atol=1e-6)
+
+
+def test_executed_actions_are_the_labels_where_there_are_no_others(tmp_path):
+    dataset = load(write(tmp_path / "demos.hdf5", expert=False))
+    assert (dataset.actions_MCA == -0.5).all()
+
+
+def test_the_environments_words_win_over_the_files(tmp_path):
+    assert load(write(tmp_path / "demos.hdf5"), instruction="fetch").instruction == "fetch"
+
+
+def test_demonstrations_come_in_the_order_of_their_numbers(tmp_path):
+    dataset = load(write(tmp_path / "demos.hdf5", lengths=(1,) * 11))
+    np.testing.assert_allclose(dataset.actions_MCA[:, 0, 0].numpy(), np.arange(11) / 100, atol=1e-6)
+
+
+def test_larger_pictures_are_averaged_down_and_smaller_ones_refused(tmp_path):
+    path = write(tmp_path / "demos.hdf5")
+    whole, half = load(path), load(path, image_size=4)
+    blocks = whole.agentview_MHWC.double().view(8, 4, 2, 4, 2, 3).mean((2, 4))
+    assert (half.agentview_MHWC.double() - blocks).abs().max() <= 0.5
+    with pytest.raises(CheckpointError, match="8 pixels"):
+        load(path, image_size=16)
+
+
+def test_proprioception_is_rebuilt_from_liberos_own_fields(tmp_path):
+    path = write(tmp_path / "demos.hdf5", lengths=(4,), proprio=False)
+    with h5py.File(path, "r+") as file:
+        obs = file["data/demo_0/obs"]
+        obs["ee_pos"] = np.tile([0.1, 0.2, 0.3], (4, 1))
+        # The hand turned by 90 degrees about the world's z, and not at all: its columns are y, -x, z and x, y, z.
+        obs["ee_ori"] = [[0, 0, math.pi / 2], [0, 0, 0], [0, 0, 0], [0, 0, 0]]
+        obs["gripper_states"] = np.tile([0.04, -0.04], (4, 1))
+        file["data/demo_0/actions"][:, 6] = [1, 1, -1, 1]
+    proprio_MP = load(path).proprio_MP.numpy()
+    # The site's x is the hand's -y and its y is the hand's x.
+    np.testing.assert_allclose(proprio_MP[0], [0.1, 0.2, 0.3, 1, 0, 0, 0, 1, 0, 0.04, -0.04, -1], atol=1e-7)
+    np.testing.assert_allclose(proprio_MP[1, 3:9], [0, -1, 0, 1, 0, 0], atol=1e-7)
+    # Closing twice moves the command from -1 by a quarter each; it is what was in force before each action.
+    np.testing.assert_allclose(proprio_MP[:, 11], [-1.0, -0.75, -0.5, -0.75])
+
+
+def test_damaged_files_are_refused_by_name(tmp_path):
+    with pytest.raises(CheckpointError, match=r"absent\.hdf5"):
+        load(tmp_path / "absent.hdf5")
+    whole = write(tmp_path / "demos.hdf5").read_bytes()
+    cut = tmp_path / "cut.hdf5"
+    cut.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match=r"cut\.hdf5"):
+        load(cut)
+    with h5py.File(tmp_path / "other.hdf5", "w") as file:
+        file["something"] = 1
+    with pytest.raises(CheckpointError, match=r"other\.hdf5"):
+        load(tmp_path / "other.hdf5")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda data: data["demo_0/expert_actions"].write_direct(np.full((5, 7), np.nan)), "not numbers"),
+        (lambda data: data["demo_0/expert_actions"].write_direct(np.full((5, 7), 1.5)), r"\[-1, 1\]"),
+        (lambda data: data["demo_0"].pop("expert_actions") and data["demo_0"].pop("actions"), "actions"),
+        (lambda data: data["demo_0/obs"].pop("proprio"), "ee_ori"),
+        (lambda data: data.pop("demo_0") and data.pop("demo_1"), "no demonstrations"),
+    ],
+)
+def test_unusable_contents_are_refused(tmp_path, change, message):
+    path = write(tmp_path / "demos.hdf5")
+    with h5py.File(path, "r+") as file:
+        change(file["data"])
+    with pytest.raises(CheckpointError, match=message):
+        load(path)

@@ -1,0 +1,97 @@
+"""nano: sampling and scoring agree, every input matters, and it survives saving."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from made_up import random_input, tiny_nano
+
+from tgrpo_envs.errors import CheckpointError, ConfigError, UnknownNameError
+from tgrpo_trainer.policy import NanoConfig, NanoPolicy, load_policy
+
+
+def test_the_default_network_is_the_size_it_says():
+    policy = NanoPolicy(NanoConfig())
+    assert 0.6e6 < sum(parameter.numel() for parameter in policy.parameters()) < 1.0e6
+    assert (policy.image_size, policy.action_chunk, policy.tokens_per_decision) == (64, 4, 28)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 1.6])
+@pytest.mark.parametrize("greedy", [True, False])
+def test_log_prob_gives_the_numbers_sample_gave(temperature, greedy):
+    policy, obs = tiny_nano(action_chunk=2), random_input(6)
+    sample = policy.sample(obs, temperature=temperature, greedy=greedy, generator=torch.Generator().manual_seed(1))
+    scored = policy.log_prob(obs, sample.tokens_NK, temperature)
+    torch.testing.assert_close(scored.logp_NK, sample.logp_NK)
+    assert sample.tokens_NK.shape == (6, 14) and sample.actions_NCA.shape == (6, 2, 7)
+    assert sample.logp_NK.dtype == scored.logp_NK.dtype == torch.float32
+    assert torch.equal(policy.encode_actions(sample.actions_NCA), sample.tokens_NK)
+    assert scored.logp_NK.requires_grad and not sample.logp_NK.requires_grad
+    if greedy:
+        assert torch.equal(scored.greedy_NK, sample.tokens_NK)
+
+
+def test_rows_do_not_see_each_other_and_padding_words_do_not_count():
+    policy, obs = tiny_nano(), random_input(8)
+    tokens_NK = torch.zeros(8, 7, dtype=torch.int64)
+    whole = policy.log_prob(obs, tokens_NK).logp_NK
+    alone = policy.log_prob(obs.rows(slice(3, 4)), tokens_NK[:1]).logp_NK
+    torch.testing.assert_close(whole[3:4], alone)
+    padded = dataclasses.replace(obs, instruction_NL=torch.nn.functional.pad(obs.instruction_NL, (0, 4)))
+    torch.testing.assert_close(policy.log_prob(padded, tokens_NK).logp_NK, whole)
+
+
+@pytest.mark.parametrize("name", ["agentview_NHWC", "wrist_NHWC", "proprio_NP", "instruction_NL"])
+def test_every_input_reaches_the_action(name):
+    policy, obs = tiny_nano(), random_input(4)
+    tokens_NK = torch.zeros(4, 7, dtype=torch.int64)
+    changed = dataclasses.replace(obs, **{name: getattr(random_input(4, seed=9), name)})
+    difference = policy.log_prob(changed, tokens_NK).logp_NK - policy.log_prob(obs, tokens_NK).logp_NK
+    assert (difference.abs().sum(1) > 1e-5).all()
+
+
+def test_drawing_is_repeatable_with_a_generator():
+    policy, obs = tiny_nano(), random_input(16)
+    draws = [policy.sample(obs, generator=torch.Generator().manual_seed(seed)).tokens_NK for seed in (3, 3, 4)]
+    assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
+
+
+def test_save_and_load(tmp_path):
+    policy, obs = tiny_nano(seed=5, action_chunk=3), random_input(4)
+    policy.save(tmp_path)
+    loaded = load_policy(tmp_path)
+    assert isinstance(loaded, NanoPolicy) and loaded.config == policy.config
+    tokens_NK = torch.zeros(4, 21, dtype=torch.int64)
+    assert torch.equal(loaded.log_prob(obs, tokens_NK).logp_NK, policy.log_prob(obs, tokens_NK).logp_NK)
+
+
+def test_loading_says_what_is_wrong(tmp_path):
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        load_policy(tmp_path)
+    tiny_nano().save(tmp_path)
+    config_file, weights_file = tmp_path / "config.json", tmp_path / "policy.safetensors"
+    config, weights = json.loads(config_file.read_text()), weights_file.read_bytes()
+
+    weights_file.write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(CheckpointError, match=r"policy\.safetensors"):
+        load_policy(tmp_path)
+    weights_file.write_bytes(weights)
+    for change, error in (
+        ({"kind": "nan0"}, UnknownNameError),
+        ({"num_bins": 9}, CheckpointError),
+        ({"image_size": 17}, CheckpointError),
+        ({"colour": "blue"}, CheckpointError),
+    ):
+        config_file.write_text(json.dumps({**config, **change}))
+        with pytest.raises(error):
+            load_policy(tmp_path)
+
+
+def test_impossible_settings_are_refused():
+    with pytest.raises(ConfigError, match="multiple of 16"):
+        NanoConfig(image_size=70)
+    with pytest.raises(ConfigError, match="at least 1"):
+        NanoConfig(action_chunk=0)

@@ -1,0 +1,96 @@
+"""Behaviour cloning learns what it is shown, ignores padding, and is repeatable."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from made_up import IMAGE_SIZE, flat_parameters, random_input, tiny_nano
+
+from tgrpo_envs.errors import TrainingError
+from tgrpo_trainer.config import SftConfig
+from tgrpo_trainer.dataset import DemoDataset
+from tgrpo_trainer.sft import MAX_SHIFT_PIXELS, random_shift, train_sft
+from tgrpo_trainer.types import PolicyInput
+
+CHUNK = 2
+
+
+def made_up_demonstrations(num_rows=32):
+    seen = random_input(num_rows)
+    levels = torch.randint(0, 5, (num_rows, CHUNK, 7), generator=torch.Generator().manual_seed(1))
+    return DemoDataset(
+        agentview_MHWC=seen.agentview_NHWC,
+        wrist_MHWC=seen.wrist_NHWC,
+        proprio_MP=seen.proprio_NP,
+        actions_MCA=levels / 2 - 1,
+        valid_MC=torch.ones(num_rows, CHUNK, dtype=torch.bool),
+        instruction="pick up the soup",
+    )
+
+
+def clone(dataset, *, steps, seed=0, on_step=None):
+    policy = tiny_nano(action_chunk=CHUNK)
+    metrics = train_sft(
+        policy,
+        dataset,
+        config=SftConfig(max_steps=steps, batch_size=32),
+        generator=torch.Generator().manual_seed(seed),
+        on_step=on_step,
+    )
+    return policy, metrics
+
+
+def test_nano_learns_32_decisions_by_heart():
+    dataset = made_up_demonstrations()
+    history = []
+    policy, metrics = clone(dataset, steps=200, on_step=lambda step, numbers: history.append((step, numbers["loss"])))
+    # A new policy knows nothing: log 5 nats for each of five values.
+    assert history[0] == (1, pytest.approx(math.log(5), abs=0.1)) and history[-1][0] == 200
+    assert metrics["loss"] < 0.1 and metrics["accuracy"] > 0.98
+    obs = PolicyInput(
+        dataset.agentview_MHWC,
+        dataset.wrist_MHWC,
+        dataset.proprio_MP,
+        policy.encode_instructions([dataset.instruction]).expand(32, -1),
+    )
+    played = policy.sample(obs, greedy=True).actions_NCA
+    assert (played == dataset.actions_MCA).float().mean() > 0.98
+
+
+def test_padding_teaches_nothing():
+    dataset = made_up_demonstrations()
+    valid_MC = torch.tensor([True, False]).expand(32, CHUNK)
+    masked = dataclasses.replace(dataset, valid_MC=valid_MC)
+    garbage = dataset.actions_MCA.clone()
+    garbage[:, 1] = 1.0
+    other = dataclasses.replace(masked, actions_MCA=garbage)
+    assert torch.equal(flat_parameters(clone(masked, steps=3)[0]), flat_parameters(clone(other, steps=3)[0]))
+
+
+def test_equal_seeds_give_equal_policies():
+    dataset = made_up_demonstrations()
+    first, again, other = (flat_parameters(clone(dataset, steps=3, seed=seed)[0]) for seed in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_a_broken_input_is_refused():
+    dataset = made_up_demonstrations()
+    broken = dataclasses.replace(dataset, proprio_MP=torch.full_like(dataset.proprio_MP, float("nan")))
+    with pytest.raises(TrainingError, match="weights are unchanged"):
+        clone(broken, steps=1)
+
+
+def test_random_shift_moves_each_picture_by_a_few_pixels_and_repeats_its_edge():
+    images = random_input(200).agentview_NHWC
+    shifted = random_shift(images, torch.Generator().manual_seed(0))
+    moves = range(-MAX_SHIFT_PIXELS, MAX_SHIFT_PIXELS + 1)
+    seen = set()
+    for before, after in zip(images, shifted, strict=True):
+        rows = {dy: (torch.arange(IMAGE_SIZE) + dy).clamp(0, IMAGE_SIZE - 1) for dy in moves}
+        found = [(dy, dx) for dy in moves for dx in moves if torch.equal(before[rows[dy]][:, rows[dx]], after)]
+        assert len(found) == 1
+        seen.add(found[0])
+    assert len(seen) == 25

@@ -1,0 +1,188 @@
+"""The update: schedule, micro-batches, refusals, exact resume, and that it makes rewarded actions likelier."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+from made_up import flat_gradient, flat_parameters, make_group, random_input, tiny_nano
+
+from tgrpo_envs.errors import ConfigError, TrainingError
+from tgrpo_trainer.batch import build_batch
+from tgrpo_trainer.checkpoint import load_checkpoint, save_checkpoint
+from tgrpo_trainer.config import TgrpoConfig, UpdateConfig
+from tgrpo_trainer.types import EpisodeEnd, PolicyInput, Trajectory, TrajectoryGroup
+from tgrpo_trainer.update import PolicyUpdater, clip_gradients, learning_rate_at
+
+REWARDS = [[0.0, 0.5, 1.0], [0.25, 0.0], [1.0, 1.0, 0.5, 0.0]]
+
+
+def updater_of(policy, *, beta=0.0, reference=None, microbatch_size=None, **optimiser):
+    return PolicyUpdater(
+        policy,
+        reference,
+        objective=TgrpoConfig(beta=beta),
+        optimiser=UpdateConfig(**{"warmup_iterations": 0, **optimiser}),
+        temperature=1.0,
+        total_iterations=10,
+        microbatch_size=microbatch_size,
+    )
+
+
+def batch_of(policy, seed=0):
+    batch, _ = build_batch([make_group(policy, REWARDS, seed=seed)], TgrpoConfig())
+    assert batch is not None
+    return batch
+
+
+def shuffler(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_learning_rate_warms_up_and_decays():
+    config = UpdateConfig(learning_rate=1.0, warmup_iterations=3, final_learning_rate_ratio=0.3)
+    rates = [learning_rate_at(iteration, config, 10) for iteration in range(11)]
+    # 1/3, 2/3, then from 1 at iteration 2 in seven equal steps of 0.1 to 0.3 at iteration 9, and no further.
+    expected = [1 / 3, 2 / 3, 1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.3]
+    assert rates == pytest.approx(expected)
+    assert learning_rate_at(0, UpdateConfig(learning_rate=1.0, warmup_iterations=0), 1) == 1.0
+
+
+def test_the_first_step_sees_the_policy_that_drew():
+    policy = tiny_nano()
+    batch = batch_of(policy)
+    metrics = updater_of(policy, num_iterations=1).update(batch, 0, shuffler())
+    # At rho = 1 nothing is clipped and J is the weighted sum of the advantages.
+    assert metrics["policy_loss"] == pytest.approx(-float((batch.weights_N * batch.advantages_N).sum()), abs=1e-5)
+    assert metrics["ratio_max"] == pytest.approx(1.0, abs=1e-5)
+    assert metrics["approx_kl"] == pytest.approx(0.0, abs=1e-6)
+    assert metrics["clip_ratio/low"] == metrics["clip_ratio/high"] == 0.0
+    assert metrics["optimiser_steps"] == 1.0 and metrics["learning_rate"] == pytest.approx(2e-4)
+
+
+def test_micro_batches_leave_gradient_and_metrics_unchanged():
+    results = []
+    for microbatch_size in (None, 4, 1):
+        policy, reference = tiny_nano(), tiny_nano(seed=1)
+        updater = updater_of(
+            policy, beta=0.1, reference=reference, microbatch_size=microbatch_size, num_iterations=1, max_grad_norm=1e9
+        )
+        metrics = updater.update(batch_of(policy), 0, shuffler())
+        results.append((flat_gradient(policy), metrics))
+    for gradient, metrics in results[1:]:
+        torch.testing.assert_close(gradient, results[0][0], rtol=1e-4, atol=1e-7)
+        assert metrics == pytest.approx(results[0][1], rel=1e-4, abs=1e-6)
+
+
+def test_every_row_is_used_once_a_pass_in_minibatches_of_nearly_equal_size():
+    policy = tiny_nano()
+    metrics = updater_of(policy, num_iterations=3, minibatch_size=4).update(batch_of(policy), 0, shuffler())
+    assert metrics["optimiser_steps"] == 9.0  # nine rows: three minibatches of three, three times
+
+
+def test_kl_is_zero_to_itself_and_pulls_back_towards_the_reference():
+    policy, reference = tiny_nano(), tiny_nano()
+    batch = dataclasses.replace(batch_of(policy), advantages_N=torch.zeros(9))
+    metrics = updater_of(policy, beta=1.0, reference=reference, num_iterations=1).update(batch, 0, shuffler())
+    assert metrics["kl"] == pytest.approx(0.0, abs=1e-6)
+
+    far = tiny_nano(seed=3)
+    batch = dataclasses.replace(batch_of(far), advantages_N=torch.zeros(9))
+    updater = updater_of(far, beta=1.0, reference=reference, num_iterations=20, learning_rate=1e-3)
+    first = updater.update(batch, 0, shuffler())["kl"]
+    last = updater.update(batch, 0, shuffler())["kl"]
+    assert 0.0 < last < first
+    assert torch.equal(flat_parameters(reference), flat_parameters(tiny_nano()))
+
+
+def test_a_non_finite_loss_is_refused_before_the_step():
+    policy = tiny_nano()
+    batch, before = batch_of(policy), flat_parameters(policy)
+    broken = dataclasses.replace(batch, advantages_N=torch.full((9,), float("nan")))
+    with pytest.raises(TrainingError, match="weights are unchanged"):
+        updater_of(policy).update(broken, 0, shuffler())
+    assert torch.equal(flat_parameters(policy), before)
+
+
+def test_gradients_are_clipped_to_the_norm_and_refused_when_infinite():
+    weight = torch.nn.Parameter(torch.zeros(2))
+    weight.grad = torch.tensor([3.0, 4.0])
+    assert clip_gradients([weight], 1.0) == pytest.approx(5.0)
+    torch.testing.assert_close(weight.grad, torch.tensor([0.6, 0.8]))
+    weight.grad = torch.tensor([float("inf"), 0.0])
+    with pytest.raises(TrainingError, match="norm"):
+        clip_gradients([weight], 1.0)
+
+
+def test_reference_and_beta_belong_together():
+    with pytest.raises(ConfigError, match="reference"):
+        updater_of(tiny_nano(), beta=0.1)
+    with pytest.raises(ConfigError, match="reference"):
+        updater_of(tiny_nano(), reference=tiny_nano())
+
+
+def test_resuming_from_a_checkpoint_is_bitwise_the_same(tmp_path):
+    def iterate(policy, updater, generator, iterations):
+        for iteration in iterations:
+            updater.update(batch_of(policy, seed=iteration), iteration, generator)
+
+    straight, generator = tiny_nano(), shuffler()
+    iterate(straight, updater_of(straight, minibatch_size=4), generator, range(4))
+
+    policy, generator = tiny_nano(), shuffler()
+    updater = updater_of(policy, minibatch_size=4)
+    iterate(policy, updater, generator, range(2))
+    state = {"updater": updater.state_dict(), "generator": generator.get_state()}
+    folder = save_checkpoint(tmp_path, iteration=2, policy=policy, state=state)
+
+    checkpoint = load_checkpoint(folder)
+    resumed, generator = checkpoint.policy, torch.Generator()
+    generator.set_state(checkpoint.state["generator"])
+    updater = updater_of(resumed, minibatch_size=4)
+    updater.load_state_dict(checkpoint.state["updater"])
+    iterate(resumed, updater, generator, range(2, 4))
+    assert torch.equal(flat_parameters(resumed), flat_parameters(straight))
+
+
+def test_a_rewarded_token_becomes_likely():
+    """A bandit: the reward is 1 when the first number of the action is the highest bin, at one fixed observation."""
+    policy, reference = tiny_nano(), tiny_nano()
+    rows = random_input(1)
+    obs = PolicyInput.cat([rows] * 16)
+    wanted = torch.tensor([[4, 0, 0, 0, 0, 0, 0]])
+    updater = updater_of(policy, beta=0.02, reference=reference, learning_rate=2e-3, num_iterations=4)
+    generator = shuffler(7)
+    before = policy.log_prob(rows, wanted).logp_NK[0, 0].exp().item()
+    for iteration in range(10):
+        sample = policy.sample(obs, generator=generator)
+        members = tuple(
+            Trajectory(
+                observations=obs.rows(slice(i, i + 1)),
+                tokens_TK=sample.tokens_NK[i : i + 1],
+                logp_TK=sample.logp_NK[i : i + 1],
+                executed_TK=torch.ones(1, 7, dtype=torch.bool),
+                rewards_T=(sample.tokens_NK[i : i + 1, 0] == 4).double(),
+                stage_T=torch.zeros(1, dtype=torch.int64),
+                end=EpisodeEnd.HORIZON,
+                progress=0.0,
+                control_steps=1,
+            )
+            for i in range(16)
+        )
+        batch, _ = build_batch([TrajectoryGroup(members, "bandit")], TgrpoConfig())
+        if batch is not None:
+            updater.update(batch, iteration, generator)
+    after = policy.log_prob(rows, wanted).logp_NK[0, 0].exp().item()
+    assert before < 0.35 and after > 0.8
+
+
+def test_the_batch_is_left_as_it_was():
+    policy = tiny_nano()
+    batch = batch_of(policy)
+    kept = copy.deepcopy(batch)
+    updater_of(policy).update(batch, 0, shuffler())
+    for field in dataclasses.fields(batch):
+        ours, theirs = getattr(batch, field.name), getattr(kept, field.name)
+        assert torch.equal(ours, theirs) if isinstance(ours, torch.Tensor) else len(ours) == len(theirs)
