@@ -1,0 +1,123 @@
+"""One LIBERO task as a Gymnasium environment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from tgrpo_envs.episodes import Episodes, Observations, parse_actions
+from tgrpo_envs.resets import ResetOptions, initial_states, parse_reset_options
+from tgrpo_envs.settings import EnvSettings, check_render_mode
+from tgrpo_envs.tasks import Task
+
+
+class LiberoEnv(gym.Env[dict[str, Any], NDArray[np.floating[Any] | np.integer[Any]]]):
+    """A Panda arm solves one LIBERO task; the engine is our own, the physics and the success check are LIBERO's.
+
+    ## Action space
+    `Box(-1, 1, (7,), float32)`, one 20 Hz control step of robosuite's OSC_POSE controller: 0-2 move the gripper by
+    up to 5 cm along world x, y, z; 3-5 turn it by up to 0.5 rad (axis-angle); 6 opens (-1) or closes (+1) the fingers.
+    With `action_chunk=K` the shape is (K, 7): K control steps in one `step`, stopping where the episode ends.
+    Values beyond [-1, 1] are clipped; a wrong shape, NaN or infinity raises `ActionError`.
+
+    ## Observation space
+    A flat `Dict`: `agentview` and `wrist`, uint8 (image_size, image_size, 3), upright; `proprio`, float32 (12,):
+    gripper position in the world (3, metres), the first two columns of its rotation matrix (6), finger joint positions
+    (2, metres), commanded gripper state (1; -1 open, +1 closed).
+
+    ## Reward
+    `reward="stages"`: increments of progress through the task's stages, at most 0.5 in a failed episode; a successful
+    one sums to 1. `reward="sparse"`: 1 on success. A path: the stage specification in that JSON file.
+
+    ## Starting state
+    `init_states="train"`: drawn from the task's BDDL regions with the environment's generator; `"heldout"`: a fixed
+    list from the same regions that training never draws; `"official"`: LIBERO's 50. Ten control steps let it settle.
+    `reset(options={"init_states": "heldout", "init_state_ids": [7]})` takes exactly that state.
+
+    ## Episode end
+    `terminated` when LIBERO's success check holds; `truncated` at the horizon (LIBERO-Object: 280 control steps)
+    or when the physics diverges.
+
+    ## Info
+    `success` and `is_success` (bool), `progress` (0 to 1), `stage` (index of the first unfinished stage), `stages`
+    (bool per stage), `control_steps`, `diverged`; `instruction` after a reset.
+
+    Args:
+        suite: Set by the environment id.
+        render_mode: None or ``rgb_array`` (the agentview at `image_size`).
+        **settings: See `tgrpo_envs.settings.EnvSettings`.
+
+    Raises:
+        UnknownNameError: A suite, task, camera, reward or set of states that does not exist.
+        ConfigError: A number out of range.
+        AssetError: On the first reset, when the asset pack is missing or incomplete.
+    """
+
+    metadata: dict[str, Any] = {  # noqa: RUF012 - Gymnasium declares it on the instance
+        "render_modes": ["rgb_array"],
+        "render_fps": 20,
+    }
+
+    def __init__(self, suite: str, *, render_mode: str | None = None, **settings: Any) -> None:
+        self.settings = EnvSettings(suite, **settings)
+        self.render_mode = check_render_mode(render_mode)
+        self.observation_space = self.settings.observation_space()
+        self.action_space = self.settings.action_space()
+        self.episodes = Episodes(self.settings, num_envs=1)
+
+    @property
+    def task(self) -> Task:
+        """The task this environment poses."""
+        return self.settings.resolved_task
+
+    @property
+    def task_description(self) -> str:
+        """The instruction, as LeRobot's evaluation reads it."""
+        return self.task.instruction
+
+    @property
+    def _max_episode_steps(self) -> int:
+        """Episode limit in environment steps, as LeRobot's evaluation reads it."""
+        return -(-self.settings.episode_horizon // self.settings.action_chunk)
+
+    def num_init_states(self, name: str) -> int:
+        """Size of the ``heldout`` or ``official`` set."""
+        return len(self.episodes.fixed_states(name))
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observations, dict[str, Any]]:
+        """Start an episode; see the class for `options`."""
+        super().reset(seed=seed)
+        parsed: ResetOptions = parse_reset_options(options, num_envs=1)
+        self.episodes.reset(initial_states(self.episodes, parsed, [self.np_random]), self.episodes.all_members)
+        return self._observe(), {"instruction": self.task_description}
+
+    def step(
+        self, action: NDArray[np.floating[Any] | np.integer[Any]]
+    ) -> tuple[Observations, float, bool, bool, dict[str, Any]]:
+        """Advance by one environment step; see the class for the action."""
+        expected = (1, *self.settings.action_space().shape)
+        actions_NCA = parse_actions(np.asarray(action)[None], expected)
+        result = self.episodes.step(actions_NCA, self.episodes.all_members)
+        info = {key: _member(values) for key, values in self.episodes.info(result).items()}
+        return self._observe(), float(result.rewards_N[0]), bool(result.success_N[0]), bool(result.truncated_N[0]), info
+
+    def render(self) -> NDArray[np.uint8] | None:
+        """The agentview, upright, or None without a render mode."""
+        return self.episodes.frames()[0] if self.render_mode else None
+
+    def close(self) -> None:
+        """Release the simulator."""
+        self.episodes.close()
+
+    def _observe(self) -> Observations:
+        return {key: value[0] for key, value in self.episodes.observe().items()}
+
+
+def _member(values: NDArray[np.generic]) -> Any:
+    """Row 0 of a batched info value: a Python number, or an array where each environment has several."""
+    return values[0].item() if values.ndim == 1 else values[0]

@@ -1,0 +1,245 @@
+"""N episodes of one task side by side: simulate, judge success, pay reward, observe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tgrpo_envs.errors import ActionError, StateError, UnknownNameError
+from tgrpo_envs.rewards import CreditProfile, StageReport, StageSpec, StageTracker, compile_spec, load_spec
+from tgrpo_envs.scene import InitStates, Scene, heldout_states, load_scene, official_states, sample_train_states
+from tgrpo_envs.settings import ACTION_SIZE, INIT_STATE_SETS, EnvSettings
+from tgrpo_envs.sim import Simulator, goal_truth
+from tgrpo_envs.sim.snapshot import BoolArray, FloatArray
+
+Observations = dict[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one environment step did to N episodes; rows that were not live are zero.
+
+    Attributes:
+        rewards_N: Reward summed over the control steps of the chunk.
+        success_N: LIBERO's own success check held and ended the episode.
+        truncated_N: The horizon was reached, or the physics diverged.
+        diverged_N: The physics became unstable; the episode says nothing about the policy.
+    """
+
+    rewards_N: FloatArray
+    success_N: BoolArray
+    truncated_N: BoolArray
+    diverged_N: BoolArray
+
+
+class Episodes:
+    """N episodes of one task in lock-step, without seeds, autoreset or wrappers.
+
+    The scene, the simulator and OpenGL are opened by the first `reset`, so constructing one is cheap and safe
+    before a fork.
+
+    Args:
+        settings: The validated choices of the user.
+        num_envs: How many episodes run side by side.
+    """
+
+    def __init__(self, settings: EnvSettings, num_envs: int) -> None:
+        self.settings = settings
+        self.num_envs = num_envs
+        self.all_members: BoolArray = np.ones(num_envs, dtype=bool)
+        self.control_steps_N: NDArray[np.int64] = np.zeros(num_envs, dtype=np.int64)
+        self.stage_report: StageReport | None = None
+        self._images = {
+            camera: np.zeros((num_envs, settings.image_size, settings.image_size, 3), np.uint8)
+            for camera in settings.cameras
+        }
+        self._simulator: Simulator | None = None
+        self._fixed_states: dict[str, InitStates] = {}
+
+    @property
+    def simulator(self) -> Simulator:
+        """The simulator, opened on first use."""
+        if self._simulator is None:
+            self._open()
+        assert self._simulator is not None
+        return self._simulator
+
+    @property
+    def scene(self) -> Scene:
+        """The compiled scene, loaded on first use."""
+        return self.simulator.scene
+
+    @property
+    def spec(self) -> StageSpec:
+        """The stage specification that pays the reward."""
+        self.simulator  # noqa: B018 - opening fills the specification
+        return self._spec
+
+    def _open(self) -> None:
+        settings = self.settings
+        task = settings.resolved_task
+        scene = load_scene(task, settings.assets)
+        if settings.reward_mode == "file":
+            self._spec = load_spec(settings.reward)
+        else:
+            self._spec = compile_spec(scene.problem, task)
+        profile = CreditProfile(mode="sparse" if settings.reward_mode == "sparse" else "stages")
+        self._tracker = StageTracker(self._spec, profile, scene.layout, self.num_envs, settings.episode_horizon)
+        self._simulator = Simulator(
+            scene,
+            self.num_envs,
+            num_threads=settings.num_threads,
+            cameras=settings.cameras,
+            image_size=settings.image_size,
+        )
+
+    def fixed_states(self, name: str) -> InitStates:
+        """The held-out or the official initial states.
+
+        Raises:
+            UnknownNameError: `name` is not a fixed set (``train`` is drawn, not listed).
+        """
+        if name not in self._fixed_states:
+            readers = {"heldout": heldout_states, "official": official_states}
+            if name not in readers:
+                raise UnknownNameError("fixed set of initial states", name, readers)
+            self._fixed_states[name] = readers[name](self.scene)
+        return self._fixed_states[name]
+
+    def draw_state(self, name: str, rng: np.random.Generator) -> InitStates:
+        """One state of the set `name`: fresh from the BDDL regions for ``train``, else a random row of the list."""
+        if name not in INIT_STATE_SETS:
+            raise UnknownNameError("set of initial states", name, INIT_STATE_SETS)
+        if name == "train":
+            return sample_train_states(self.scene, rng, 1)
+        states = self.fixed_states(name)
+        return states.take(rng.integers(len(states), size=1))
+
+    def states_by_id(self, name: str, ids_M: NDArray[np.int64]) -> InitStates:
+        """Rows of a fixed set.
+
+        Raises:
+            StateError: An index outside the set.
+        """
+        states = self.fixed_states(name)
+        bad = ids_M[(ids_M < 0) | (ids_M >= len(states))]
+        if bad.size:
+            raise StateError(
+                f"Initial state {int(bad[0])} of set {name!r} does not exist; choose from 0 to {len(states) - 1}."
+            )
+        return states.take(ids_M)
+
+    def reset(self, init: InitStates, mask_N: BoolArray) -> None:
+        """Put the masked episodes into their initial states and settle them.
+
+        Args:
+            init: N states; rows outside the mask are ignored.
+            mask_N: Which episodes start anew.
+        """
+        self.simulator.reset(init, mask_N)
+        self.control_steps_N[mask_N] = 0
+        snapshot = self.simulator.snapshot
+        self._tracker.reset(snapshot, goal_truth(self.scene.goal, self.scene.layout, snapshot), mask_N)
+        self._render(mask_N)
+
+    def step(self, actions_NCA: FloatArray, live_N: BoolArray) -> StepResult:
+        """Advance the live episodes by up to C control steps, each stopping when it ends.
+
+        Args:
+            actions_NCA: Actions in [-1, 1]; larger values are clipped, rows that are not live are ignored.
+            live_N: Which episodes run.
+
+        Raises:
+            ActionError: A live row holds NaN or infinity.
+        """
+        if not np.isfinite(actions_NCA[live_N]).all():
+            row = int(np.flatnonzero(live_N & ~np.isfinite(actions_NCA).all(axis=(1, 2)))[0])
+            raise ActionError(f"The action of environment {row} holds NaN or infinity; send numbers in [-1, 1].")
+        actions_NCA = np.clip(np.where(live_N[:, None, None], actions_NCA, 0.0), -1.0, 1.0)
+        success_N, diverged_N = np.zeros((2, self.num_envs), dtype=bool)
+        rewards_N = np.zeros(self.num_envs)
+        running_N = live_N.copy()
+        for actions_NA in np.moveaxis(actions_NCA, 1, 0):
+            if not running_N.any():
+                break
+            diverged_N |= self.simulator.step(actions_NA, running_N)
+            self.control_steps_N += running_N
+            running_N &= ~diverged_N
+            snapshot = self.simulator.snapshot
+            goal_NC = goal_truth(self.scene.goal, self.scene.layout, snapshot)
+            report = self._tracker.step(snapshot, goal_NC, running_N, self.control_steps_N)
+            rewards_N[running_N] += report.reward_N[running_N]
+            self.stage_report = report
+            success_N |= running_N & goal_NC.all(axis=1)
+            running_N &= ~success_N & (self.control_steps_N < self.settings.episode_horizon)
+        self._render(live_N)
+        truncated_N = live_N & ~success_N & ~running_N
+        return StepResult(rewards_N, success_N, truncated_N, diverged_N)
+
+    def observe(self) -> Observations:
+        """Fresh copies of the N observations."""
+        images: Observations = {camera: image.copy() for camera, image in self._images.items()}
+        return {**images, "proprio": self.simulator.proprio_NP.copy()}
+
+    def info(self, result: StepResult) -> dict[str, NDArray[np.generic]]:
+        """What `step` reports beside the reward: arrays of N rows, fresh on every call, without timings."""
+        assert self.stage_report is not None
+        return {
+            "success": result.success_N.copy(),
+            "is_success": result.success_N.copy(),
+            "progress": self.stage_report.progress_N.copy(),
+            "stage": self.stage_report.stage_N.copy(),
+            "stages": self.stage_report.stages_NK.copy(),
+            "control_steps": self.control_steps_N.copy(),
+            "diverged": result.diverged_N.copy(),
+        }
+
+    def frames(self) -> NDArray[np.uint8]:
+        """The agentview of every episode as it is now, (N, H, W, 3), upright, whatever `cameras` says."""
+        size = self.settings.image_size
+        frames = np.zeros((self.num_envs, size, size, 3), np.uint8)
+        self.simulator.render({"agentview": frames}, self.all_members)
+        return frames
+
+    def close(self) -> None:
+        """Release threads and OpenGL contexts; closing twice is harmless."""
+        if self._simulator is not None:
+            self._simulator.close()
+            self._simulator = None
+
+    def _render(self, mask_N: BoolArray) -> None:
+        if self._images:
+            self.simulator.render(self._images, mask_N)
+
+
+def parse_actions(actions: object, expected: tuple[int, ...]) -> FloatArray:
+    """Check an action's shape and give it its chunk axis.
+
+    Args:
+        actions: Anything numpy can read as an array of shape `expected`.
+        expected: (N, 7) or (N, C, 7).
+
+    Returns:
+        float64 (N, C, 7), C = 1 where `expected` has no chunk axis.
+
+    Raises:
+        ActionError: Another shape, or not numbers.
+    """
+    try:
+        array = np.asarray(actions, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ActionError(f"Actions must be numbers in an array of shape {expected}: {error}.") from error
+    if array.shape != expected:
+        raise ActionError(f"Got actions of shape {array.shape}; this environment takes {expected}.")
+    return array.reshape(expected[0], -1, ACTION_SIZE)
+
+
+def merge_states(states: list[InitStates]) -> InitStates:
+    """One `InitStates` holding the rows of all, in order."""
+    return replace(
+        states[0],
+        states_NX=np.concatenate([state.states_NX for state in states]),
+        fixtures_NF7=np.concatenate([state.fixtures_NF7 for state in states]),
+    )

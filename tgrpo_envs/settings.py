@@ -1,0 +1,119 @@
+"""What a user may choose when making an environment, checked at the edge, and the spaces that follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from gymnasium import spaces
+
+from tgrpo_envs.assets import find_pack
+from tgrpo_envs.errors import ConfigError, UnknownNameError
+from tgrpo_envs.tasks import Task, get_task
+
+ACTION_SIZE = 7
+PROPRIO_SIZE = 12
+CAMERAS = ("agentview", "wrist")
+INIT_STATE_SETS = ("train", "heldout", "official")
+REWARDS = ("stages", "sparse")
+IMAGE_SIZE_RANGE = (16, 1024)  # pixels a side
+MAX_ACTION_CHUNK = 64  # control steps in one environment step
+
+
+@dataclass(frozen=True)
+class EnvSettings:
+    """The keyword arguments of `gym.make` and `gym.make_vec`, validated.
+
+    Attributes:
+        suite: LIBERO suite, fixed by the environment id.
+        task: Index inside the suite, or the task's name.
+        assets: Asset pack: ``auto``, ``primitive``, ``libero`` or a folder.
+        init_states: Where `reset` takes its states from: ``train`` (drawn from the BDDL regions with the environment's
+            generator), ``heldout`` (a fixed list from the same regions) or ``official`` (LIBERO's 50).
+        reward: ``stages``, ``sparse`` (1 on success) or the path of a stage specification in JSON.
+        image_size: Height and width of the camera images, pixels.
+        cameras: Which cameras to observe; an empty tuple makes a state-only environment that never opens OpenGL.
+        action_chunk: Control steps (20 Hz) in one environment step.
+        horizon: Episode limit in control steps; None takes the suite's.
+        num_threads: Simulation threads; None takes one per environment, at most one per core.
+    """
+
+    suite: str
+    task: int | str = 0
+    assets: str | Path = "auto"
+    init_states: str = "train"
+    reward: str | Path = "stages"
+    image_size: int = 128
+    cameras: tuple[str, ...] = CAMERAS
+    action_chunk: int = 1
+    horizon: int | None = None
+    num_threads: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cameras", tuple(self.cameras))
+        get_task(self.suite, self.task)
+        find_pack(self.assets)
+        for camera in self.cameras:
+            _one_of("camera", camera, CAMERAS)
+        _one_of("set of initial states", self.init_states, INIT_STATE_SETS)
+        if self.reward_mode == "file" and not Path(self.reward).is_file():
+            raise UnknownNameError("reward (a name or the path of a .json specification)", self.reward, REWARDS)
+        _in_range("image_size", self.image_size, *IMAGE_SIZE_RANGE)
+        _in_range("action_chunk", self.action_chunk, 1, MAX_ACTION_CHUNK)
+        if self.horizon is not None:
+            _in_range("horizon", self.horizon, 1, 100_000)
+        if self.num_threads is not None:
+            _in_range("num_threads", self.num_threads, 1, 1024)
+
+    @property
+    def resolved_task(self) -> Task:
+        """The task these settings name."""
+        return get_task(self.suite, self.task)
+
+    @property
+    def reward_mode(self) -> Literal["stages", "sparse", "file"]:
+        """Which kind of reward `reward` names."""
+        if self.reward == "stages":
+            return "stages"
+        return "sparse" if self.reward == "sparse" else "file"
+
+    @property
+    def episode_horizon(self) -> int:
+        """Episode limit in control steps."""
+        return self.resolved_task.horizon if self.horizon is None else self.horizon
+
+    def observation_space(self) -> spaces.Dict:
+        """One environment's observations: images (H, W, 3) uint8, upright, and proprioception (12,) float32."""
+        images = {
+            camera: spaces.Box(0, 255, (self.image_size, self.image_size, 3), np.uint8) for camera in self.cameras
+        }
+        proprio = spaces.Box(-np.inf, np.inf, (PROPRIO_SIZE,), np.float32)
+        return spaces.Dict({**images, "proprio": proprio})
+
+    def action_space(self) -> spaces.Box:
+        """One environment's actions: (7,), or (action_chunk, 7) when a step takes several control steps."""
+        shape = (ACTION_SIZE,) if self.action_chunk == 1 else (self.action_chunk, ACTION_SIZE)
+        return spaces.Box(-1.0, 1.0, shape, np.float32)
+
+
+def check_render_mode(render_mode: str | None) -> str | None:
+    """The render mode itself.
+
+    Raises:
+        UnknownNameError: Neither None nor ``rgb_array``.
+    """
+    if render_mode is not None:
+        _one_of("render mode", render_mode, ("rgb_array",))
+    return render_mode
+
+
+def _one_of(kind: str, got: str, allowed: tuple[str, ...]) -> None:
+    if got not in allowed:
+        raise UnknownNameError(kind, got, allowed)
+
+
+def _in_range(name: str, got: int, low: int, high: int) -> None:
+    if isinstance(got, bool) or not isinstance(got, (int, np.integer)) or not low <= got <= high:
+        raise ConfigError(f"{name}={got!r} must be a whole number from {low} to {high}.")
