@@ -33,9 +33,9 @@ def find_pack(name: str | Path = "auto") -> AssetPack:
     """Find an asset pack by name or folder.
 
     Args:
-        name: "libero": $TGRPO_LIBERO_ASSETS, else the installed hf-libero's own `assets` folder, else hf-libero's download
-            folder. "primitive": written into the cache on first use. "auto": "libero" where it is found, else
-            "primitive". Or a folder laid out like LIBERO's `assets`.
+        name: "libero": $TGRPO_LIBERO_ASSETS, else the installed hf-libero's own `assets` folder, else the folder
+            hf-libero downloads to. "primitive": written into the cache on first use. "auto": "libero" where it is
+            found, else "primitive". Or a folder laid out like LIBERO's `assets`.
 
     Raises:
         AssetError: LIBERO's pack is asked for and absent, or a named folder is no asset pack.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 from xml.etree import ElementTree as ET
 
-from tgrpo_envs.assets.primitive.mjcf import numbers, to_text
+from tgrpo_envs.assets.primitive.mjcf import element, numbers, to_text
 
 FLOOR_SCENE: Final = "scenes/libero_floor_base_style.xml"
 # The style LIBERO's floor problem asks for by default (envs/arenas/style.py: "light-gray", "light-gray-plaster").
@@ -34,25 +34,23 @@ _LIGHTS: Final = (("light1", (1.0, 1.0, 4.0)), ("light2", (-3.0, -3.0, 4.0)))
 def floor_scene_xml() -> str:
     """MJCF text of the floor arena, with the texture, body and camera names LIBERO edits by name."""
     root = ET.Element("mujoco", model="floor_arena")
-    asset = ET.SubElement(root, "asset")
-    ET.SubElement(
+    asset = element(root, "asset")
+    element(
         asset, "texture", type="skybox", builtin="gradient", rgb1=".9 .9 1", rgb2=".2 .3 .4", width="64", height="64"
     )
     for texture, material, file in (("texplane", "floorplane", FLOOR_TEXTURE), ("tex-wall", "walls_mat", WALL_TEXTURE)):
-        ET.SubElement(asset, "texture", name=texture, type="2d", file=f"../{file}")
+        element(asset, "texture", name=texture, type="2d", file=f"../{file}")
         finish = {"specular": "0", "shininess": "0", "texrepeat": "3 3", "texuniform": "true"}
-        ET.SubElement(asset, "material", name=material, texture=texture, **finish)
-    world = ET.SubElement(root, "worldbody")
-    floor = ET.SubElement(world, "body", name="floor", pos="0 0 0")
-    ET.SubElement(
-        floor, "geom", name="floor", type="plane", size="3 3 .125", condim="3", group="1", material="floorplane"
-    )
+        element(asset, "material", name=material, texture=texture, **finish)
+    world = element(root, "worldbody")
+    floor = element(world, "body", name="floor", pos="0 0 0")
+    element(floor, "geom", name="floor", type="plane", size="3 3 .125", condim="3", group="1", material="floorplane")
     for name, centre, quat, half in _WALLS:
         placed = {"name": name, "type": "box", "pos": numbers(centre), "quat": quat, "size": numbers(half)}
-        ET.SubElement(world, "geom", **placed, group="1", contype="0", conaffinity="0", material="walls_mat")
+        element(world, "geom", **placed, group="1", contype="0", conaffinity="0", material="walls_mat")
     for name, position in _LIGHTS:
         shine = {"diffuse": ".8 .8 .8", "specular": ".3 .3 .3", "castshadow": "false"}
-        ET.SubElement(world, "light", name=name, pos=numbers(position), dir="0 -.15 -1", directional="false", **shine)
+        element(world, "light", name=name, pos=numbers(position), dir="0 -.15 -1", directional="false", **shine)
     for name, position, quat in _CAMERAS:
-        ET.SubElement(world, "camera", name=name, mode="fixed", pos=numbers(position), quat=quat)
+        element(world, "camera", name=name, mode="fixed", pos=numbers(position), quat=quat)
     return to_text(root)

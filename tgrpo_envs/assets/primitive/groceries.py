@@ -1,8 +1,8 @@
 """The table of LIBERO-Object's ten groceries and the basket: dimensions in metres, masses in kilograms.
 
-Read off LIBERO's MJCF files (`stable_hope_objects/*/*.xml`, `stable_scanned_objects/basket/basket.xml`): extents are those
-of the collision boxes, masses those that LIBERO's density of 100 kg/m3 gives its overlapping boxes. Where LIBERO builds a can
-from two dozen boxes, three do here; nothing is scaled to make a task easier.
+Read off LIBERO's MJCF files (`stable_hope_objects/*/*.xml`, `stable_scanned_objects/basket/basket.xml`): extents are
+those of the collision boxes, masses those that LIBERO's density of 100 kg/m3 gives its overlapping boxes. Where LIBERO
+builds a can from two dozen boxes, three do here; nothing is scaled to make a task easier.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _SCANNED: Final = "stable_scanned_objects"
 
 # A label stands this far off the surface it is stuck on: enough that the depth buffer never confuses the two.
 _LABEL: Final = 0.0008
-# The strips that round a can off end this much short of its ends, so that a standing can touches the floor with one box.
+# The strips that round a can off end this much short of its ends: a standing can touches the floor with one box.
 _STRIP_GAP: Final = 0.0005
 
 
 def _can_collision(radius: float, bottom: float, top: float, *, axis_y: float) -> tuple[Shape, ...]:
     """A square prism and two crossed strips: together the convex outline is a regular octagon around the radius.
 
-    Boxes rather than a cylinder because MuJoCo gives two boxes up to eight contact points and a box and a cylinder one, and a
-    can held between two finger pads at one point each turns in the hand.
+    Boxes rather than a cylinder because MuJoCo gives two boxes up to eight contact points, a box and a cylinder one,
+    and a can held between two finger pads at one point each turns in the hand.
     """
     at = (0.0, axis_y)
     square = radius * 2**0.5  # inscribed: its corners lie on the circle
@@ -63,14 +63,18 @@ def _carton_collision() -> tuple[Shape, ...]:
 
 def _carton_visual(body: Colour, foot: Colour, roof: Colour, label: Colour) -> tuple[Shape, ...]:
     """A gable-topped carton: foot, body, a label on all four sides, two roof panels and the seam on the ridge."""
-    panel = (0.0262, 0.0170, 0.0010)
+    panel = (0.0262, 0.0159, 0.0010)
+    slope_deg = 34.7
     return (
         box(0.0525, 0.0525, -0.0697, -0.0400, foot),
         box(0.0525, 0.0525, -0.0400, 0.0398, body),
-        box(0.0525 + 2 * _LABEL, 0.0525 + 2 * _LABEL, -0.0130, 0.0200, label),
-        Shape("box", (0.0, -0.0135, 0.0485), panel, roof, turn=("x", 37.0)),
-        Shape("box", (0.0, 0.0135, 0.0485), panel, roof, turn=("x", -37.0)),
-        box(0.0525, 0.0030, 0.0398, 0.0614, roof),
+        box(0.0525 + 2 * _LABEL, 0.0525 + 2 * _LABEL, -0.0180, 0.0220, label),
+        # The gable ends under the roof are steps: a triangle is not among the shapes.
+        box(0.0520, 0.0360, 0.0398, 0.0455, body),
+        box(0.0520, 0.0180, 0.0455, 0.0515, body),
+        Shape("box", (0.0, -0.0131, 0.0485), panel, roof, turn=("x", slope_deg)),
+        Shape("box", (0.0, 0.0131, 0.0485), panel, roof, turn=("x", -slope_deg)),
+        box(0.0525, 0.0030, 0.0515, 0.0614, roof),
     )
 
 
@@ -104,7 +108,7 @@ MILK: Final = Item(
     up="y",
     mass_kg=0.03167,
     collision=_carton_collision(),
-    visual=_carton_visual(body=_WHITE, foot=(0.10, 0.16, 0.42), roof=_RED, label=_RED),
+    visual=_carton_visual(body=_WHITE, foot=(0.10, 0.16, 0.42), roof=_WHITE, label=_RED),
     bottom_m=-0.06,
     top_m=0.04,
     radius_m=0.03,
@@ -116,7 +120,7 @@ ORANGE_JUICE: Final = Item(
     up="y",
     mass_kg=0.03167,
     collision=_carton_collision(),
-    visual=_carton_visual(body=(1.0, 0.52, 0.02), foot=(1.0, 0.52, 0.02), roof=(1.0, 0.52, 0.02), label=_GREEN),
+    visual=_carton_visual(body=(1.0, 0.52, 0.02), foot=(1.0, 0.52, 0.02), roof=(1.0, 0.60, 0.10), label=_GREEN),
     bottom_m=-0.06,
     top_m=0.04,
     radius_m=0.025,
@@ -158,7 +162,7 @@ SALAD_DRESSING: Final = Item(
     visual=(
         cylinder(0.0170, -0.0727, -0.0550, _WHITE),
         ellipsoid(0.0520, 0.0350, -0.0720, 0.0150, _WHITE),
-        box(0.0420, 0.0365, -0.0420, -0.0160, (0.55, 0.75, 0.15)),
+        ellipsoid(0.0540, 0.0370, -0.0600, 0.0000, (0.55, 0.78, 0.12)),
         cylinder(0.0135, -0.0100, 0.0360, _WHITE),
         cylinder(0.0172, 0.0356, 0.0728, _GREEN),
     ),

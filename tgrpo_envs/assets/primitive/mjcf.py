@@ -19,29 +19,34 @@ Quaternion = tuple[float, float, float, float]
 def item_xml(item: Item) -> str:
     """MJCF text of one object, with the body and site names robosuite's `MujocoXMLObject` looks for."""
     root = ET.Element("mujoco", model=item.category)
-    asset = ET.SubElement(root, "asset")
-    ET.SubElement(asset, "material", name=item.category, specular="0.2", shininess="0.2")
-    outer = ET.SubElement(ET.SubElement(root, "worldbody"), "body")
-    body = ET.SubElement(outer, "body", name="object")
+    asset = element(root, "asset")
+    element(asset, "material", name=item.category, specular="0.2", shininess="0.2")
+    outer = element(element(root, "worldbody"), "body")
+    body = element(outer, "body", name="object")
     if item.contain_region is not None:
         centre, half = item.contain_region
         # Half a turn about z, as LIBERO has it: its reader of regions insists on a quaternion.
         site = {"pos": numbers(centre), "quat": "0 0 0 1", "size": numbers(half), "rgba": "0.8 0 0 0"}
-        ET.SubElement(body, "site", name="contain_region", type="box", group="0", **site)
+        element(body, "site", name="contain_region", type="box", group="0", **site)
     total = sum(volume(shape) for shape in item.collision)
     for shape in item.visual:
         look = {"material": item.category, "rgba": numbers((*(shape.colour or (1.0, 1.0, 1.0)), 1.0))}
-        ET.SubElement(body, "geom", **_placed(shape, item), group="1", contype="0", conaffinity="0", **look)
+        element(body, "geom", **_placed(shape, item), group="1", contype="0", conaffinity="0", **look)
     for shape in item.collision:
         mass = f"{item.mass_kg * volume(shape) / total:.8g}"
-        ET.SubElement(body, "geom", **_placed(shape, item), group="0", mass=mass, rgba=_COLLISION_RGBA, **_CONTACT)
+        element(body, "geom", **_placed(shape, item), group="0", mass=mass, rgba=_COLLISION_RGBA, **_CONTACT)
     for name, position in (
         ("bottom_site", (0.0, 0.0, item.bottom_m)),
         ("top_site", (0.0, 0.0, item.top_m)),
         ("horizontal_radius_site", (item.radius_m, item.radius_m, 0.0)),
     ):
-        ET.SubElement(outer, "site", name=name, pos=numbers(position), size="0.005", rgba="0 0 0 0")
+        element(outer, "site", name=name, pos=numbers(position), size="0.005", rgba="0 0 0 0")
     return to_text(root)
+
+
+def element(parent: ET.Element, tag: str, **attributes: str) -> ET.Element:
+    """Append a child element; attributes keep the order they are given in."""
+    return ET.SubElement(parent, tag, attributes)
 
 
 def numbers(values: tuple[float, ...]) -> str:

@@ -44,7 +44,7 @@ class Item:
         mass_kg: Total mass; spread over the collision shapes by volume, as LIBERO's one density does.
         collision: Shapes of contact group 0.
         visual: Shapes that are drawn.
-        bottom_m: z of LIBERO's `bottom_site`. Placement reads it, so it is LIBERO's value, not the object's lowest point.
+        bottom_m: z of LIBERO's `bottom_site`: what placement reads, often far from the object's lowest point.
         top_m: z of LIBERO's `top_site`.
         radius_m: x of LIBERO's `horizontal_radius_site`.
         contain_region: Centre and half extents of the box site that `In` tests, for containers.

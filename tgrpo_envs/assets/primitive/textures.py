@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 
 _SIZE_PX = 64
 _SEAM_RGB = (226, 222, 216)
-_PLANK_RGB = (176, 166, 156)
-_WALL_RGB = (190, 190, 188)
+_PLANK_RGB = (186, 177, 168)
+_WALL_RGB = (226, 226, 224)
 
 
 def plank_floor() -> bytes:
     """PNG of pale wooden planks with light seams, as in LIBERO-Object's pictures."""
     rows, columns = np.mgrid[0:_SIZE_PX, 0:_SIZE_PX]
-    plank = columns // 16
-    grain = 6.0 * np.sin(1.7 * columns + 2.1 * np.sin(0.23 * rows + plank)) + 7.0 * np.cos(2.4 * plank)
+    plank = rows // 16
+    grain = 6.0 * np.sin(1.7 * rows + 2.1 * np.sin(2 * np.pi * columns / 32 + plank)) + 7.0 * np.cos(2.4 * plank)
     image = np.asarray(_PLANK_RGB)[None, None, :] + grain[:, :, None]
     # Neighbouring planks end half a plank apart, as laid floors do.
-    seam = (columns % 16 == 0) | ((rows + 32 * (plank % 2)) % _SIZE_PX == 0)
+    seam = (rows % 16 == 0) | ((columns + 32 * (plank % 2)) % _SIZE_PX == 0)
     image[seam] = _SEAM_RGB
     return encode_png(np.clip(np.rint(image), 0, 255).astype(np.uint8))
 
