@@ -1,0 +1,154 @@
+"""The deterministic compiler: what it writes for place goals, what it refuses, and that its specs bind and work."""
+
+from __future__ import annotations
+
+import collections
+import re
+
+import numpy as np
+import pytest
+
+from tgrpo_envs.bddl import Problem, Region, read_problem
+from tgrpo_envs.errors import SpecError
+from tgrpo_envs.rewards import CreditProfile, StageTracker, compile_spec
+from tgrpo_envs.rewards.spec import topological_order
+from tgrpo_envs.rewards.vocabulary import Approach, Lifted, Near, Raise, children
+from tgrpo_envs.sim.snapshot import Snapshot, SnapshotLayout
+from tgrpo_envs.tasks import Task, bddl_path, get_task, list_tasks
+
+
+def problem_with(*goal: tuple[str, ...]) -> Problem:
+    regions = {
+        "basket_1_contain_region": Region("basket_1_contain_region", "basket_1"),
+        "tray_1_contain_region": Region("tray_1_contain_region", "tray_1"),
+        "floor_left_region": Region("floor_left_region", "floor", ((0.0, 0.0, 0.1, 0.1),)),
+    }
+    objects = {"soup_1": "soup", "bowl_1": "bowl", "bowl_2": "bowl", "basket_1": "basket", "tray_1": "tray"}
+    return Problem(
+        name="libero_floor_manipulation",
+        language="",
+        regions=regions,
+        fixtures={"floor": "floor", "stove_1": "flat_stove"},
+        objects=objects,
+        init=(),
+        goal=goal,
+        objects_of_interest=(),
+    )
+
+
+def compiled(*goal: tuple[str, ...]):
+    return compile_spec(problem_with(*goal), Task("libero_object", 0, "test", "test", goal))
+
+
+def test_one_conjunct_is_a_chain_of_five():
+    spec = compiled(("in", "soup_1", "basket_1_contain_region"))
+    names = ["reach_soup_1", "grasp_soup_1", "lift_soup_1", "carry_soup_1", "place_soup_1"]
+    assert [stage.id for stage in spec.stages] == names
+    assert [stage.after for stage in spec.stages] == [(), *[(name,) for name in names[:-1]]]
+    assert [stage.effort for stage in spec.stages] == [1, 2, 1, 3, 2]
+    assert (spec.task.suite, spec.task.name) == ("libero_object", "test")
+
+
+def test_independent_conjuncts_are_parallel_branches():
+    spec = compiled(("in", "soup_1", "basket_1_contain_region"), ("on", "bowl_1", "floor_left_region"))
+    after = {stage.id: stage.after for stage in spec.stages}
+    assert after["reach_soup_1"] == after["reach_bowl_1"] == ()
+    assert after["carry_soup_1"] == ("lift_soup_1",) and after["carry_bowl_1"] == ("lift_bowl_1",)
+    assert [stage.done.index for stage in spec.stages if stage.id.startswith("place")] == [0, 1]
+
+
+def test_an_object_is_carried_onto_another_after_that_one_is_placed():
+    spec = compiled(("on", "bowl_1", "bowl_2"), ("in", "bowl_2", "tray_1_contain_region"))
+    after = {stage.id: stage.after for stage in spec.stages}
+    assert after["carry_bowl_1"] == ("lift_bowl_1", "place_bowl_2")
+    order = [spec.stages[k].id for k in topological_order(spec)]
+    assert order.index("place_bowl_2") < order.index("carry_bowl_1")
+
+
+@pytest.mark.parametrize(
+    ("goal", "words"),
+    [
+        (("open", "stove_1"), r"\(open stove_1\) of test: the compiler supports \(in OBJECT REGION\)"),
+        (("in", "soup_1", "bowl_1"), r"\(in soup_1 bowl_1\)"),
+        (("on", "stove_1", "floor_left_region"), r"\(on stove_1 floor_left_region\)"),
+        (("on", "soup_1", "shelf_9"), r"\(on soup_1 shelf_9\).*check the names"),
+    ],
+)
+def test_other_goals_are_refused_by_name(goal, words):
+    with pytest.raises(SpecError, match=words):
+        compiled(goal)
+
+
+def test_ramps_fill_exactly_where_their_stage_is_done():
+    """A ramp that fills early leaves a dead zone; one that fills late leaves a gap at the threshold."""
+    spec = compiled(("in", "soup_1", "basket_1_contain_region"), ("on", "bowl_1", "bowl_2"))
+    for stage in spec.stages:
+        near = [part for part in (stage.done, *children(stage.done)) if isinstance(part, Near)]
+        if isinstance(stage.ramp, Approach) and near:
+            assert stage.ramp.to_m == near[0].within_m and stage.ramp.axes == near[0].axes
+        if isinstance(stage.ramp, Raise):
+            assert isinstance(stage.done, Lifted) and stage.ramp.to_m == stage.done.by_m
+
+
+def test_lowering_into_the_basket_pays_all_the_way_to_success():
+    """From 15 cm over the rim to inside, in steps of 1 cm: progress never stalls and ends at 1 with the goal."""
+    spec = compiled(("in", "soup_1", "basket_1_contain_region"))
+    layout = SnapshotLayout(
+        objects=("soup_1", "basket_1"),
+        num_movables=2,
+        sites=("basket_1_contain_region",),
+        site_half_sizes_S3=np.array([[0.06108, 0.06108, 0.06949]]),  # LIBERO's basket
+        site_parents_S=np.array([1]),
+        joints=(),
+        joint_objects_J=np.zeros(0, dtype=np.int64),
+        joint_sites_J=np.zeros(0, dtype=np.int64),
+    )
+    tracker = StageTracker(spec, CreditProfile(), layout, 1, 280)
+    now, every, rim = Snapshot.empty(layout, 1), np.array([True]), 0.07185 + 0.06949
+    now.object_mat_NO33[:] = now.site_mat_NS33[:] = np.eye(3)
+    now.site_pos_NS3[0, 0] = 0, 0.26, 0.07185
+    now.object_pos_NO3[0] = [(0.05, -0.1, 0.04), (0, 0.26, 0)]
+    now.gripper_pos_N3[0] = 0, 0, 0.4
+    tracker.reset(now, np.array([[False]]), every)
+    now.pad_contact_NO2[0, 0] = now.touch_NO[0, 0] = True
+    progress = []
+    for step in range(1, 21):
+        height = rim + 0.155 - 0.01 * max(step - 4, 0)
+        now.object_pos_NO3[0, 0] = now.gripper_pos_N3[0] = 0, 0.26, height
+        goal_NC = np.array([[height < rim]])
+        report = tracker.step(now, goal_NC, every, np.array([step]))
+        progress.append(float(report.progress_N[0]))
+    assert progress[3] == pytest.approx(7 / 9)  # reached, grasped, lifted and carried
+    assert (np.diff(progress[4:]) > 0).all() and progress[-1] == 1.0
+    assert report.reward_N[0] > 0.5  # the success jump
+
+
+def test_every_task_that_only_places_is_compiled_and_every_other_is_named():
+    """By the goals' verbs: 104 of the 130 tasks only place, among them all of LIBERO-Object and LIBERO-Spatial."""
+    outcome = collections.Counter()
+    for task in list_tasks():
+        problem = read_problem(bddl_path(task))
+        others = [conjunct for conjunct in task.goal if conjunct[0] not in ("in", "on")]
+        if others:
+            with pytest.raises(SpecError, match=re.escape(f"({' '.join(others[0])})")):
+                compile_spec(problem, task)
+        else:
+            assert len(compile_spec(problem, task).stages) == 5 * len(task.goal)
+        outcome[task.suite, "refused" if others else "compiled"] += 1
+    assert outcome == {
+        ("libero_spatial", "compiled"): 10,
+        ("libero_object", "compiled"): 10,
+        ("libero_goal", "compiled"): 8,
+        ("libero_goal", "refused"): 2,
+        ("libero_10", "compiled"): 6,
+        ("libero_10", "refused"): 4,
+        ("libero_90", "compiled"): 70,
+        ("libero_90", "refused"): 20,
+    }
+
+
+def test_a_real_task_compiles_to_its_own_names():
+    task = get_task("libero_object", 0)
+    spec = compile_spec(read_problem(bddl_path(task)), task)
+    assert spec.stages[0].id == "reach_alphabet_soup_1"
+    assert spec.stages[-1].ramp is not None and spec.stages[-1].ramp.b == "basket_1_contain_region"

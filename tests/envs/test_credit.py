@@ -1,0 +1,137 @@
+"""The guarantees of docs/rewards.md as properties: any spec, any states, any profile."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from reward_cases import LAYOUT, SEEDS, profiles, random_goals, random_snapshot, run_episode, specs
+
+from tgrpo_envs.rewards import CreditProfile, StageTracker, largest_beta
+from tgrpo_envs.rewards.credit import paid_progress, step_reward, success_reward
+
+HORIZON = 10
+LENGTHS = st.integers(1, HORIZON)
+ROUNDING = 1e-12
+
+
+def total(rewards) -> float:
+    """The return as a caller adds it up: in order, in float64."""
+    running = 0.0
+    for reward in rewards:
+        running += float(reward)
+    return running
+
+
+@settings(max_examples=50, deadline=None)
+@given(specs(), profiles(), SEEDS, LENGTHS)
+def test_guarantee_1_failures_stay_between_zero_and_beta(spec, profile, seed, steps):
+    rewards, _ = run_episode(spec, profile, np.random.default_rng(seed), steps, HORIZON, success=False)
+    running = np.cumsum(rewards)
+    assert (running >= -ROUNDING).all() and (running <= profile.beta + ROUNDING).all()
+
+
+@settings(max_examples=50, deadline=None)
+@given(specs(), profiles(eta=False), SEEDS, LENGTHS)
+def test_guarantee_1_a_success_returns_exactly_one(spec, profile, seed, steps):
+    rewards, _ = run_episode(spec, profile, np.random.default_rng(seed), steps, HORIZON, success=True)
+    assert total(rewards) == 1.0
+
+
+@settings(max_examples=40, deadline=None)
+@given(specs(), specs(), profiles(), SEEDS, LENGTHS, LENGTHS)
+def test_guarantee_2_successes_are_ordered_by_time_alone(spec, other, profile, seed, steps, other_steps):
+    rng = np.random.default_rng(seed)
+    first = total(run_episode(spec, profile, rng, steps, HORIZON, success=True)[0])
+    second = total(run_episode(other, profile, rng, other_steps, HORIZON, success=True)[0])
+    assert first == pytest.approx(1 + profile.eta * (1 - steps / HORIZON), abs=ROUNDING)
+    assert first >= 1.0 and second >= 1.0
+    if profile.eta * abs(steps - other_steps) / HORIZON > ROUNDING:
+        assert (first > second) == (steps < other_steps)
+
+
+@settings(max_examples=40, deadline=None)
+@given(specs(), profiles(), SEEDS, st.integers(1, 5))
+def test_guarantee_3_a_loop_pays_nothing_once_its_stages_are_paid(spec, profile, seed, length):
+    """Round and round the same states: each round's pay is 0 as soon as a round completes no new stage."""
+    rng = np.random.default_rng(seed)
+    loop = [(random_snapshot(rng, 1), random_goals(rng, 1)) for _ in range(length)]
+    rounds = 3 * (len(spec.stages) + 2)  # a new stage, then its debouncing (at most 3 steps), then settled
+    tracker = StageTracker(spec, profile, LAYOUT, 1, horizon=10_000)
+    tracker.reset(*loop[0], np.array([True]))
+    pay, step = [], 0
+    for _ in range(rounds):
+        paid = 0.0
+        for snapshot, goal in loop:
+            step += 1
+            paid += float(tracker.step(snapshot, goal, np.array([True]), np.array([step])).reward_N[0])
+        pay.append(paid)
+    assert pay[-1] == pytest.approx(0, abs=ROUNDING)
+    assert sum(paid > ROUNDING for paid in pay) <= 3 * (len(spec.stages) + 1)
+    assert sum(pay) <= profile.beta + ROUNDING
+
+
+@settings(max_examples=40, deadline=None)
+@given(specs(), st.floats(0.5, 1), SEEDS, LENGTHS, LENGTHS)
+def test_guarantee_4_discounting_keeps_the_order_below_the_bound(spec, discount, seed, steps, other_steps):
+    beta = 0.999 * min(largest_beta(discount, HORIZON), 1.0)
+    profile, rng = CreditProfile(beta=beta, kappa=0.5), np.random.default_rng(seed)
+    success, _ = run_episode(spec, profile, rng, steps, HORIZON, success=True)
+    failure, _ = run_episode(spec, profile, rng, other_steps, HORIZON, success=False)
+    weights = discount ** np.arange(HORIZON)
+    value, other = weights[:steps] @ success, weights[:other_steps] @ failure
+    assert value >= discount ** (HORIZON - 1) - ROUNDING and other <= beta + ROUNDING
+    assert value > other
+
+
+@settings(max_examples=50, deadline=None)
+@given(specs(), profiles(), SEEDS)
+def test_guarantee_5_idling_pays_an_exact_zero(spec, profile, seed):
+    rng = np.random.default_rng(seed)
+    snapshot, goal = random_snapshot(rng, 3), random_goals(rng, 3)
+    tracker = StageTracker(spec, profile, LAYOUT, 3, HORIZON)
+    every = np.ones(3, dtype=bool)
+    tracker.reset(snapshot, goal, every)
+    for step in range(1, HORIZON + 1):
+        assert (tracker.step(snapshot, goal, every, np.full(3, step)).reward_N == 0.0).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(specs(), SEEDS, LENGTHS, st.booleans())
+def test_sparse_mode_pays_success_only(spec, seed, steps, success):
+    profile = CreditProfile(mode="sparse")
+    rewards, _ = run_episode(spec, profile, np.random.default_rng(seed), steps, HORIZON, success=success)
+    assert rewards.tolist() == [0.0] * (steps - 1) + [float(success)]
+
+
+def test_paid_progress_by_hand():
+    """Best 0.8, now 0.3, kappa 0.3: 0.7*0.8 + 0.3*0.3 = 0.65, in eighths 5.2 -> 5/8."""
+    best, now = np.array([0.8, 1.0, 0.0]), np.array([0.3, 1.0, 0.0])
+    paid = paid_progress(best, now, CreditProfile(kappa=0.3, quantum=1 / 8))
+    assert paid.tolist() == [5 / 8, 1.0, 0.0]
+
+
+def test_rewards_by_hand():
+    profile = CreditProfile(beta=0.5, eta=0.1)
+    assert step_reward(np.array([0.75]), np.array([0.25]), profile).tolist() == [0.25]
+    # 1 - 0.25 earned before + 0.1 * (1 - 70/280)
+    assert success_reward(np.array([0.25]), np.array([70]), 280, profile)[0] == pytest.approx(0.825)
+
+
+def test_largest_beta_matches_the_published_table():
+    """gamma 0.99: 0.11 at 220 steps, 0.0054 at 520; gamma 0.999: 0.80 and 0.59."""
+    assert largest_beta(0.99, 220) == pytest.approx(0.11, abs=0.005)
+    assert largest_beta(0.99, 520) == pytest.approx(0.0054, abs=0.00005)
+    assert largest_beta(0.999, 220) == pytest.approx(0.80, abs=0.005)
+    assert largest_beta(0.999, 520) == pytest.approx(0.59, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"beta": 1.0}, {"beta": -0.1}, {"kappa": 1.5}, {"quantum": 0.3}, {"quantum": 0}, {"mode": "dense"}, {"b": 1}],
+)
+def test_a_profile_that_could_break_a_guarantee_is_refused(setting):
+    with pytest.raises(ValidationError):
+        CreditProfile(**setting)

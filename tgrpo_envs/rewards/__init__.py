@@ -1,0 +1,19 @@
+"""Stage rewards: specs of typed predicates, tracked per episode and paid by an operator's credit profile."""
+
+from tgrpo_envs.rewards.compiler import compile_spec
+from tgrpo_envs.rewards.credit import CreditProfile, largest_beta
+from tgrpo_envs.rewards.spec import StageSpec, load_spec, parse_spec, save_spec, spec_id
+from tgrpo_envs.rewards.tracker import StageReport, StageTracker
+
+__all__ = [
+    "CreditProfile",
+    "StageReport",
+    "StageSpec",
+    "StageTracker",
+    "compile_spec",
+    "largest_beta",
+    "load_spec",
+    "parse_spec",
+    "save_spec",
+    "spec_id",
+]

@@ -1,0 +1,96 @@
+"""The operator's side of the reward: how progress becomes pay, and why failures stay below successes.
+
+With best-so-far progress M, progress phi, quantum q (`docs/rewards.md`, section "Credit"):
+
+    psi_t = floor(((1 - kappa) M_t + kappa phi_t) / q) q
+    r_t   = beta (psi_t - psi_{t-1})                           before success
+    r_T   = 1 - sum_{s<T} r_s + eta (1 - T / H)                at success
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
+
+from tgrpo_envs.sim.snapshot import FloatArray
+
+ROUNDING_QUANTA = 1e-9  # keeps 0.4999999999999999 from losing a whole quantum to floating point
+
+
+class CreditProfile(BaseModel):
+    """Scale of the reward; chosen by the operator, never by a spec.
+
+    Attributes:
+        beta: Most that a failed episode can return; below 1, so that every success beats every failure.
+        kappa: Price of regress: 0 pays the best progress so far, 1 the progress at the end.
+        eta: Bonus for an instant success, falling to 0 at the horizon.
+        quantum: Resolution of paid progress, 1/n; above sensor noise, so that idling pays an exact 0.
+        mode: "stages" as above, "sparse" pays nothing before success.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    beta: float = Field(default=0.5, ge=0.0, lt=1.0)
+    kappa: float = Field(default=0.3, ge=0.0, le=1.0)
+    eta: float = Field(default=0.0, ge=0.0, le=1.0)
+    quantum: float = Field(default=1 / 64, ge=1 / 4096, le=1.0)
+    mode: Literal["stages", "sparse"] = "stages"
+
+    @field_validator("quantum")
+    @classmethod
+    def _divides_one(cls, quantum: float) -> float:
+        if abs(1 / quantum - round(1 / quantum)) > ROUNDING_QUANTA:
+            raise PydanticCustomError("quantum", "quantum must be 1 divided by a whole number, such as 1/64")
+        return quantum
+
+    @property
+    def pay(self) -> float:
+        """What the whole progress is worth before success: `beta`, or 0 in sparse mode."""
+        return self.beta if self.mode == "stages" else 0.0
+
+
+def paid_progress(best_N: FloatArray, progress_N: FloatArray, profile: CreditProfile) -> FloatArray:
+    """Progress that counts, psi: best and current mixed by `kappa`, rounded down to whole quanta.
+
+    Args:
+        best_N: Best progress so far, M, in [0, 1].
+        progress_N: Progress now, phi, at most `best_N`.
+        profile: Supplies `kappa` and `quantum`.
+    """
+    levels = round(1 / profile.quantum)
+    mixed_N = best_N - profile.kappa * (best_N - progress_N)
+    psi_N: FloatArray = np.floor(mixed_N * levels + ROUNDING_QUANTA) / levels
+    return psi_N
+
+
+def step_reward(psi_N: FloatArray, previous_psi_N: FloatArray, profile: CreditProfile) -> FloatArray:
+    """Reward of a control step without success: increments of paid progress, never levels."""
+    return profile.pay * (psi_N - previous_psi_N)
+
+
+def success_reward(
+    returned_N: FloatArray, steps_N: NDArray[np.int64], horizon: int, profile: CreditProfile
+) -> FloatArray:
+    """Reward of the successful step: fills the return up to 1, plus the time bonus.
+
+    Args:
+        returned_N: Sum of the episode's rewards so far.
+        steps_N: Control steps taken, T, this one included.
+        horizon: Most control steps of an episode, H.
+        profile: Supplies `eta`.
+    """
+    reward_N: FloatArray = 1.0 - returned_N + profile.eta * (1.0 - steps_N / horizon)
+    return reward_N
+
+
+def largest_beta(discount: float, horizon: int) -> float:
+    """Bound under which a learner that discounts still ranks every success above every failure: gamma^(H-1).
+
+    A success is worth at least gamma^(H-1) at its first step, a failure at most beta, so any `beta` strictly below
+    this bound keeps the order.
+    """
+    return float(discount ** (horizon - 1))
