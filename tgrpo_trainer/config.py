@@ -45,6 +45,15 @@ class EnvConfig(Settings):
         return f"tgrpo_envs:TGRPO-{camel}-v0"
 
 
+class PolicyConfig(Settings):
+    """What is trained."""
+
+    checkpoint: Path | None = None
+    """Start from this saved policy (a folder with config.json); none = a new nano policy."""
+    num_bins: int = Field(default=21, ge=2)
+    """Values each action number can take, in a new policy."""
+
+
 class SftConfig(Settings):
     """Behaviour cloning: the start of reinforcement learning."""
 
@@ -52,8 +61,8 @@ class SftConfig(Settings):
     """Demonstrations in LIBERO's HDF5 format; none = the run records its own with the scripted expert."""
     num_demos: int = Field(default=10, ge=1)
     """Demonstrations to record."""
-    max_steps: int = Field(default=600, ge=1)
-    """Gradient steps."""
+    max_steps: int = Field(default=600, ge=0)
+    """Gradient steps; 0 = start from the policy as it is."""
     batch_size: int = Field(default=64, ge=1)
     """Decisions per gradient step."""
     learning_rate: float = Field(default=1e-3, gt=0)
@@ -99,6 +108,8 @@ class TgrpoConfig(Settings):
     """Weight of the KL term to the SFT policy; 0 = no reference policy."""
     ratio: Literal["token", "action"] = "token"
     """Probability ratio per action token, or per whole action."""
+    drop_uniform_groups: bool = True
+    """Leave out groups whose every advantage is 0; otherwise the KL term still sees them."""
 
     @model_validator(mode="after")
     def _some_advantage(self) -> TgrpoConfig:
@@ -163,12 +174,17 @@ class TrainConfig(Settings):
     """One whole run."""
 
     env: EnvConfig = EnvConfig()
+    policy: PolicyConfig = PolicyConfig()
     sft: SftConfig = SftConfig()
     rollout: RolloutConfig = RolloutConfig()
     tgrpo: TgrpoConfig = TgrpoConfig()
     update: UpdateConfig = UpdateConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     run: RunConfig = RunConfig()
+
+    def replace(self, **groups: object) -> TrainConfig:
+        """A validated copy with whole groups of settings replaced."""
+        return TrainConfig.model_validate({**self.model_dump(), **groups})
 
     def save(self, path: Path) -> None:
         """Write as JSON."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -12,10 +13,12 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from tgrpo_envs.errors import CheckpointError, ConfigError
-from tgrpo_trainer.config import EnvConfig, Settings
+from tgrpo_trainer.config import EnvConfig, Settings, TrainConfig
 from tgrpo_trainer.environment import Envs
 from tgrpo_trainer.policy.base import Policy
+from tgrpo_trainer.progress import Progress, progress
 from tgrpo_trainer.rollout import Member, Sampling, play
+from tgrpo_trainer.seeds import Stream, derive_seed
 from tgrpo_trainer.types import EpisodeEnd
 
 Z_95 = 1.959963984540054
@@ -166,6 +169,35 @@ def evaluate(
         interval=wilson_interval(num_successes, len(episodes)),
         episodes=tuple(episodes),
     )
+
+
+def evaluate_all(policy: Policy, envs: Envs, config: TrainConfig, *, iteration: int) -> tuple[Evaluation, ...]:
+    """Both sets of states, greedy and sampled, as the run's settings say; held-out greedy comes first."""
+    counts: dict[StateSet, int] = {"heldout": config.evaluation.num_heldout, "official": config.evaluation.num_official}
+    modes: tuple[Mode, ...] = ("greedy", "sampled")
+    evaluations: list[Evaluation] = []
+    with progress("Evaluating", len(modes) * sum(counts.values())) as bar:
+        for states, count in counts.items():
+            for mode in modes:
+                before = sum(one.num_episodes for one in evaluations)
+                evaluation = evaluate(
+                    policy,
+                    envs,
+                    env=config.env,
+                    states=states,
+                    state_ids=range(count),
+                    mode=mode,
+                    temperature=config.evaluation.temperature,
+                    seed=derive_seed(config.run.seed, Stream.EVALUATION),
+                    iteration=iteration,
+                    on_progress=partial(_advance, bar, before),
+                )
+                evaluations.append(evaluation)
+    return tuple(evaluations)
+
+
+def _advance(bar: Progress, before: int, episodes: int) -> None:
+    bar.advance(before + episodes, {})
 
 
 _EVALUATIONS = TypeAdapter(tuple[Evaluation, ...])

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+import resource
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
 from tgrpo_envs.errors import CheckpointError
+from tgrpo_trainer.evaluate import Evaluation
+from tgrpo_trainer.rollout import Group
+from tgrpo_trainer.types import EpisodeEnd
 
 JSONL_NAME = "metrics.jsonl"
 TENSORBOARD_NAME = "tensorboard"
@@ -42,6 +47,41 @@ class Mean:
 
 
 Metrics = Mapping[str, float | Mean]
+
+
+def rollout_metrics(groups: Sequence[Group], stage_names: Sequence[str]) -> dict[str, Mean]:
+    """How the training rollouts of one iteration went: means over all members of all groups."""
+    members = [member for group in groups for member in group]
+    trajectories = [member.trajectory for member in members]
+    metrics = {
+        "rollout/success_rate": Mean.of(one.success for one in trajectories),
+        "rollout/return": Mean.of(one.total_reward for one in trajectories),
+        "rollout/return_std": Mean.of(_return_std(group) for group in groups),
+        "rollout/progress": Mean.of(one.progress for one in trajectories),
+        "rollout/decisions": Mean.of(len(one) for one in trajectories),
+        "rollout/control_steps": Mean.of(one.control_steps for one in trajectories),
+    }
+    for end in EpisodeEnd:
+        metrics[f"end/{end}"] = Mean.of(one.end is end for one in trajectories)
+    for k, name in enumerate(stage_names):
+        metrics[f"stage/{name}"] = Mean.of(bool(member.stages_TK[:, k].any()) for member in members)
+    return metrics
+
+
+def evaluation_metrics(evaluations: Sequence[Evaluation]) -> dict[str, Mean]:
+    """Success, return and length of each evaluation."""
+    metrics = {}
+    for evaluation in evaluations:
+        episodes = evaluation.episodes
+        metrics[f"eval/{evaluation.key}/success_rate"] = Mean.of(one.success for one in episodes)
+        metrics[f"eval/{evaluation.key}/return"] = Mean.of(one.total_reward for one in episodes)
+        metrics[f"eval/{evaluation.key}/control_steps"] = Mean.of(one.control_steps for one in episodes)
+    return metrics
+
+
+def peak_memory_gib() -> float:
+    """Largest resident memory of this process so far, in GiB (Linux counts it in KiB)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 class MetricsWriter:
@@ -98,3 +138,7 @@ def read_metrics(folder: Path) -> list[dict[str, float | None]]:
                 f"{path}, line {number}, is not JSON ({error}); delete that line and go on."
             ) from error
     return rows
+
+
+def _return_std(group: Group) -> float:
+    return statistics.stdev(member.trajectory.total_reward for member in group)

@@ -22,6 +22,22 @@ def clock(seconds: float) -> str:
     return f"{minutes}:{rest:02d}"
 
 
+class Stopwatch:
+    """Wall-clock seconds of a run, those of earlier processes included."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+
+    def add(self, seconds: float) -> None:
+        """Count what an earlier process of the run took."""
+        self._started -= seconds
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds so far."""
+        return time.monotonic() - self._started
+
+
 class Progress:
     """A bar over `total` units of work; `advance` moves it and shows numbers beside it.
 

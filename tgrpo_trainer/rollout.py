@@ -49,6 +49,10 @@ class Member:
     """bool, stages of the reward that were done after each decision."""
 
 
+Group = tuple[Member, ...]
+"""Members that started from one state."""
+
+
 @dataclass(frozen=True)
 class Played:
     """N members played to their end, and where the time went."""
@@ -126,7 +130,7 @@ def play(
     """
     policy.eval()
     chunk = policy.action_chunk
-    instruction_NL = policy.encode_instructions([envs.task_description] * envs.num_envs)
+    instruction_NL = policy.encode_instructions([envs.task_description] * envs.num_envs).cpu()
     running = _Running(envs.num_envs)
     decisions: list[_Decision] = []
     env_s = policy_s = 0.0
@@ -170,7 +174,7 @@ def collect_groups(
     seeds: Sequence[int],
     num_generations: int,
     end: EndRule,
-) -> tuple[list[tuple[Member, ...]], Played]:
+) -> tuple[tuple[Group, ...], Played]:
     """Draw one training state per group and play all groups.
 
     Args:
@@ -187,10 +191,10 @@ def collect_groups(
     observation, _ = envs.reset(seed=list(seeds), options={"init_states": "train", "group_size": num_generations})
     played = play(policy, envs, observation, sampling, cut_group_size=num_generations if end == "any_success" else 1)
     starts = range(0, envs.num_envs, num_generations)
-    return [played.members[start : start + num_generations] for start in starts], played
+    return tuple(played.members[start : start + num_generations] for start in starts), played
 
 
-def to_learn_from(groups: Sequence[tuple[Member, ...]], task: str) -> list[TrajectoryGroup]:
+def to_learn_from(groups: Sequence[Group], task: str) -> list[TrajectoryGroup]:
     """The groups as the update wants them: members without a decision left out, groups of one dropped.
 
     Only a simulator that diverges during a member's first decision leaves it without one.

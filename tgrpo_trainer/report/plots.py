@@ -106,7 +106,7 @@ def health_curves(rows: Rows) -> str:
 def time_bars(rows: Rows) -> str:
     """Seconds of each iteration in the environment, the policy and the update."""
     figure, (axis,) = _figure(1, height=2.1)
-    bottom = np.zeros(len(rows))
+    bottom: float | np.ndarray = 0.0
     for key, colour in (("time/env_s", "#94c5cc"), ("time/policy_s", "#2f8aa3"), ("time/update_s", "#2a4d8f")):
         iterations, values = _series(rows, key)
         axis.bar(iterations, values, bottom=bottom, color=colour, width=0.8, label=key[5:-2])
@@ -150,10 +150,10 @@ def _stage_colour(k: int) -> str:
 
 
 def _series(rows: Rows, key: str) -> tuple[np.ndarray, np.ndarray]:
-    """Iterations and values of a logged key; NaN where it was not logged."""
-    values = [row.get(key) for row in rows]
-    iterations = np.array([row["iteration"] for row in rows], dtype=float)
-    return iterations, np.array([np.nan if value is None else value for value in values], dtype=float)
+    """Iterations and values of a key, from the rows that hold it; NaN where its value is null."""
+    logged = [row for row in rows if key in row]
+    iterations = np.array([row["iteration"] for row in logged], dtype=float)
+    return iterations, np.array([np.nan if row[key] is None else row[key] for row in logged], dtype=float)
 
 
 def _runs(where_T: np.ndarray, scale: float) -> list[tuple[float, float]]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from tgrpo_envs.errors import CheckpointError
+from tgrpo_trainer.environment import CONTROL_STEP_S
+from tgrpo_trainer.rollout import Group, Member
 
 RECORD_NAME = "last_group.npz"
 _FIELDS = ("frames_THWC", "rewards_T", "stages_TK", "end")
@@ -28,6 +32,17 @@ class RolloutRecord:
     """Stages that were done after each decision."""
     end: str
     """Why it ended (EpisodeEnd name)."""
+
+    @classmethod
+    def of(cls, member: Member) -> RolloutRecord:
+        """What the report shows of a member of a group."""
+        seen = member.trajectory.observations
+        return cls(
+            frames_THWC=torch.cat([seen.agentview_NHWC, seen.wrist_NHWC], dim=2).numpy(),
+            rewards_T=member.trajectory.rewards_T.numpy(),
+            stages_TK=member.stages_TK.numpy(),
+            end=str(member.trajectory.end),
+        )
 
     @property
     def total_reward(self) -> float:
@@ -85,3 +100,22 @@ class LastGroup:
             raise CheckpointError(
                 f"{path} cannot be read ({error}); delete it to write the report without videos."
             ) from error
+
+
+def save_last_group(folder: Path, groups: Sequence[Group], iteration: int, action_chunk: int) -> None:
+    """Keep the best and the worst member of the iteration's group in which they differ most.
+
+    Groups of one iteration are collected at the same time, so each of them is the last; the one with the widest spread
+    shows most.
+    """
+    played = [[member for member in group if len(member.trajectory)] for group in groups]
+    ranked = [sorted(group, key=lambda member: member.trajectory.total_reward) for group in played if group]
+    if not ranked:  # the simulator diverged at every member's first decision: there is nothing to show
+        return
+    widest = max(ranked, key=lambda group: group[-1].trajectory.total_reward - group[0].trajectory.total_reward)
+    LastGroup(
+        iteration=iteration,
+        seconds_per_decision=action_chunk * CONTROL_STEP_S,
+        best=RolloutRecord.of(widest[-1]),
+        worst=RolloutRecord.of(widest[0]),
+    ).save(folder)

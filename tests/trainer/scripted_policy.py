@@ -1,0 +1,50 @@
+"""A policy for tests whose behaviour is known: it walks straight to the middle of the toy task, at a chosen speed."""
+
+from __future__ import annotations
+
+import torch
+
+from tgrpo_trainer.policy.base import Policy
+from tgrpo_trainer.types import ACTION_DIM, ActionSample
+
+
+class StraightPolicy(Policy):
+    """Each member moves towards the origin by `speed` of the largest step; noise only when sampling."""
+
+    def __init__(self, speed=1.0, action_chunk=2, noise=0.0):
+        super().__init__()
+        self.speed, self.noise, self._chunk = speed, noise, action_chunk
+        self.unused = torch.nn.Parameter(torch.zeros(1))
+        self.batch_sizes: list[int] = []
+
+    @property
+    def image_size(self):
+        return 16
+
+    @property
+    def action_chunk(self):
+        return self._chunk
+
+    def encode_instructions(self, texts):
+        return torch.ones(len(texts), 3, dtype=torch.int64)
+
+    def encode_actions(self, actions_NCA):
+        raise NotImplementedError
+
+    def sample(self, obs, *, temperature=1.0, greedy=False, generator=None):
+        self.batch_sizes.append(len(obs))
+        position_N2 = obs.proprio_NP[:, :2]
+        heading_N2 = -position_N2 / position_N2.norm(dim=1, keepdim=True).clamp(min=1e-6)
+        actions_NCA = torch.zeros(len(obs), self._chunk, ACTION_DIM)
+        actions_NCA[:, :, :2] = self.speed * heading_N2[:, None]
+        if not greedy:
+            actions_NCA[:, :, :2] += self.noise * torch.randn(actions_NCA[:, :, :2].shape, generator=generator)
+        tokens_NK = torch.arange(self._chunk * ACTION_DIM).expand(len(obs), -1)
+        logp_NK = -obs.proprio_NP[:, :1].expand(-1, self._chunk * ACTION_DIM)
+        return ActionSample(tokens_NK, logp_NK, actions_NCA.clamp(-1, 1))
+
+    def log_prob(self, obs, tokens_NK, temperature=1.0):
+        raise NotImplementedError
+
+    def save(self, folder):
+        raise NotImplementedError

@@ -1,0 +1,122 @@
+"""Rollouts on a task whose answers are known: who runs when, what is recorded, where groups are cut."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scripted_policy import StraightPolicy
+from toy_env import ToyReach
+
+from tgrpo_trainer.rollout import Sampling, collect_groups, executed_tokens, play, to_learn_from
+from tgrpo_trainer.types import EpisodeEnd
+
+# A straight walk from distance 0.8 enters the goal radius 0.15 after ceil(0.65 / 0.1) = 7 control steps at full speed:
+# 4 decisions of 2 control steps, the last of which runs only its first.
+STEPS_TO_GOAL = math.ceil((0.8 - 0.15) / 0.1 - 1e-9)
+
+
+class SpeedByMember(StraightPolicy):
+    """Member i walks at speeds[i]; its number is hidden in its start position, so a table of angles finds it."""
+
+    def __init__(self, envs, speeds):
+        super().__init__()
+        self.envs, self.speeds = envs, np.asarray(speeds)
+
+    def sample(self, obs, **kwargs):
+        distances = np.linalg.norm(self.envs.position_N2[None] - obs.proprio_NP[:, None, :2].numpy(), axis=2)
+        speed_n = torch.tensor(self.speeds[distances.argmin(1)], dtype=torch.float32)
+        sample = super().sample(obs, **kwargs)
+        return type(sample)(sample.tokens_NK, sample.logp_NK, sample.actions_NCA * speed_n[:, None, None])
+
+
+def play_heldout(envs, policy, ids, **kwargs):
+    observation, _ = envs.reset(options={"init_states": "heldout", "init_state_ids": np.array(ids)})
+    return play(policy, envs, observation, Sampling(greedy=True), **kwargs)
+
+
+def test_a_straight_walk_is_recorded_step_by_step():
+    envs = ToyReach(num_envs=1)
+    member = play_heldout(envs, StraightPolicy(), [0]).members[0]
+    trajectory = member.trajectory
+    assert STEPS_TO_GOAL == 7
+    assert (len(trajectory), trajectory.control_steps, trajectory.end) == (4, 7, EpisodeEnd.SUCCESS)
+    # near (0.5) at control step 4 (0.8 - 4 * 0.1 < 0.5), in decision 1; reached in decision 3
+    assert trajectory.rewards_T.tolist() == [0.0, 0.5, 0.0, 0.5]
+    assert trajectory.stage_T.tolist() == [0, 0, 1, 1]
+    assert member.stages_TK.tolist() == [[False, False], [True, False], [True, False], [True, True]]
+    assert trajectory.executed_TK.sum(1).tolist() == [14, 14, 14, 7]
+    assert trajectory.progress == 1.0
+    np.testing.assert_allclose(trajectory.observations.proprio_NP[:, 0], [0.8, 0.6, 0.4, 0.2], atol=1e-6)
+    np.testing.assert_allclose(trajectory.logp_TK[:, 0], [-0.8, -0.6, -0.4, -0.2], atol=1e-6)
+
+
+def test_only_running_members_are_shown_to_the_policy():
+    envs = ToyReach(num_envs=3)
+    policy = SpeedByMember(envs, [1.0, 0.0, 1.0])
+    played = play_heldout(envs, policy, [0, 10, 20])
+    assert [member.trajectory.end for member in played.members] == ["success", "horizon", "success"]
+    assert [len(member.trajectory) for member in played.members] == [4, 12, 4]
+    assert policy.batch_sizes == [3] * 4 + [1] * 8
+    assert played.env_s > 0
+    assert played.policy_s > 0
+
+
+def test_any_success_cuts_its_group_at_that_decision_and_no_other():
+    envs = ToyReach(num_envs=6)
+    policy = SpeedByMember(envs, [1.0, 0.0, 0.5, 0.0, 0.0, 0.0])
+    played = play_heldout(envs, policy, [0, 5, 10, 15, 20, 25], cut_group_size=3)
+    ends = [member.trajectory.end for member in played.members]
+    assert ends == ["success", "group_cut", "group_cut", "horizon", "horizon", "horizon"]
+    assert [len(member.trajectory) for member in played.members] == [4, 4, 4, 12, 12, 12]
+    # A cut member's record stops at the cut although the environment goes on simulating it.
+    assert played.members[2].trajectory.control_steps == 8
+    assert played.members[2].trajectory.progress == 0.5
+
+
+def test_a_diverged_decision_is_left_out_and_a_member_without_decisions_leaves_its_group():
+    envs = ToyReach(num_envs=4, diverge_at={0: 5, 2: 1, 3: 1})
+    groups, _ = collect_groups(StraightPolicy(), envs, Sampling(), seeds=[1, 2, 3, 4], num_generations=2, end="each")
+    first = groups[0][0].trajectory
+    assert first.end is EpisodeEnd.DIVERGED
+    assert len(first) == 2  # the third decision held control step 5
+    assert not first.success
+    assert [len(member.trajectory) for member in groups[1]] == [0, 0]
+    learnt = to_learn_from(groups, "toy")
+    assert [len(group) for group in learnt] == [2]
+    assert learnt[0].mask_GT.sum(1).tolist() == [2, 4]
+
+
+def test_members_of_a_group_start_alike_and_groups_apart():
+    envs = ToyReach(num_envs=6)
+    groups, _ = collect_groups(
+        StraightPolicy(noise=0.5), envs, Sampling(), seeds=range(6), num_generations=3, end="each"
+    )
+    starts = np.array([[m.trajectory.observations.proprio_NP[0].numpy() for m in group] for group in groups])
+    assert (starts == starts[:, :1]).all()
+    assert not np.allclose(starts[0, 0], starts[1, 0])
+
+
+def test_equal_generators_give_equal_rollouts():
+    returns = []
+    for _ in range(2):
+        generator = torch.Generator().manual_seed(3)
+        groups, _ = collect_groups(
+            StraightPolicy(speed=0.3, noise=0.8),
+            ToyReach(num_envs=4),
+            Sampling(generator=generator),
+            seeds=range(4),
+            num_generations=2,
+            end="each",
+        )
+        returns.append([member.actions_TCA for group in groups for member in group])
+    assert all(torch.equal(a, b) for a, b in zip(*returns, strict=True))
+
+
+@pytest.mark.parametrize(("ran", "expected"), [(0, [0, 0, 0]), (1, [1, 0, 0]), (3, [1, 1, 1])])
+def test_executed_tokens_mark_the_control_steps_that_ran(ran, expected):
+    executed_NK = executed_tokens(np.array([ran]), chunk=3)
+    assert executed_NK.shape == (1, 21)
+    assert executed_NK[0].tolist() == [bool(step) for step in expected for _ in range(7)]

@@ -1,0 +1,98 @@
+"""A reaching task with the vector environment's interface, in plain numpy: fast, deterministic, with known answers.
+
+A point starts at (x, y) and moves by 0.1 times the first two numbers of each action. It succeeds within GOAL_RADIUS of
+the origin. Stages: "near" (within NEAR_RADIUS) and "reached". Reward: 0.5 when a stage is done for the first time,
+so a success returns 1 and a miss at most 0.5.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+GOAL_RADIUS, NEAR_RADIUS, STEP = 0.15, 0.5, 0.1
+IMAGE_SIZE = 16
+FIXED = {"heldout": 40, "official": 50}
+
+
+class ToyReach(VectorEnv):
+    stage_names = ("near", "reached")
+    task_description = "reach the middle"
+
+    def __init__(self, num_envs=4, *, action_chunk=2, horizon=24, diverge_at=None, **_ignored: Any) -> None:
+        self.num_envs, self.action_chunk, self.horizon = num_envs, action_chunk, horizon
+        self.diverge_at = diverge_at or {}  # member -> control step at which its physics fails
+        self.metadata = {"autoreset_mode": AutoresetMode.DISABLED}
+        image = gym.spaces.Box(0, 255, (IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+        proprio = gym.spaces.Box(-np.inf, np.inf, (12,), np.float32)
+        self.single_observation_space = gym.spaces.Dict({"agentview": image, "wrist": image, "proprio": proprio})
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.live_counts: list[int] = []
+        self.closed_cleanly = False
+
+    def num_init_states(self, name: str) -> int:
+        return FIXED[name]
+
+    def reset(self, *, seed=None, options=None):
+        options = options or {}
+        if "init_state_ids" in options:
+            ids = options["init_state_ids"]
+            assert len(ids) == self.num_envs
+            angle_N = 2 * np.pi * ids / FIXED[options["init_states"]]
+        else:
+            leaders = np.arange(self.num_envs) // options["group_size"] * options["group_size"]
+            angle_N = np.array([np.random.default_rng(seed[i]).uniform(0, 2 * np.pi) for i in leaders])
+        self.position_N2 = 0.8 * np.stack([np.cos(angle_N), np.sin(angle_N)], axis=1)
+        self.control_steps_N = np.zeros(self.num_envs, dtype=np.int64)
+        self.terminated_N, self.truncated_N = np.zeros((2, self.num_envs), dtype=bool)
+        self.best_N = np.zeros(self.num_envs, dtype=np.int64)
+        return self._observe(), {}
+
+    def step(self, actions):
+        live_N = ~(self.terminated_N | self.truncated_N)
+        self.live_counts.append(int(live_N.sum()))
+        rewards_N = np.zeros(self.num_envs)
+        diverged_N = np.zeros(self.num_envs, dtype=bool)
+        for i in np.flatnonzero(live_N):
+            for action in np.clip(actions[i].reshape(self.action_chunk, 7), -1, 1):
+                self.control_steps_N[i] += 1
+                if self.control_steps_N[i] == self.diverge_at.get(i):
+                    diverged_N[i] = self.truncated_N[i] = True
+                    break
+                self.position_N2[i] += STEP * action[:2]
+                stage = self._stages()[i].sum()
+                rewards_N[i] += 0.5 * max(0, stage - self.best_N[i])
+                self.best_N[i] = max(self.best_N[i], stage)
+                self.terminated_N[i] = stage == 2
+                self.truncated_N[i] = stage < 2 and self.control_steps_N[i] >= self.horizon
+                if self.terminated_N[i] or self.truncated_N[i]:
+                    break
+        stages_NK = self._stages()
+        info = {
+            "success": self.terminated_N.copy(),
+            "progress": self.best_N / 2,
+            "stage": stages_NK.sum(1),
+            "stages": stages_NK,
+            "control_steps": self.control_steps_N.copy(),
+            "diverged": diverged_N,
+        }
+        return self._observe(), rewards_N, self.terminated_N.copy(), self.truncated_N.copy(), info
+
+    def _stages(self):
+        distance_N = np.linalg.norm(self.position_N2, axis=1)
+        return np.stack([distance_N < NEAR_RADIUS, distance_N < GOAL_RADIUS], axis=1)
+
+    def _observe(self):
+        image_NHWC = np.zeros((self.num_envs, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8)
+        column_N, row_N = np.clip((self.position_N2 + 1) / 2 * IMAGE_SIZE, 0, IMAGE_SIZE - 1).astype(int).T
+        image_NHWC[np.arange(self.num_envs), row_N, column_N] = 255
+        proprio_NP = np.zeros((self.num_envs, 12), dtype=np.float32)
+        proprio_NP[:, :2] = self.position_N2
+        return {"agentview": image_NHWC, "wrist": image_NHWC.copy(), "proprio": proprio_NP}
+
+    def close_extras(self, **_kwargs):
+        self.closed_cleanly = True

@@ -1,0 +1,221 @@
+"""The command line: `python -m tgrpo_trainer [train|sft|eval|report]`; no arguments train the quickstart recipe."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import tyro
+
+from tgrpo_envs.errors import ConfigError, TgrpoError, UnknownNameError
+from tgrpo_trainer.config import TrainConfig
+from tgrpo_trainer.recipes import RECIPES, get_recipe
+from tgrpo_trainer.rundir import CONFIG_NAME, LAST_NAME
+
+PROG = "python -m tgrpo_trainer"
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it (128 + SIGINT)."""
+
+# Commands import torch and the environments only when they run, so that help and mistakes are answered at once.
+
+
+def train_command(arguments: Sequence[str]) -> None:
+    """Clone demonstrations, improve the policy with TGRPO, and write report.html."""
+    config = parse_run("train", arguments)
+    from tgrpo_trainer.train import train
+
+    with _interruptible(config.run.path):
+        report = train(config)
+    _say(f"Report: {report}")
+
+
+def sft_command(arguments: Sequence[str]) -> None:
+    """Only clone demonstrations; `train --resume` goes on from there."""
+    config = parse_run("sft", arguments)
+    from tgrpo_trainer.train import clone
+
+    with _interruptible(config.run.path):
+        checkpoint = clone(config)
+    _say(f"Cloned policy: {checkpoint}\nGo on with: {PROG} train --resume {config.run.path}")
+
+
+@dataclass(frozen=True)
+class EvalOptions:
+    """Evaluate a checkpoint: held-out and official states, greedy and sampled."""
+
+    checkpoint: tyro.conf.Positional[Path]
+    """A checkpoint (runs/NAME/checkpoints/iteration_000040), or a run's folder for its last one."""
+    num_heldout: int | None = None
+    """Held-out states; none = as in the run."""
+    num_official: int | None = None
+    """Official states; none = as in the run."""
+    num_envs: int = 32
+    """Environments side by side."""
+    out: Path | None = None
+    """Write the results as JSON here; none = only print them."""
+
+
+def eval_command(arguments: Sequence[str]) -> None:
+    """Evaluate a checkpoint on held-out and official states, greedy and sampled."""
+    options = tyro.cli(EvalOptions, args=arguments, prog=f"{PROG} eval")
+    from tgrpo_trainer.evaluate import save_evaluations
+    from tgrpo_trainer.train import evaluate_checkpoint
+
+    folder, checkpoint = find_checkpoint(options.checkpoint)
+    config = TrainConfig.load(folder / CONFIG_NAME)
+    counts = {"num_heldout": options.num_heldout, "num_official": options.num_official}
+    chosen = {name: count for name, count in counts.items() if count is not None}
+    config = config.replace(evaluation={**config.evaluation.model_dump(), **chosen})
+    evaluations = evaluate_checkpoint(checkpoint, config, num_envs=options.num_envs)
+    for evaluation in evaluations:
+        _say(f"{evaluation.states}, {evaluation.mode}: {evaluation}")
+    if options.out is not None:
+        save_evaluations(options.out, evaluations)
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """Write report.html from the files in a run's folder, also while the run goes on."""
+
+    run: tyro.conf.Positional[Path]
+    """The run's folder, for example runs/quickstart."""
+
+
+def report_command(arguments: Sequence[str]) -> None:
+    """Write report.html from the files in a run's folder."""
+    options = tyro.cli(ReportOptions, args=arguments, prog=f"{PROG} report")
+    from tgrpo_trainer.report import write_report
+
+    _say(f"Report: {write_report(options.run)}")
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "train": train_command,
+    "sft": sft_command,
+    "eval": eval_command,
+    "report": report_command,
+}
+
+
+def parse_run(command: str, arguments: Sequence[str]) -> TrainConfig:
+    """The settings of a new run (recipe and overrides) or of one to go on with (`--resume`).
+
+    Raises:
+        UnknownNameError: No such recipe.
+        ConfigError: The folder of a new run is taken, or the one to resume holds no run.
+    """
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--recipe")
+    first.add_argument("--resume", type=Path)
+    chosen, overrides = first.parse_known_args(arguments)
+    if chosen.recipe is not None and chosen.resume is not None:
+        raise ConfigError("--recipe starts a run and --resume goes on with one; give only one of them.")
+    if chosen.resume is not None:
+        folder = chosen.resume
+        default = TrainConfig.load(folder / CONFIG_NAME)
+        default = default.replace(run={**default.run.model_dump(), "folder": folder.parent, "name": folder.name})
+    else:
+        default = get_recipe(chosen.recipe or "quickstart")
+    config = tyro.cli(
+        TrainConfig, default=default, args=overrides, prog=f"{PROG} {command}", description=_run_description(command)
+    )
+    if chosen.resume is None and (config.run.path / CONFIG_NAME).exists():
+        raise ConfigError(
+            f"{config.run.path} holds a run already. Go on with it: {PROG} {command} --resume {config.run.path} "
+            "- or give the new one another name: --run.name NAME."
+        )
+    return config
+
+
+def find_checkpoint(path: Path) -> tuple[Path, Path]:
+    """(run's folder, checkpoint's folder) of a checkpoint, or of a run's folder and its last checkpoint.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    from tgrpo_trainer.checkpoint import latest_checkpoint
+
+    if (path / CONFIG_NAME).is_file():
+        last = latest_checkpoint(path / LAST_NAME)
+        if last is None:
+            raise ConfigError(f"{path} has no checkpoint yet; go on with: {PROG} train --resume {path}.")
+        return path, last
+    folder = path.resolve().parent.parent
+    if not (folder / CONFIG_NAME).is_file():
+        raise ConfigError(f"{path} is neither a run's folder nor one of its checkpoints (runs/NAME/checkpoints/...).")
+    return folder, path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; an error of ours is one line on stderr and exit code 2.
+
+    Args:
+        arguments: The command line without the program's name; None takes the process's.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and given[0] in ("-h", "--help"):
+        _say(_overview())
+        return 0
+    command = given.pop(0) if given and not given[0].startswith("-") else "train"
+    try:
+        if command not in COMMANDS:
+            raise UnknownNameError("command", command, COMMANDS)
+        COMMANDS[command](given)
+    except TgrpoError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    return 0
+
+
+@contextmanager
+def _interruptible(folder: Path) -> Iterator[None]:
+    """On Ctrl-C or SIGTERM leave at once with what is on disk, and say how to go on."""
+    from tgrpo_trainer.checkpoint import latest_checkpoint
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        last = latest_checkpoint(folder / LAST_NAME)
+        state = "nothing is finished yet" if last is None else f"finished and on disk: {last.name.replace('_', ' ')}"
+        sys.stderr.write(f"\nInterrupted; {state}. Go on with: {PROG} train --resume {folder}\n")
+        raise SystemExit(INTERRUPTED) from None
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+    raise KeyboardInterrupt
+
+
+def _run_description(command: str) -> str:
+    return (
+        f"{(COMMANDS[command].__doc__ or '').strip()}\n\n--recipe NAME starts from a named recipe "
+        f"({', '.join(RECIPES)}; default quickstart). --resume FOLDER goes on with an interrupted run. "
+        "The options below override single settings; their defaults are the recipe's, or the resumed run's."
+    )
+
+
+def _overview() -> str:
+    commands = "\n".join(f"  {name:<8} {(command.__doc__ or '').strip()}" for name, command in COMMANDS.items())
+    recipes = "\n".join(f"  {name:<12} {(recipe.__doc__ or '').strip()}" for name, recipe in RECIPES.items())
+    return (
+        f"usage: {PROG} [command] [options]\n\n"
+        "Fine-tunes policies on LIBERO with TGRPO. Without arguments: train with the quickstart recipe.\n\n"
+        f"commands:\n{commands}\n\nrecipes (--recipe NAME):\n{recipes}\n\n"
+        f"All options of a command: {PROG} train --help"
+    )
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""Every random number of a run follows from its seed, its purpose and the iteration: resuming needs no cursor."""
+
+from __future__ import annotations
+
+import enum
+
+import numpy as np
+import torch
+
+
+class Stream(enum.IntEnum):
+    """What random numbers are for. Appending is safe; renumbering changes every run."""
+
+    WEIGHTS = 0
+    """The new policy's weights."""
+    SFT = 1
+    """Rows and picture shifts of behaviour cloning."""
+    STATES = 2
+    """Start states of an iteration's groups."""
+    ACTIONS = 3
+    """Actions drawn in an iteration's rollouts."""
+    SHUFFLE = 4
+    """Order of an iteration's minibatches."""
+    EVALUATION = 5
+    """Actions drawn in sampled evaluations: the same for every policy of a run."""
+    DEMONSTRATIONS = 6
+    """States and noise of the recorded demonstrations."""
+
+
+def derive_seeds(seed: int, stream: Stream, iteration: int = 0, *, count: int) -> list[int]:
+    """`count` seeds below 2**31, independent of those of every other stream and iteration."""
+    words = np.random.SeedSequence([seed, int(stream), iteration]).generate_state(count)
+    return [int(word) >> 1 for word in words]
+
+
+def derive_seed(seed: int, stream: Stream, iteration: int = 0) -> int:
+    """One such seed."""
+    return derive_seeds(seed, stream, iteration, count=1)[0]
+
+
+def make_generator(
+    seed: int, stream: Stream, iteration: int = 0, *, device: torch.device | str = "cpu"
+) -> torch.Generator:
+    """A torch generator on its own stream."""
+    return torch.Generator(device).manual_seed(derive_seed(seed, stream, iteration))

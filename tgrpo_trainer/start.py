@@ -1,0 +1,115 @@
+"""The policy a run starts from: new or saved, cloned from demonstrations that the run records if it has none."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from tgrpo_envs.errors import ConfigError, TrainingError
+from tgrpo_trainer.config import TrainConfig
+from tgrpo_trainer.dataset import load_demonstrations
+from tgrpo_trainer.policy import NanoConfig, NanoPolicy, Policy, load_policy
+from tgrpo_trainer.progress import progress, say
+from tgrpo_trainer.rundir import DEMONSTRATIONS_NAME
+from tgrpo_trainer.seeds import Stream, derive_seed, make_generator
+from tgrpo_trainer.sft import train_sft
+
+
+def start_policy(config: TrainConfig, folder: Path, instruction: str) -> Policy:
+    """Make or load the policy and clone the demonstrations.
+
+    Args:
+        config: The run's settings.
+        folder: The run's folder; recorded demonstrations stay there.
+        instruction: The environment's words for the task.
+
+    Raises:
+        ConfigError: A saved policy that does not fit the environment's pictures or action chunk.
+        TrainingError: Recording demonstrations failed.
+        CheckpointError: A policy or demonstration file that cannot be read.
+    """
+    policy = _new_or_saved(config).to(resolve_device(config.run.device))
+    if config.sft.max_steps == 0:
+        return policy
+    path = config.sft.demonstrations or _recorded_demonstrations(config, folder)
+    env = config.env
+    dataset = load_demonstrations(
+        path, action_chunk=env.action_chunk, image_size=env.image_size, instruction=instruction
+    )
+    policy.train()
+    with progress("Cloning", config.sft.max_steps) as bar:
+        measured = train_sft(
+            policy,
+            dataset,
+            config=config.sft,
+            generator=make_generator(config.run.seed, Stream.SFT),
+            on_step=lambda step, numbers: bar.advance(step, {"loss": f"{numbers['loss']:.2f}"}),
+        )
+    say(f"Cloned {path.name}: loss {measured['loss']:.3f}, {measured['accuracy']:.0%} of action tokens as the expert's")
+    return policy
+
+
+def resolve_device(name: str) -> torch.device:
+    """The torch device; auto takes a GPU where there is one.
+
+    Raises:
+        ConfigError: torch does not know the name.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"run.device is {name!r}; use auto, cpu, cuda or cuda:N.") from error
+
+
+def _new_or_saved(config: TrainConfig) -> Policy:
+    env = config.env
+    if config.policy.checkpoint is None:
+        # Modules draw their weights from torch's global generator; the fork leaves it as it was for everyone else.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(config.run.seed, Stream.WEIGHTS))
+            return NanoPolicy(
+                NanoConfig(image_size=env.image_size, action_chunk=env.action_chunk, num_bins=config.policy.num_bins)
+            )
+    policy = load_policy(config.policy.checkpoint)
+    if (policy.image_size, policy.action_chunk) != (env.image_size, env.action_chunk):
+        raise ConfigError(
+            f"{config.policy.checkpoint} takes {policy.image_size}-pixel pictures and decides {policy.action_chunk} "
+            f"steps at once, but the environment is set to {env.image_size} and {env.action_chunk}; give --env.image-size "
+            f"{policy.image_size} --env.action-chunk {policy.action_chunk}."
+        )
+    return policy
+
+
+def _recorded_demonstrations(config: TrainConfig, folder: Path) -> Path:
+    """The run's own demonstrations, recorded by the scripted expert of `tgrpo_envs` in its own process."""
+    path = folder / DEMONSTRATIONS_NAME
+    if path.is_file():
+        return path
+    partial = path.with_suffix(".partial.hdf5")
+    env = config.env
+    options = {
+        "suite": env.suite,
+        "task": env.task,
+        "assets": env.assets,
+        "num-demos": config.sft.num_demos,
+        "image-size": env.image_size,
+        "seed": derive_seed(config.run.seed, Stream.DEMONSTRATIONS),
+        "out": partial,
+    }
+    command = [sys.executable, "-m", "tgrpo_envs", "demos"]
+    for name, value in options.items():
+        command += [f"--{name}", str(value)]
+    finished = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+    if finished.returncode != 0:
+        raise TrainingError(
+            f"Recording demonstrations failed (its message is above). Try it alone with: {shlex.join(command)}, "
+            "or give a file of your own with --sft.demonstrations."
+        )
+    partial.replace(path)
+    return path

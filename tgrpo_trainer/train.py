@@ -1,0 +1,228 @@
+"""The training run, in the order of the algorithm: clone, then collect groups, compare, update, evaluate, repeat.
+
+Everything random follows from (seed, purpose, iteration), and what an iteration leaves behind is written before the
+next one starts. So an interrupted run goes on after its last finished iteration and ends where it would have ended.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tgrpo_trainer.batch import build_batch
+from tgrpo_trainer.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, prune_checkpoints, save_checkpoint
+from tgrpo_trainer.config import TrainConfig
+from tgrpo_trainer.environment import Envs, make_envs
+from tgrpo_trainer.evaluate import Evaluation, evaluate_all, save_evaluations
+from tgrpo_trainer.metrics import Mean, MetricsWriter, evaluation_metrics, peak_memory_gib, rollout_metrics
+from tgrpo_trainer.policy import Policy
+from tgrpo_trainer.progress import Progress, Stopwatch, progress, say
+from tgrpo_trainer.report import write_report
+from tgrpo_trainer.report.record import save_last_group
+from tgrpo_trainer.rollout import Group, Sampling, collect_groups, to_learn_from
+from tgrpo_trainer.rundir import CHECKPOINTS_NAME, CONFIG_NAME, EVALUATIONS_NAME, LAST_NAME, iteration_name
+from tgrpo_trainer.schedule import Schedule
+from tgrpo_trainer.seeds import Stream, derive_seeds, make_generator
+from tgrpo_trainer.start import resolve_device, start_policy
+from tgrpo_trainer.update import PolicyUpdater
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """What one iteration of the algorithm leaves behind, beside the changed policy."""
+
+    groups: tuple[Group, ...]
+    metrics: dict[str, float | Mean]
+
+
+def train(config: TrainConfig) -> Path:
+    """Do the run in `config.run.path`, or what is left of it, and write its report.
+
+    Returns:
+        The report's path.
+
+    Raises:
+        TgrpoError: See `start_policy`, `PolicyUpdater.update` and `load_checkpoint`.
+    """
+    folder = _open_folder(config)
+    with closing(make_envs(config.env, config.rollout.num_envs)) as envs:
+        stopwatch = Stopwatch()
+        start = _last_or_cloned(config, folder, envs, stopwatch)
+        policy = start.policy.to(resolve_device(config.run.device))
+        updater = _make_updater(config, folder, start)
+        schedule = Schedule.of(config)
+        done = start.iteration
+        with (
+            closing(MetricsWriter(folder, next_iteration=done + 1)) as log,
+            progress("TGRPO", config.run.iterations, done=done) as bar,
+        ):
+            while True:
+                is_last = schedule.is_last(done, stopwatch.elapsed_s)
+                if is_last or schedule.is_evaluation_due(done):
+                    evaluate_once(config, folder, envs, updater, done, schedule, stopwatch, log)
+                if is_last:
+                    break
+                begun = time.monotonic()
+                iteration = run_iteration(config, envs, policy, updater, done)
+                done += 1
+                log.write(done, iteration.metrics)
+                save_last_group(folder, iteration.groups, done, config.env.action_chunk)
+                _save(folder / LAST_NAME, updater, done, stopwatch)
+                prune_checkpoints(folder / LAST_NAME, keep_last=1)
+                schedule.iteration_s.append(time.monotonic() - begun)
+                _show(bar, iteration, done, schedule.seconds_left(done, stopwatch.elapsed_s))
+    return write_report(folder)
+
+
+def clone(config: TrainConfig) -> Path:
+    """Only the supervised start, demonstrations and cloning; `train` goes on from there.
+
+    Returns:
+        The checkpoint of the cloned policy.
+    """
+    folder = _open_folder(config)
+    with closing(make_envs(config.env, 1)) as envs:
+        _last_or_cloned(config, folder, envs, Stopwatch())
+    checkpoint = latest_checkpoint(folder / LAST_NAME)
+    assert checkpoint is not None
+    return checkpoint
+
+
+def run_iteration(config: TrainConfig, envs: Envs, policy: Policy, updater: PolicyUpdater, index: int) -> Iteration:
+    """One iteration of TGRPO: collect groups, compare within them, update the policy.
+
+    Args:
+        config: The run's settings.
+        envs: `config.rollout.num_envs` members.
+        policy: Acts, and learns in place.
+        updater: Its optimiser.
+        index: Finished iterations before this one.
+    """
+    seed, rollout = config.run.seed, config.rollout
+    begun = time.monotonic()
+    groups, played = collect_groups(
+        policy,
+        envs,
+        Sampling(rollout.temperature, generator=make_generator(seed, Stream.ACTIONS, index, device=policy.device)),
+        seeds=derive_seeds(seed, Stream.STATES, index, count=envs.num_envs),
+        num_generations=rollout.num_generations,
+        end=rollout.end,
+    )
+    collected = time.monotonic()
+    batch, batch_metrics = build_batch(
+        to_learn_from(groups, envs.task_description), config.tgrpo, drop_uniform=config.tgrpo.drop_uniform_groups
+    )
+    update_metrics = {"optimiser_steps": 0.0}
+    if batch is not None:
+        policy.train()
+        update_metrics = updater.update(batch, index, make_generator(seed, Stream.SHUFFLE, index))
+    ended = time.monotonic()
+    metrics: dict[str, float | Mean] = {
+        **rollout_metrics(groups, envs.stage_names),
+        **batch_metrics,
+        **{f"update/{name}": value for name, value in update_metrics.items()},
+        "time/env_s": played.env_s,
+        "time/policy_s": played.policy_s,
+        "time/update_s": ended - collected,
+        "time/iteration_s": ended - begun,
+        "memory/peak_gib": peak_memory_gib(),
+    }
+    return Iteration(groups, metrics)
+
+
+def evaluate_once(
+    config: TrainConfig,
+    folder: Path,
+    envs: Envs,
+    updater: PolicyUpdater,
+    done: int,
+    schedule: Schedule,
+    stopwatch: Stopwatch,
+    log: MetricsWriter,
+) -> None:
+    """Evaluate the policy after `done` iterations, keep it as a checkpoint and rewrite the report.
+
+    Does nothing if its file is on disk already; the file is written last, so where it is, the checkpoint is too.
+    """
+    path = folder / EVALUATIONS_NAME / f"{iteration_name(done)}.json"
+    if path.is_file():
+        return
+    begun = time.monotonic()
+    evaluations = evaluate_all(updater.policy, envs, config, iteration=done)
+    _save(folder / CHECKPOINTS_NAME, updater, done, stopwatch, score=evaluations[0].success_rate)
+    log.write(done, evaluation_metrics(evaluations))
+    save_evaluations(path, evaluations)
+    for evaluation in evaluations:
+        say(f"After {done:3d} iterations, {evaluation.states}, {evaluation.mode}: {evaluation}")
+    write_report(folder)
+    schedule.evaluation_s = time.monotonic() - begun
+
+
+def evaluate_checkpoint(folder: Path, config: TrainConfig, *, num_envs: int) -> tuple[Evaluation, ...]:
+    """Evaluate a saved policy in the run's environment, on `num_envs` members side by side.
+
+    Raises:
+        CheckpointError: The checkpoint is missing or damaged.
+    """
+    checkpoint = load_checkpoint(folder)
+    policy = checkpoint.policy.to(resolve_device(config.run.device))
+    with closing(make_envs(config.env, num_envs)) as envs:
+        return evaluate_all(policy, envs, config, iteration=checkpoint.iteration)
+
+
+def _open_folder(config: TrainConfig) -> Path:
+    """The run's folder, with the settings in it before anything else, so that it can be resumed from the start."""
+    folder = config.run.path
+    folder.mkdir(parents=True, exist_ok=True)
+    config.save(folder / CONFIG_NAME)
+    return folder
+
+
+def _last_or_cloned(config: TrainConfig, folder: Path, envs: Envs, stopwatch: Stopwatch) -> Checkpoint:
+    """The checkpoint to go on from; where there is none, that of the freshly cloned policy (iteration 0)."""
+    last = latest_checkpoint(folder / LAST_NAME)
+    if last is None:
+        policy = start_policy(config, folder, envs.task_description)
+        state = {"elapsed_s": stopwatch.elapsed_s}
+        last = save_checkpoint(folder / LAST_NAME, iteration=0, policy=policy, state=state)
+    checkpoint = load_checkpoint(last)
+    if checkpoint.iteration > 0:
+        stopwatch.add(checkpoint.state["elapsed_s"])
+    return checkpoint
+
+
+def _make_updater(config: TrainConfig, folder: Path, start: Checkpoint) -> PolicyUpdater:
+    """The optimiser as it was after the checkpoint, and the cloned policy as the reference of the KL term."""
+    reference = None
+    if config.tgrpo.beta > 0:
+        cloned = start
+        if start.iteration > 0:
+            cloned = load_checkpoint(folder / CHECKPOINTS_NAME / iteration_name(0))
+        reference = copy.deepcopy(cloned.policy).to(start.policy.device).requires_grad_(requires_grad=False).eval()
+    updater = PolicyUpdater(
+        start.policy,
+        reference,
+        objective=config.tgrpo,
+        optimiser=config.update,
+        temperature=config.rollout.temperature,
+        total_iterations=config.run.iterations,
+    )
+    if "optimizer" in start.state:
+        updater.load_state_dict(start.state["optimizer"])
+    return updater
+
+
+def _save(root: Path, updater: PolicyUpdater, done: int, stopwatch: Stopwatch, *, score: float | None = None) -> None:
+    state: dict[str, Any] = {"optimizer": updater.state_dict(), "elapsed_s": stopwatch.elapsed_s}
+    save_checkpoint(root, iteration=done, policy=updater.policy, state=state, score=score)
+
+
+def _show(bar: Progress, iteration: Iteration, done: int, seconds_left: float) -> None:
+    shown = {"success": "rollout/success_rate", "return": "rollout/return"}
+    values = {name: iteration.metrics[key] for name, key in shown.items()}
+    numbers = {name: f"{value.value if isinstance(value, Mean) else value:.2f}" for name, value in values.items()}
+    bar.advance(done, numbers, seconds_left=seconds_left)
