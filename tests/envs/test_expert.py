@@ -1,0 +1,68 @@
+"""The scripted expert in the simulator: it solves its tasks, and how it is measured."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tgrpo_envs.errors import ConfigError
+from tgrpo_envs.expert.measure import ExpertTable, TaskScore, measure_expert
+from tgrpo_envs.expert.rollout import plan_episode, run_expert
+from tgrpo_envs.scene import load_scene
+from tgrpo_envs.sim import Simulator
+from tgrpo_envs.tasks import get_task
+
+# A can; a flat box beside a taller can, on which a hand that does not turn lands; a bottle as tall as the basket.
+SOUP, CREAM_CHEESE, KETCHUP = 0, 1, 4
+
+
+def test_it_solves_a_can_a_flat_box_and_a_bottle_briskly() -> None:
+    table = measure_expert(tasks=[SOUP, CREAM_CHEESE, KETCHUP], episodes=4, assets="primitive", progress=False)
+    assert [(score.successes, score.stuck_in) for score in table.scores] == [(4, {})] * 3
+    assert all(50 < score.mean_steps < 100 for score in table.scores), table
+
+
+def test_it_recovers_from_noise_on_its_actions() -> None:
+    table = measure_expert(tasks=[SOUP], episodes=4, seed=1, assets="primitive", max_noise=0.3, progress=False)
+    assert table.scores[0].successes == 4
+
+
+@pytest.mark.slow
+def test_it_solves_nine_of_ten_episodes_of_every_task() -> None:
+    table = measure_expert(episodes=20, assets="primitive", progress=False)
+    assert all(score.successes >= 18 for score in table.scores), str(table)
+
+
+@pytest.mark.slow
+@pytest.mark.libero
+def test_it_solves_nine_of_ten_episodes_on_liberos_meshes() -> None:
+    table = measure_expert(episodes=10, assets="libero", progress=False)
+    assert all(score.successes >= 9 for score in table.scores), str(table)
+
+
+def test_an_episode_is_fixed_by_seed_and_number_whatever_runs_beside_it() -> None:
+    scene = load_scene(get_task("libero_object", SOUP), "primitive")
+    plans = [plan_episode(scene, 3, number, 0.3) for number in range(3)]
+    lengths = []
+    for batches in ([plans], [plans[:1], plans[1:2], plans[2:]]):
+        simulator = Simulator(scene, 4, num_threads=1 + len(batches) % 2)
+        lengths.append(np.concatenate([run_expert(simulator, batch).steps_N for batch in batches]).tolist())
+        simulator.close()
+    assert lengths[0] == lengths[1]
+    assert len(set(lengths[0])) > 1
+    np.testing.assert_array_equal(plan_episode(scene, 3, 2, 0.3).init.states_NX, plans[2].init.states_NX)
+    assert not np.array_equal(plan_episode(scene, 4, 2, 0.3).init.states_NX, plans[2].init.states_NX)
+
+
+def test_a_suite_it_does_not_know_is_refused() -> None:
+    with pytest.raises(ConfigError, match="libero_object"):
+        measure_expert("libero_goal", [0], episodes=1, assets="primitive", progress=False)
+
+
+def test_the_table_shows_k_of_n_and_where_failures_ended() -> None:
+    task = get_task("libero_object", SOUP)
+    scores = (TaskScore(task, 3, 4, 81.6, {"carry": 1}), TaskScore(task, 0, 1, float("nan"), {"descend": 1}))
+    lines = str(ExpertTable("primitive", scores)).splitlines()
+    assert lines[1].split() == ["0", task.name, "3/4", "82", "carry", "1"]
+    assert lines[2].split() == ["0", task.name, "0/1", "nan", "descend", "1"]
+    assert lines[3].split() == ["all,", "primitive", "assets", "3/5"]

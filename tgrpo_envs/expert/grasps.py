@@ -1,0 +1,218 @@
+"""Where and how to take hold of each object of LIBERO-Object: one table, and the choice of a free grasp.
+
+The table's lengths were measured on LIBERO's collision geometry; the primitive pack has the same dimensions.
+A Panda hand is 20 cm wide and its palm hangs 3 cm above the grip site, so over a low object it lands on taller
+neighbours: each grasp is chosen among a few yaws and offsets by how far the hand stays clear of the other objects.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tgrpo_envs.errors import UnknownNameError
+from tgrpo_envs.sim.snapshot import BoolArray, FloatArray, Snapshot, SnapshotLayout
+
+# The Panda hand in the grip site's frame: the fingers open along the first axis, the third points down.
+PALM_ABOVE_GRIP_M = 0.031
+FINGERTIP_BELOW_GRIP_M = 0.009
+HAND_HALF_WIDTH_M = 0.104
+HAND_HALF_DEPTH_M = 0.032
+FINGERS_HALF_WIDTH_M = 0.066
+FINGERS_HALF_DEPTH_M = 0.010
+
+# Clearance beyond which being further away is worth nothing, and what turning or sliding costs in metres of it.
+ENOUGH_CLEARANCE_M = 0.012
+COST_M_PER_RADIAN = 0.004
+COST_M_PER_M = 0.15
+
+# Tilted further than 45 degrees, an object counts as fallen.
+COSINE_OF_FALLEN = 0.7
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One category, standing the way LIBERO-Object puts it down; lengths in metres from the body's origin.
+
+    Attributes:
+        below: From the origin down to the lowest point.
+        above: From the origin up to the highest point.
+        radius: Of the upright cylinder that stands for the object as an obstacle.
+        grip_height: Of the grip site above the origin in a grasp.
+        up_axis: Body axis that points up.
+        closing_axis: Body axis along which the fingers close.
+        yaws: Further turns of the fingers about the vertical that still hold, radians.
+        slides: Further places along the horizontal axis across `closing_axis` that still hold.
+    """
+
+    below: float
+    above: float
+    radius: float
+    grip_height: float
+    up_axis: tuple[float, float, float]
+    closing_axis: tuple[float, float, float]
+    yaws: tuple[float, ...] = (0.0,)
+    slides: tuple[float, ...] = (0.0,)
+
+
+def _degrees(*angles: float) -> tuple[float, ...]:
+    return tuple(float(np.radians(angle)) for angle in angles)
+
+
+X, Y, Z = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
+ANY_YAW = _degrees(0, -15, 15, -30, 30, -45, 45, -60, 60, 90)
+FLAT_YAWS, FLAT_SLIDES = _degrees(0, -12, 12, -24, 24), (0.0, -0.01, 0.01, -0.02, 0.02)
+BOTTLE_YAWS = _degrees(0, -15, 15, -30, 30, 90)
+
+SHAPES: dict[str, Shape] = {
+    "alphabet_soup": Shape(0.038, 0.038, 0.034, 0.012, Y, X, ANY_YAW),
+    "tomato_sauce": Shape(0.038, 0.038, 0.034, 0.012, Y, X, ANY_YAW),
+    "cream_cheese": Shape(0.009, 0.009, 0.041, 0.000, Z, Y, FLAT_YAWS, FLAT_SLIDES),
+    "butter": Shape(0.009, 0.009, 0.038, 0.000, Z, Y, FLAT_YAWS, FLAT_SLIDES),
+    "chocolate_pudding": Shape(0.013, 0.014, 0.041, 0.000, Z, Y, FLAT_YAWS, FLAT_SLIDES),
+    "salad_dressing": Shape(0.073, 0.073, 0.027, 0.046, Y, X, BOTTLE_YAWS),
+    "ketchup": Shape(0.072, 0.073, 0.029, 0.046, Y, X, BOTTLE_YAWS),
+    "bbq_sauce": Shape(0.055, 0.052, 0.024, 0.030, Z, X, BOTTLE_YAWS),
+    "milk": Shape(0.070, 0.061, 0.031, 0.040, Y, X, BOTTLE_YAWS),
+    "orange_juice": Shape(0.070, 0.061, 0.031, 0.040, Y, X, BOTTLE_YAWS),
+    "basket": Shape(0.000, 0.146, 0.100, 0.140, Z, X),
+}
+
+
+@dataclass(frozen=True)
+class Grasps:
+    """Where the hand of each environment should be when it closes.
+
+    Attributes:
+        grip_pos_N3: Position of the grip site, metres.
+        yaw_N: Direction of the fingers' opening about the vertical, radians, modulo half a turn.
+    """
+
+    grip_pos_N3: FloatArray
+    yaw_N: FloatArray
+
+
+def shape_of(instance: str) -> Shape:
+    """The table's row for a BDDL instance such as ``alphabet_soup_1``.
+
+    Raises:
+        UnknownNameError: The table has no such category.
+    """
+    category = re.sub(r"_\d+$", "", instance)
+    if category not in SHAPES:
+        raise UnknownNameError("object category for the scripted expert", category, SHAPES)
+    return SHAPES[category]
+
+
+def half_turn(angle: FloatArray) -> FloatArray:
+    """The same directions modulo pi, in [-pi/2, pi/2): a two-fingered hand cannot tell them apart."""
+    return (angle + np.pi / 2) % np.pi - np.pi / 2
+
+
+def opening_yaw(mat_N33: FloatArray, axis: Sequence[float] = X) -> FloatArray:
+    """Direction about the vertical of a body axis, radians."""
+    direction_N3: FloatArray = mat_N33 @ np.asarray(axis)
+    yaw_N: FloatArray = np.arctan2(direction_N3[:, 1], direction_N3[:, 0])
+    return yaw_N
+
+
+class GraspPlanner:
+    """Chooses among a target's grasps, once, and then follows the target with the one chosen.
+
+    Args:
+        layout: Of the scene.
+        target: BDDL instance to take hold of.
+
+    Raises:
+        UnknownNameError: The scene or the table lacks an object.
+    """
+
+    def __init__(self, layout: SnapshotLayout, target: str) -> None:
+        self.shape = shape_of(target)
+        self.target_row = layout.object_row(target)
+        movables = layout.objects[: layout.num_movables]
+        self.obstacle_rows = np.array([row for row, name in enumerate(movables) if name != target])
+        obstacles = [shape_of(movables[row]) for row in self.obstacle_rows]
+        self.obstacle_radius_O = np.array([shape.radius for shape in obstacles])
+        self.obstacle_above_O = np.array([shape.above for shape in obstacles])
+        self.options_C2 = np.array(list(itertools.product(self.shape.yaws, self.shape.slides)))
+
+    def choose(self, snapshot: Snapshot) -> NDArray[np.int64]:
+        """For each environment, the option with the best trade of clearance against turning and sliding."""
+        home_yaw_N = opening_yaw(snapshot.gripper_mat_N33)
+        scores_NC = np.stack(
+            [
+                self._score(snapshot, self.place(snapshot, np.full(len(home_yaw_N), option)), home_yaw_N, slide)
+                for option, (_, slide) in enumerate(self.options_C2)
+            ],
+            axis=1,
+        )
+        option_N: NDArray[np.int64] = np.argmax(scores_NC, axis=1)
+        return option_N
+
+    def place(self, snapshot: Snapshot, option_N: NDArray[np.int64]) -> Grasps:
+        """The chosen grasps where the target is now; one that fell over is taken across its middle instead."""
+        lying_N = self.lying(snapshot)
+        mat_N33 = snapshot.object_mat_NO33[:, self.target_row]
+        yaw_N, slide_N = np.where(lying_N, 0.0, self.options_C2[option_N].T)
+        fallen_N = opening_yaw(mat_N33, self.shape.up_axis) + np.pi / 2
+        closing_N = np.where(lying_N, fallen_N, opening_yaw(mat_N33, self.shape.closing_axis))
+        grip_pos_N3 = snapshot.object_pos_NO3[:, self.target_row].copy()
+        grip_pos_N3[:, 0] -= slide_N * np.sin(closing_N)
+        grip_pos_N3[:, 1] += slide_N * np.cos(closing_N)
+        grip_pos_N3[:, 2] += np.where(lying_N, 0.0, self.shape.grip_height)
+        return Grasps(grip_pos_N3, closing_N + yaw_N)
+
+    def lying(self, snapshot: Snapshot) -> BoolArray:
+        """Where the target has fallen over, shape (N,)."""
+        upright_N: FloatArray = snapshot.object_mat_NO33[:, self.target_row, 2] @ np.asarray(self.shape.up_axis)
+        return upright_N < COSINE_OF_FALLEN
+
+    def extent(self, snapshot: Snapshot) -> tuple[FloatArray, FloatArray]:
+        """Heights of the target's lowest and highest point, each of shape (N,)."""
+        z_N, lying_N = snapshot.object_pos_NO3[:, self.target_row, 2], self.lying(snapshot)
+        below_N = np.where(lying_N, self.shape.radius, self.shape.below)
+        return z_N - below_N, z_N + np.where(lying_N, self.shape.radius, self.shape.above)
+
+    def obstacle_tops(self, snapshot: Snapshot) -> FloatArray:
+        """Height of each obstacle's highest point, shape (N, O)."""
+        top_NO: FloatArray = snapshot.object_pos_NO3[:, self.obstacle_rows, 2] + self.obstacle_above_O
+        return top_NO
+
+    def near_top(self, snapshot: Snapshot, reach_m: float) -> FloatArray:
+        """Height of the highest obstacle within reach of the target, shape (N,); 0 where there is none."""
+        gap_NO = np.linalg.norm(self._offsets(snapshot, snapshot.object_pos_NO3[:, self.target_row]), axis=2)
+        near_NO = gap_NO - self.obstacle_radius_O < reach_m
+        top_N: FloatArray = np.max(np.where(near_NO, self.obstacle_tops(snapshot), 0.0), axis=1, initial=0.0)
+        return top_N
+
+    def _offsets(self, snapshot: Snapshot, origin_N3: FloatArray) -> FloatArray:
+        return snapshot.object_pos_NO3[:, self.obstacle_rows, :2] - origin_N3[:, None, :2]
+
+    def _score(self, snapshot: Snapshot, grasps: Grasps, home_yaw_N: FloatArray, slide: float) -> FloatArray:
+        offset_NO2 = self._offsets(snapshot, grasps.grip_pos_N3)
+        cos_N1, sin_N1 = np.cos(grasps.yaw_N)[:, None], np.sin(grasps.yaw_N)[:, None]
+        along_NO = np.abs(offset_NO2[..., 0] * cos_N1 + offset_NO2[..., 1] * sin_N1)
+        across_NO = np.abs(offset_NO2[..., 1] * cos_N1 - offset_NO2[..., 0] * sin_N1)
+        top_NO, grip_z_N1 = self.obstacle_tops(snapshot), grasps.grip_pos_N3[:, 2:]
+        hand_NO = _rectangle_gap(along_NO, across_NO, HAND_HALF_WIDTH_M, HAND_HALF_DEPTH_M) - self.obstacle_radius_O
+        fingers_NO = _rectangle_gap(along_NO, across_NO, FINGERS_HALF_WIDTH_M, FINGERS_HALF_DEPTH_M)
+        fingers_NO -= self.obstacle_radius_O
+        hand_NO = np.where(top_NO > grip_z_N1 + PALM_ABOVE_GRIP_M, hand_NO, ENOUGH_CLEARANCE_M)
+        fingers_NO = np.where(top_NO > grip_z_N1 - FINGERTIP_BELOW_GRIP_M, fingers_NO, ENOUGH_CLEARANCE_M)
+        gap_N: FloatArray = np.min(np.minimum(hand_NO, fingers_NO), axis=1, initial=ENOUGH_CLEARANCE_M)
+        turn_N = np.abs(half_turn(grasps.yaw_N - home_yaw_N))
+        return gap_N - COST_M_PER_RADIAN * turn_N - COST_M_PER_M * abs(slide)
+
+
+def _rectangle_gap(along: FloatArray, across: FloatArray, half_width: float, half_depth: float) -> FloatArray:
+    """Distance of points from a rectangle centred on the origin; negative inside."""
+    outside_along, outside_across = along - half_width, across - half_depth
+    outside = np.hypot(np.maximum(outside_along, 0.0), np.maximum(outside_across, 0.0))
+    inside: FloatArray = np.minimum(np.maximum(outside_along, outside_across), 0.0)
+    return outside + inside

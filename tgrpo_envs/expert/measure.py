@@ -1,0 +1,124 @@
+"""How often the scripted expert succeeds, as a table of k/n per task."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from tgrpo_envs.expert.rollout import plan_episode, run_expert
+from tgrpo_envs.expert.scripted import Phase
+from tgrpo_envs.scene import load_scene
+from tgrpo_envs.sim import Simulator
+from tgrpo_envs.tasks import Task, get_task, list_tasks
+
+BATCH_SIZE = 16
+
+
+@dataclass(frozen=True)
+class TaskScore:
+    """The expert on one task.
+
+    Attributes:
+        task: The task.
+        successes: Solved episodes.
+        episodes: All episodes.
+        mean_steps: Mean length of the solved ones, control steps; NaN without any.
+        stuck_in: How many failed episodes ended in each `Phase`.
+    """
+
+    task: Task
+    successes: int
+    episodes: int
+    mean_steps: float
+    stuck_in: dict[str, int]
+
+
+@dataclass(frozen=True)
+class ExpertTable:
+    """The expert on several tasks; `str` gives the table that is printed.
+
+    Attributes:
+        asset_pack: Which shapes were simulated.
+        scores: One entry per task.
+    """
+
+    asset_pack: str
+    scores: tuple[TaskScore, ...]
+
+    def __str__(self) -> str:
+        """A line per task and one for all."""
+        lines = [f"{'task':<58}{'solved':>9}{'steps':>7}  failures ended in"]
+        for score in self.scores:
+            solved = f"{score.successes}/{score.episodes}"
+            stuck = ", ".join(f"{phase} {count}" for phase, count in score.stuck_in.items())
+            lines.append(f"{score.task.index:>2} {score.task.name:<55}{solved:>9}{score.mean_steps:>7.0f}  {stuck}")
+        successes, episodes = (
+            sum(score.successes for score in self.scores),
+            sum(score.episodes for score in self.scores),
+        )
+        lines.append(f"{f'all, {self.asset_pack} assets':<58}{f'{successes}/{episodes}':>9}")
+        return "\n".join(line.rstrip() for line in lines)
+
+
+def measure_expert(
+    suite: str = "libero_object",
+    tasks: Sequence[int | str] | None = None,
+    episodes: int = 20,
+    *,
+    seed: int = 0,
+    assets: str | Path = "auto",
+    max_noise: float = 0.0,
+    num_envs: int = BATCH_SIZE,
+    progress: bool = True,
+) -> ExpertTable:
+    """Run the expert from fresh training states, without pictures.
+
+    Args:
+        suite: ``libero_object``; the expert knows no other.
+        tasks: Indices or names; None for the whole suite.
+        episodes: Per task.
+        seed: Fixes initial states and noise.
+        assets: Name or folder of an asset pack.
+        max_noise: As in `record_demonstrations`.
+        num_envs: Episodes simulated side by side; the result does not depend on it.
+        progress: Show a progress bar.
+
+    Raises:
+        UnknownNameError: No such suite or task.
+        ConfigError: A task the expert cannot do.
+        AssetError: The asset pack is missing or incomplete.
+    """
+    chosen = list_tasks(suite) if tasks is None else tuple(get_task(suite, task) for task in tasks)
+    scores: list[TaskScore] = []
+    pack_name = str(assets)
+    with tqdm(total=len(chosen) * episodes, desc="expert", unit="episode", disable=not progress) as bar:
+        for task in chosen:
+            scene = load_scene(task, assets)
+            pack_name = scene.pack_name
+            simulator = Simulator(scene, min(num_envs, episodes))
+            try:
+                scores.append(_score(simulator, episodes, seed, max_noise, bar))
+            finally:
+                simulator.close()
+    return ExpertTable(pack_name, tuple(scores))
+
+
+def _score(simulator: Simulator, episodes: int, seed: int, max_noise: float, bar: tqdm[None]) -> TaskScore:
+    success: list[bool] = []
+    steps: list[int] = []
+    stuck_in: Counter[str] = Counter()
+    for first in range(0, episodes, simulator.num_envs):
+        numbers = range(first, min(first + simulator.num_envs, episodes))
+        plans = [plan_episode(simulator.scene, seed, number, max_noise) for number in numbers]
+        outcome = run_expert(simulator, plans)
+        success.extend(outcome.success_N.tolist())
+        steps.extend(outcome.steps_N[outcome.success_N].tolist())
+        stuck_in.update(Phase(phase).name.lower() for phase in outcome.phase_N[~outcome.success_N])
+        bar.update(len(plans))
+    mean_steps = float(np.mean(steps)) if steps else float("nan")
+    return TaskScore(simulator.scene.task, sum(success), episodes, mean_steps, dict(stuck_in))
