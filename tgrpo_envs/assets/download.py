@@ -24,6 +24,9 @@ def download_pack(folder: Path | None = None) -> AssetPack:
     """
     try:
         from huggingface_hub import snapshot_download
+
+        # The transport's own base class, which is requests' or httpx's with the version of the hub.
+        from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
     except ImportError as error:
         raise AssetError(
             "Downloading LIBERO's assets needs huggingface_hub, which is not installed: `pip install huggingface_hub`."
@@ -31,10 +34,10 @@ def download_pack(folder: Path | None = None) -> AssetPack:
     target = libero_download_dir() if folder is None else folder.expanduser().resolve()
     try:
         snapshot_download(repo_id=_REPOSITORY, repo_type="dataset", local_dir=target)
-    except (OSError, ValueError) as error:
-        # The hub's errors are OSErrors, but for a malformed answer, which is a ValueError.
+    except (OSError, ValueError, HTTPError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
         raise AssetError(
-            f"The download of {_REPOSITORY} to {target} failed: {error}. Run it again to go on where it stopped, "
+            f"The download of {_REPOSITORY} to {target} failed: {reason}. Run it again to go on where it stopped, "
             "or copy the assets from another machine and set TGRPO_LIBERO_ASSETS to their folder."
         ) from error
     folder_digest.cache_clear()

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from tgrpo_envs.assets.layout import ARENAS
 from tgrpo_envs.assets.pack import WAYS_TO_GET_LIBERO, AssetPack, folder_digest
 from tgrpo_envs.assets.primitive import generate_pack
 from tgrpo_envs.errors import AssetError, UnknownNameError
@@ -86,8 +87,7 @@ def _describe(name: str) -> PackInfo:
     if name == "libero" and _libero_folder() is None:
         return PackInfo(name, None, WAYS_TO_GET_LIBERO)
     pack = find_pack(name)
-    covered = "LIBERO-Object" if name == "primitive" else "all suites"
-    return PackInfo(name, pack, f"{covered}: {len(pack.contents)} categories, {len(pack.problems)} arenas")
+    return PackInfo(name, pack, f"{len(pack.contents)} categories, {len(pack.problems)} of {len(ARENAS)} arenas")
 
 
 def _primitive() -> AssetPack:

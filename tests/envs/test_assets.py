@@ -1,0 +1,147 @@
+"""How asset packs are found, checked, digested and downloaded, and what is said when they are not there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tgrpo_envs.assets import AssetPack, cache_dir, describe_packs, find_pack
+from tgrpo_envs.assets.layout import ARENAS
+from tgrpo_envs.bddl import read_problem
+from tgrpo_envs.errors import AssetError, UnknownNameError
+from tgrpo_envs.tasks import bddl_path, list_tasks
+
+
+@pytest.fixture(scope="module")
+def primitive() -> AssetPack:
+    return find_pack("primitive")
+
+
+@pytest.mark.libero
+def test_liberos_pack_covers_all_130_tasks() -> None:
+    pack = find_pack("libero")
+    assert set(pack.problems) == set(ARENAS)
+    for task in list_tasks():
+        problem = read_problem(bddl_path(task))
+        pack.check(problem.name, {*problem.objects.values(), *problem.fixtures.values()})
+
+
+def test_the_cache_folder_follows_the_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TGRPO_CACHE", str(tmp_path))
+    assert cache_dir() == tmp_path
+    assert find_pack("primitive").folder.parent == tmp_path / "assets"
+    monkeypatch.delenv("TGRPO_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert cache_dir() == tmp_path / "home/.cache/tgrpo"
+
+
+@pytest.fixture
+def bare_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A machine without LIBERO's assets."""
+    monkeypatch.delenv("TGRPO_LIBERO_ASSETS", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+def fake_libero(folder: Path) -> Path:
+    for name in ("scenes", "stable_hope_objects"):
+        (folder / name).mkdir(parents=True)
+    return folder.resolve()
+
+
+def test_auto_takes_the_primitive_pack_where_libero_is_absent(bare_home: Path, primitive: AssetPack) -> None:
+    assert find_pack() == primitive
+    with pytest.raises(AssetError, match=r"not on this machine.*TGRPO_LIBERO_ASSETS.*--download"):
+        find_pack("libero")
+    absent, present = describe_packs()
+    assert (absent.pack, present.pack) == (None, primitive)
+    assert "--download" in absent.note
+    assert present.note == "11 categories, 1 of 5 arenas"
+
+
+def test_libero_is_found_in_its_download_folder_and_the_variable_wins(
+    bare_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    downloaded = fake_libero(bare_home / ".cache/libero/assets")
+    assert find_pack().folder == downloaded
+    named = fake_libero(bare_home / "elsewhere")
+    monkeypatch.setenv("TGRPO_LIBERO_ASSETS", str(named))
+    for name in ("auto", "libero"):
+        assert (find_pack(name).name, find_pack(name).folder) == ("libero", named)
+
+
+def test_a_variable_that_names_no_pack_is_an_error_not_a_fallback(
+    bare_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TGRPO_LIBERO_ASSETS", str(bare_home / "nowhere"))
+    with pytest.raises(AssetError, match=r"nowhere is no asset pack, though TGRPO_LIBERO_ASSETS names it"):
+        find_pack()
+
+
+def test_a_folder_is_a_pack_and_the_primitive_folder_keeps_its_name(bare_home: Path, primitive: AssetPack) -> None:
+    assert find_pack(primitive.folder) == primitive
+    assert find_pack(str(fake_libero(bare_home / "mine"))).name == "libero"
+    with pytest.raises(AssetError, match="it was given as the asset pack"):
+        find_pack(bare_home)
+
+
+def test_an_unknown_name_gets_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match=r"Unknown asset pack 'primtive'\. Did you mean 'primitive'"):
+        find_pack("primtive")
+
+
+def test_the_digest_moves_with_the_pack_and_sees_changes(bare_home: Path, primitive: AssetPack) -> None:
+    digests = []
+    for name, edit in (("a", None), ("b", None), ("c", "stable_hope_objects/milk/milk.xml")):
+        folder = bare_home / name
+        shutil.copytree(primitive.folder, folder)
+        if edit is not None:
+            text = (folder / edit).read_text()
+            (folder / edit).write_text(text.replace("0.95 0.3 0.1", "0.94 0.3 0.1"))  # as long as before
+        digests.append(find_pack(folder).digest)
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_task_of_another_suite_is_refused_with_what_lacks_and_the_ways_out(primitive: AssetPack) -> None:
+    with pytest.raises(AssetError) as caught:
+        primitive.check("libero_tabletop_manipulation", ["main_table", "plate", "milk", "akita_black_bowl"])
+    message = str(caught.value)
+    assert "lacks the arena of libero_tabletop_manipulation, akita_black_bowl, plate. " in message
+    for way in ("TGRPO_LIBERO_ASSETS", "python -m tgrpo_envs assets --download"):
+        assert way in message
+    with pytest.raises(UnknownNameError, match="libero_floor_manipulation"):
+        primitive.check("libero_flor_manipulation", [])
+
+
+def test_missing_and_broken_files_are_named(bare_home: Path, primitive: AssetPack) -> None:
+    folder = bare_home / "damaged"
+    shutil.copytree(primitive.folder, folder)
+    pack = find_pack(folder)
+    milk = folder / "stable_hope_objects/milk/milk.xml"
+    milk.write_text(milk.read_text().replace("<asset>", '<asset><mesh name="vis" file="visual/milk.msh"/>'))
+    (folder / "textures/light-gray-plaster.png").unlink()
+    with pytest.raises(AssetError) as caught:
+        pack.check("libero_floor_manipulation", ["floor", "milk"])
+    for name in ("stable_hope_objects/milk/visual/milk.msh", "textures/light-gray-plaster.png"):
+        assert str(folder.resolve() / name) in str(caught.value)
+    milk.write_text("<mujoco>")
+    with pytest.raises(AssetError, match=r"milk\.xml of the libero asset pack is not MJCF"):
+        pack.check("libero_floor_manipulation", ["milk"])
+
+
+def test_a_download_without_network_says_what_to_do() -> None:
+    code = "from tgrpo_envs.assets import download_pack; download_pack()"
+    with tempfile.TemporaryDirectory() as home:
+        environment = {**os.environ, "HOME": home, "HF_HUB_OFFLINE": "1"}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+        )
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("tgrpo_envs.errors.AssetError: The download of lerobot/libero-assets to ")
+    assert last.endswith("set TGRPO_LIBERO_ASSETS to their folder.")

@@ -1,0 +1,237 @@
+"""The primitive pack against LIBERO's measured facts: mass, extent, sites, resting pose; and how it is generated."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import imageio.v3 as iio
+import mujoco
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tgrpo_envs.assets import AssetPack, find_pack
+from tgrpo_envs.assets.layout import WORKSPACES, object_file
+from tgrpo_envs.assets.primitive import CATEGORIES, generate_pack, render_files
+from tgrpo_envs.bddl import read_problem
+from tgrpo_envs.tasks import bddl_path, list_tasks
+
+# Measured once in LIBERO's pack under mujoco 3.3.2: total mass (g), extent of the collision boxes along the body's axes
+# (mm), and the body origin's height (mm) in the official environment, ten control steps after the first official state.
+LIBERO_FACTS = {
+    "alphabet_soup": (25.85, (62.4, 76.2, 62.4), 38.4),
+    "basket": (136.11, (169.5, 157.3, 141.5), -4.6),
+    "bbq_sauce": (12.18, (47.0, 29.1, 107.1), 54.6),
+    "butter": (5.25, (76.2, 39.5, 17.4), 8.7),
+    "chocolate_pudding": (10.19, (80.2, 46.3, 27.4), 13.1),
+    "cream_cheese": (6.19, (81.2, 42.7, 17.9), 8.9),
+    "ketchup": (23.22, (56.2, 145.6, 36.8), 72.4),
+    "milk": (31.67, (53.1, 131.2, 52.5), 69.7),
+    "orange_juice": (31.67, (53.1, 131.2, 52.5), 69.7),
+    "salad_dressing": (21.78, (52.7, 145.6, 35.5), 72.7),
+    "tomato_sauce": (26.63, (62.2, 76.2, 61.6), 38.4),
+}
+# Heights (mm) and attitudes (w x y z) that the official initial states start from; some lie below the floor.
+UPRIGHT_Y, TURNED_Y, TURNED_Z, HALF_TURN_Z = (0, 0, 1, 1), (1, 1, 1, 1), (1, 0, 0, 1), (0, 0, 0, 1)
+OFFICIAL_START = {
+    "alphabet_soup": (15, UPRIGHT_Y),
+    "basket": (35, TURNED_Z),
+    "bbq_sauce": (35, TURNED_Z),
+    "butter": (-5, HALF_TURN_Z),
+    "chocolate_pudding": (35, HALF_TURN_Z),
+    "cream_cheese": (0, HALF_TURN_Z),
+    "ketchup": (35, TURNED_Y),
+    "milk": (35, TURNED_Y),
+    "orange_juice": (35, TURNED_Y),
+    "salad_dressing": (35, TURNED_Y),
+    "tomato_sauce": (35, UPRIGHT_Y),
+}
+# z of bottom_site and top_site, x of horizontal_radius_site (mm): LIBERO's placement reads them.
+LIBERO_SITES = {
+    "alphabet_soup": (-40, 40, 25),
+    "basket": (-60, 40, 25),
+    "bbq_sauce": (-60, 60, 15),
+    "butter": (-20, 20, 20),
+    "chocolate_pudding": (-60, 40, 25),
+    "cream_cheese": (-25, 25, 30),
+    "ketchup": (-60, 40, 25),
+    "milk": (-60, 40, 30),
+    "orange_juice": (-60, 40, 25),
+    "salad_dressing": (-60, 40, 25),
+    "tomato_sauce": (-60, 40, 25),
+}
+PANDA_OPENING_MM = 80.0
+
+
+@pytest.fixture(scope="module")
+def primitive() -> AssetPack:
+    return find_pack("primitive")
+
+
+def compiled(pack: AssetPack, category: str) -> mujoco.MjModel:
+    """One object alone, with mass from group 0 only, as robosuite's base file sets it."""
+    path = object_file(pack.folder, category)
+    assert path is not None
+    spec = mujoco.MjSpec.from_file(str(path))
+    spec.compiler.inertiagrouprange = [0, 0]
+    return spec.compile()
+
+
+def collision_extent_mm(model: mujoco.MjModel) -> NDArray[np.float64]:
+    """Low and high corner (2, 3) of the axis-aligned box around the collision boxes, in the body frame."""
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    solid = model.geom_group == 0
+    assert (model.geom_type[solid] == mujoco.mjtGeom.mjGEOM_BOX).all()
+    turn_N33, centre_N3 = data.geom_xmat[solid].reshape(-1, 3, 3), data.geom_xpos[solid]
+    half_N3 = np.einsum("nij,nj->ni", np.abs(turn_N33), model.geom_size[solid])
+    return 1000 * np.stack([(centre_N3 - half_N3).min(0), (centre_N3 + half_N3).max(0)])
+
+
+def rest(model_path: Path, height_mm: float, attitude: tuple[int, ...]) -> tuple[NDArray[np.float64], float]:
+    """Let one object go on the floor for half a second; its position (mm) then, and its rotation since (degrees)."""
+    spec = mujoco.MjSpec.from_file(str(model_path))
+    spec.compiler.inertiagrouprange = [0, 0]
+    spec.option.cone, spec.option.impratio = mujoco.mjtCone.mjCONE_ELLIPTIC, 20
+    spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_PLANE, size=[3, 3, 0.1])
+    spec.worldbody.bodies[0].add_joint(type=mujoco.mjtJoint.mjJNT_FREE)
+    model = spec.compile()
+    data = mujoco.MjData(model)
+    start = np.asarray(attitude) / np.linalg.norm(attitude)
+    data.qpos[:] = [0, 0, height_mm / 1000, *start]
+    mujoco.mj_step(model, data, nstep=250)
+    cosine = min(1.0, abs(float(start @ data.qpos[3:])))
+    return 1000 * data.qpos[:3], float(np.degrees(2 * np.arccos(cosine)))
+
+
+def test_the_primitive_pack_covers_libero_object_and_nothing_else(primitive: AssetPack) -> None:
+    needed: set[str] = set()
+    for task in list_tasks("libero_object"):
+        problem = read_problem(bddl_path(task))
+        categories = {*problem.objects.values(), *problem.fixtures.values()}
+        primitive.check(problem.name, categories)
+        needed |= categories
+    assert set(primitive.contents) == set(CATEGORIES) == needed - WORKSPACES == set(LIBERO_FACTS)
+
+
+@pytest.mark.parametrize("category", LIBERO_FACTS)
+def test_an_object_weighs_and_measures_what_liberos_does(primitive: AssetPack, category: str) -> None:
+    mass_g, extent_mm, _ = LIBERO_FACTS[category]
+    model = compiled(primitive, category)
+    assert 1000 * model.body_subtreemass[0] == pytest.approx(mass_g, abs=0.01)
+    low, high = collision_extent_mm(model)
+    np.testing.assert_allclose(high - low, extent_mm, atol=1.0)
+
+
+@pytest.mark.parametrize("category", LIBERO_FACTS)
+def test_the_sites_are_where_libero_reads_them(primitive: AssetPack, category: str) -> None:
+    model = compiled(primitive, category)
+    sites = {model.site(i).name: 1000 * model.site_pos[i] for i in range(model.nsite)}
+    bottom, top, radius = LIBERO_SITES[category]
+    expected: dict[str, tuple[float, float, float]] = {
+        "bottom_site": (0, 0, bottom),
+        "top_site": (0, 0, top),
+        "horizontal_radius_site": (radius, radius, 0),
+    }
+    if category == "basket":
+        expected["contain_region"] = (0, 0, 71.85)
+        half_mm = 1000 * model.site("contain_region").size
+        np.testing.assert_allclose(half_mm, (61.08, 61.08, 69.49), atol=1e-3)
+    assert sites.keys() == expected.keys()
+    for name, position in expected.items():
+        np.testing.assert_allclose(sites[name], position, atol=1e-3)
+
+
+@pytest.mark.parametrize("category", LIBERO_FACTS)
+def test_an_object_comes_to_rest_where_liberos_does(primitive: AssetPack, category: str) -> None:
+    """From the official start, which may be 4 cm inside the floor, straight up or down to LIBERO's height."""
+    path = object_file(primitive.folder, category)
+    assert path is not None
+    position_mm, tilt_deg = rest(path, *OFFICIAL_START[category])
+    np.testing.assert_allclose(position_mm, (0, 0, LIBERO_FACTS[category][2]), atol=0.3)
+    assert tilt_deg < 0.1
+
+
+@pytest.mark.parametrize("category", sorted(set(CATEGORIES) - {"basket"}))
+def test_the_gripper_can_close_on_it_in_the_official_attitude(primitive: AssetPack, category: str) -> None:
+    """The fingers move along world y; at the grasp they need clearance on either side."""
+    _, attitude = OFFICIAL_START[category]
+    turn = np.zeros(9)
+    mujoco.mju_quat2Mat(turn, np.asarray(attitude) / np.linalg.norm(attitude))
+    low, high = collision_extent_mm(compiled(primitive, category))
+    across = (np.abs(turn.reshape(3, 3)) @ (high - low))[1]
+    assert across < PANDA_OPENING_MM - 10
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_drawn_shapes_neither_touch_nor_weigh_and_solid_ones_are_few(primitive: AssetPack, category: str) -> None:
+    model = compiled(primitive, category)
+    drawn, solid = model.geom_group == 1, model.geom_group == 0
+    assert (drawn | solid).all()
+    assert not model.geom_contype[drawn].any()
+    assert not model.geom_conaffinity[drawn].any()
+    assert model.geom_contype[solid].all()
+    assert solid.sum() <= 5
+    assert model.nmesh == 0
+
+
+def test_a_cans_outline_is_a_regular_octagon(primitive: AssetPack) -> None:
+    """Whatever the direction, a can is between its radius and 1/cos(22.5 deg) of it away from its axis."""
+    model = compiled(primitive, "alphabet_soup")
+    solid = model.geom_group == 0
+    corners = np.array(
+        [(x, z) for half in model.geom_size[solid] for x in (half[0], -half[0]) for z in (half[1], -half[1])]
+    )
+    directions = np.linspace(0, 2 * np.pi, 720)
+    reach = (corners @ np.stack([np.cos(directions), np.sin(directions)])).max(0)
+    radius = 0.0312
+    assert reach.min() == pytest.approx(radius, abs=2e-5)
+    assert reach.max() == pytest.approx(radius / np.cos(np.pi / 8), abs=2e-5)
+
+
+@pytest.mark.libero
+@pytest.mark.parametrize("category", LIBERO_FACTS)
+def test_side_by_side_with_liberos_files(primitive: AssetPack, category: str) -> None:
+    ours, official = compiled(primitive, category), compiled(find_pack("libero"), category)
+    assert ours.body_subtreemass[0] == pytest.approx(official.body_subtreemass[0], abs=1e-5)
+    np.testing.assert_allclose(collision_extent_mm(ours), collision_extent_mm(official), atol=1.1)
+    assert {ours.site(i).name for i in range(ours.nsite)} == {official.site(i).name for i in range(official.nsite)}
+    assert [ours.body(i).name for i in range(ours.nbody)] == [official.body(i).name for i in range(official.nbody)]
+    names = ["bottom_site", "top_site", "horizontal_radius_site", *(["contain_region"] if category == "basket" else [])]
+    for name in names:
+        np.testing.assert_allclose(ours.site(name).pos, official.site(name).pos, atol=1e-6)
+        np.testing.assert_allclose(ours.site(name).quat, official.site(name).quat, atol=1e-6)
+    solid = ours.geom_group == 0
+    for attribute in ("geom_friction", "geom_solref", "geom_solimp"):
+        np.testing.assert_array_equal(
+            np.unique(getattr(ours, attribute)[solid], axis=0), getattr(official, attribute)[:1]
+        )
+
+
+def test_the_pack_is_the_same_in_another_process(primitive: AssetPack) -> None:
+    code = "from tgrpo_envs.assets import find_pack; print(find_pack('primitive').digest)"
+    environment = {**os.environ, "PYTHONHASHSEED": "7"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == primitive.digest
+    for name, content in render_files().items():
+        assert (primitive.folder / name).read_bytes() == content
+
+
+def test_processes_that_generate_at_once_agree_and_leave_nothing_behind(tmp_path: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        folders = pool.map(generate_pack, [tmp_path / "assets"] * 8)
+    assert len(set(folders)) == 1
+    assert list((tmp_path / "assets").iterdir()) == [folders[0]]
+
+
+def test_the_textures_are_pictures(primitive: AssetPack) -> None:
+    floor = iio.imread(primitive.folder / "textures/light-gray-floor-tile.png")
+    wall = iio.imread(primitive.folder / "textures/light-gray-plaster.png")
+    assert floor.shape == (64, 64, 3)
+    assert wall.shape == (4, 4, 3)
+    assert len(np.unique(wall.reshape(-1, 3), axis=0)) == 1
+    assert floor.std() > 5  # planks and seams, not one colour
