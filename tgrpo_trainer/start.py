@@ -80,8 +80,8 @@ def _new_or_saved(config: TrainConfig) -> Policy:
     if (policy.image_size, policy.action_chunk) != (env.image_size, env.action_chunk):
         raise ConfigError(
             f"{config.policy.checkpoint} takes {policy.image_size}-pixel pictures and decides {policy.action_chunk} "
-            f"steps at once, but the environment is set to {env.image_size} and {env.action_chunk}; give --env.image-size "
-            f"{policy.image_size} --env.action-chunk {policy.action_chunk}."
+            f"steps at once, but the environment is set to {env.image_size} and {env.action_chunk}; "
+            f"give --env.image-size {policy.image_size} --env.action-chunk {policy.action_chunk}."
         )
     return policy
 

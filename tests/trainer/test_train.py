@@ -1,4 +1,4 @@
-"""The loop on the toy task: everything is written, resuming changes nothing, interruption loses one iteration at most."""
+"""The loop on the toy task: all of it is written, resuming changes nothing, interrupts lose one iteration at most."""
 
 from __future__ import annotations
 

@@ -1,0 +1,107 @@
+"""The command line: recipes, overrides, resuming, and mistakes that are answered in one sentence."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from synthetic_run import write_synthetic_run
+from toy_run import make_toy_envs, toy_config
+
+from tgrpo_envs.errors import ConfigError
+from tgrpo_trainer.__main__ import find_checkpoint, main, parse_run
+from tgrpo_trainer.evaluate import load_evaluations
+from tgrpo_trainer.recipes import get_recipe
+from tgrpo_trainer.train import train
+
+
+@pytest.fixture(autouse=True)
+def in_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_no_arguments_are_the_quickstart():
+    assert parse_run("train", []) == get_recipe("quickstart")
+
+
+def test_overrides_change_single_settings():
+    config = parse_run("train", ["--recipe", "smoke", "--update.learning-rate", "0.5", "--env.task", "6"])
+    assert (config.update.learning_rate, config.env.task) == (0.5, 6)
+    assert config.replace(update=get_recipe("smoke").update, env=get_recipe("smoke").env) == get_recipe("smoke")
+
+
+def test_resuming_takes_the_settings_of_the_run_wherever_it_lies_now(tmp_path):
+    folder = tmp_path / "elsewhere" / "moved"
+    folder.mkdir(parents=True)
+    get_recipe("smoke").save(folder / "config.json")
+    config = parse_run("train", ["--resume", str(folder), "--run.iterations", "7"])
+    assert config.run.path == folder
+    assert (config.run.iterations, config.rollout) == (7, get_recipe("smoke").rollout)
+
+
+def test_a_taken_folder_is_not_overwritten():
+    config = get_recipe("quickstart")
+    config.run.path.mkdir(parents=True)
+    config.save(config.run.path / "config.json")
+    with pytest.raises(ConfigError, match="--resume runs/quickstart") as caught:
+        parse_run("train", [])
+    assert "--run.name" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["trian"], "Did you mean 'train'"),
+        (["--recipe", "quikstart"], "Did you mean 'quickstart'"),
+        (["train", "--recipe", "smoke", "--resume", "runs/x"], "only one of them"),
+        (["train", "--resume", "runs/nothing"], "not the folder of a run"),
+        (["report", "runs/nothing"], "not the folder of a run"),
+        (["eval", "runs/nothing"], "neither a run's folder nor one of its checkpoints"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_exit_code_2(arguments, said, capsys):
+    assert main(arguments) == 2
+    errors = capsys.readouterr().err
+    assert said in errors
+    assert "Traceback" not in errors
+
+
+def test_help_names_commands_recipes_and_options(capsys):
+    assert main(["--help"]) == 0
+    overview = capsys.readouterr().out
+    assert all(word in overview for word in ("train", "sft", "eval", "report", "quickstart", "smoke"))
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "--help"])
+    assert stopped.value.code == 0
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "--resume FOLDER" in text
+    assert "--update.learning-rate FLOAT Peak learning rate. (default: 0.0002)" in text
+
+
+def test_help_does_not_wait_for_torch():
+    code = "import sys, tgrpo_trainer.__main__ as cli; cli.main(['--help']); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def test_report_command_writes_the_page(tmp_path, capsys):
+    write_synthetic_run(tmp_path / "runs" / "quickstart")
+    assert main(["report", "runs/quickstart"]) == 0
+    assert "runs/quickstart/report.html" in capsys.readouterr().out
+    assert (tmp_path / "runs/quickstart/report.html").is_file()
+
+
+def test_eval_command_repeats_the_run_s_own_evaluation(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("tgrpo_trainer.train.make_envs", make_toy_envs)
+    monkeypatch.setattr("tgrpo_trainer.train.write_report", lambda folder: folder)
+    folder = tmp_path / "run"
+    train(toy_config(folder, iterations=1))
+    checkpoint = folder / "checkpoints" / "iteration_000001"
+    assert find_checkpoint(folder) == (folder, folder / "last" / "iteration_000001")
+    capsys.readouterr()
+    assert main(["eval", str(checkpoint), "--num-envs", "6", "--num-official", "3", "--out", "again.json"]) == 0
+    recorded = load_evaluations(folder / "evaluations" / "iteration_000001.json")
+    again = load_evaluations(tmp_path / "again.json")
+    assert again[:2] == recorded[:2]
+    assert [one.num_episodes for one in again] == [6, 6, 3, 3]
+    assert f"heldout, greedy: {recorded[0]}" in capsys.readouterr().out

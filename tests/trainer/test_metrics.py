@@ -1,0 +1,90 @@
+"""Metrics: means that merge, files that survive a crash, and a document that knows every key."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from scripted_policy import StraightPolicy
+from toy_env import ToyReach
+from toy_run import make_toy_envs, toy_config
+
+from tgrpo_envs.errors import CheckpointError
+from tgrpo_trainer.metrics import Mean, MetricsWriter, read_metrics, rollout_metrics
+from tgrpo_trainer.rollout import Sampling, collect_groups
+from tgrpo_trainer.train import train
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
+
+
+def test_means_of_unequal_weight_merge_to_the_mean_of_all():
+    merged = Mean.of([1, 0]) + Mean.of([1, 1, 1] + [0] * 7)
+    assert merged.value == pytest.approx(4 / 12)
+    assert math.isnan(Mean.of([]).value)
+
+
+def test_rows_after_the_last_finished_iteration_are_dropped_on_resume(tmp_path):
+    writer = MetricsWriter(tmp_path, next_iteration=1)
+    for iteration in (1, 2, 3):
+        writer.write(iteration, {"a": Mean(iteration, 1)})
+    writer.close()
+    writer = MetricsWriter(tmp_path, next_iteration=3)
+    writer.write(3, {"a": math.inf})
+    writer.close()
+    assert read_metrics(tmp_path) == [
+        {"iteration": 1, "a": 1.0},
+        {"iteration": 2, "a": 2.0},
+        {"iteration": 3, "a": None},
+    ]
+
+
+def test_a_line_cut_off_by_a_crash_is_skipped_but_damage_is_reported(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"iteration": 1}\n{"iterat')
+    assert read_metrics(tmp_path) == [{"iteration": 1}]
+    path.write_text('{"iteration": 1}\n{"iterat\n{"iteration": 3}\n')
+    with pytest.raises(CheckpointError, match="line 2"):
+        read_metrics(tmp_path)
+
+
+def test_rollout_metrics_of_a_known_rollout():
+    # Members 0, 1, 3 walk to the goal in 7 control steps = 4 decisions with return 1; member 2 diverges in its third
+    # decision after "near" (0.5) and two recorded decisions.
+    envs = ToyReach(num_envs=4, diverge_at={2: 5})
+    groups, _ = collect_groups(StraightPolicy(), envs, Sampling(), seeds=range(4), num_generations=2, end="each")
+    values = {key: mean.value for key, mean in rollout_metrics(groups, envs.stage_names).items()}
+    assert values == pytest.approx(
+        {
+            "rollout/success_rate": 3 / 4,
+            "rollout/return": 3.5 / 4,
+            "rollout/return_std": (0 + 0.5 / math.sqrt(2)) / 2,
+            "rollout/progress": 3.5 / 4,
+            "rollout/decisions": 14 / 4,
+            "rollout/control_steps": (7 * 3 + 5) / 4,
+            "end/success": 3 / 4,
+            "end/horizon": 0,
+            "end/group_cut": 0,
+            "end/diverged": 1 / 4,
+            "stage/near": 1,
+            "stage/reached": 3 / 4,
+        }
+    )
+
+
+def test_every_logged_key_is_defined_and_every_defined_key_is_logged(tmp_path, monkeypatch):
+    monkeypatch.setattr("tgrpo_trainer.train.make_envs", make_toy_envs)
+    monkeypatch.setattr("tgrpo_trainer.train.write_report", lambda folder: folder)
+    torch.manual_seed(0)
+    train(toy_config(tmp_path / "run", iterations=2))
+    logged = {key for row in read_metrics(tmp_path / "run") for key in row} - {"iteration"}
+    patterns = {
+        key: re.escape(key).replace("<stage>", "[^/]+").replace("<set>_<mode>", "(heldout|official)_(greedy|sampled)")
+        for key in re.findall(r"^\| `([^`]+)` \|", DOCUMENT.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    }
+    undefined = {key for key in logged if not any(re.fullmatch(pattern, key) for pattern in patterns.values())}
+    unused = {key for key, pattern in patterns.items() if not any(re.fullmatch(pattern, one) for one in logged)}
+    assert undefined == set()
+    assert unused == set()

@@ -1,0 +1,108 @@
+"""The report of a run with known numbers says those numbers, plays its videos, and stands alone."""
+
+from __future__ import annotations
+
+import base64
+import re
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from synthetic_run import COUNTS, STAGE_NAMES, write_synthetic_run
+
+from tgrpo_envs.errors import CheckpointError, ConfigError
+from tgrpo_trainer.evaluate import wilson_interval
+from tgrpo_trainer.recipes import quickstart
+from tgrpo_trainer.report import write_report
+from tgrpo_trainer.report.plots import stage_timeline
+from tgrpo_trainer.report.record import LastGroup, RolloutRecord
+from tgrpo_trainer.report.video import video_element
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "quickstart"
+    write_synthetic_run(folder)
+    return write_report(folder).read_text(encoding="utf-8")
+
+
+def test_success_before_and_after_is_given_as_counts_with_intervals(page):
+    for iteration in (0, 20):
+        for successes, trials in zip(COUNTS[iteration], (64, 64, 50, 50), strict=True):
+            low, high = wilson_interval(successes, trials)
+            assert f"{successes}/{trials} = {successes / trials:.0%} [{low:.0%}, {high:.0%}]" in page
+    assert "61% → 88%" in page  # held-out, greedy: 39/64 to 56/64
+    assert '<span class="up">+27</span>' in page
+    assert '<span class="down">-8</span>' in page
+
+
+def test_the_page_stands_alone(page):
+    references = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert references
+    assert all(reference.startswith(("data:", "#")) for reference in references)
+
+
+def test_stages_and_both_rollouts_are_shown(page):
+    assert all(name in page for name in STAGE_NAMES)
+    assert "Best rollout: return 1.60, success after 4.4 s" in page
+    assert "Worst rollout: return 0.40, horizon after 6.4 s" in page
+    assert page.count("<video") == 2
+
+
+def test_videos_hold_the_frames():
+    frames_THWC = np.zeros((12, 16, 32, 3), dtype=np.uint8)
+    frames_THWC[6:, :, 16:] = 255
+    element = video_element(frames_THWC, fps=5.0)
+    data = base64.b64decode(re.search(r"base64,([^\"]+)", element).group(1))
+    reader = imageio_ffmpeg.read_frames(_write(data))
+    meta = next(reader)
+    decoded = [np.frombuffer(frame, np.uint8).reshape(*meta["size"][::-1], 3) for frame in reader]
+    assert meta["size"] == (512, 256)
+    assert len(decoded) == 12
+    assert decoded[0].mean() < 5
+    assert decoded[11][:, 300:].mean() > 250
+    assert decoded[11][:, :200].mean() < 5
+
+
+def _write(data):
+    import tempfile
+
+    with tempfile.NamedTemporaryFile(suffix=".mp4", delete=False) as file:
+        file.write(data)
+    return file.name
+
+
+def test_without_ffmpeg_the_video_is_an_animated_picture(monkeypatch):
+    def missing():
+        raise RuntimeError("no ffmpeg exe could be found")
+
+    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", missing)
+    assert video_element(np.zeros((2, 16, 32, 3), dtype=np.uint8), fps=5.0).startswith(
+        '<img alt="rollout" src="data:image/webp'
+    )
+
+
+def test_a_timeline_draws_one_bar_per_stretch():
+    # Stage a is done at decisions 1, 2, lost at 3, done at 4; stage b is worked on while a holds.
+    done_TK = np.array([[0, 0], [1, 0], [1, 0], [0, 0], [1, 1]], dtype=bool)
+    record = RolloutRecord(np.zeros((5, 4, 4, 3), np.uint8), np.zeros(5), done_TK, "success")
+    svg = stage_timeline(record, ("a", "b"), 0.2)
+    # a: worked on twice and done twice; b: worked on once (decisions 1, 2) and done once.
+    assert svg.count("fill: #f3d08b") == 3
+    assert svg.count("fill: #3a9d5d") == 3
+
+
+def test_a_run_that_has_only_begun_has_a_report(tmp_path):
+    quickstart().save(tmp_path / "config.json")
+    assert "No evaluation has finished yet" in write_report(tmp_path).read_text()
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="not the folder of a run"):
+        write_report(tmp_path)
+
+
+def test_a_damaged_record_is_named(tmp_path):
+    (tmp_path / "last_group.npz").write_bytes(b"not a zip")
+    with pytest.raises(CheckpointError, match="last_group"):
+        LastGroup.load(tmp_path)
