@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,10 @@ from tgrpo_trainer.types import ACTION_DIM
 GRIPPER_RAMP = 0.25
 """Change of the gripper's commanded state in one control step: robosuite moves it by 0.01 in each of 25 substeps."""
 ACTION_TOLERANCE = 1e-6
+PICTURES = ("agentview_rgb", "eye_in_hand_rgb")
+BEFORE_ACTION = "before its action"
+"""Value of the attribute `observation_row` in files whose row t is what was seen before action t. LIBERO's own files
+lack it: there, row t is what was seen after action t."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,8 @@ def load_demonstrations(
     """Read a demonstration file, its own or LIBERO's.
 
     Labels are `expert_actions` where the file has them (the expert's clean answer while noise was executed), else
-    `actions`. Proprioception is `obs/proprio`, else rebuilt from LIBERO's fields. Larger pictures are shrunk.
+    `actions`. LIBERO's own files hold what was seen after each action, so there a row's label is the next action, and
+    proprioception is rebuilt from their fields. Larger pictures are shrunk.
 
     Args:
         path: The HDF5 file.
@@ -68,7 +73,8 @@ def load_demonstrations(
         with h5py.File(path, "r") as file:
             data = file["data"]
             words = instruction or json.loads(data.attrs["problem_info"])["language_instruction"]
-            demos = [_read_demo(data[name], action_chunk, image_size, words) for name in _demo_names(data)]
+            read = _read_demo if data.attrs.get("observation_row") == BEFORE_ACTION else _read_libero_demo
+            demos = [read(data[name], action_chunk, image_size, words) for name in _demo_names(data)]
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{path} is not a readable demonstration file in LIBERO's format: {error}") from error
     except ValueError as error:
@@ -91,27 +97,40 @@ def _demo_names(data: Mapping[str, Any]) -> list[str]:
 
 
 def _read_demo(demo: Mapping[str, Any], action_chunk: int, image_size: int, instruction: str) -> DemoDataset:
-    """One demonstration."""
+    """A demonstration whose rows are what was seen before their actions."""
     labels = demo["expert_actions"] if "expert_actions" in demo else demo["actions"]
-    actions_TA = np.asarray(labels, dtype=np.float32)
+    pictures = [np.asarray(demo["obs"][name]) for name in PICTURES]
+    return _decisions(pictures, demo["obs"]["proprio"], labels, action_chunk, image_size, instruction)
+
+
+def _read_libero_demo(demo: Mapping[str, Any], action_chunk: int, image_size: int, instruction: str) -> DemoDataset:
+    """A demonstration of LIBERO's own: the label of a row is the next row's action, and the last row has none."""
+    pictures = [np.asarray(demo["obs"][name])[:-1] for name in PICTURES]
+    proprio_TP = _rebuild_proprio(demo["obs"], demo["actions"])[:-1]
+    return _decisions(pictures, proprio_TP, demo["actions"][1:], action_chunk, image_size, instruction)
+
+
+def _decisions(
+    pictures: Sequence[NDArray[np.uint8]], proprio: Any, labels: Any, action_chunk: int, image_size: int, words: str
+) -> DemoDataset:
+    """One demonstration's decisions, checked."""
+    actions_TA, proprio_TP = np.asarray(labels, np.float32), np.asarray(proprio, np.float32)
     if actions_TA.ndim != 2 or actions_TA.shape[1] != ACTION_DIM or not len(actions_TA):
         raise ValueError(f"its actions have shape {actions_TA.shape} instead of (steps, {ACTION_DIM}).")
     if not np.abs(actions_TA).max() <= 1.0 + ACTION_TOLERANCE:
         raise ValueError("its actions leave [-1, 1] or are not numbers; record it again.")
-    obs = demo["obs"]
-    proprio_TP = np.asarray(obs["proprio"], np.float32) if "proprio" in obs else _rebuild_proprio(obs, demo["actions"])
     actions_TCA, valid_TC = chunk_targets(actions_TA, action_chunk)
-    agentview, wrist = (_upright(np.asarray(obs[name]), image_size) for name in ("agentview_rgb", "eye_in_hand_rgb"))
-    lengths = [len(agentview), len(wrist), len(proprio_TP), len(actions_TA)]
+    agentview_THWC, wrist_THWC = (_upright(images, image_size) for images in pictures)
+    lengths = [len(agentview_THWC), len(wrist_THWC), len(proprio_TP), len(actions_TA)]
     if len(set(lengths)) != 1:
         raise ValueError(f"a demonstration has {lengths} pictures, wrist pictures, proprio rows and actions.")
     return DemoDataset(
-        agentview_MHWC=torch.from_numpy(agentview),
-        wrist_MHWC=torch.from_numpy(wrist),
+        agentview_MHWC=torch.from_numpy(agentview_THWC),
+        wrist_MHWC=torch.from_numpy(wrist_THWC),
         proprio_MP=torch.from_numpy(proprio_TP),
         actions_MCA=torch.from_numpy(actions_TCA),
         valid_MC=torch.from_numpy(valid_TC),
-        instruction=instruction,
+        instruction=words,
     )
 
 
@@ -143,12 +162,12 @@ def _rebuild_proprio(obs: Mapping[str, Any], executed_TA: Any) -> NDArray[np.flo
     The commanded gripper state follows from the actions, starting open as LIBERO's demonstrations do.
     """
     hand_T33 = _rotation_matrices(np.asarray(obs["ee_ori"], np.float64))
-    directions_TA = np.sign(np.asarray(executed_TA, np.float64)[:, -1])
-    commanded_T = np.empty(len(directions_TA))
+    directions_T = np.sign(np.asarray(executed_TA, np.float64)[:, -1])
+    commanded_T = np.empty(len(directions_T))
     state = -1.0
-    for step, direction in enumerate(directions_TA):
-        commanded_T[step] = state
+    for step, direction in enumerate(directions_T):
         state = float(np.clip(state + GRIPPER_RAMP * direction, -1.0, 1.0))
+        commanded_T[step] = state
     parts = (obs["ee_pos"], -hand_T33[:, :, 1], hand_T33[:, :, 0], obs["gripper_states"], commanded_T[:, None])
     return np.concatenate([np.asarray(part, np.float64) for part in parts], axis=1).astype(np.float32)
 

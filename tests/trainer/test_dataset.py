@@ -16,12 +16,14 @@ from tgrpo_trainer.dataset import load_demonstrations
 WORDS = "pick up the soup"
 
 
-def write(path, lengths=(5, 3), *, size=8, proprio=True, expert=True):
+def write(path, lengths=(5, 3), *, size=8, ours=True, expert=True):
     """A file laid out as LIBERO's, whose numbers say where they came from."""
     rng = np.random.default_rng(0)
     with h5py.File(path, "w") as file:
         data = file.create_group("data")
         data.attrs["problem_info"] = json.dumps({"language_instruction": WORDS})
+        if ours:
+            data.attrs["observation_row"] = "before its action"
         for index, steps in enumerate(lengths):
             demo = data.create_group(f"demo_{index}")
             demo["actions"] = np.full((steps, 7), -0.5)
@@ -30,7 +32,7 @@ def write(path, lengths=(5, 3), *, size=8, proprio=True, expert=True):
             obs = demo.create_group("obs")
             for name in ("agentview_rgb", "eye_in_hand_rgb"):
                 obs[name] = rng.integers(0, 256, (steps, size, size, 3), dtype=np.uint8)
-            if proprio:
+            if ours:
                 obs["proprio"] = rng.normal(size=(steps, 12)).astype(np.float32)
     return path
 
@@ -83,21 +85,26 @@ def test_larger_pictures_are_averaged_down_and_smaller_ones_refused(tmp_path):
         load(path, image_size=16)
 
 
-def test_proprioception_is_rebuilt_from_liberos_own_fields(tmp_path):
-    path = write(tmp_path / "demos.hdf5", lengths=(4,), proprio=False)
+def test_liberos_own_files_are_realigned_and_their_proprioception_rebuilt(tmp_path):
+    path = write(tmp_path / "demos.hdf5", lengths=(5,), ours=False, expert=False)
     with h5py.File(path, "r+") as file:
         obs = file["data/demo_0/obs"]
-        obs["ee_pos"] = np.tile([0.1, 0.2, 0.3], (4, 1))
+        obs["ee_pos"] = np.tile([0.1, 0.2, 0.3], (5, 1))
         # The hand turned by 90 degrees about the world's z, and not at all: its columns are y, -x, z and x, y, z.
-        obs["ee_ori"] = [[0, 0, math.pi / 2], [0, 0, 0], [0, 0, 0], [0, 0, 0]]
-        obs["gripper_states"] = np.tile([0.04, -0.04], (4, 1))
-        file["data/demo_0/actions"][:, 6] = [1, 1, -1, 1]
-    proprio_MP = load(path).proprio_MP.numpy()
+        obs["ee_ori"] = [[0, 0, math.pi / 2]] + 4 * [[0, 0, 0]]
+        obs["gripper_states"] = np.tile([0.04, -0.04], (5, 1))
+        file["data/demo_0/actions"][:, 6] = [1, 1, -1, 1, -1]
+        stored = file["data/demo_0/obs/agentview_rgb"][0]
+    dataset = load(path)
+    proprio_MP = dataset.proprio_MP.numpy()
     # The site's x is the hand's -y and its y is the hand's x.
-    np.testing.assert_allclose(proprio_MP[0], [0.1, 0.2, 0.3, 1, 0, 0, 0, 1, 0, 0.04, -0.04, -1], atol=1e-7)
+    np.testing.assert_allclose(proprio_MP[0], [0.1, 0.2, 0.3, 1, 0, 0, 0, 1, 0, 0.04, -0.04, -0.75], atol=1e-7)
     np.testing.assert_allclose(proprio_MP[1, 3:9], [0, -1, 0, 1, 0, 0], atol=1e-7)
-    # Closing twice moves the command from -1 by a quarter each; it is what was in force before each action.
-    np.testing.assert_allclose(proprio_MP[:, 11], [-1.0, -0.75, -0.5, -0.75])
+    # Closing twice moves the command from -1 by a quarter each. A row is what was seen after its action, so its label
+    # is the next one, and the last row has none.
+    np.testing.assert_allclose(proprio_MP[:, 11], [-0.75, -0.5, -0.75, -0.5])
+    assert dataset.actions_MCA[:, 0, 6].tolist() == [1.0, -1.0, 1.0, -1.0]
+    np.testing.assert_array_equal(dataset.agentview_MHWC[0].numpy(), stored[::-1])
 
 
 def test_damaged_files_are_refused_by_name(tmp_path):
@@ -120,7 +127,7 @@ def test_damaged_files_are_refused_by_name(tmp_path):
         (lambda data: data["demo_0/expert_actions"].write_direct(np.full((5, 7), np.nan)), "not numbers"),
         (lambda data: data["demo_0/expert_actions"].write_direct(np.full((5, 7), 1.5)), r"\[-1, 1\]"),
         (lambda data: data["demo_0"].pop("expert_actions") and data["demo_0"].pop("actions"), "actions"),
-        (lambda data: data["demo_0/obs"].pop("proprio"), "ee_ori"),
+        (lambda data: data["demo_0/obs"].pop("proprio"), "proprio"),
         (lambda data: data.pop("demo_0") and data.pop("demo_1"), "no demonstrations"),
     ],
 )

@@ -36,7 +36,7 @@ def clone(dataset, *, steps, seed=0, on_step=None):
     metrics = train_sft(
         policy,
         dataset,
-        config=SftConfig(max_steps=steps, batch_size=32),
+        config=SftConfig(max_steps=steps, batch_size=32, learning_rate=3e-3),
         generator=torch.Generator().manual_seed(seed),
         on_step=on_step,
     )
@@ -46,9 +46,9 @@ def clone(dataset, *, steps, seed=0, on_step=None):
 def test_nano_learns_32_decisions_by_heart():
     dataset = made_up_demonstrations()
     history = []
-    policy, metrics = clone(dataset, steps=200, on_step=lambda step, numbers: history.append((step, numbers["loss"])))
+    policy, metrics = clone(dataset, steps=150, on_step=lambda step, numbers: history.append((step, numbers["loss"])))
     # A new policy knows nothing: log 5 nats for each of five values.
-    assert history[0] == (1, pytest.approx(math.log(5), abs=0.1)) and history[-1][0] == 200
+    assert history[0] == (1, pytest.approx(math.log(5), abs=0.1)) and history[-1][0] == 150
     assert metrics["loss"] < 0.1 and metrics["accuracy"] > 0.98
     obs = PolicyInput(
         dataset.agentview_MHWC,
@@ -79,7 +79,7 @@ def test_equal_seeds_give_equal_policies():
 def test_a_broken_input_is_refused():
     dataset = made_up_demonstrations()
     broken = dataclasses.replace(dataset, proprio_MP=torch.full_like(dataset.proprio_MP, float("nan")))
-    with pytest.raises(TrainingError, match="weights are unchanged"):
+    with pytest.raises(TrainingError, match=r"loss is nan.*weights are unchanged"):
         clone(broken, steps=1)
 
 

@@ -76,6 +76,15 @@ def test_micro_batches_leave_gradient_and_metrics_unchanged():
         assert metrics == pytest.approx(results[0][1], rel=1e-4, abs=1e-6)
 
 
+def test_each_minibatch_is_an_average_over_its_own_weights():
+    # With every advantage 1 and rho at 1, J is 1 in each of the three minibatches, whatever rows it drew.
+    policy = tiny_nano()
+    batch = dataclasses.replace(batch_of(policy), advantages_N=torch.ones(9))
+    updater = updater_of(policy, num_iterations=1, minibatch_size=3, microbatch_size=2, learning_rate=1e-9)
+    metrics = updater.update(batch, 0, shuffler())
+    assert metrics["optimiser_steps"] == 3.0 and metrics["policy_loss"] == pytest.approx(-1.0, abs=1e-5)
+
+
 def test_every_row_is_used_once_a_pass_in_minibatches_of_nearly_equal_size():
     policy = tiny_nano()
     metrics = updater_of(policy, num_iterations=3, minibatch_size=4).update(batch_of(policy), 0, shuffler())
@@ -101,7 +110,7 @@ def test_a_non_finite_loss_is_refused_before_the_step():
     policy = tiny_nano()
     batch, before = batch_of(policy), flat_parameters(policy)
     broken = dataclasses.replace(batch, advantages_N=torch.full((9,), float("nan")))
-    with pytest.raises(TrainingError, match="weights are unchanged"):
+    with pytest.raises(TrainingError, match=r"loss is nan.*weights are unchanged"):
         updater_of(policy).update(broken, 0, shuffler())
     assert torch.equal(flat_parameters(policy), before)
 
