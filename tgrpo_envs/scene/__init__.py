@@ -3,11 +3,11 @@
 from tgrpo_envs.scene.scene import Scene, load_scene, open_scene
 from tgrpo_envs.scene.states import (
     HELDOUT_COUNT,
-    InitStates,
     heldout_states,
     official_states,
     sample_train_states,
 )
+from tgrpo_envs.sim.init_states import InitStates
 
 __all__ = [
     "HELDOUT_COUNT",

@@ -14,10 +14,13 @@ from pydantic import ValidationError
 
 from tgrpo_envs.errors import SceneError
 from tgrpo_envs.scene.records import FORMAT_VERSION, SceneRecord
+from tgrpo_envs.sim.snapshot import FloatArray
 
 RECORD_FILE = "scene.json"
 MODEL_FILE = "model.mjb"
 STATES_FILE = "official_states.npy"
+
+_CURE = "Delete the folder to build it anew."
 
 
 def write_scene(folder: Path, record: SceneRecord, model: mujoco.MjModel, official_states_NX: FloatArray) -> None:
@@ -50,11 +53,13 @@ def read_scene(folder: Path) -> tuple[SceneRecord, mujoco.MjModel]:
         digest = _sha256(folder / MODEL_FILE)
     except (OSError, UnicodeDecodeError, ValidationError) as error:
         reason = str(error).splitlines()[0]
-        raise SceneError(f"The scene in {folder} cannot be read ({reason}). Delete the folder to build it anew.") from error
+        raise SceneError(f"The scene in {folder} cannot be read ({reason}). {_CURE}") from error
     if record.format_version != FORMAT_VERSION:
-        raise SceneError(f"The scene in {folder} has format {record.format_version}; this version reads {FORMAT_VERSION}.")
+        raise SceneError(
+            f"The scene in {folder} has format {record.format_version}; this version reads {FORMAT_VERSION}."
+        )
     if digest != record.model_sha256:
-        raise SceneError(f"{folder / MODEL_FILE} is damaged (its digest is wrong). Delete the folder to build it anew.")
+        raise SceneError(f"{folder / MODEL_FILE} is damaged (its digest is wrong). {_CURE}")
     try:
         return record, mujoco.MjModel.from_binary_path(str(folder / MODEL_FILE))
     except ValueError as error:
@@ -73,7 +78,7 @@ def read_states(folder: Path) -> FloatArray:
     try:
         states_NX: FloatArray = np.load(folder / STATES_FILE, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise SceneError(f"{folder / STATES_FILE} cannot be read ({error}). Delete the folder to build it anew.") from error
+        raise SceneError(f"{folder / STATES_FILE} cannot be read ({error}). {_CURE}") from error
     return states_NX
 
 

@@ -17,6 +17,8 @@ import numpy as np
 from tgrpo_envs.errors import StateError
 from tgrpo_envs.sim.snapshot import FloatArray
 
+_READ_ERRORS = (OSError, zipfile.BadZipFile, StopIteration, pickle.UnpicklingError, EOFError, ValueError, TypeError)
+
 MAX_BYTES = 64 << 20  # LIBERO's largest file has 0.2 MB
 
 
@@ -62,9 +64,9 @@ def read_init_file(path: Path) -> FloatArray:
             if entry.file_size > MAX_BYTES:
                 raise StateError(f"{path} holds {entry.file_size} bytes; {MAX_BYTES} are allowed.")
             states = _ArrayUnpickler(io.BytesIO(archive.read(entry))).load()
-    except (OSError, zipfile.BadZipFile, StopIteration, pickle.UnpicklingError, EOFError, ValueError, TypeError) as error:
-        if isinstance(error, StateError):
-            raise
+    except StateError:
+        raise
+    except _READ_ERRORS as error:
         raise StateError(f"{path} is not a LIBERO initial state file ({error}). Install hf-libero again.") from error
     if not isinstance(states, np.ndarray) or states.ndim != 2 or states.dtype != np.float64:
         raise StateError(f"{path} does not hold a table of numbers. Install hf-libero again.")

@@ -6,10 +6,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-FORMAT_VERSION = 1  # raise it when a record or the way the model is compiled changes
+FORMAT_VERSION = 2  # raise it when a record or the way the model is compiled changes
 
 Vector = tuple[float, ...]
 Interval = tuple[float, float]
+PlacementKind = Literal["region", "site", "in_site", "object"]
 
 
 class Record(BaseModel):
@@ -116,7 +117,7 @@ class PlacementRecord(Record):
     """
 
     object: str
-    kind: Literal["region", "site", "in_site", "object"]
+    kind: PlacementKind
     x_ranges: tuple[Interval, ...]
     y_ranges: tuple[Interval, ...]
     rotations: tuple[tuple[Literal["x", "y", "z"], float, float], ...]

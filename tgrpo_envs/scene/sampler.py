@@ -125,7 +125,7 @@ class StateSampler:
         return base
 
     def _overlaps(self, entry: ObjectRecord, pos: FloatArray, placed: dict[str, Pose]) -> bool:
-        """robosuite's test: circles that meet, unless the new object starts above the other's top."""
+        """Robosuite's test: circles that meet, unless the new object starts above the other's top."""
         for name, (other_pos, _) in placed.items():
             other = self._objects[name]
             near = np.hypot(pos[0] - other_pos[0], pos[1] - other_pos[1]) <= other.radius + entry.radius

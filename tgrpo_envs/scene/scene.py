@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -111,10 +112,11 @@ def open_scene(folder: Path) -> Scene:
     record, model = read_scene(folder)
     task = get_task(record.suite, record.task)
     problem = parse_problem(record.bddl)
-    layout = _layout(record, model)
+    layout = _layout(record)
     categories = {entry.name: entry.category for entry in record.objects}
     site_joints = {entry.name: entry.joints for entry in record.sites}
-    return Scene(task, record, model, folder, layout, problem, compile_goal(problem.goal, layout, categories, site_joints))
+    goal = compile_goal(problem.goal, layout, categories, site_joints)
+    return Scene(task, record, model, folder, layout, problem, goal)
 
 
 def scene_folder(task: Task, pack: AssetPack) -> Path:
@@ -142,7 +144,9 @@ def _build(task: Task, pack: AssetPack, folder: Path) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_BUILD_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
-        raise SceneError(f"Building {task.name} took more than {_BUILD_SECONDS} s. Run again on a less busy machine.") from error
+        raise SceneError(
+            f"Building {task.name} took more than {_BUILD_SECONDS} s. Run again on a less busy machine."
+        ) from error
     if done.returncode != 0 or not (folder / RECORD_FILE).exists():
         lines = (done.stderr.strip() or done.stdout.strip()).splitlines()[-8:]
         raise SceneError(f"Building {task.name} with assets {str(pack.folder)!r} failed:\n" + "\n".join(lines))
@@ -151,10 +155,8 @@ def _build(task: Task, pack: AssetPack, folder: Path) -> None:
 def _remove(folder: Path) -> None:
     """Move a damaged entry away first: a removal that another process sees half done would look like a new scene."""
     grave = tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)
-    try:
+    with contextlib.suppress(FileNotFoundError):  # another process removed it first
         os.rename(folder, Path(grave) / "damaged")
-    except FileNotFoundError:
-        pass  # another process removed it first
     shutil.rmtree(grave, ignore_errors=True)
 
 
@@ -173,7 +175,7 @@ def _check_mujoco_version(version: str) -> None:
     )
 
 
-def _layout(record: SceneRecord, model: mujoco.MjModel) -> SnapshotLayout:
+def _layout(record: SceneRecord) -> SnapshotLayout:
     names = [entry.name for entry in record.objects]
     joint_sites = {joint: row for row, site in enumerate(record.sites) for joint in site.joints}
     return SnapshotLayout(

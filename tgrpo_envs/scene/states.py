@@ -2,42 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tgrpo_envs.errors import StateError
 from tgrpo_envs.scene.files import read_states
 from tgrpo_envs.scene.sampler import StateSampler
-from tgrpo_envs.sim.snapshot import FloatArray
+from tgrpo_envs.sim.init_states import InitStates
 
 if TYPE_CHECKING:
     from tgrpo_envs.scene.scene import Scene
 
 HELDOUT_COUNT = 200
 HELDOUT_SEED = 0x7E1D  # never changes: results on the held-out set are compared across versions
-
-
-@dataclass(frozen=True)
-class InitStates:
-    """N initial states of one scene.
-
-    Attributes:
-        states_NX: Time, qpos and qvel in one row, as in LIBERO's files.
-        fixtures_NF7: Pose of each fixture's root body: position (metres) and quaternion (w, x, y, z).
-    """
-
-    states_NX: FloatArray
-    fixtures_NF7: FloatArray
-
-    def __len__(self) -> int:
-        return len(self.states_NX)
-
-    def take(self, ids_M: NDArray[np.int64]) -> InitStates:
-        """The states at these rows, in this order."""
-        return InitStates(self.states_NX[ids_M], self.fixtures_NF7[ids_M])
 
 
 def official_states(scene: Scene) -> InitStates:
@@ -53,7 +31,9 @@ def official_states(scene: Scene) -> InitStates:
     states_NX = read_states(scene.folder)
     width = 1 + scene.model.nq + scene.model.nv
     if states_NX.ndim != 2 or states_NX.shape[1] != width:
-        raise StateError(f"{scene.task.name}: official states of shape {states_NX.shape}; the scene needs (50, {width}).")
+        raise StateError(
+            f"{scene.task.name}: official states of shape {states_NX.shape}; the scene needs (50, {width})."
+        )
     fixtures_F7 = StateSampler(scene).centred_fixtures()
     return InitStates(states_NX, np.repeat(fixtures_F7[None], len(states_NX), axis=0))
 

@@ -58,7 +58,8 @@ CHOLESKY = 64  # 7 x 7, lower triangle of the arm's inertia, factored
 JACOBIAN = 113  # 6 x 7
 WHITENED = 155  # 7 x 6, the Jacobian's transpose divided by the factor
 TASK = 197  # 6 x 6, inverse of the inertia seen at the gripper
-WORK = 233  # 36 + 6: a factor and a right-hand side
+WORK = 233  # 6 x 6, a factor
+WRENCH = 269  # 6
 BLOCK_SIZE = 280
 
 # Values of PHASE.
@@ -79,23 +80,25 @@ _mj_state_size = types.ExternalFunction("mj_stateSize", types.int32(types.voidpt
 _mj_get_state = types.ExternalFunction("mj_getState", types.void(types.voidptr, types.voidptr, _pointer, types.uint32))
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _floats_at(_: Any, address: Any) -> tuple[Any, Callable[..., Any]]:
+def _float_pointer(_typing: Any, _address: Any) -> tuple[Any, Callable[..., Any]]:
     signature = types.CPointer(types.float64)(types.int64)
     return signature, lambda context, builder, sig, args: builder.inttoptr(
         args[0], context.get_value_type(sig.return_type)
     )
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _ints_at(_: Any, address: Any) -> tuple[Any, Callable[..., Any]]:
+def _int_pointer(_typing: Any, _address: Any) -> tuple[Any, Callable[..., Any]]:
     signature = types.CPointer(types.int64)(types.int64)
     return signature, lambda context, builder, sig, args: builder.inttoptr(
         args[0], context.get_value_type(sig.return_type)
     )
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]
+_floats_at: Any = intrinsic(_float_pointer)
+_ints_at: Any = intrinsic(_int_pointer)
+
+
+@njit(inline="always")
 def _factor(a, size, offset, stride, out):  # type: ignore[no-untyped-def]
     """Cholesky factor of the block of `a` that starts at (offset, offset); a pivot lost to rounding becomes 0."""
     for i in range(size):
@@ -110,7 +113,7 @@ def _factor(a, size, offset, stride, out):  # type: ignore[no-untyped-def]
                 out[i * size + i] = np.sqrt(total) if total > 0.0 else 0.0
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]
+@njit(inline="always")
 def _solve(factor, size, x):  # type: ignore[no-untyped-def]
     """Solve ``L L' y = x`` in place; directions whose pivot is 0 get 0, as a pseudo-inverse would."""
     for i in range(size):
@@ -125,7 +128,7 @@ def _solve(factor, size, x):  # type: ignore[no-untyped-def]
         x[i] = x[i] / pivot if pivot > 0.0 else 0.0
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit
 def rotation_from_axis_angle(x, y, z, out):  # type: ignore[no-untyped-def]
     """Rotation matrix of an axis-angle vector with the single-precision rounding of robosuite's `quat2mat`.
 
@@ -135,9 +138,7 @@ def rotation_from_axis_angle(x, y, z, out):  # type: ignore[no-untyped-def]
     s = np.sin(angle / 2.0)
     qw, qx = np.float32(np.cos(angle / 2.0)), np.float32(x / angle * s)
     qy, qz = np.float32(y / angle * s), np.float32(z / angle * s)
-    n = np.float32(
-        np.float64(qw * qw) + np.float64(qx * qx) + np.float64(qy * qy) + np.float64(qz * qz)
-    )
+    n = np.float32(np.float64(qw * qw) + np.float64(qx * qx) + np.float64(qy * qy) + np.float64(qz * qz))
     scale = np.sqrt(2.0 / np.float64(n))
     qw, qx = np.float32(qw * scale), np.float32(qx * scale)
     qy, qz = np.float32(qy * scale), np.float32(qz * scale)
@@ -152,7 +153,7 @@ def rotation_from_axis_angle(x, y, z, out):  # type: ignore[no-untyped-def]
     out[8] = 1.0 - np.float64(qx * qx) - np.float64(qy * qy)
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit
 def _set_goal(f, site_pos, site_mat, first):  # type: ignore[no-untyped-def]
     """The pose to reach from this control step on (robosuite's `OperationalSpaceController.set_goal`).
 
@@ -176,22 +177,30 @@ def _set_goal(f, site_pos, site_mat, first):  # type: ignore[no-untyped-def]
             )
 
 
-@njit  # type: ignore[untyped-decorator]
-def _task_space(f, anchor, axis, site_pos, inertia):  # type: ignore[no-untyped-def]
-    """Fill Jacobian, factored inertia and the task-space inverse inertia ``A = J M^-1 J'`` of the block."""
-    jacobian, factor, white, task = f[JACOBIAN:], f[CHOLESKY:], f[WHITENED:], f[TASK:]
+@njit
+def _jacobian(axis, anchor, site_pos, out):  # type: ignore[no-untyped-def]
+    """Columns of the arm's hinges in the grip site's Jacobian: three rows of translation, three of rotation."""
     for k in range(ARM):
         ax, ay, az = axis[3 * k], axis[3 * k + 1], axis[3 * k + 2]
         rx, ry, rz = site_pos[0] - anchor[3 * k], site_pos[1] - anchor[3 * k + 1], site_pos[2] - anchor[3 * k + 2]
-        jacobian[k], jacobian[ARM + k] = ay * rz - az * ry, az * rx - ax * rz
-        jacobian[2 * ARM + k], jacobian[3 * ARM + k] = ax * ry - ay * rx, ax
-        jacobian[4 * ARM + k], jacobian[5 * ARM + k] = ay, az
-    for i in range(ARM):  # MuJoCo stores row i of a chain's inertia from the diagonal towards the root
+        out[k], out[ARM + k], out[2 * ARM + k] = ay * rz - az * ry, az * rx - ax * rz, ax * ry - ay * rx
+        out[3 * ARM + k], out[4 * ARM + k], out[5 * ARM + k] = ax, ay, az
+
+
+@njit
+def _factor_inertia(inertia, out):  # type: ignore[no-untyped-def]
+    """Cholesky factor of the arm's inertia; MuJoCo stores a chain's row from the diagonal towards the root."""
+    for i in range(ARM):
         for j in range(i + 1):
             total = inertia[i * (i + 1) // 2 + i - j]
             for k in range(j):
-                total -= factor[i * ARM + k] * factor[j * ARM + k]
-            factor[i * ARM + j] = total / factor[j * ARM + j] if i != j else np.sqrt(total)
+                total -= out[i * ARM + k] * out[j * ARM + k]
+            out[i * ARM + j] = total / out[j * ARM + j] if i != j else np.sqrt(total)
+
+
+@njit
+def _task_inertia(factor, jacobian, white, out):  # type: ignore[no-untyped-def]
+    """Inverse of the inertia seen at the gripper, ``J M^-1 J'``, as the square of ``L^-1 J'`` (left in `white`)."""
     for i in range(ARM):
         for c in range(6):
             total = jacobian[c * ARM + i]
@@ -203,16 +212,13 @@ def _task_space(f, anchor, axis, site_pos, inertia):  # type: ignore[no-untyped-
             total = 0.0
             for k in range(ARM):
                 total += white[k * 6 + a] * white[k * 6 + b]
-            task[a * 6 + b] = total
-            task[b * 6 + a] = total
+            out[a * 6 + b] = total
 
 
-@njit  # type: ignore[untyped-decorator]
-def _torques(f, qpos, qvel, site_pos, site_mat, inertia, bias, ctrl):  # type: ignore[no-untyped-def]
-    """Torques of `OperationalSpaceController.run_controller`: task wrench, gravity, posture in the null space."""
-    jacobian, task, work = f[JACOBIAN:], f[TASK:], f[WORK:]
-    wrench = f[WORK + 36 : WORK + 42]
-    goal = f[GOAL_MAT:]
+@njit
+def _set_wrench(f, qvel, site_pos, site_mat):  # type: ignore[no-untyped-def]
+    """Force and torque at the gripper: spring to the goal and damper, each divided by its own inverse inertia."""
+    jacobian, goal, work, wrench = f[JACOBIAN:], f[GOAL_MAT:], f[WORK:], f[WRENCH : WRENCH + 6]
     for c in range(6):
         velocity = 0.0
         for k in range(ARM):
@@ -225,17 +231,17 @@ def _torques(f, qpos, qvel, site_pos, site_mat, inertia, bias, ctrl):  # type: i
             error += site_mat[3 * a + k] * goal[3 * b + k] - site_mat[3 * b + k] * goal[3 * a + k]
         wrench[c] += KP * (f[GOAL_POS + c] - site_pos[c])
         wrench[3 + c] += KP * 0.5 * error
-    _factor(task, 3, 0, 6, work)
+    _factor(f[TASK:], 3, 0, 6, work)
     _solve(work, 3, wrench[:3])
-    _factor(task, 3, 3, 6, work)
+    _factor(f[TASK:], 3, 3, 6, work)
     _solve(work, 3, wrench[3:])
-    for k in range(ARM):
-        total = 0.0
-        for c in range(6):
-            total += jacobian[c * ARM + k] * wrench[c]
-        ctrl[k] = total + bias[k]
-    # The posture torque M a, with what it does at the gripper taken away: M a - J' A^-1 J a.
-    posture = f[WHITENED : WHITENED + ARM]
+
+
+@njit
+def _add_posture(f, qpos, qvel, inertia, torque):  # type: ignore[no-untyped-def]
+    """Add the posture torque M a without what it does at the gripper: ``M a - J' (J M^-1 J')^-1 J a``."""
+    jacobian, work = f[JACOBIAN:], f[WORK:]
+    wrench, posture = f[WRENCH : WRENCH + 6], f[WHITENED : WHITENED + ARM]
     for k in range(ARM):
         posture[k] = NULL_KP * (f[POSTURE + k] - qpos[k]) - NULL_KD * qvel[k]
     for c in range(6):
@@ -243,7 +249,7 @@ def _torques(f, qpos, qvel, site_pos, site_mat, inertia, bias, ctrl):  # type: i
         for k in range(ARM):
             total += jacobian[c * ARM + k] * posture[k]
         wrench[c] = total
-    _factor(task, 6, 0, 6, work)
+    _factor(f[TASK:], 6, 0, 6, work)
     _solve(work, 6, wrench)
     for k in range(ARM):
         total = 0.0
@@ -252,14 +258,31 @@ def _torques(f, qpos, qvel, site_pos, site_mat, inertia, bias, ctrl):  # type: i
             total += inertia[high * (high + 1) // 2 + high - low] * posture[j]
         for c in range(6):
             total -= jacobian[c * ARM + k] * wrench[c]
-        ctrl[k] += total
+        torque[k] += total
 
 
-@njit  # type: ignore[untyped-decorator]
-def _control(f, words):  # type: ignore[no-untyped-def]
+@njit
+def _torques(f, words, site_pos, site_mat, bias, ctrl):  # type: ignore[no-untyped-def]
+    """Torques of `OperationalSpaceController.run_controller`: task wrench, gravity, posture in the null space."""
     qpos, qvel = carray(_floats_at(words[QPOS]), (ARM,)), carray(_floats_at(words[QVEL]), (ARM,))
-    site_pos, site_mat = carray(_floats_at(words[SITE_POS]), (3,)), carray(_floats_at(words[SITE_MAT]), (9,))
+    anchor, axis = carray(_floats_at(words[ANCHOR]), (3 * ARM,)), carray(_floats_at(words[AXIS]), (3 * ARM,))
     inertia = carray(_floats_at(words[INERTIA]), (ARM * (ARM + 1) // 2,))
+    jacobian, wrench = f[JACOBIAN:], f[WRENCH : WRENCH + 6]
+    _jacobian(axis, anchor, site_pos, jacobian)
+    _factor_inertia(inertia, f[CHOLESKY:])
+    _task_inertia(f[CHOLESKY:], jacobian, f[WHITENED:], f[TASK:])
+    _set_wrench(f, qvel, site_pos, site_mat)
+    for k in range(ARM):
+        total = 0.0
+        for c in range(6):
+            total += jacobian[c * ARM + k] * wrench[c]
+        ctrl[k] = total + bias[k]
+    _add_posture(f, qpos, qvel, inertia, ctrl)
+
+
+@njit
+def _control(f, words):  # type: ignore[no-untyped-def]
+    site_pos, site_mat = carray(_floats_at(words[SITE_POS]), (3,)), carray(_floats_at(words[SITE_MAT]), (9,))
     bias, ctrl = carray(_floats_at(words[BIAS]), (ARM,)), carray(_floats_at(words[CTRL]), (ARM + 2,))
     if words[SUBSTEP] == 0:
         _set_goal(f, site_pos, site_mat, words[PHASE] == FIRST)
@@ -268,9 +291,7 @@ def _control(f, words):  # type: ignore[no-untyped-def]
         for k in range(ARM):
             ctrl[k] = bias[k]
     else:
-        anchor, axis = carray(_floats_at(words[ANCHOR]), (3 * ARM,)), carray(_floats_at(words[AXIS]), (3 * ARM,))
-        _task_space(f, anchor, axis, site_pos, inertia)
-        _torques(f, qpos, qvel, site_pos, site_mat, inertia, bias, ctrl)
+        _torques(f, words, site_pos, site_mat, bias, ctrl)
     for k in range(ARM):
         ctrl[k] = min(max(ctrl[k], f[TORQUE_LOW + k]), f[TORQUE_HIGH + k])
     gripper = f[GRIPPER] + GRIPPER_SPEED * np.sign(f[ACTION + 6])
@@ -280,7 +301,7 @@ def _control(f, words):  # type: ignore[no-untyped-def]
     words[SUBSTEP] += 1
 
 
-@cfunc(types.void(types.voidptr, types.voidptr), cache=True)  # type: ignore[untyped-decorator]
+@cfunc(types.void(types.voidptr, types.voidptr), cache=True)
 def _callback(model, data):  # type: ignore[no-untyped-def]
     if _mj_state_size(model, _USERDATA_STATE) != USERDATA_SIZE:
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import ctypes
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -13,11 +12,14 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from tgrpo_envs.scene.states import InitStates
+from tgrpo_envs.errors import RenderError, StateError
 from tgrpo_envs.sim import controller
+from tgrpo_envs.sim.init_states import InitStates
 from tgrpo_envs.sim.pool import WorkerPool
+from tgrpo_envs.sim.render import Renderer, check_cameras
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray, Snapshot
 from tgrpo_envs.sim.snapshot_fill import SnapshotWriter
+from tgrpo_envs.sim.success import STOVE_ON
 
 if TYPE_CHECKING:
     from tgrpo_envs.scene.scene import Scene
@@ -40,19 +42,22 @@ _logger = logging.getLogger(__name__)
 
 
 class Simulator:
-    """Steps, resets and renders N environments of one scene.
+    """Steps, resets and draws N environments of one scene.
 
     Args:
         scene: The compiled scene; its model is shared, not copied.
         num_envs: N.
-        num_threads: Threads for physics and rendering; None takes one per core, at most N.
-        cameras: Names `render` will be asked for.
+        num_threads: Threads for physics and pictures; None takes one per core, at most N.
+        cameras: Names `render` will be asked for; see `tgrpo_envs.sim.render.CAMERAS`.
         image_size: Width and height of the pictures, pixels.
 
     Attributes:
         snapshot: What LIBERO's predicates would read now, overwritten in place by `reset` and `step`.
         proprio_NP: (N, 12) float32: gripper position (3, metres), first two columns of its rotation matrix (6), finger
             joints (2, metres), gripper command (-1 open to 1 closed); overwritten in place too.
+
+    Raises:
+        UnknownNameError: There is no such camera.
     """
 
     def __init__(
@@ -64,23 +69,28 @@ class Simulator:
         cameras: Sequence[str] = (),
         image_size: int = 128,
     ) -> None:
+        check_cameras(cameras)
         controller.install()
         mujoco.set_mju_user_warning(_log_warning)
+        model, record = scene.model, scene.record
         self.scene = scene
         self.num_envs = num_envs
         self.snapshot = Snapshot.empty(scene.layout, num_envs)
         self.proprio_NP: NDArray[np.float32] = np.zeros((num_envs, PROPRIO_SIZE), dtype=np.float32)
-        self._robot = scene.record.robot
-        self._datas = [mujoco.MjData(scene.model) for _ in range(num_envs)]
-        self._blocks = [controller.new_block(data, self._robot) for data in self._datas]
-        self._warnings = [data.warning.number for data in self._datas]
         self._writer = SnapshotWriter(scene, self.snapshot)
-        self._states_NX = np.zeros((num_envs, 1 + scene.model.nq + scene.model.nv))
-        self._fixtures_NF7 = np.zeros((num_envs, len(scene.fixture_bodies), 7))
+        self._datas = [mujoco.MjData(model) for _ in range(num_envs)]
+        self._blocks = [controller.new_block(data, record.robot) for data in self._datas]
+        self._warnings = [data.warning.number for data in self._datas]  # views that follow the data
+        self._states_NX: FloatArray = np.zeros((num_envs, 1 + model.nq + model.nv))
+        self._fixtures_NF7: FloatArray = np.zeros((num_envs, len(scene.fixture_bodies), 7))
+        joints = {entry.object: entry.qpos_address for entry in record.joints}
+        self._burners = [(list(sites), joints[name]) for name, sites in record.visible_sites.items()]
         threads = num_threads or min(num_envs, os.cpu_count() or 1)
-        self._pool = WorkerPool(threads)
         # Fixtures are placed by writing into the model, so where there are any each thread writes into its own copy.
-        self._models = [copy.copy(scene.model) if scene.fixture_bodies else scene.model for _ in range(threads)]
+        self._models = [copy.copy(model) if scene.fixture_bodies else model for _ in range(threads)]
+        self._renderers: list[Renderer | None] = [None] * threads
+        self._image_size = image_size
+        self._pool = WorkerPool(threads)
 
     def reset(self, init: InitStates, mask_N: BoolArray) -> None:
         """Put the masked environments into the states of the same rows and let them settle.
@@ -90,12 +100,19 @@ class Simulator:
         Args:
             init: N states; rows outside the mask are ignored.
             mask_N: Which environments to reset.
+
+        Raises:
+            StateError: The states do not fit the scene or the number of environments.
         """
+        for given, kept in ((init.states_NX, self._states_NX), (init.fixtures_NF7, self._fixtures_NF7)):
+            if given.shape != kept.shape:
+                raise StateError(
+                    f"Initial states have an array of shape {given.shape}; this simulator takes {kept.shape}."
+                )
+            kept[mask_N] = given[mask_N]
         leaders: dict[bytes, int] = {}
         followers: list[tuple[int, int]] = []
         for row in np.flatnonzero(mask_N).tolist():
-            self._states_NX[row] = init.states_NX[row]
-            self._fixtures_NF7[row] = init.fixtures_NF7[row]
             key = self._states_NX[row].tobytes() + self._fixtures_NF7[row].tobytes()
             leader = leaders.setdefault(key, row)
             if leader != row:
@@ -127,40 +144,63 @@ class Simulator:
         self._pool.map(step_one, np.flatnonzero(mask_N).tolist())
         return diverged_N
 
+    def render(self, images: Mapping[str, NDArray[np.uint8]], mask_N: BoolArray) -> None:
+        """Draw the masked environments.
+
+        Args:
+            images: Camera to (N, H, W, 3) array, filled in place for the masked rows, upright.
+            mask_N: Which environments to draw.
+
+        Raises:
+            UnknownNameError: There is no such camera.
+            RenderError: No usable OpenGL on this machine, or an array of another shape.
+        """
+        check_cameras(list(images))
+        expected = (self.num_envs, self._image_size, self._image_size, 3)
+        for camera, array in images.items():
+            if array.shape != expected or array.dtype != np.uint8:
+                raise RenderError(f"{camera!r} needs a uint8 array {expected}, not {array.dtype} {array.shape}.")
+
+        def draw(worker: int, row: int) -> None:
+            model = self._model(worker, row)
+            renderer = self._renderers[worker] = self._renderers[worker] or Renderer(model, self._image_size)
+            renderer.draw(model, self._datas[row], [(camera, array[row]) for camera, array in images.items()])
+
+        self._pool.map(draw, np.flatnonzero(mask_N).tolist())
+
     def get_states(self) -> InitStates:
         """The present states of all environments, as `reset` takes them (it will settle them again)."""
         states_NX = np.stack([np.concatenate([[data.time], data.qpos, data.qvel]) for data in self._datas])
         return InitStates(states_NX, self._fixtures_NF7.copy())
 
     def close(self) -> None:
-        """End the threads; closing twice is harmless."""
+        """Free OpenGL and end the threads; closing twice is harmless."""
+        self._pool.each(self._close_renderer)
         self._pool.close()
 
     def _advance(self, worker: int, row: int, action_A: FloatArray) -> None:
         controller.step(self._model(worker, row), self._datas[row], self._blocks[row], action_A)
 
     def _model(self, worker: int, row: int) -> mujoco.MjModel:
-        """The worker's model, with the fixtures where they stand in this environment."""
+        """The worker's model, with the fixtures as they are in this environment."""
         model = self._models[worker]
         bodies = self.scene.fixture_bodies
         if bodies:
             model.body_pos[list(bodies)] = self._fixtures_NF7[row, :, :3]
             model.body_quat[list(bodies)] = self._fixtures_NF7[row, :, 3:]
+            for sites, qpos_address in self._burners:
+                model.site_rgba[sites, 3] = self._datas[row].qpos[qpos_address] >= STOVE_ON
         return model
 
     def _restore(self, worker: int, row: int) -> None:
         """Bring one environment to its initial state, at rest, with the controller as after LIBERO's reset."""
-        model, data, block = self._model(worker, row), self._datas[row], self._blocks[row]
+        model, data, state_X = self._model(worker, row), self._datas[row], self._states_NX[row]
         mujoco.mj_resetData(model, data)
-        nq = self.scene.model.nq
-        data.time, data.qpos[:], data.qvel[:] = (
-            self._states_NX[row, 0],
-            self._states_NX[row, 1 : 1 + nq],
-            self._states_NX[row, 1 + nq :],
-        )
+        data.time = state_X[0]
+        data.qpos[:], data.qvel[:] = state_X[1 : 1 + model.nq], state_X[1 + model.nq :]
         mujoco.mj_forward(model, data)
-        controller.attach(data, block)
-        controller.begin_episode(block, self._robot)
+        controller.attach(data, self._blocks[row])
+        controller.begin_episode(self._blocks[row], self.scene.record.robot)
 
     def _settle(self, worker: int, row: int) -> None:
         self._restore(worker, row)
@@ -169,8 +209,8 @@ class Simulator:
         self._publish(row)
 
     def _copy(self, row: int, source: int) -> None:
-        pair = [(self._datas[i], self._blocks[i]) for i in (source, row)]
-        controller.copy_episode(self.scene.model, *pair)
+        pairs = [(self._datas[i], self._blocks[i]) for i in (source, row)]
+        controller.copy_episode(self.scene.model, *pairs)
         self._publish(row)
 
     def _publish(self, row: int) -> None:
@@ -180,6 +220,11 @@ class Simulator:
         proprio[3:6], proprio[6:9] = mat[:, 0], mat[:, 1]
         proprio[9:11] = self.snapshot.finger_qpos_N2[row]
         proprio[11] = self._blocks[row][controller.GRIPPER]
+
+    def _close_renderer(self, worker: int) -> None:
+        renderer, self._renderers[worker] = self._renderers[worker], None
+        if renderer is not None:
+            renderer.close()
 
 
 def _log_warning(message: str) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tgrpo_envs.scene.scene import Scene
 
 NONE = -1
+ARM = 7  # arm joints come first in qpos, then the two fingers
 
 
 class SnapshotWriter:
@@ -67,9 +68,7 @@ class SnapshotWriter:
 
 
 @njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
-def _write(
-    state: Any, ids: Any, grip_site: int, objects: Any, sites: Any, gripper: Any, contacts: Any
-) -> None:
+def _write(state: Any, ids: Any, grip_site: int, objects: Any, sites: Any, gripper: Any, contacts: Any) -> None:
     xpos, xmat, site_xpos, site_xmat, qpos, qvel, contact_geoms = state
     bodies_O, dofs_O, sites_S, joints_J, geom_object, geom_pad, geom_gripper = ids
     object_pos_O3, object_mat_O33, object_speed_O = objects
@@ -77,28 +76,17 @@ def _write(
     gripper_pos_3, gripper_mat_33, finger_qpos_2 = gripper
     contact_OO, pad_contact_O2, touch_O = contacts
     for o in range(bodies_O.size):
-        for i in range(3):
-            object_pos_O3[o, i] = xpos[bodies_O[o], i]
-            for j in range(3):
-                object_mat_O33[o, i, j] = xmat[bodies_O[o], 3 * i + j]
+        _pose(xpos[bodies_O[o]], xmat[bodies_O[o]], object_pos_O3[o], object_mat_O33[o])
         dof = dofs_O[o]
         if dof >= 0:
             object_speed_O[o] = np.sqrt(qvel[dof] ** 2 + qvel[dof + 1] ** 2 + qvel[dof + 2] ** 2)
     for s in range(sites_S.size):
-        for i in range(3):
-            site_pos_S3[s, i] = site_xpos[sites_S[s], i]
-            for j in range(3):
-                site_mat_S33[s, i, j] = site_xmat[sites_S[s], 3 * i + j]
+        _pose(site_xpos[sites_S[s]], site_xmat[sites_S[s]], site_pos_S3[s], site_mat_S33[s])
     for k in range(joints_J.size):
         joint_qpos_J[k] = qpos[joints_J[k]]
-    for i in range(3):
-        gripper_pos_3[i] = site_xpos[grip_site, i]
-        for j in range(3):
-            gripper_mat_33[i, j] = site_xmat[grip_site, 3 * i + j]
-    finger_qpos_2[0], finger_qpos_2[1] = qpos[7], qpos[8]
-    contact_OO[:] = False
-    pad_contact_O2[:] = False
-    touch_O[:] = False
+    _pose(site_xpos[grip_site], site_xmat[grip_site], gripper_pos_3, gripper_mat_33)
+    finger_qpos_2[:] = qpos[ARM : ARM + 2]
+    contact_OO[:], pad_contact_O2[:], touch_O[:] = False, False, False
     for c in range(contact_geoms.shape[0]):
         a, b = contact_geoms[c, 0], contact_geoms[c, 1]
         _mark(a, b, geom_object, geom_pad, geom_gripper, contact_OO, pad_contact_O2, touch_O)
@@ -106,8 +94,23 @@ def _write(
 
 
 @njit(inline="always")  # type: ignore[untyped-decorator]
+def _pose(pos: Any, mat: Any, pos_3: Any, mat_33: Any) -> None:
+    for i in range(3):
+        pos_3[i] = pos[i]
+        for j in range(3):
+            mat_33[i, j] = mat[3 * i + j]
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
 def _mark(
-    a: int, b: int, geom_object: Any, geom_pad: Any, geom_gripper: Any, contact_OO: Any, pad_contact_O2: Any, touch_O: Any
+    a: int,
+    b: int,
+    geom_object: Any,
+    geom_pad: Any,
+    geom_gripper: Any,
+    contact_OO: Any,
+    pad_contact_O2: Any,
+    touch_O: Any,
 ) -> None:
     row, other = geom_object[a], geom_object[b]
     if row < 0:

@@ -22,8 +22,10 @@ BOX_BOTTOM_SLACK = 0.01  # metres added below a region's box
 ZONE_BELOW = 0.005  # metres below a region's upper face that still count as on it
 ZONE_ABOVE = 0.10  # metres above it
 
+STOVE_ON = 0.5  # radians of the knob from which a stove's burner is on, and shown
+
 # Joint positions from which LIBERO calls a fixture open, closed, on or off (articulated_objects.py); metres for
-# drawers, radians for doors and knobs. `above` is the sense of the comparison.
+# drawers, radians for doors and knobs.
 Comparison = tuple[Literal["<", ">", ">="], float]
 JOINT_TESTS: Mapping[str, Mapping[str, Comparison]] = {
     "open": {
@@ -40,7 +42,7 @@ JOINT_TESTS: Mapping[str, Mapping[str, Comparison]] = {
         "short_cabinet": ("<", 0.0),
         "short_fridge": ("<", 0.0),
     },
-    "turnon": {"flat_stove": (">=", 0.5)},
+    "turnon": {"flat_stove": (">=", STOVE_ON)},
     "turnoff": {"flat_stove": ("<", 0.0)},
 }
 _ANY_JOINT = {"open", "turnon"}  # the other two ask for all joints
@@ -190,5 +192,6 @@ def _joints_pass(conjunct: Conjunct, snapshot: Snapshot) -> BoolArray:
     sense, bound = conjunct.test
     qpos_NJ = snapshot.joint_qpos_NJ[:, list(conjunct.joints)]
     passes_NJ = qpos_NJ < bound if sense == "<" else qpos_NJ > bound if sense == ">" else qpos_NJ >= bound
-    result: BoolArray = passes_NJ.any(axis=1) if conjunct.predicate in _ANY_JOINT else passes_NJ.all(axis=1)
+    combine = np.logical_or if conjunct.predicate in _ANY_JOINT else np.logical_and
+    result: BoolArray = combine.reduce(passes_NJ, axis=1)
     return result
