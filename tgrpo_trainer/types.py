@@ -249,6 +249,17 @@ class Batch:
             weights_N=self.weights_N[index],
         )
 
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        return Batch(
+            observations=self.observations.to(device),
+            tokens_NK=self.tokens_NK.to(device),
+            old_logp_NK=self.old_logp_NK.to(device),
+            mask_NK=self.mask_NK.to(device),
+            advantages_N=self.advantages_N.to(device),
+            weights_N=self.weights_N.to(device),
+        )
+
 
 def _pad_right(ids_NL: Tensor, length: int) -> Tensor:
     return torch.nn.functional.pad(ids_NL, (0, length - ids_NL.shape[1]))

@@ -60,7 +60,7 @@ class PolicyUpdater:
         """Learn from one batch.
 
         Args:
-            batch: What `build_batch` made of this iteration's rollout.
+            batch: What `build_batch` made of this iteration's rollout; it stays on the CPU, parts go to the policy.
             iteration: From 0; sets the learning rate.
             generator: Shuffles the rows (a CPU generator).
 
@@ -97,7 +97,11 @@ class PolicyUpdater:
         denominator = float(batch.weights_N[rows].sum())
         self.optimizer.zero_grad(set_to_none=True)
         parts = [
-            self._backward(batch.rows(chunk), None if ref_logp_NK is None else ref_logp_NK[chunk], denominator)
+            self._backward(
+                batch.rows(chunk).to(self.policy.device),
+                None if ref_logp_NK is None else ref_logp_NK[chunk].to(self.policy.device),
+                denominator,
+            )
             for chunk in torch.split(rows, self.microbatch_size)
         ]
         grad_norm = clip_gradients(self.policy.parameters(), self.config.max_grad_norm)
@@ -132,11 +136,10 @@ class PolicyUpdater:
         """The reference policy's view of the whole batch; it does not change while the batch is learnt from."""
         if self.reference is None:
             return None
-        index_N = torch.arange(len(batch), device=batch.tokens_NK.device)
-        parts = [
-            self.reference(batch.observations.rows(rows), batch.tokens_NK[rows], self.temperature).logp_NK
-            for rows in torch.split(index_N, self.microbatch_size)
-        ]
+        parts = []
+        for rows in torch.split(torch.arange(len(batch)), self.microbatch_size):
+            part = batch.rows(rows).to(self.reference.device)
+            parts.append(self.reference(part.observations, part.tokens_NK, self.temperature).logp_NK.cpu())
         return torch.cat(parts)
 
 

@@ -187,6 +187,19 @@ def test_a_rewarded_token_becomes_likely():
     assert before < 0.35 and after > 0.8
 
 
+@pytest.mark.gpu
+def test_a_policy_on_the_gpu_learns_from_a_batch_on_the_cpu():
+    results = []
+    for device in ("cpu", "cuda"):
+        policy, reference = tiny_nano(), tiny_nano(seed=1)
+        batch = batch_of(policy)
+        updater = updater_of(policy.to(device), beta=0.1, reference=reference.to(device), num_iterations=1)
+        results.append(updater.update(batch, 0, shuffler()))
+        sample = policy.sample(random_input(4).to(device))
+        assert sample.actions_NCA.device.type == device
+    assert results[1] == pytest.approx(results[0], rel=1e-3, abs=1e-4)
+
+
 def test_the_batch_is_left_as_it_was():
     policy = tiny_nano()
     batch = batch_of(policy)

@@ -41,12 +41,13 @@ class ActionBins:
 
     def encode(self, actions_NCA: Tensor) -> Tensor:
         """Nearest bins: tokens_NK int64; values outside the bins become the outermost ones."""
-        midpoints = (self.centres_V[1:] + self.centres_V[:-1]) / 2
+        centres_V = self.centres_V.to(actions_NCA.device)
+        midpoints = (centres_V[1:] + centres_V[:-1]) / 2
         return torch.bucketize(actions_NCA.to(midpoints.dtype).contiguous(), midpoints).flatten(1)
 
     def decode(self, tokens_NK: Tensor) -> Tensor:
         """Bin centres of the tokens: actions_NCA float32, with A = ACTION_DIM."""
-        return self.centres_V[tokens_NK].view(tokens_NK.shape[0], -1, ACTION_DIM)
+        return self.centres_V.to(tokens_NK.device)[tokens_NK].view(tokens_NK.shape[0], -1, ACTION_DIM)
 
 
 def draw(
