@@ -11,8 +11,9 @@ from tgrpo_envs.errors import ActionError, StateError, UnknownNameError
 from tgrpo_envs.rewards import CreditProfile, StageReport, StageSpec, StageTracker, compile_spec, load_spec
 from tgrpo_envs.scene import InitStates, Scene, heldout_states, load_scene, official_states, sample_train_states
 from tgrpo_envs.settings import ACTION_SIZE, INIT_STATE_SETS, EnvSettings
-from tgrpo_envs.sim import Simulator, goal_truth
+from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray
+from tgrpo_envs.sim.success import goal_truth
 
 Observations = dict[str, NDArray[np.generic]]
 

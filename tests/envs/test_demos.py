@@ -12,7 +12,7 @@ import pytest
 from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.expert.demos import RecordingReport, record_demonstrations
 from tgrpo_envs.scene import InitStates, load_scene
-from tgrpo_envs.sim import Simulator
+from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.tasks import bddl_path, get_task
 
 TASK, SEED, SIZE, NUM_DEMOS = 0, 5, 32, 3

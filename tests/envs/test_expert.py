@@ -9,7 +9,7 @@ from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.expert.measure import ExpertTable, TaskScore, measure_expert
 from tgrpo_envs.expert.rollout import plan_episode, run_expert
 from tgrpo_envs.scene import load_scene
-from tgrpo_envs.sim import Simulator
+from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.tasks import get_task
 
 # A can; a flat box beside a taller can, on which a hand that does not turn lands; a bottle as tall as the basket.

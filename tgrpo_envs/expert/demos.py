@@ -15,7 +15,7 @@ from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.expert.hdf5 import DatasetInfo, Demonstration, write_dataset
 from tgrpo_envs.expert.rollout import EpisodePlan, plan_episode, run_expert
 from tgrpo_envs.scene import Scene, load_scene
-from tgrpo_envs.sim import Simulator
+from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray
 from tgrpo_envs.tasks import get_task
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from tgrpo_envs.expert.rollout import plan_episode, run_expert
 from tgrpo_envs.expert.scripted import Phase
 from tgrpo_envs.scene import load_scene
-from tgrpo_envs.sim import Simulator
+from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.tasks import Task, get_task, list_tasks
 
 BATCH_SIZE = 16

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from tgrpo_envs.expert.scripted import ScriptedExpert
 from tgrpo_envs.scene import InitStates, Scene, sample_train_states
-from tgrpo_envs.sim import Simulator, goal_truth
+from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray
+from tgrpo_envs.sim.success import goal_truth
 
 # Called before each control step with the live rows, the expert's actions and the ones about to be executed.
 Watcher = Callable[[BoolArray, FloatArray, FloatArray], None]
