@@ -16,7 +16,6 @@ from tgrpo_envs.assets.primitive.mjcf import item_xml
 from tgrpo_envs.assets.primitive.textures import plain_wall, plank_floor
 
 CATEGORIES: Final[tuple[str, ...]] = tuple(item.category for item in ITEMS)
-SCENES: Final[tuple[str, ...]] = (FLOOR_SCENE,)
 
 
 @cache

@@ -6,7 +6,7 @@ import math
 from typing import Final
 from xml.etree import ElementTree as ET
 
-from tgrpo_envs.assets.primitive.shapes import Item, Shape, Vector3, volume
+from tgrpo_envs.assets.primitive.shapes import Item, Shape, Vector3, box_volume
 
 # LIBERO's contact parameters, the same in every one of its object files.
 _CONTACT: Final = {"solimp": "0.998 0.998 0.001", "solref": "0.001 1", "friction": "0.95 0.3 0.1"}
@@ -33,7 +33,7 @@ def item_xml(item: Item) -> str:
         look = {"material": item.category, "rgba": numbers((*(shape.colour or (1.0, 1.0, 1.0)), 1.0))}
         element(body, "geom", **_placed(shape, item), group="1", contype="0", conaffinity="0", **look)
     for shape in item.collision:
-        mass = f"{item.mass_kg * volume(shape) / total:.8g}"
+        mass = f"{item.mass_kg * box_volume(shape) / total:.8g}"
         element(body, "geom", **_placed(shape, item), group="0", mass=mass, rgba=_COLLISION_RGBA, **_CONTACT)
     for name, position in (
         ("bottom_site", (0.0, 0.0, item.bottom_m)),

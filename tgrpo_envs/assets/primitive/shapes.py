@@ -42,8 +42,8 @@ class Item:
         family: Folder of the asset pack the category lives in.
         up: Axis of the LIBERO body that points up when the object rests upright.
         mass_kg: Total mass; spread over the collision shapes by volume, as LIBERO's one density does.
-        collision: Shapes of contact group 0.
-        visual: Shapes that are drawn.
+        collision: Boxes, in MuJoCo's geom group 0: they touch and carry the mass.
+        visual: Shapes that are drawn, in group 1.
         bottom_m: z of LIBERO's `bottom_site`: what placement reads, often far from the object's lowest point.
         top_m: z of LIBERO's `top_site`.
         radius_m: x of LIBERO's `horizontal_radius_site`.
@@ -97,11 +97,7 @@ def ellipsoid(
     return Shape("ellipsoid", (*at, (bottom + top) / 2), half, colour)
 
 
-def volume(shape: Shape) -> float:
-    """Volume in cubic metres of a box or a cylinder, the two kinds that carry mass."""
+def box_volume(shape: Shape) -> float:
+    """Volume of a box in cubic metres."""
     x, y, z = shape.half_m
-    if shape.kind == "box":
-        return 8.0 * x * y * z
-    if shape.kind == "cylinder":
-        return 3.141592653589793 * x * y * 2.0 * z
-    raise ValueError(f"A {shape.kind} is a drawn shape and carries no mass; use a box or a cylinder for contact.")
+    return 8.0 * x * y * z
