@@ -28,7 +28,7 @@ def item_xml(item: Item) -> str:
         # Half a turn about z, as LIBERO has it: its reader of regions insists on a quaternion.
         site = {"pos": numbers(centre), "quat": "0 0 0 1", "size": numbers(half), "rgba": "0.8 0 0 0"}
         element(body, "site", name="contain_region", type="box", group="0", **site)
-    total = sum(volume(shape) for shape in item.collision)
+    total = sum(box_volume(shape) for shape in item.collision)
     for shape in item.visual:
         look = {"material": item.category, "rgba": numbers((*(shape.colour or (1.0, 1.0, 1.0)), 1.0))}
         element(body, "geom", **_placed(shape, item), group="1", contype="0", conaffinity="0", **look)
