@@ -79,7 +79,7 @@ def save_checkpoint(
     for path in partial.rglob("*"):
         _flush(path)
     if final.exists():
-        shutil.rmtree(final)
+        _discard(final)
     partial.rename(final)
     _flush(root)
     return final
@@ -127,9 +127,17 @@ def prune_checkpoints(root: Path, *, keep_last: int) -> None:
     folders = list_checkpoints(root)
     for folder in folders[: max(0, len(folders) - keep_last)]:
         if folder != best:
-            shutil.rmtree(folder)
+            _discard(folder)
     for folder in root.glob(f"{PREFIX}*{PARTIAL}"):
         shutil.rmtree(folder)
+
+
+def _discard(folder: Path) -> None:
+    """Delete a checkpoint so that it is never half there: its name goes first, then its files."""
+    doomed = folder.with_name(f"{folder.name}.old{PARTIAL}")
+    shutil.rmtree(doomed, ignore_errors=True)
+    folder.rename(doomed)
+    shutil.rmtree(doomed)
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

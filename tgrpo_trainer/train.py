@@ -22,7 +22,8 @@ from tgrpo_trainer.metrics import Mean, MetricsWriter, evaluation_metrics, peak_
 from tgrpo_trainer.policy import Policy
 from tgrpo_trainer.progress import Progress, Stopwatch, progress, say
 from tgrpo_trainer.report import write_report
-from tgrpo_trainer.report.record import save_last_group
+from tgrpo_trainer.report.record import LastGroup, save_last_group
+from tgrpo_trainer.report.replay import sharpened
 from tgrpo_trainer.rollout import Group, Sampling, collect_groups, to_learn_from
 from tgrpo_trainer.rundir import CHECKPOINTS_NAME, CONFIG_NAME, EVALUATIONS_NAME, LAST_NAME, iteration_name
 from tgrpo_trainer.schedule import Schedule
@@ -36,6 +37,8 @@ class Iteration:
     """What one iteration of the algorithm leaves behind, beside the changed policy."""
 
     groups: tuple[Group, ...]
+    state_seeds: list[int]
+    """Seed of each group's start state."""
     metrics: dict[str, float | Mean]
 
 
@@ -70,11 +73,12 @@ def train(config: TrainConfig) -> Path:
                 iteration = run_iteration(config, envs, policy, updater, done)
                 done += 1
                 log.write(done, iteration.metrics)
-                save_last_group(folder, iteration.groups, done, config.env.action_chunk)
+                save_last_group(folder, iteration.groups, iteration.state_seeds, done, config.env.action_chunk)
                 _save(folder / LAST_NAME, updater, done, stopwatch)
                 prune_checkpoints(folder / LAST_NAME, keep_last=1)
                 schedule.iteration_s.append(time.monotonic() - begun)
                 _show(bar, iteration, done, schedule.seconds_left(done, stopwatch.elapsed_s))
+    _sharpen_last_group(config, folder)
     return write_report(folder)
 
 
@@ -103,12 +107,13 @@ def run_iteration(config: TrainConfig, envs: Envs, policy: Policy, updater: Poli
         index: Finished iterations before this one.
     """
     seed, rollout = config.run.seed, config.rollout
+    seeds = derive_seeds(seed, Stream.STATES, index, count=envs.num_envs)
     begun = time.monotonic()
     groups, played = collect_groups(
         policy,
         envs,
         Sampling(rollout.temperature, generator=make_generator(seed, Stream.ACTIONS, index, device=policy.device)),
-        seeds=derive_seeds(seed, Stream.STATES, index, count=envs.num_envs),
+        seeds=seeds,
         num_generations=rollout.num_generations,
         end=rollout.end,
     )
@@ -131,7 +136,7 @@ def run_iteration(config: TrainConfig, envs: Envs, policy: Policy, updater: Poli
         "time/iteration_s": ended - begun,
         "memory/peak_gib": peak_memory_gib(),
     }
-    return Iteration(groups, metrics)
+    return Iteration(groups, seeds[:: rollout.num_generations], metrics)
 
 
 def evaluate_once(
@@ -219,6 +224,12 @@ def _make_updater(config: TrainConfig, folder: Path, start: Checkpoint) -> Polic
 def _save(root: Path, updater: PolicyUpdater, done: int, stopwatch: Stopwatch, *, score: float | None = None) -> None:
     state: dict[str, Any] = {"optimizer": updater.state_dict(), "elapsed_s": stopwatch.elapsed_s}
     save_checkpoint(root, iteration=done, policy=updater.policy, state=state, score=score)
+
+
+def _sharpen_last_group(config: TrainConfig, folder: Path) -> None:
+    group = LastGroup.load(folder)
+    if group is not None:
+        sharpened(group, config.env, make_envs).save(folder)
 
 
 def _show(bar: Progress, iteration: Iteration, done: int, seconds_left: float) -> None:

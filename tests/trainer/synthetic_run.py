@@ -56,7 +56,9 @@ def make_record(num_decisions: int, done_at: tuple[int, ...], end: EpisodeEnd) -
     for t in range(num_decisions):
         frames_THWC[t, 20:30, t * 3 : t * 3 + 10] = (200, 60, 40)
     return RolloutRecord(
-        frames_THWC=frames_THWC,
+        frames_FHWC=frames_THWC,
+        actions_TCA=np.zeros((num_decisions, 4, 7), dtype=np.float32),
+        control_steps=4 * num_decisions,
         rewards_T=np.where(np.isin(time_T, done_at), 0.4, 0.0),
         stages_TK=np.stack([time_T >= done for done in done_at], axis=1),
         end=str(end),
@@ -99,4 +101,4 @@ def write_synthetic_run(folder: Path) -> None:
     writer.close()
     best = make_record(22, (5, 9, 12, 21), EpisodeEnd.SUCCESS)
     worst = make_record(32, (8, 99, 99, 99), EpisodeEnd.HORIZON)
-    LastGroup(iteration=20, seconds_per_decision=0.2, best=best, worst=worst).save(folder)
+    LastGroup(iteration=20, state_seed=0, seconds_per_decision=0.2, best=best, worst=worst).save(folder)

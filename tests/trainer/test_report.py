@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import re
 
 import imageio_ffmpeg
 import numpy as np
 import pytest
-from synthetic_run import COUNTS, STAGE_NAMES, write_synthetic_run
+from synthetic_run import COUNTS, STAGE_NAMES, make_record, write_synthetic_run
 
 from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_trainer.evaluate import wilson_interval
 from tgrpo_trainer.recipes import quickstart
 from tgrpo_trainer.report import write_report
 from tgrpo_trainer.report.plots import stage_timeline
-from tgrpo_trainer.report.record import LastGroup, RolloutRecord
+from tgrpo_trainer.report.record import LastGroup
 from tgrpo_trainer.report.video import video_element
+from tgrpo_trainer.types import EpisodeEnd
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +87,8 @@ def test_without_ffmpeg_the_video_is_an_animated_picture(monkeypatch):
 def test_a_timeline_draws_one_bar_per_stretch():
     # Stage a is done at decisions 1, 2, lost at 3, done at 4; stage b is worked on while a holds.
     done_TK = np.array([[0, 0], [1, 0], [1, 0], [0, 0], [1, 1]], dtype=bool)
-    record = RolloutRecord(np.zeros((5, 4, 4, 3), np.uint8), np.zeros(5), done_TK, "success")
+    record = make_record(5, (0, 0), EpisodeEnd.SUCCESS)
+    record = dataclasses.replace(record, stages_TK=done_TK)
     svg = stage_timeline(record, ("a", "b"), 0.2)
     # a: worked on twice and done twice; b: worked on once (decisions 1, 2) and done once.
     assert svg.count("fill: #f3d08b") == 3

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from toy_run import make_toy_envs, toy_config
@@ -18,6 +19,7 @@ from tgrpo_trainer.checkpoint import latest_checkpoint, list_checkpoints, load_c
 from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.evaluate import load_evaluations
 from tgrpo_trainer.metrics import read_metrics
+from tgrpo_trainer.report.record import LastGroup
 from tgrpo_trainer.rundir import iteration_name
 from tgrpo_trainer.train import train
 
@@ -159,3 +161,20 @@ def test_an_interrupted_process_keeps_its_last_iteration_and_says_how_to_go_on(t
 
     train(TrainConfig.load(folder / "config.json").replace(run={**toy_config(folder, done + 1).run.model_dump()}))
     assert last(folder)[0] == done + 1
+
+
+@pytest.mark.usefixtures("no_report")
+def test_the_last_group_is_replayed_from_its_own_state_with_its_own_actions(tmp_path):
+    train(toy_config(tmp_path / "run", iterations=1))
+    group = LastGroup.load(tmp_path / "run")
+    assert group.best.total_reward >= group.worst.total_reward
+    for record in (group.best, group.worst):
+        # One picture before every control step and one at the end, though the policy saw one each second step.
+        assert len(record.frames_FHWC) == record.control_steps + 1
+        assert len(record.actions_TCA) == -(-record.control_steps // 2)
+        envs = make_toy_envs(toy_config(tmp_path / "run", 1).env, 1)
+        observation, _ = envs.reset(seed=[group.state_seed], options={"group_size": 1})
+        for t, actions_CA in enumerate(record.actions_TCA):
+            seen = np.concatenate([observation["agentview"][0], observation["wrist"][0]], axis=1)
+            assert (record.frames_FHWC[2 * t] == seen).all()
+            observation, *_ = envs.step(actions_CA[None])

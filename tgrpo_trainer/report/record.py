@@ -17,30 +17,37 @@ from tgrpo_trainer.environment import CONTROL_STEP_S
 from tgrpo_trainer.rollout import Group, Member
 
 RECORD_NAME = "last_group.npz"
-_FIELDS = ("frames_THWC", "rewards_T", "stages_TK", "end")
+_FIELDS = ("frames_FHWC", "actions_TCA", "rewards_T", "stages_TK", "control_steps", "end")
+_NUMBERS = ("iteration", "state_seed", "seconds_per_decision")
 
 
 @dataclass(frozen=True)
 class RolloutRecord:
     """One rollout as the report shows it."""
 
-    frames_THWC: NDArray[np.uint8]
-    """What the policy saw before each decision: agent view and wrist view side by side."""
+    frames_FHWC: NDArray[np.uint8]
+    """Evenly spaced pictures, agent view and wrist view side by side: what the policy saw, or a sharper replay."""
+    actions_TCA: NDArray[np.float32]
+    """The action chunk of each decision."""
     rewards_T: NDArray[np.float64]
     """Reward of each decision."""
     stages_TK: NDArray[np.bool_]
     """Stages that were done after each decision."""
+    control_steps: int
+    """Length (50 ms each)."""
     end: str
-    """Why it ended (EpisodeEnd name)."""
+    """Why it ended (EpisodeEnd's value)."""
 
     @classmethod
     def of(cls, member: Member) -> RolloutRecord:
         """What the report shows of a member of a group."""
         seen = member.trajectory.observations
         return cls(
-            frames_THWC=torch.cat([seen.agentview_NHWC, seen.wrist_NHWC], dim=2).numpy(),
+            frames_FHWC=torch.cat([seen.agentview_NHWC, seen.wrist_NHWC], dim=2).numpy(),
+            actions_TCA=member.actions_TCA.numpy(),
             rewards_T=member.trajectory.rewards_T.numpy(),
             stages_TK=member.stages_TK.numpy(),
+            control_steps=member.trajectory.control_steps,
             end=str(member.trajectory.end),
         )
 
@@ -56,8 +63,10 @@ class LastGroup:
 
     iteration: int
     """Iteration the group was collected in (1 = the first)."""
+    state_seed: int
+    """Seed that the group's start state was drawn with."""
     seconds_per_decision: float
-    """Simulated time between two frames."""
+    """Simulated time of a decision."""
     best: RolloutRecord
     worst: RolloutRecord
 
@@ -68,7 +77,8 @@ class LastGroup:
             for which, record in (("best", self.best), ("worst", self.worst))
             for field in _FIELDS
         }
-        arrays |= {"iteration": self.iteration, "seconds_per_decision": self.seconds_per_decision}
+        for name in _NUMBERS:
+            arrays[name] = getattr(self, name)
         temporary = folder / f"{RECORD_NAME}.tmp"
         with temporary.open("wb") as file:
             np.savez(file, **arrays)
@@ -88,34 +98,44 @@ class LastGroup:
             with np.load(path, allow_pickle=False) as arrays:
                 best, worst = (
                     RolloutRecord(
-                        frames_THWC=arrays[f"{which}_frames_THWC"],
+                        frames_FHWC=arrays[f"{which}_frames_FHWC"],
+                        actions_TCA=arrays[f"{which}_actions_TCA"],
                         rewards_T=arrays[f"{which}_rewards_T"],
                         stages_TK=arrays[f"{which}_stages_TK"],
+                        control_steps=int(arrays[f"{which}_control_steps"]),
                         end=str(arrays[f"{which}_end"]),
                     )
                     for which in ("best", "worst")
                 )
-                return cls(int(arrays["iteration"]), float(arrays["seconds_per_decision"]), best, worst)
+                numbers = {name: arrays[name].item() for name in _NUMBERS}
+                return cls(**numbers, best=best, worst=worst)
         except (KeyError, ValueError, BadZipFile) as error:
             raise CheckpointError(
                 f"{path} cannot be read ({error}); delete it to write the report without videos."
             ) from error
 
 
-def save_last_group(folder: Path, groups: Sequence[Group], iteration: int, action_chunk: int) -> None:
+def save_last_group(
+    folder: Path, groups: Sequence[Group], state_seeds: Sequence[int], iteration: int, action_chunk: int
+) -> None:
     """Keep the best and the worst member of the iteration's group in which they differ most.
 
     Groups of one iteration are collected at the same time, so each of them is the last; the one with the widest spread
     shows most.
     """
     played = [[member for member in group if len(member.trajectory)] for group in groups]
-    ranked = [sorted(group, key=lambda member: member.trajectory.total_reward) for group in played if group]
+    ranked = [(sorted(group, key=_return), seed) for group, seed in zip(played, state_seeds, strict=True) if group]
     if not ranked:  # the simulator diverged at every member's first decision: there is nothing to show
         return
-    widest = max(ranked, key=lambda group: group[-1].trajectory.total_reward - group[0].trajectory.total_reward)
+    widest, state_seed = max(ranked, key=lambda one: _return(one[0][-1]) - _return(one[0][0]))
     LastGroup(
         iteration=iteration,
+        state_seed=state_seed,
         seconds_per_decision=action_chunk * CONTROL_STEP_S,
         best=RolloutRecord.of(widest[-1]),
         worst=RolloutRecord.of(widest[0]),
     ).save(folder)
+
+
+def _return(member: Member) -> float:
+    return member.trajectory.total_reward

@@ -83,11 +83,11 @@ def _last_group_section(group: LastGroup, stage_names: Sequence[str]) -> str:
 
 
 def _rollout(title: str, record: RolloutRecord, stage_names: Sequence[str], seconds_per_decision: float) -> str:
-    seconds = len(record.rewards_T) * seconds_per_decision
+    seconds = record.control_steps * CONTROL_STEP_S
     caption = f"{title}: return {record.total_reward:.2f}, {record.end.replace('_', ' ')} after {seconds:.1f} s"
-    fps = len(record.frames_THWC) / max(seconds, CONTROL_STEP_S)
+    fps = len(record.frames_FHWC) / max(seconds, CONTROL_STEP_S)
     timeline = page.plot(plots.stage_timeline(record, stage_names, seconds_per_decision))
-    return f"<div><h3>{caption}</h3>{video_element(record.frames_THWC, fps)}{timeline}</div>"
+    return f"<div><h3>{caption}</h3>{video_element(record.frames_FHWC, fps)}{timeline}</div>"
 
 
 def _latest(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
