@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import zipfile
 from pathlib import Path
 
 import mujoco
@@ -13,13 +14,17 @@ import numpy as np
 from pydantic import ValidationError
 
 from tgrpo_envs.errors import SceneError
+from tgrpo_envs.scene.detail import reduce_meshes
 from tgrpo_envs.scene.records import FORMAT_VERSION, SceneRecord
+from tgrpo_envs.sim.meshes import ReducedMeshes
 from tgrpo_envs.sim.snapshot import FloatArray
 
 RECORD_FILE = "scene.json"
 MODEL_FILE = "model.mjb"
 STATES_FILE = "official_states.npy"
+MESHES_FILE = "reduced_meshes.npz"
 
+_ARRAY_ERRORS = (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile)
 _CURE = "Delete the folder to build it anew."
 
 
@@ -30,6 +35,7 @@ def write_scene(folder: Path, record: SceneRecord, model: mujoco.MjModel, offici
     try:
         mujoco.mj_saveModel(model, str(temporary / MODEL_FILE))
         np.save(temporary / STATES_FILE, official_states_NX, allow_pickle=False)
+        np.savez_compressed(temporary / MESHES_FILE, **vars(reduce_meshes(model)))
         record = record.model_copy(update={"model_sha256": _sha256(temporary / MODEL_FILE)})
         (temporary / RECORD_FILE).write_text(record.model_dump_json(indent=1), encoding="utf-8")
         temporary.chmod(0o755)
@@ -77,9 +83,22 @@ def read_states(folder: Path) -> FloatArray:
     """
     try:
         states_NX: FloatArray = np.load(folder / STATES_FILE, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except _ARRAY_ERRORS as error:
         raise SceneError(f"{folder / STATES_FILE} cannot be read ({error}). {_CURE}") from error
     return states_NX
+
+
+def read_meshes(folder: Path) -> ReducedMeshes:
+    """The scene's reduced visual meshes.
+
+    Raises:
+        SceneError: The file is missing or damaged.
+    """
+    try:
+        with np.load(folder / MESHES_FILE, allow_pickle=False) as arrays:
+            return ReducedMeshes(**arrays)
+    except _ARRAY_ERRORS as error:
+        raise SceneError(f"{folder / MESHES_FILE} cannot be read ({error}). {_CURE}") from error
 
 
 def _sha256(path: Path) -> str:

@@ -21,8 +21,9 @@ import numpy as np
 from tgrpo_envs.assets import AssetPack, cache_dir, find_pack
 from tgrpo_envs.bddl import Problem, parse_problem
 from tgrpo_envs.errors import AssetError, SceneError
-from tgrpo_envs.scene.files import RECORD_FILE, read_scene
+from tgrpo_envs.scene.files import RECORD_FILE, read_meshes, read_scene
 from tgrpo_envs.scene.records import FORMAT_VERSION, SceneRecord
+from tgrpo_envs.sim.meshes import ReducedMeshes
 from tgrpo_envs.sim.snapshot import NO_PARENT, SnapshotLayout
 from tgrpo_envs.sim.success import Goal, compile_goal
 from tgrpo_envs.tasks import Task, bddl_path, get_task
@@ -70,6 +71,11 @@ class Scene:
     def digest(self) -> str:
         """Digest of the compiled model."""
         return self.record.model_sha256
+
+    @cached_property
+    def reduced_meshes(self) -> ReducedMeshes:
+        """What is drawn in place of the model's own meshes at detail ``fast``."""
+        return read_meshes(self.folder)
 
     @cached_property
     def fixture_bodies(self) -> tuple[int, ...]:

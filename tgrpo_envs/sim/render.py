@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes.util
 import functools
 import glob
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgrpo_envs.errors import RenderError, UnknownNameError
+from tgrpo_envs.sim.meshes import ReducedMeshes, apply_reduction
 
 # Public camera names to those of LIBERO's models.
 CAMERAS = {"agentview": "agentview", "wrist": "robot0_eye_in_hand"}
@@ -33,21 +35,27 @@ class Renderer:
     Args:
         model: Model to draw; its textures go to OpenGL now, poses and colours are read at each picture.
         size: Width and height, pixels.
+        reduced: Meshes with fewer faces to draw, for speed; shadows, reflections and multisampling are left out then
+            too. None draws what LIBERO draws.
 
     Raises:
         RenderError: No usable OpenGL on this machine.
     """
 
-    def __init__(self, model: mujoco.MjModel, size: int) -> None:
-        self._size = size
+    def __init__(self, model: mujoco.MjModel, size: int, reduced: ReducedMeshes | None = None) -> None:
+        drawn = copy.copy(model)
+        if reduced is not None:
+            apply_reduction(drawn, reduced)
+            drawn.vis.quality.offsamples = 0
+        drawn.vis.global_.offwidth = drawn.vis.global_.offheight = size
         with _context_lock:
             self._gl = _open_context(size)
             self._gl.make_current()
-            self._context = _make_mujoco_context(model, size)
+            self._context = _upload(drawn)
         self._scene = mujoco.MjvScene(model, maxgeom=max(1000, 2 * model.ngeom))
-        # Shadows and reflections cost as much as the rest of a picture on a CPU.
-        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False
-        self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
+        if reduced is not None:
+            for effect in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
+                self._scene.flags[effect] = False
         self._option = mujoco.MjvOption()
         self._option.geomgroup[:] = 0
         self._option.geomgroup[_VISUAL_GROUP] = 1
@@ -139,21 +147,13 @@ def _open_context(size: int) -> Any:
         raise RenderError(f"OpenGL by {name} does not work here ({error}). {_HELP}") from error
 
 
-def _make_mujoco_context(model: mujoco.MjModel, size: int) -> mujoco.MjrContext:
-    """MuJoCo's side of the context: buffers of the right size, without multisampling.
-
-    These are fields of the model that only this call reads; they are put back, since the model is shared.
-    """
-    quality, buffers = model.vis.quality, model.vis.global_
-    saved = quality.offsamples, buffers.offwidth, buffers.offheight
-    quality.offsamples, buffers.offwidth, buffers.offheight = 0, size, size
+def _upload(model: mujoco.MjModel) -> mujoco.MjrContext:
+    """MuJoCo's side of the context: meshes and textures of the model go to OpenGL."""
     try:
         context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_50)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, context)
     except mujoco.FatalError as error:
         raise RenderError(f"OpenGL by {backend()} cannot draw off screen ({error}). {_HELP}") from error
-    finally:
-        quality.offsamples, buffers.offwidth, buffers.offheight = saved
     return context
 
 

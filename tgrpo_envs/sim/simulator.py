@@ -6,7 +6,7 @@ import copy
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import mujoco
 import numpy as np
@@ -50,6 +50,7 @@ class Simulator:
         num_threads: Threads for physics and pictures; None takes one per core, at most N.
         cameras: Names `render` will be asked for; see `tgrpo_envs.sim.render.CAMERAS`.
         image_size: Width and height of the pictures, pixels.
+        detail: ``fast`` draws reduced meshes without shadows; ``exact`` draws LIBERO's pictures at ten times the cost.
 
     Attributes:
         snapshot: What LIBERO's predicates would read now, overwritten in place by `reset` and `step`.
@@ -68,6 +69,7 @@ class Simulator:
         num_threads: int | None = None,
         cameras: Sequence[str] = (),
         image_size: int = 128,
+        detail: Literal["fast", "exact"] = "fast",
     ) -> None:
         check_cameras(cameras)
         controller.install()
@@ -90,6 +92,7 @@ class Simulator:
         self._models = [copy.copy(model) if scene.fixture_bodies else model for _ in range(threads)]
         self._renderers: list[Renderer | None] = [None] * threads
         self._image_size = image_size
+        self._reduced = scene.reduced_meshes if detail == "fast" else None
         self._pool = WorkerPool(threads)
 
     def reset(self, init: InitStates, mask_N: BoolArray) -> None:
@@ -163,7 +166,7 @@ class Simulator:
 
         def draw(worker: int, row: int) -> None:
             model = self._model(worker, row)
-            renderer = self._renderers[worker] = self._renderers[worker] or Renderer(model, self._image_size)
+            renderer = self._renderers[worker] = self._renderers[worker] or self._new_renderer(model)
             renderer.draw(model, self._datas[row], [(camera, array[row]) for camera, array in images.items()])
 
         self._pool.map(draw, np.flatnonzero(mask_N).tolist())
@@ -220,6 +223,9 @@ class Simulator:
         proprio[3:6], proprio[6:9] = mat[:, 0], mat[:, 1]
         proprio[9:11] = self.snapshot.finger_qpos_N2[row]
         proprio[11] = self._blocks[row][controller.GRIPPER]
+
+    def _new_renderer(self, model: mujoco.MjModel) -> Renderer:
+        return Renderer(model, self._image_size, self._reduced)
 
     def _close_renderer(self, worker: int) -> None:
         renderer, self._renderers[worker] = self._renderers[worker], None
