@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tgrpo_envs.errors import ConfigError
+from tgrpo_envs.expert import demos
 from tgrpo_envs.expert.demos import RecordingReport, record_demonstrations
 from tgrpo_envs.scene import InitStates, load_scene
 from tgrpo_envs.sim.simulator import Simulator
@@ -153,10 +154,18 @@ def test_numbers_out_of_range_are_refused(name: str, value: float, tmp_path: Pat
         record_demonstrations("libero_object", TASK, **settings, progress=False)
 
 
-def test_an_expert_that_never_succeeds_is_an_error_and_leaves_no_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"solved only 0 of \d+"):
+def test_an_expert_that_hardly_succeeds_is_an_error_and_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demos, "MAX_EPISODES_PER_DEMO", 1)  # one failed episode instead of five: a second, not five
+    with pytest.raises(ConfigError, match="solved only 0 of 1 episodes"):
         record_demonstrations(
-            "libero_object", TASK, 1, tmp_path / "x.hdf5", image_size=8, max_noise=100.0, assets="primitive",
+            "libero_object", TASK, 1, tmp_path / "x.hdf5", image_size=8, max_noise=1000.0, assets="primitive",
             progress=False,
         )  # fmt: skip
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_task_the_expert_does_not_know_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="libero_object"):
+        record_demonstrations("libero_goal", 0, 1, tmp_path / "x.hdf5", progress=False)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.expert.hdf5 import DatasetInfo, Demonstration, write_dataset
 from tgrpo_envs.expert.rollout import EpisodePlan, plan_episode, run_expert
+from tgrpo_envs.expert.scripted import check_goal
 from tgrpo_envs.scene import Scene, load_scene
 from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray
@@ -23,7 +24,7 @@ MAX_NOISE = 0.3
 BATCH_SIZE = 16
 CAMERAS = ("agentview", "wrist")
 # Below one success in so many episodes something is wrong with the task, the assets or the noise.
-MAX_EPISODES_PER_DEMO = 20
+MAX_EPISODES_PER_DEMO = 5
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,9 @@ def record_demonstrations(
         raise ConfigError(
             f"num_demos={num_demos} and num_envs={num_envs} must be at least 1 and max_noise={max_noise} at least 0."
         )
-    scene = load_scene(get_task(suite, task), assets)
+    chosen = get_task(suite, task)
+    check_goal(chosen.goal)
+    scene = load_scene(chosen, assets)
     simulator = Simulator(scene, min(num_envs, num_demos), cameras=CAMERAS, image_size=image_size)
     try:
         with tqdm(total=num_demos, desc="demonstrations", unit="demo", disable=not progress) as bar:

@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from tgrpo_envs.expert.rollout import plan_episode, run_expert
-from tgrpo_envs.expert.scripted import Phase
+from tgrpo_envs.expert.scripted import Phase, check_goal
 from tgrpo_envs.scene import load_scene
 from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.tasks import Task, get_task, list_tasks
@@ -94,6 +94,8 @@ def measure_expert(
         AssetError: The asset pack is missing or incomplete.
     """
     chosen = list_tasks(suite) if tasks is None else tuple(get_task(suite, task) for task in tasks)
+    for task in chosen:
+        check_goal(task.goal)
     scores: list[TaskScore] = []
     pack_name = str(assets)
     with tqdm(total=len(chosen) * episodes, desc="expert", unit="episode", disable=not progress) as bar:

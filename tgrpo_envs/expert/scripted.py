@@ -57,12 +57,25 @@ class Phase(IntEnum):
     PLACE = 4
 
 
+def check_goal(goal: tuple[tuple[str, ...], ...]) -> None:
+    """Refuse goals of another form than ``("in", object, basket region)``, that of all ten LIBERO-Object tasks.
+
+    Raises:
+        ConfigError: The goal has another form.
+    """
+    if len(goal) != 1 or goal[0][0] != "in" or not goal[0][2].startswith("basket_"):
+        raise ConfigError(
+            f"The scripted expert cannot reach the goal {goal}: it puts one object in a basket and nothing else. "
+            "Use it with the suite libero_object."
+        )
+
+
 class ScriptedExpert:
     """Drives N environments of one scene at once; one instance per vector of environments.
 
     Args:
         layout: Of the scene.
-        goal: One conjunct, ``("in", object, basket region)``: the form of all ten LIBERO-Object goals.
+        goal: See `check_goal`.
         num_envs: N.
 
     Raises:
@@ -71,11 +84,7 @@ class ScriptedExpert:
     """
 
     def __init__(self, layout: SnapshotLayout, goal: tuple[tuple[str, ...], ...], num_envs: int) -> None:
-        if len(goal) != 1 or len(goal[0]) != 3 or goal[0][0] != "in" or not goal[0][2].startswith("basket_"):
-            raise ConfigError(
-                f"The scripted expert cannot reach the goal {goal}: it puts one object in a basket and nothing else. "
-                "Use it with the suite libero_object."
-            )
+        check_goal(goal)
         self._planner = GraspPlanner(layout, goal[0][1])
         self._site_row = layout.site_row(goal[0][2])
         self._phase_N = np.zeros(num_envs, dtype=np.int64)
