@@ -12,6 +12,8 @@ CHECKPOINTS_NAME = "checkpoints"
 """One checkpoint per evaluation; iteration 0 is the start and the reference of reinforcement learning."""
 EVALUATIONS_NAME = "evaluations"
 """One JSON file per evaluation, named like its checkpoint."""
+VIDEOS_NAME = "videos"
+"""Best and worst rollout of the last group."""
 
 
 def iteration_name(iteration: int) -> str:

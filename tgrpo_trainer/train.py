@@ -23,7 +23,7 @@ from tgrpo_trainer.policy import Policy
 from tgrpo_trainer.progress import Progress, Stopwatch, progress, say
 from tgrpo_trainer.report import write_report
 from tgrpo_trainer.report.record import LastGroup, save_last_group
-from tgrpo_trainer.report.replay import sharpened
+from tgrpo_trainer.report.replay import write_videos
 from tgrpo_trainer.rollout import Group, Sampling, collect_groups, to_learn_from
 from tgrpo_trainer.rundir import CHECKPOINTS_NAME, CONFIG_NAME, EVALUATIONS_NAME, LAST_NAME, iteration_name
 from tgrpo_trainer.schedule import Schedule
@@ -78,7 +78,7 @@ def train(config: TrainConfig) -> Path:
                 prune_checkpoints(folder / LAST_NAME, keep_last=1)
                 schedule.iteration_s.append(time.monotonic() - begun)
                 _show(bar, iteration, done, schedule.seconds_left(done, stopwatch.elapsed_s))
-    _sharpen_last_group(config, folder)
+    _write_videos(config, folder)
     return write_report(folder)
 
 
@@ -226,10 +226,10 @@ def _save(root: Path, updater: PolicyUpdater, done: int, stopwatch: Stopwatch, *
     save_checkpoint(root, iteration=done, policy=updater.policy, state=state, score=score)
 
 
-def _sharpen_last_group(config: TrainConfig, folder: Path) -> None:
+def _write_videos(config: TrainConfig, folder: Path) -> None:
     group = LastGroup.load(folder)
     if group is not None:
-        sharpened(group, config.env, make_envs).save(folder)
+        write_videos(folder, group, config.env, make_envs)
 
 
 def _show(bar: Progress, iteration: Iteration, done: int, seconds_left: float) -> None:

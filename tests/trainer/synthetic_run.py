@@ -56,7 +56,7 @@ def make_record(num_decisions: int, done_at: tuple[int, ...], end: EpisodeEnd) -
     for t in range(num_decisions):
         frames_THWC[t, 20:30, t * 3 : t * 3 + 10] = (200, 60, 40)
     return RolloutRecord(
-        frames_FHWC=frames_THWC,
+        frames_THWC=frames_THWC,
         actions_TCA=np.zeros((num_decisions, 4, 7), dtype=np.float32),
         control_steps=4 * num_decisions,
         rewards_T=np.where(np.isin(time_T, done_at), 0.4, 0.0),

@@ -17,7 +17,7 @@ from tgrpo_trainer.recipes import quickstart
 from tgrpo_trainer.report import write_report
 from tgrpo_trainer.report.plots import stage_timeline
 from tgrpo_trainer.report.record import LastGroup
-from tgrpo_trainer.report.video import video_element
+from tgrpo_trainer.report.video import encode
 from tgrpo_trainer.types import EpisodeEnd
 
 
@@ -47,16 +47,17 @@ def test_the_page_stands_alone(page):
 def test_stages_and_both_rollouts_are_shown(page):
     assert all(name in page for name in STAGE_NAMES)
     assert "Best rollout: return 1.60, success after 4.4 s" in page
-    assert "Worst rollout: return 0.40, horizon after 6.4 s" in page
+    assert "Worst rollout: return 0.40, step limit after 6.4 s" in page
     assert page.count("<video") == 2
 
 
-def test_videos_hold_the_frames():
+def test_videos_hold_the_frames(tmp_path):
     frames_THWC = np.zeros((12, 16, 32, 3), dtype=np.uint8)
     frames_THWC[6:, :, 16:] = 255
-    element = video_element(frames_THWC, fps=5.0)
-    data = base64.b64decode(re.search(r"base64,([^\"]+)", element).group(1))
-    reader = imageio_ffmpeg.read_frames(_write(data))
+    element = encode(frames_THWC, fps=5.0).element()
+    path = tmp_path / "video.mp4"
+    path.write_bytes(base64.b64decode(re.search(r"data:video/mp4;base64,([^\"]+)", element).group(1)))
+    reader = imageio_ffmpeg.read_frames(str(path))
     meta = next(reader)
     decoded = [np.frombuffer(frame, np.uint8).reshape(*meta["size"][::-1], 3) for frame in reader]
     assert meta["size"] == (512, 256)
@@ -66,22 +67,13 @@ def test_videos_hold_the_frames():
     assert decoded[11][:, :200].mean() < 5
 
 
-def _write(data):
-    import tempfile
-
-    with tempfile.NamedTemporaryFile(suffix=".mp4", delete=False) as file:
-        file.write(data)
-    return file.name
-
-
 def test_without_ffmpeg_the_video_is_an_animated_picture(monkeypatch):
     def missing():
         raise RuntimeError("no ffmpeg exe could be found")
 
     monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", missing)
-    assert video_element(np.zeros((2, 16, 32, 3), dtype=np.uint8), fps=5.0).startswith(
-        '<img alt="rollout" src="data:image/webp'
-    )
+    element = encode(np.zeros((2, 16, 32, 3), dtype=np.uint8), fps=5.0).element()
+    assert element.startswith('<img alt="rollout" src="data:image/webp;base64,')
 
 
 def test_a_timeline_draws_one_bar_per_stretch():

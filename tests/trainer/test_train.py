@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
@@ -168,13 +169,14 @@ def test_the_last_group_is_replayed_from_its_own_state_with_its_own_actions(tmp_
     train(toy_config(tmp_path / "run", iterations=1))
     group = LastGroup.load(tmp_path / "run")
     assert group.best.total_reward >= group.worst.total_reward
-    for record in (group.best, group.worst):
+    for which, record in (("best", group.best), ("worst", group.worst)):
         # One picture before every control step and one at the end, though the policy saw one each second step.
-        assert len(record.frames_FHWC) == record.control_steps + 1
+        video = tmp_path / "run" / "videos" / f"iteration_000001_{which}.mp4"
+        assert sum(1 for _ in imageio_ffmpeg.read_frames(str(video))) - 1 == record.control_steps + 1
         assert len(record.actions_TCA) == -(-record.control_steps // 2)
         envs = make_toy_envs(toy_config(tmp_path / "run", 1).env, 1)
         observation, _ = envs.reset(seed=[group.state_seed], options={"group_size": 1})
         for t, actions_CA in enumerate(record.actions_TCA):
             seen = np.concatenate([observation["agentview"][0], observation["wrist"][0]], axis=1)
-            assert (record.frames_FHWC[2 * t] == seen).all()
+            assert (record.frames_THWC[t] == seen).all()
             observation, *_ = envs.step(actions_CA[None])

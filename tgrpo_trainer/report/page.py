@@ -7,7 +7,7 @@ from html import escape
 from string import Template
 
 from tgrpo_trainer.evaluate import Evaluation
-from tgrpo_trainer.report.plots import COLOURS, interval_bar
+from tgrpo_trainer.report.plots import COLOURS, interval_bar, readable
 
 _PAGE = Template(
     """<!doctype html>
@@ -36,6 +36,7 @@ _PAGE = Template(
   table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
   th { text-align: left; font-weight: 600; color: var(--muted); font-size: 13px; }
   th, td { padding: 7px 14px 7px 0; border-bottom: 1px solid var(--line); vertical-align: middle; white-space: nowrap; }
+  .stages th { white-space: normal; }
   tr:last-child td { border-bottom: 0; }
   .interval { width: 120px; height: 12px; display: inline-block; vertical-align: middle; margin-left: 10px; }
   .up { color: var(--green); } .down { color: var(--red); }
@@ -107,14 +108,14 @@ def stage_table(evaluations: Sequence[Evaluation]) -> str:
     if not evaluations:
         return ""
     names = ("none", *evaluations[0].stage_names)
-    header = "".join(f"<th>{escape(name)}</th>" for name in names)
+    header = "".join(f"<th>{escape(readable(name))}</th>" for name in names)
     rows = "".join(
         f"<tr><td>{SET_NAMES[one.states]}, {one.mode}</td>"
         + "".join(f"<td>{count}</td>" for count in one.stage_histogram())
         + "</tr>"
         for one in evaluations
     )
-    return f"<table><tr><th>Last stage reached</th>{header}</tr>{rows}</table>"
+    return f'<table class="stages"><tr><th>Last stage reached</th>{header}</tr>{rows}</table>'
 
 
 def details(summary: str, text: str) -> str:

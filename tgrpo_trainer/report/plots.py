@@ -78,7 +78,7 @@ def reward_and_stage_curves(rows: Rows, stage_names: Sequence[str]) -> str:
     left.plot(iterations, values, color="#1b6ca8")
     left.set(xlabel="iteration", title="Return of training rollouts (band: standard deviation)")
     for k, name in enumerate(stage_names):
-        right.plot(*_series(rows, f"stage/{name}"), color=_stage_colour(k), label=name)
+        right.plot(*_series(rows, f"stage/{name}"), color=_stage_colour(k), label=readable(name))
     right.set(ylim=(-0.02, 1.02), xlabel="iteration", title="Share of rollouts that reached each stage")
     if stage_names:
         right.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
@@ -98,7 +98,7 @@ def health_curves(rows: Rows) -> str:
     for axis, (key, title) in zip(axes, panels.items(), strict=True):
         axis.plot(*_series(rows, key), color="#1b6ca8")
         axis.set_title(title, fontsize=9.5)
-        axis.set_xlabel("iteration")
+        axis.set(xlabel="iteration", xlim=(0, max(row["iteration"] or 0 for row in rows) + 1))
     return _svg(figure)
 
 
@@ -126,7 +126,7 @@ def stage_timeline(record: RolloutRecord, stage_names: Sequence[str], seconds_pe
         working_T = earlier_done_T & ~done_TK[:, k]
         for where_T, colour in ((working_T, "#f3d08b"), (done_TK[:, k], DONE_COLOUR)):
             axis.broken_barh(_runs(where_T, seconds_per_decision), (k - 0.34, 0.68), facecolors=colour)
-    axis.set_yticks(range(len(stage_names)), stage_names)
+    axis.set_yticks(range(len(stage_names)), [readable(name) for name in stage_names])
     axis.set(
         xlim=(0, max(1, len(done_TK)) * seconds_per_decision), ylim=(len(stage_names) - 0.5, -0.5), xlabel="seconds"
     )
@@ -143,6 +143,11 @@ def interval_bar(evaluation: Evaluation, colour: str) -> str:
         f'<rect x="{100 * low:.1f}" y="3" width="{100 * (high - low):.1f}" height="6" fill="{colour}" opacity="0.35"/>'
         f'<rect x="{100 * evaluation.success_rate - 0.8:.1f}" y="0.5" width="1.6" height="11" fill="{colour}"/></svg>'
     )
+
+
+def readable(stage_name: str) -> str:
+    """A stage's name as words."""
+    return stage_name.replace("_", " ")
 
 
 def _stage_colour(k: int) -> str:

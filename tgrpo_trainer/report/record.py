@@ -17,7 +17,7 @@ from tgrpo_trainer.environment import CONTROL_STEP_S
 from tgrpo_trainer.rollout import Group, Member
 
 RECORD_NAME = "last_group.npz"
-_FIELDS = ("frames_FHWC", "actions_TCA", "rewards_T", "stages_TK", "control_steps", "end")
+_FIELDS = ("frames_THWC", "actions_TCA", "rewards_T", "stages_TK", "control_steps", "end")
 _NUMBERS = ("iteration", "state_seed", "seconds_per_decision")
 
 
@@ -25,8 +25,8 @@ _NUMBERS = ("iteration", "state_seed", "seconds_per_decision")
 class RolloutRecord:
     """One rollout as the report shows it."""
 
-    frames_FHWC: NDArray[np.uint8]
-    """Evenly spaced pictures, agent view and wrist view side by side: what the policy saw, or a sharper replay."""
+    frames_THWC: NDArray[np.uint8]
+    """What the policy saw before each decision: agent view and wrist view side by side."""
     actions_TCA: NDArray[np.float32]
     """The action chunk of each decision."""
     rewards_T: NDArray[np.float64]
@@ -43,7 +43,7 @@ class RolloutRecord:
         """What the report shows of a member of a group."""
         seen = member.trajectory.observations
         return cls(
-            frames_FHWC=torch.cat([seen.agentview_NHWC, seen.wrist_NHWC], dim=2).numpy(),
+            frames_THWC=torch.cat([seen.agentview_NHWC, seen.wrist_NHWC], dim=2).numpy(),
             actions_TCA=member.actions_TCA.numpy(),
             rewards_T=member.trajectory.rewards_T.numpy(),
             stages_TK=member.stages_TK.numpy(),
@@ -98,7 +98,7 @@ class LastGroup:
             with np.load(path, allow_pickle=False) as arrays:
                 best, worst = (
                     RolloutRecord(
-                        frames_FHWC=arrays[f"{which}_frames_FHWC"],
+                        frames_THWC=arrays[f"{which}_frames_THWC"],
                         actions_TCA=arrays[f"{which}_actions_TCA"],
                         rewards_T=arrays[f"{which}_rewards_T"],
                         stages_TK=arrays[f"{which}_stages_TK"],

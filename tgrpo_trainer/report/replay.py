@@ -1,61 +1,70 @@
-"""Sharper pictures of the last group: its actions once more from its start state, drawn larger and more often."""
+"""Sharp videos of the last group: its actions once more from its start state, drawn larger and more often."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tgrpo_trainer.config import EnvConfig
-from tgrpo_trainer.environment import Envs, Observation
+from tgrpo_trainer.environment import CONTROL_STEP_S, Envs, Observation
 from tgrpo_trainer.report.record import LastGroup, RolloutRecord
+from tgrpo_trainer.report.video import Video, encode
+from tgrpo_trainer.rundir import VIDEOS_NAME, iteration_name
 
 IMAGE_SIZE = 256
 """Pixels a side."""
+SUFFIXES = (".mp4", ".webp")
 
 
-def sharpened(group: LastGroup, env: EnvConfig, make_envs: Callable[[EnvConfig, int], Envs]) -> LastGroup:
-    """The group with replayed pictures in place of what the policy saw.
+def write_videos(folder: Path, group: LastGroup, env: EnvConfig, make_envs: Callable[[EnvConfig, int], Envs]) -> None:
+    """Replay best and worst of the group and write videos/iteration_NNNNNN_{best,worst}.mp4.
 
-    The simulation is deterministic, so the replay is the rollout. A record whose replay ends otherwise (for instance
-    in another version of the environment) keeps its own pictures.
+    The simulation is deterministic, so the replay is the rollout. One that ends otherwise (in another version of the
+    environment) is not written.
 
     Args:
+        folder: The run's folder.
         group: What training recorded.
         env: The run's environment; only picture size and chunk are changed.
         make_envs: Makes it.
     """
-    envs = make_envs(env.model_copy(update={"image_size": IMAGE_SIZE, "action_chunk": 1}), 2)
-    try:
-        best, worst = _replay((group.best, group.worst), envs, group.state_seed)
-    finally:
-        envs.close()
-    return replace(group, best=best, worst=worst)
+    (folder / VIDEOS_NAME).mkdir(exist_ok=True)
+    with closing(make_envs(env.model_copy(update={"image_size": IMAGE_SIZE, "action_chunk": 1}), 1)) as envs:
+        for which, record in (("best", group.best), ("worst", group.worst)):
+            frames_FHWC, succeeded = _replay(record, envs, group.state_seed)
+            if succeeded == (record.end == "success"):
+                video = encode(frames_FHWC, 1 / CONTROL_STEP_S)
+                _path(folder, group.iteration, which, video.suffix).write_bytes(video.content)
 
 
-def _replay(records: tuple[RolloutRecord, RolloutRecord], envs: Envs, state_seed: int) -> list[RolloutRecord]:
-    observation, _ = envs.reset(
-        seed=[state_seed] * len(records), options={"init_states": "train", "group_size": len(records)}
-    )
-    frames = [[picture] for picture in _pictures(observation)]
-    lengths = [record.control_steps for record in records]
-    actions = [record.actions_TCA.reshape(-1, record.actions_TCA.shape[-1]) for record in records]
-    succeeded_N = np.zeros(len(records), dtype=bool)
-    for step in range(max(lengths)):
-        sent_NA = np.stack([action_TA[min(step, len(action_TA) - 1)] for action_TA in actions])
-        observation, _, terminated_N, _, _ = envs.step(sent_NA)
-        for i, picture in enumerate(_pictures(observation)):
-            if step < lengths[i]:
-                frames[i].append(picture)
-                succeeded_N[i] = terminated_N[i]
-    return [
-        replace(record, frames_FHWC=np.stack(seen)) if succeeded == (record.end == "success") else record
-        for record, seen, succeeded in zip(records, frames, succeeded_N, strict=True)
-    ]
+def find_video(folder: Path, iteration: int, which: str) -> Video | None:
+    """What `write_videos` wrote of an iteration, if it did."""
+    for suffix in SUFFIXES:
+        path = _path(folder, iteration, which, suffix)
+        if path.is_file():
+            return Video(path.read_bytes(), suffix)
+    return None
 
 
-def _pictures(observation: Observation) -> list[NDArray[np.uint8]]:
-    both_NHWC = np.concatenate([observation["agentview"], observation["wrist"]], axis=2)
-    return [picture.astype(np.uint8, copy=True) for picture in both_NHWC]
+def _replay(record: RolloutRecord, envs: Envs, state_seed: int) -> tuple[NDArray[np.uint8], bool]:
+    """Pictures before every control step and at the end, and whether it succeeded again."""
+    observation, _ = envs.reset(seed=[state_seed], options={"init_states": "train", "group_size": 1})
+    pictures = [_picture(observation)]
+    succeeded = False
+    for action_A in record.actions_TCA.reshape(-1, record.actions_TCA.shape[-1])[: record.control_steps]:
+        observation, _, terminated_N, _, _ = envs.step(action_A[None])
+        pictures.append(_picture(observation))
+        succeeded = bool(terminated_N[0])
+    return np.stack(pictures), succeeded
+
+
+def _picture(observation: Observation) -> NDArray[np.uint8]:
+    return np.concatenate([observation["agentview"][0], observation["wrist"][0]], axis=1).astype(np.uint8, copy=True)
+
+
+def _path(folder: Path, iteration: int, which: str, suffix: str) -> Path:
+    return folder / VIDEOS_NAME / f"{iteration_name(iteration)}_{which}{suffix}"

@@ -1,10 +1,11 @@
-"""Frames as a video that sits inside the page."""
+"""Frames as a video: a file in the run's folder, or an element inside the report's page."""
 
 from __future__ import annotations
 
 import base64
 import io
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -16,17 +17,31 @@ HEIGHT_PX = 256
 """Frames smaller than this are enlarged to about this height."""
 
 
-def video_element(frames_THWC: NDArray[np.uint8], fps: float) -> str:
-    """An HTML element that plays the frames: H.264 where ffmpeg is at hand, else an animated WebP."""
-    scale = max(1, round(HEIGHT_PX / frames_THWC.shape[1]))
-    large_THWC = np.stack([_enlarge(frame, scale) for frame in frames_THWC])
+@dataclass(frozen=True)
+class Video:
+    """An encoded video."""
+
+    content: bytes
+    suffix: str
+    """.mp4, or .webp where ffmpeg was missing."""
+
+    def element(self) -> str:
+        """An HTML element that holds it and plays it."""
+        data = base64.b64encode(self.content).decode()
+        if self.suffix == ".mp4":
+            return f'<video controls loop muted autoplay playsinline src="data:video/mp4;base64,{data}"></video>'
+        return f'<img alt="rollout" src="data:image/webp;base64,{data}">'
+
+
+def encode(frames_FHWC: NDArray[np.uint8], fps: float) -> Video:
+    """Encode RGB frames: H.264 where ffmpeg is at hand, else an animated WebP."""
+    scale = max(1, round(HEIGHT_PX / frames_FHWC.shape[1]))
+    large_FHWC = np.stack([_enlarge(frame, scale) for frame in frames_FHWC])
     try:
         imageio_ffmpeg.get_ffmpeg_exe()
     except RuntimeError:  # imageio-ffmpeg's answer to a platform it has no binary for
-        data = base64.b64encode(_webp(large_THWC, fps)).decode()
-        return f'<img alt="rollout" src="data:image/webp;base64,{data}">'
-    data = base64.b64encode(_mp4(large_THWC, fps)).decode()
-    return f'<video controls loop muted autoplay playsinline src="data:video/mp4;base64,{data}"></video>'
+        return Video(_webp(large_FHWC, fps), ".webp")
+    return Video(_mp4(large_FHWC, fps), ".mp4")
 
 
 def _enlarge(frame_HWC: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
@@ -35,8 +50,8 @@ def _enlarge(frame_HWC: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(frame_HWC).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def _mp4(frames_THWC: NDArray[np.uint8], fps: float) -> bytes:
-    height, width = frames_THWC.shape[1:3]
+def _mp4(frames_FHWC: NDArray[np.uint8], fps: float) -> bytes:
+    height, width = frames_FHWC.shape[1:3]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rollout.mp4"
         writer = imageio_ffmpeg.write_frames(
@@ -50,14 +65,14 @@ def _mp4(frames_THWC: NDArray[np.uint8], fps: float) -> bytes:
             output_params=["-crf", "23", "-movflags", "+faststart"],
         )
         writer.send(None)
-        for frame in frames_THWC:
+        for frame in frames_FHWC:
             writer.send(np.ascontiguousarray(frame))
         writer.close()
         return path.read_bytes()
 
 
-def _webp(frames_THWC: NDArray[np.uint8], fps: float) -> bytes:
-    first, *others = (Image.fromarray(frame) for frame in frames_THWC)
+def _webp(frames_FHWC: NDArray[np.uint8], fps: float) -> bytes:
+    first, *others = (Image.fromarray(frame) for frame in frames_FHWC)
     buffer = io.BytesIO()
     first.save(buffer, "WEBP", save_all=True, append_images=others, duration=round(1000 / fps), loop=0, quality=80)
     return buffer.getvalue()

@@ -11,7 +11,8 @@ from tgrpo_trainer.evaluate import Evaluation, load_evaluations
 from tgrpo_trainer.metrics import read_metrics
 from tgrpo_trainer.report import page, plots
 from tgrpo_trainer.report.record import LastGroup, RolloutRecord
-from tgrpo_trainer.report.video import video_element
+from tgrpo_trainer.report.replay import find_video
+from tgrpo_trainer.report.video import encode
 from tgrpo_trainer.rundir import CONFIG_NAME, EVALUATIONS_NAME
 
 REPORT_NAME = "report.html"
@@ -36,7 +37,7 @@ def write_report(folder: Path) -> Path:
         sections.append(page.card("Reward and stages", curves + page.stage_table(_latest(evaluations))))
     last_group = LastGroup.load(folder)
     if last_group is not None:
-        sections.append(_last_group_section(last_group, stage_names))
+        sections.append(_last_group_section(folder, last_group, stage_names))
     if rows:
         health = page.plot(plots.health_curves(rows)) + page.plot(plots.time_bars(rows))
         sections.append(page.card("Health of the run", health))
@@ -68,26 +69,28 @@ def _success_sections(evaluations: Sequence[Evaluation]) -> list[str]:
     return [page.tiles(numbers), page.card("Success before and after", page.success_table(before, after), note)]
 
 
-def _last_group_section(group: LastGroup, stage_names: Sequence[str]) -> str:
-    halves = "".join(
-        _rollout(title, record, stage_names, group.seconds_per_decision)
-        for title, record in (("Best rollout", group.best), ("Worst rollout", group.worst))
-    )
+def _last_group_section(folder: Path, group: LastGroup, stage_names: Sequence[str]) -> str:
+    halves = []
+    for which, record in (("best", group.best), ("worst", group.worst)):
+        video = find_video(folder, group.iteration, which) or encode(record.frames_THWC, 1 / group.seconds_per_decision)
+        timeline = plots.stage_timeline(record, stage_names, group.seconds_per_decision)
+        heading = f"<h3>{_caption(which, record)}</h3>"
+        halves.append(f"<div>{heading}{video.element()}{page.plot(timeline)}</div>")
     legend = (
         '<p class="muted">Timeline: <span class="swatch" style="background:#f3d08b"></span>working on the stage'
         f'<span class="swatch" style="background:{plots.DONE_COLOUR}"></span>stage done. '
         "Left picture: scene camera, right picture: wrist camera.</p>"
     )
     heading = f"Best and worst rollout of the last group (iteration {group.iteration})"
-    return page.card(heading, f'<div class="pair">{halves}</div>{legend}')
+    return page.card(heading, f'<div class="pair">{"".join(halves)}</div>{legend}')
 
 
-def _rollout(title: str, record: RolloutRecord, stage_names: Sequence[str], seconds_per_decision: float) -> str:
+def _caption(which: str, record: RolloutRecord) -> str:
+    end = {"success": "success", "horizon": "step limit", "group_cut": "cut", "diverged": "physics diverged"}[
+        record.end
+    ]
     seconds = record.control_steps * CONTROL_STEP_S
-    caption = f"{title}: return {record.total_reward:.2f}, {record.end.replace('_', ' ')} after {seconds:.1f} s"
-    fps = len(record.frames_FHWC) / max(seconds, CONTROL_STEP_S)
-    timeline = page.plot(plots.stage_timeline(record, stage_names, seconds_per_decision))
-    return f"<div><h3>{caption}</h3>{video_element(record.frames_FHWC, fps)}{timeline}</div>"
+    return f"{which.capitalize()} rollout: return {record.total_reward:.2f}, {end} after {seconds:.1f} s"
 
 
 def _latest(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
