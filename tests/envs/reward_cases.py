@@ -98,12 +98,12 @@ def specs(draw: st.DrawFn) -> StageSpec:
 
 @st.composite
 def profiles(draw: st.DrawFn, *, eta: bool = True) -> CreditProfile:
-    """Any stage profile."""
+    """Stage profiles, edges included; sampled, because drawn floats are 0 in most examples."""
     return CreditProfile(
-        beta=draw(st.floats(0, 0.99)),
-        kappa=draw(st.floats(0, 1)),
-        eta=draw(st.floats(0, 0.5)) if eta else 0.0,
-        quantum=1 / draw(st.integers(1, 200)),
+        beta=draw(st.sampled_from([0.0, 0.3, 0.5, 0.9, 0.99])),
+        kappa=draw(st.sampled_from([0.0, 0.3, 0.7, 1.0])),
+        eta=draw(st.sampled_from([0.0, 0.1, 0.5])) if eta else 0.0,
+        quantum=1 / draw(st.sampled_from([1, 7, 64, 100, 4096])),
     )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import collections
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tgrpo_envs.bddl import Problem, Region, read_problem
 from tgrpo_envs.errors import SpecError
-from tgrpo_envs.rewards import CreditProfile, StageTracker, compile_spec
+from tgrpo_envs.rewards import CreditProfile, StageTracker, compile_spec, goals_spec, parse_spec
 from tgrpo_envs.rewards.spec import topological_order
 from tgrpo_envs.rewards.vocabulary import Approach, Lifted, Near, Raise, children
 from tgrpo_envs.sim.snapshot import Snapshot, SnapshotLayout
@@ -152,3 +153,16 @@ def test_a_real_task_compiles_to_its_own_names():
     spec = compile_spec(read_problem(bddl_path(task)), task)
     assert spec.stages[0].id == "reach_alphabet_soup_1"
     assert spec.stages[-1].ramp is not None and spec.stages[-1].ramp.b == "basket_1_contain_region"
+
+
+def test_the_documented_example_is_what_the_compiler_writes():
+    text = (Path(__file__).parents[2] / "docs" / "rewards.md").read_text(encoding="utf-8")
+    example = text.partition("```json\n")[2].partition("```")[0]
+    task = get_task("libero_object", 0)
+    assert parse_spec(example) == compile_spec(read_problem(bddl_path(task)), task)
+
+
+def test_every_task_has_the_goals_spec():
+    for task in list_tasks():
+        stages = goals_spec(task).stages
+        assert [stage.done.index for stage in stages] == list(range(len(task.goal)))

@@ -280,14 +280,17 @@ def test_nothing_is_paid_before_reset_or_after_the_horizon():
     assert not tracker.step(now, goal | True, every, np.array([4, 4])).reward_N.any()
 
 
-def test_a_diverged_member_earns_a_number():
+def test_a_diverged_member_keeps_what_it_has_and_earns_a_number():
+    near = {"op": "near", "a": "gripper", "b": CAN, "within_m": 0.01}
     ramp = {"op": "approach", "a": "gripper", "b": CAN, "to_m": 0.01}
-    env = Driver(make_spec([stage("reach", {"op": "near", "a": "gripper", "b": CAN, "within_m": 0.01}, ramp=ramp)]))
+    env = Driver(make_spec([stage("touch", TOUCH), stage("reach", near, ramp=ramp)]))
     env.now.gripper_pos_N3[0, 0] = 0.3
     env.reset()
+    env.now.touch_NO[:] = True
+    assert env.step().progress_N[0] == 0.5
     env.now.gripper_pos_N3[:] = np.nan
     report = env.step()
-    assert report.reward_N[0] == 0 and report.progress_N[0] == 0
+    assert report.reward_N[0] == 0 and report.progress_N[0] == 0.5
 
 
 def test_the_report_is_the_callers_to_keep():

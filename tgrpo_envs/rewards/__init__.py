@@ -1,6 +1,6 @@
 """Stage rewards: specs of typed predicates, tracked per episode and paid by an operator's credit profile."""
 
-from tgrpo_envs.rewards.compiler import compile_spec
+from tgrpo_envs.rewards.compiler import compile_spec, goals_spec
 from tgrpo_envs.rewards.credit import CreditProfile, largest_beta
 from tgrpo_envs.rewards.spec import StageSpec, load_spec, parse_spec, save_spec, spec_id
 from tgrpo_envs.rewards.tracker import StageReport, StageTracker
@@ -11,6 +11,7 @@ __all__ = [
     "StageSpec",
     "StageTracker",
     "compile_spec",
+    "goals_spec",
     "largest_beta",
     "load_spec",
     "parse_spec",

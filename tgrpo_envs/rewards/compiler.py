@@ -40,12 +40,22 @@ def compile_spec(problem: Problem, task: Task) -> StageSpec:
         carrier = _carrier(problem, conjunct[2])
         first = [f"place_{other}" for other in moved if other == carrier]
         stages += _place_stages(index, conjunct, onto_region=conjunct[2] in problem.regions, carry_after=first)
+    return _spec(task, stages)
+
+
+def goals_spec(task: Task) -> StageSpec:
+    """The coarsest spec, which every task has: one stage per goal conjunct, no partial credit."""
+    done = [{"op": "goal", "index": index} for index in range(len(task.goal))]
+    return _spec(task, [{"id": f"goal_{g['index']}", "effort": 1, "done": g, "latch": "live"} for g in done])
+
+
+def _spec(task: Task, stages: list[dict[str, Any]]) -> StageSpec:
+    """Through the same door as every other spec: the compiler has no privileges."""
     document = {
         "schema": "stage-spec/1",
         "task": {"suite": task.suite, "name": task.name},
         "stages": stages,
     }
-    # Through the same door as every other spec: the compiler has no privileges.
     return parse_spec(json.dumps(document), source=f"the compiled spec of {task.suite}/{task.name}")
 
 

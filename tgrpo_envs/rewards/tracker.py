@@ -185,7 +185,7 @@ class StageTracker:
         met_KN = ready_KN & open_KN
         completed_KN = completed_KN | met_KN
         done_KN = met_KN | implied_KN | (completed_KN & self._once_K1)
-        # fmax before fmin: a diverged environment's NaN earns 0
+        # fmax before fmin: the NaN of a diverged environment earns 0
         ramp_KN = np.fmin(np.fmax(1.0 - remaining_KN / self._span_KN, 0.0), 1.0)
         credit_KN = np.maximum(RAMP_SHARE * ramp_KN * (open_KN & allowed_KN), done_KN)
         return _Verdict(held_KN, completed_KN, done_KN, credit_KN, kept_N)
@@ -201,8 +201,8 @@ class StageTracker:
     def _progress(self, verdict: _Verdict) -> FloatArray:
         # In whole efforts, not weights: exactly 1 when every stage is done.
         earned_N = (self._effort_KN * verdict.credit_KN).sum(axis=0)
-        gained_N = np.fmax((earned_N - self._baseline_N) / self._ahead_N, 0.0)
-        progress_N: FloatArray = np.fmin(gained_N, 1.0) * verdict.kept_N
+        gained_N = np.maximum((earned_N - self._baseline_N) / self._ahead_N, 0.0)
+        progress_N: FloatArray = np.minimum(gained_N, 1.0) * verdict.kept_N
         return progress_N
 
     def _remember(self, verdict: _Verdict, mask_N: BoolArray) -> None:
