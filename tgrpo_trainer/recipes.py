@@ -40,7 +40,7 @@ def smoke() -> TrainConfig:
         rollout=RolloutConfig(num_groups=1, num_generations=2),
         update=UpdateConfig(num_iterations=1, minibatch_size=8, warmup_iterations=0),
         evaluation=EvaluationConfig(every=1, num_heldout=2, num_official=2),
-        run=RunConfig(name="smoke", iterations=2),
+        run=RunConfig(name="smoke", iterations=1),
     )
 
 
