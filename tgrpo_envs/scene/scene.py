@@ -19,7 +19,7 @@ import mujoco
 import numpy as np
 
 from tgrpo_envs.assets import AssetPack, cache_dir, find_pack
-from tgrpo_envs.bddl import Problem, parse_problem
+from tgrpo_envs.bddl import Problem, parse_problem, read_problem
 from tgrpo_envs.errors import AssetError, SceneError
 from tgrpo_envs.scene.files import RECORD_FILE, read_meshes, read_scene
 from tgrpo_envs.scene.records import FORMAT_VERSION, SceneRecord
@@ -143,7 +143,8 @@ def _check_bddl(scene: Scene) -> None:
 
 
 def _build(task: Task, pack: AssetPack, folder: Path) -> None:
-    bddl_path(task)  # says how to install LIBERO where it is missing
+    problem = read_problem(bddl_path(task))  # says how to install LIBERO where it is missing
+    pack.check(problem.name, {*problem.objects.values(), *problem.fixtures.values()})
     command = [sys.executable, "-m", "tgrpo_envs.scene.build", "--suite", task.suite, "--task", task.name]
     command += ["--pack-name", pack.name, "--pack-folder", str(pack.folder), "--pack-digest", pack.digest]
     command += ["--out", str(folder)]

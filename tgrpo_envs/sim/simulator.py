@@ -95,7 +95,7 @@ class Simulator:
         self._reduced = scene.reduced_meshes if detail == "fast" else None
         self._pool = WorkerPool(threads)
 
-    def reset(self, init: InitStates, mask_N: BoolArray) -> None:
+    def reset(self, init: InitStates, mask_N: BoolArray, *, settle: bool = True) -> None:
         """Put the masked environments into the states of the same rows and let them settle.
 
         Rows that are equal are settled once.
@@ -103,6 +103,8 @@ class Simulator:
         Args:
             init: N states; rows outside the mask are ignored.
             mask_N: Which environments to reset.
+            settle: Whether to do nothing for `SETTLE_STEPS` control steps first. Without, the snapshot and pictures
+                show the states as they are, which serves to replay recorded ones.
 
         Raises:
             StateError: The states do not fit the scene or the number of environments.
@@ -120,7 +122,14 @@ class Simulator:
             leader = leaders.setdefault(key, row)
             if leader != row:
                 followers.append((row, leader))
-        self._pool.map(self._settle, leaders.values())
+
+        def start(worker: int, row: int) -> None:
+            self._restore(worker, row)
+            for _ in range(SETTLE_STEPS if settle else 0):
+                self._advance(worker, row, SETTLE_ACTION)
+            self._publish(row)
+
+        self._pool.map(start, leaders.values())
         for row, leader in followers:
             self._copy(row, leader)
 
@@ -204,12 +213,6 @@ class Simulator:
         mujoco.mj_forward(model, data)
         controller.attach(data, self._blocks[row])
         controller.begin_episode(self._blocks[row], self.scene.record.robot)
-
-    def _settle(self, worker: int, row: int) -> None:
-        self._restore(worker, row)
-        for _ in range(SETTLE_STEPS):
-            self._advance(worker, row, SETTLE_ACTION)
-        self._publish(row)
 
     def _copy(self, row: int, source: int) -> None:
         pairs = [(self._datas[i], self._blocks[i]) for i in (source, row)]

@@ -1,0 +1,74 @@
+"""LIBERO's own environment beside ours, in the same state: shared by the tests that compare the two."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tgrpo_envs.assets import find_pack
+from tgrpo_envs.scene import Scene, load_scene
+from tgrpo_envs.scene.build import official_env
+from tgrpo_envs.sim.init_states import InitStates
+from tgrpo_envs.sim.simulator import SETTLE_ACTION, SETTLE_STEPS, Simulator
+from tgrpo_envs.sim.snapshot import BoolArray, FloatArray
+from tgrpo_envs.sim.success import goal_truth
+from tgrpo_envs.tasks import get_task
+
+ONE = np.ones(1, dtype=bool)
+
+
+@dataclass
+class Pair:
+    """The same task in both simulators."""
+
+    scene: Scene
+    ours: Simulator
+    official: Any
+
+    def reset(self, init: InitStates, *, settle: bool) -> None:
+        """Reset both to one state, as LIBERO's evaluation does: reset, write the state, wait ten steps."""
+        self.official.reset()
+        self._place_fixtures(init)
+        self.official.set_init_state(init.states_NX[0])
+        if settle:
+            for _ in range(SETTLE_STEPS):
+                self.official.step(SETTLE_ACTION)
+        self.ours.reset(init, ONE, settle=settle)
+
+    def show(self, init: InitStates) -> None:
+        """Write a state into both without a step."""
+        self._place_fixtures(init)
+        self.official.set_state(init.states_NX[0])
+        self.official.sim.forward()
+        self.ours.reset(init, ONE, settle=False)
+
+    def step(self, action_A: FloatArray) -> None:
+        """The same action in both."""
+        self.official.step(action_A)
+        assert not self.ours.step(action_A[None], ONE).any()
+
+    def states(self) -> tuple[FloatArray, FloatArray]:
+        """Time, qpos and qvel of both: (ours, LIBERO's)."""
+        return self.ours.get_states().states_NX[0], self.official.get_sim_state()
+
+    def truths(self) -> tuple[BoolArray, BoolArray]:
+        """Truth of each conjunct of the goal: (ours, LIBERO's)."""
+        inner = self.official.env
+        official = [bool(inner._eval_predicate(state)) for state in inner.parsed_problem["goal_state"]]
+        ours = goal_truth(self.scene.goal, self.scene.layout, self.ours.snapshot)[0]
+        assert bool(self.official.check_success()) == all(official)
+        return ours, np.array(official)
+
+    def _place_fixtures(self, init: InitStates) -> None:
+        model = self.official.sim.model._model
+        for body, pose in zip(self.scene.fixture_bodies, init.fixtures_NF7[0], strict=True):
+            model.body_pos[body], model.body_quat[body] = pose[:3], pose[3:]
+
+
+def open_pair(suite: str, task: int, assets: str) -> Pair:
+    scene = load_scene(get_task(suite, task), assets)
+    official = official_env(scene.task, find_pack(assets).folder)
+    official.seed(0)
+    return Pair(scene, Simulator(scene, 1), official)
