@@ -139,4 +139,4 @@ def test_trajectories_on_liberos_meshes_are_liberos(suite: str, task: int) -> No
     pair = open_pair(suite, task, "libero")
     worst = worst_difference(pair, official_states(pair.scene).take(np.array([3])), hold=1)
     pair.ours.close()
-    assert worst < TOLERANCE
+    assert worst < LIMIT_TOLERANCE
