@@ -8,7 +8,8 @@ import pytest
 from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.expert.measure import ExpertTable, TaskScore, measure_expert
 from tgrpo_envs.expert.rollout import plan_episode, run_expert
-from tgrpo_envs.scene import load_scene
+from tgrpo_envs.scene import heldout_states, load_scene
+from tgrpo_envs.scene.states import HELDOUT_SEED
 from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.tasks import get_task
 
@@ -19,7 +20,9 @@ SOUP, CREAM_CHEESE, KETCHUP = 0, 1, 4
 def test_it_solves_a_can_a_flat_box_and_a_bottle_briskly() -> None:
     table = measure_expert(tasks=[SOUP, CREAM_CHEESE, KETCHUP], episodes=4, assets="primitive", progress=False)
     assert [(score.successes, score.stuck_in) for score in table.scores] == [(4, {})] * 3
-    assert all(50 < score.mean_steps < 100 for score in table.scores), table
+    assert all(50 < score.mean_steps < 90 for score in table.scores), str(table)
+    # Without its turn away from the neighbour the hand gets there too, by shoving it aside for 25 steps more.
+    assert table.scores[1].mean_steps < 75, str(table)
 
 
 def test_it_recovers_from_noise_on_its_actions() -> None:
@@ -52,6 +55,13 @@ def test_an_episode_is_fixed_by_seed_and_number_whatever_runs_beside_it() -> Non
     assert len(set(lengths[0])) > 1
     np.testing.assert_array_equal(plan_episode(scene, 3, 2, 0.3).init.states_NX, plans[2].init.states_NX)
     assert not np.array_equal(plan_episode(scene, 4, 2, 0.3).init.states_NX, plans[2].init.states_NX)
+
+
+def test_planned_states_are_not_the_held_out_ones_even_for_their_seed() -> None:
+    """numpy seeds [s, 0] like s, so episode 0 of a recording with the held-out seed would be held-out state 0."""
+    scene = load_scene(get_task("libero_object", SOUP), "primitive")
+    first = heldout_states(scene).states_NX[0]
+    assert not np.array_equal(plan_episode(scene, HELDOUT_SEED, 0, 0.0).init.states_NX[0], first)
 
 
 def test_a_suite_it_does_not_know_is_refused() -> None:

@@ -135,14 +135,13 @@ class _Recording:
             plans = [
                 plan_episode(self.simulator.scene, self.seed, number + row, self.max_noise) for row in range(count)
             ]
-            tape = _Tape(self.simulator, self.image_size)
+            tape = _Tape(self.simulator, self.image_size, self.bar)
             outcome = run_expert(self.simulator, plans, tape.record)
             self.num_failures += int(np.sum(~outcome.success_N))
             for row in np.flatnonzero(outcome.success_N).tolist():
                 yield tape.demonstration(row, plans[row])
                 num_done += 1
                 self.bar.update()
-            self.bar.set_postfix(failures=self.num_failures)
 
 
 @dataclass
@@ -151,6 +150,7 @@ class _Tape:
 
     simulator: Simulator
     image_size: int
+    bar: tqdm[None]
     live: list[BoolArray] = field(default_factory=list)
     arrays: dict[str, list[NDArray[Any]]] = field(default_factory=dict)
 
@@ -172,6 +172,8 @@ class _Tape:
         }
         for name, array in seen.items():
             self.arrays.setdefault(name, []).append(array)
+        self.bar.set_postfix(step=len(self.live), refresh=False)
+        self.bar.update(0)
 
     def demonstration(self, row: int, plan: EpisodePlan) -> Demonstration:
         """One episode, cut to the steps in which it was live."""

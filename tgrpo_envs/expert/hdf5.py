@@ -1,9 +1,9 @@
 """LIBERO's demonstration format, written: one HDF5 file per task, ``data/demo_<i>`` per episode.
 
 Names, shapes and number types are those of the published LIBERO datasets (``scripts/create_dataset.py`` there).
-Three things differ, and the file says so in its attributes: a row holds the observation *before* its action, where
-LIBERO's holds the one after it; images have the size that was asked for; and there are additions of our own
-(`expert_actions`, `obs/proprio`, `reset_state`, `fixture_poses`).
+What differs: a row holds the observation *before* its action, where LIBERO's holds the one after it (the attribute
+`observation_row` says so); images have the size that was asked for; there is no `model_file`, since scenes are kept
+compiled; and there are additions (`expert_actions`, `obs/proprio`, `reset_state`, `fixture_poses`).
 """
 
 from __future__ import annotations

@@ -18,6 +18,10 @@ from tgrpo_envs.sim.success import goal_truth
 Watcher = Callable[[BoolArray, FloatArray, FloatArray], None]
 
 
+# Apart from the held-out states' seed and the environments' seeds: numpy takes [seed, 0] for the same as seed alone.
+EXPERT_STREAM = 0xDA27
+
+
 @dataclass(frozen=True)
 class EpisodePlan:
     """What one episode starts from, fixed by the seed and the episode's number alone.
@@ -56,7 +60,7 @@ def plan_episode(scene: Scene, seed: int, number: int, max_noise: float) -> Epis
         max_noise: The noise's standard deviation is uniform in [0, max_noise], in units of the action (DART,
             Laskey et al. 2017: disturbed executions with clean labels teach recovery).
     """
-    rng = np.random.default_rng([seed, number])
+    rng = np.random.default_rng([EXPERT_STREAM, seed, number])
     init = sample_train_states(scene, rng, 1)
     sigma = rng.uniform(0.0, max_noise)
     return EpisodePlan(init, rng.normal(0.0, sigma, (scene.task.horizon, 3)))
