@@ -73,7 +73,7 @@ def test_draws_follow_liberos_reset(scene: Scene) -> None:
     env = official_env(TASK, find_pack("primitive").folder)
     env.seed(0)
     official_NX = []
-    for _ in range(12):
+    for _ in range(6):
         env.reset()
         official_NX.append(env.get_sim_state())
     ours_NX = sample_train_states(scene, np.random.default_rng(0), 400).states_NX
@@ -81,9 +81,7 @@ def test_draws_follow_liberos_reset(scene: Scene) -> None:
     for entry in scene.record.objects:
         assert entry.qpos_address is not None
         at = 1 + entry.qpos_address
-        np.testing.assert_allclose(
-            ours_NX[:, at + 2 : at + 7], np.tile(official[0, at + 2 : at + 7], (400, 1)), atol=1e-7
-        )
+        assert np.abs(ours_NX[:, at + 2 : at + 7] - official[0, at + 2 : at + 7]).max() < 1e-7
         region = scene.problem.regions[next(i[2] for i in scene.problem.init if i[1] == entry.name)]
         # LIBERO insets by the object's radius; where that turns the interval over it draws between its ends.
         for axis in (0, 1):
@@ -93,10 +91,9 @@ def test_draws_follow_liberos_reset(scene: Scene) -> None:
                 assert ((states[:, at + axis] >= low) & (states[:, at + axis] <= high)).all()
             assert abs(ours_NX[:, at + axis].mean() - np.mean(edges)) < 0.15 * (high - low) + 1e-9
             assert np.ptp(ours_NX[:, at + axis]) >= 0.9 * (max(edges) - min(edges))
-    rest = np.delete(
-        np.arange(ours_NX.shape[1]), [1 + e.qpos_address + k for e in scene.record.objects for k in range(7)]
-    )
-    np.testing.assert_allclose(ours_NX[:, rest], np.tile(official[0, rest], (400, 1)), atol=1e-12)
+    placed = [1 + entry.qpos_address + k for entry in scene.record.objects for k in range(7)]
+    rest = np.delete(np.arange(ours_NX.shape[1]), placed)
+    assert np.abs(ours_NX[:, rest] - official[0, rest]).max() < 1e-12
 
 
 def test_draws_depend_on_the_generator_alone(scene: Scene) -> None:
@@ -115,19 +112,19 @@ def test_held_out_states_never_change(scene: Scene) -> None:
     assert hashlib.sha256(rounded.tobytes()).hexdigest()[:16] == "929c6b9d97b3b9d0"
 
 
+OTHER_RULES = [
+    ("libero_spatial", 1),
+    ("libero_spatial", 3),
+    ("libero_goal", 3),
+    ("libero_10", 3),
+    ("libero_10", 9),
+    ("libero_90", 30),
+]
+
+
 @pytest.mark.libero
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("suite", "task"),
-    [
-        ("libero_goal", 3),
-        ("libero_spatial", 1),
-        ("libero_spatial", 3),
-        ("libero_10", 3),
-        ("libero_10", 9),
-        ("libero_90", 30),
-    ],
-)
+@pytest.mark.parametrize(("suite", "task"), OTHER_RULES)
 def test_draws_of_other_suites_follow_liberos_reset(suite: str, task: int) -> None:
     """Objects on objects, in drawers and on sites, turned fixtures, opened joints: means and spreads agree."""
     entry = get_task(suite, task)
@@ -138,9 +135,8 @@ def test_draws_of_other_suites_follow_liberos_reset(suite: str, task: int) -> No
     for _ in range(15):
         env.reset()
         model = env.sim.model._model
-        rows.append(
-            np.concatenate([env.get_sim_state(), np.hstack([model.body_pos[bodies], model.body_quat[bodies]]).ravel()])
-        )
+        poses = np.hstack([model.body_pos[bodies], model.body_quat[bodies]])
+        rows.append(np.concatenate([env.get_sim_state(), poses.ravel()]))
     official = np.array(rows)
     draws = sample_train_states(scene, np.random.default_rng(0), 300)
     ours = np.hstack([draws.states_NX, draws.fixtures_NF7.reshape(300, -1)])

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import queue
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from functools import partial
+
+_Job = Callable[[], None]
+_Inbox = queue.SimpleQueue[tuple[_Job, "Future[None]"] | None]
 
 
 class WorkerPool:
-    """Threads numbered 0 to `size` - 1 that live until `close`.
+    """Threads numbered 0 to `size` - 1 that live until `close`, or until nobody holds the pool.
 
     Args:
         size: Number of threads.
     """
 
     def __init__(self, size: int) -> None:
-        self.size = size
-        self._inboxes: list[queue.SimpleQueue[tuple[Callable[[], None], Future[None]] | None]] = [
-            queue.SimpleQueue() for _ in range(size)
-        ]
+        self._inboxes: list[_Inbox] = [queue.SimpleQueue() for _ in range(size)]
         self._threads = [
             threading.Thread(target=_serve, args=(inbox,), name=f"tgrpo-worker-{i}", daemon=True)
             for i, inbox in enumerate(self._inboxes)
         ]
         for thread in self._threads:
             thread.start()
+        self._end = weakref.finalize(self, _send_end, self._inboxes)
 
     def map(self, function: Callable[[int, int], None], items: Iterable[int]) -> None:
         """Call ``function(worker, item)`` for every item, whichever worker is free taking the next.
@@ -35,41 +38,36 @@ class WorkerPool:
         """
         rows = list(items)
         shared = iter(rows)  # `next` on a list iterator is atomic, so it is the queue
-        workers = range(min(self.size, len(rows)))
-        self._run([(worker, _drain(function, worker, shared)) for worker in workers])
+        count = min(len(self._inboxes), len(rows))
+        self._run([partial(_drain, function, worker, shared) for worker in range(count)])
 
     def each(self, function: Callable[[int], None]) -> None:
         """Call ``function(worker)`` once on every worker's own thread."""
-        self._run([(worker, lambda worker=worker: function(worker)) for worker in range(self.size)])  # type: ignore[misc]
+        self._run([partial(function, worker) for worker in range(len(self._inboxes))])
 
     def close(self) -> None:
         """End the threads; closing twice is harmless."""
-        for inbox in self._inboxes:
-            inbox.put(None)
+        self._end()
         for thread in self._threads:
             thread.join()
         self._inboxes, self._threads = [], []
 
-    def _run(self, jobs: list[tuple[int, Callable[[], None]]]) -> None:
-        futures: list[Future[None]] = []
-        for worker, job in jobs:
-            future: Future[None] = Future()
-            self._inboxes[worker].put((job, future))
-            futures.append(future)
+    def _run(self, jobs: list[_Job]) -> None:
+        """One job for each of the first workers; waits for all of them."""
+        futures: list[Future[None]] = [Future() for _ in jobs]
+        for inbox, job, future in zip(self._inboxes, jobs, futures, strict=False):
+            inbox.put((job, future))
         errors = [error for future in futures if (error := future.exception()) is not None]
         if errors:
             raise errors[0]
 
 
-def _drain(function: Callable[[int, int], None], worker: int, shared: Iterator[int]) -> Callable[[], None]:
-    def job() -> None:
-        for item in shared:
-            function(worker, item)
-
-    return job
+def _drain(function: Callable[[int, int], None], worker: int, shared: Iterator[int]) -> None:
+    for item in shared:
+        function(worker, item)
 
 
-def _serve(inbox: queue.SimpleQueue[tuple[Callable[[], None], Future[None]] | None]) -> None:
+def _serve(inbox: _Inbox) -> None:
     while (entry := inbox.get()) is not None:
         job, future = entry
         try:
@@ -78,3 +76,9 @@ def _serve(inbox: queue.SimpleQueue[tuple[Callable[[], None], Future[None]] | No
             future.set_exception(error)
         else:
             future.set_result(None)
+        del entry, job, future  # a waiting thread must not keep the last job's simulator alive
+
+
+def _send_end(inboxes: list[_Inbox]) -> None:
+    for inbox in inboxes:
+        inbox.put(None)
