@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from tgrpo_trainer.policy.base import Policy
@@ -48,3 +49,17 @@ class StraightPolicy(Policy):
 
     def save(self, folder):
         raise NotImplementedError
+
+
+class SpeedByMember(StraightPolicy):
+    """Member i walks at speeds[i]; its number is hidden in its start position, so a table of angles finds it."""
+
+    def __init__(self, envs, speeds):
+        super().__init__()
+        self.envs, self.speeds = envs, np.asarray(speeds)
+
+    def sample(self, obs, **kwargs):
+        distances = np.linalg.norm(self.envs.position_N2[None] - obs.proprio_NP[:, None, :2].numpy(), axis=2)
+        speed_n = torch.tensor(self.speeds[distances.argmin(1)], dtype=torch.float32)
+        sample = super().sample(obs, **kwargs)
+        return type(sample)(sample.tokens_NK, sample.logp_NK, sample.actions_NCA * speed_n[:, None, None])

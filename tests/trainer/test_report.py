@@ -77,13 +77,13 @@ def test_without_ffmpeg_the_video_is_an_animated_picture(monkeypatch):
 
 
 def test_a_timeline_draws_one_bar_per_stretch():
-    # Stage a is done at decisions 1, 2, lost at 3, done at 4; stage b is worked on while a holds.
-    done_TK = np.array([[0, 0], [1, 0], [1, 0], [0, 0], [1, 1]], dtype=bool)
+    # Stage a is done at decision 1, lost at 2, done from 3 on; b is worked on while a holds, and done at 4.
+    done_TK = np.array([[0, 0], [1, 0], [0, 0], [1, 0], [1, 1]], dtype=bool)
     record = make_record(5, (0, 0), EpisodeEnd.SUCCESS)
     record = dataclasses.replace(record, stages_TK=done_TK)
     svg = stage_timeline(record, ("a", "b"), 0.2)
-    # a: worked on twice and done twice; b: worked on once (decisions 1, 2) and done once.
-    assert svg.count("fill: #f3d08b") == 3
+    # a: worked on at 0 and 2, done at 1 and 3-4; b: worked on at 1 and 3, done at 4.
+    assert svg.count("fill: #f3d08b") == 4
     assert svg.count("fill: #3a9d5d") == 3
 
 

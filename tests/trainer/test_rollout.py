@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from scripted_policy import StraightPolicy
+from scripted_policy import SpeedByMember, StraightPolicy
 from toy_env import ToyReach
 
 from tgrpo_trainer.rollout import Sampling, collect_groups, executed_tokens, play, to_learn_from
@@ -16,20 +16,6 @@ from tgrpo_trainer.types import EpisodeEnd
 # A straight walk from distance 0.8 enters the goal radius 0.15 after ceil(0.65 / 0.1) = 7 control steps at full speed:
 # 4 decisions of 2 control steps, the last of which runs only its first.
 STEPS_TO_GOAL = math.ceil((0.8 - 0.15) / 0.1 - 1e-9)
-
-
-class SpeedByMember(StraightPolicy):
-    """Member i walks at speeds[i]; its number is hidden in its start position, so a table of angles finds it."""
-
-    def __init__(self, envs, speeds):
-        super().__init__()
-        self.envs, self.speeds = envs, np.asarray(speeds)
-
-    def sample(self, obs, **kwargs):
-        distances = np.linalg.norm(self.envs.position_N2[None] - obs.proprio_NP[:, None, :2].numpy(), axis=2)
-        speed_n = torch.tensor(self.speeds[distances.argmin(1)], dtype=torch.float32)
-        sample = super().sample(obs, **kwargs)
-        return type(sample)(sample.tokens_NK, sample.logp_NK, sample.actions_NCA * speed_n[:, None, None])
 
 
 def play_heldout(envs, policy, ids, **kwargs):
@@ -77,15 +63,15 @@ def test_any_success_cuts_its_group_at_that_decision_and_no_other():
 
 
 def test_a_diverged_decision_is_left_out_and_a_member_without_decisions_leaves_its_group():
-    envs = ToyReach(num_envs=4, diverge_at={0: 5, 2: 1, 3: 1})
-    groups, _ = collect_groups(StraightPolicy(), envs, Sampling(), seeds=[1, 2, 3, 4], num_generations=2, end="each")
+    envs = ToyReach(num_envs=6, diverge_at={0: 5, 3: 1, 4: 1, 5: 1})
+    groups, _ = collect_groups(StraightPolicy(), envs, Sampling(), seeds=range(6), num_generations=2, end="each")
     first = groups[0][0].trajectory
     assert first.end is EpisodeEnd.DIVERGED
     assert len(first) == 2  # the third decision held control step 5
     assert not first.success
-    assert [len(member.trajectory) for member in groups[1]] == [0, 0]
+    assert [[len(member.trajectory) for member in group] for group in groups] == [[2, 4], [4, 0], [0, 0]]
     learnt = to_learn_from(groups, "toy")
-    assert [len(group) for group in learnt] == [2]
+    assert len(learnt) == 1  # one member has nothing to be compared with
     assert learnt[0].mask_GT.sum(1).tolist() == [2, 4]
 
 
