@@ -115,7 +115,7 @@ def test_proprioception_is_the_gripper(scene: Scene, simulator: Simulator) -> No
 def test_the_first_column_of_the_gripper_is_where_its_fingers_open(scene: Scene, simulator: Simulator) -> None:
     """Promised by `Snapshot`: the expert turns the hand by it."""
     simulator.reset(drawn(scene), ALL)
-    data = simulator._datas[0]
+    data = simulator.datas[0]
     left, right = (data.body(f"gripper0_{side}finger").xpos for side in ("left", "right"))
     direction = (left - right) / np.linalg.norm(left - right)
     columns = np.abs(simulator.snapshot.gripper_mat_N33[0].T @ direction)
@@ -132,8 +132,8 @@ def test_a_simulation_that_blows_up_is_reported_and_the_others_go_on(
     monkeypatch.chdir(tmp_path)
     simulator.reset(drawn(scene), ALL)
     reference = simulator.get_states()
-    simulator._datas[1].qvel[:] = 1e9
-    simulator._datas[2].qpos[3] = np.nan
+    simulator.datas[1].qvel[:] = 1e9
+    simulator.datas[2].qpos[3] = np.nan
     with caplog.at_level(logging.WARNING):
         diverged = simulator.step(np.zeros((N, 7)), ALL)
     assert diverged.tolist() == [False, True, True, False]

@@ -389,13 +389,18 @@ _mj_copy_data = _library.mj_copyData
 _mj_copy_data.argtypes, _mj_copy_data.restype = [ctypes.c_void_p] * 3, ctypes.c_void_p
 
 
+def copy_data(model: mujoco.MjModel, source: mujoco.MjData, target: mujoco.MjData) -> None:
+    """MuJoCo's mj_copyData, which its Python package offers only as a constructor."""
+    _mj_copy_data(target._address, model._address, source._address)
+
+
 def copy_episode(
     model: mujoco.MjModel,
     source: tuple[mujoco.MjData, NDArray[np.float64]],
     target: tuple[mujoco.MjData, NDArray[np.float64]],
 ) -> None:
     """Make the simulation and controller `target` a copy of `source`, with everything a next step depends on."""
-    _mj_copy_data(target[0]._address, model._address, source[0]._address)
+    copy_data(model, source[0], target[0])
     attach(*target)
     target[1].view(np.int64)[PHASE] = source[1].view(np.int64)[PHASE]
     for start, size in ((GOAL_POS, 3), (GOAL_MAT, 9), (GRIPPER, 1)):

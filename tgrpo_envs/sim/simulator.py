@@ -56,6 +56,8 @@ class Simulator:
         snapshot: What LIBERO's predicates would read now, overwritten in place by `reset` and `step`.
         proprio_NP: (N, 12) float32: gripper position (3, metres), first two columns of its rotation matrix (6), finger
             joints (2, metres), gripper command (-1 open to 1 closed); overwritten in place too.
+        datas: MuJoCo's data of each environment, for tools that look deeper; writing to them is at your own risk.
+        thread_models: The model each thread uses.
 
     Raises:
         UnknownNameError: There is no such camera.
@@ -80,16 +82,16 @@ class Simulator:
         self.snapshot = Snapshot.empty(scene.layout, num_envs)
         self.proprio_NP: NDArray[np.float32] = np.zeros((num_envs, PROPRIO_SIZE), dtype=np.float32)
         self._writer = SnapshotWriter(scene, self.snapshot)
-        self._datas = [mujoco.MjData(model) for _ in range(num_envs)]
-        self._blocks = [controller.new_block(data, record.robot) for data in self._datas]
-        self._warnings = [data.warning.number for data in self._datas]  # views that follow the data
+        self.datas = [mujoco.MjData(model) for _ in range(num_envs)]
+        self._blocks = [controller.new_block(data, record.robot) for data in self.datas]
+        self._warnings = [data.warning.number for data in self.datas]  # views that follow the data
         self._states_NX: FloatArray = np.zeros((num_envs, 1 + model.nq + model.nv))
         self._fixtures_NF7: FloatArray = np.zeros((num_envs, len(scene.fixture_bodies), 7))
         joints = {entry.object: entry.qpos_address for entry in record.joints}
         self._burners = [(list(sites), joints[name]) for name, sites in record.visible_sites.items()]
         threads = num_threads or min(num_envs, os.cpu_count() or 1)
         # Fixtures are placed by writing into the model, so where there are any each thread writes into its own copy.
-        self._models = [copy.copy(model) if scene.fixture_bodies else model for _ in range(threads)]
+        self.thread_models = [copy.copy(model) if scene.fixture_bodies else model for _ in range(threads)]
         self._renderers: list[Renderer | None] = [None] * threads
         self._image_size = image_size
         self._reduced = scene.reduced_meshes if detail == "fast" else None
@@ -176,13 +178,13 @@ class Simulator:
         def draw(worker: int, row: int) -> None:
             model = self._model(worker, row)
             renderer = self._renderers[worker] = self._renderers[worker] or self._new_renderer(model)
-            renderer.draw(model, self._datas[row], [(camera, array[row]) for camera, array in images.items()])
+            renderer.draw(model, self.datas[row], [(camera, array[row]) for camera, array in images.items()])
 
         self._pool.map(draw, np.flatnonzero(mask_N).tolist())
 
     def get_states(self) -> InitStates:
         """The present states of all environments, as `reset` takes them (it will settle them again)."""
-        states_NX = np.stack([np.concatenate([[data.time], data.qpos, data.qvel]) for data in self._datas])
+        states_NX = np.stack([np.concatenate([[data.time], data.qpos, data.qvel]) for data in self.datas])
         return InitStates(states_NX, self._fixtures_NF7.copy())
 
     def close(self) -> None:
@@ -191,22 +193,22 @@ class Simulator:
         self._pool.close()
 
     def _advance(self, worker: int, row: int, action_A: FloatArray) -> None:
-        controller.step(self._model(worker, row), self._datas[row], self._blocks[row], action_A)
+        controller.step(self._model(worker, row), self.datas[row], self._blocks[row], action_A)
 
     def _model(self, worker: int, row: int) -> mujoco.MjModel:
         """The worker's model, with the fixtures as they are in this environment."""
-        model = self._models[worker]
+        model = self.thread_models[worker]
         bodies = self.scene.fixture_bodies
         if bodies:
             model.body_pos[list(bodies)] = self._fixtures_NF7[row, :, :3]
             model.body_quat[list(bodies)] = self._fixtures_NF7[row, :, 3:]
             for sites, qpos_address in self._burners:
-                model.site_rgba[sites, 3] = self._datas[row].qpos[qpos_address] >= STOVE_ON
+                model.site_rgba[sites, 3] = self.datas[row].qpos[qpos_address] >= STOVE_ON
         return model
 
     def _restore(self, worker: int, row: int) -> None:
         """Bring one environment to its initial state, at rest, with the controller as after LIBERO's reset."""
-        model, data, state_X = self._model(worker, row), self._datas[row], self._states_NX[row]
+        model, data, state_X = self._model(worker, row), self.datas[row], self._states_NX[row]
         mujoco.mj_resetData(model, data)
         data.time = state_X[0]
         data.qpos[:], data.qvel[:] = state_X[1 : 1 + model.nq], state_X[1 + model.nq :]
@@ -215,12 +217,12 @@ class Simulator:
         controller.begin_episode(self._blocks[row], self.scene.record.robot)
 
     def _copy(self, row: int, source: int) -> None:
-        pairs = [(self._datas[i], self._blocks[i]) for i in (source, row)]
+        pairs = [(self.datas[i], self._blocks[i]) for i in (source, row)]
         controller.copy_episode(self.scene.model, *pairs)
         self._publish(row)
 
     def _publish(self, row: int) -> None:
-        self._writer.write(row, self._datas[row])
+        self._writer.write(row, self.datas[row])
         proprio, mat = self.proprio_NP[row], self.snapshot.gripper_mat_N33[row]
         proprio[:3] = self.snapshot.gripper_pos_N3[row]
         proprio[3:6], proprio[6:9] = mat[:, 0], mat[:, 1]
