@@ -129,10 +129,13 @@ def test_training_changes_the_policy_and_seeds_change_the_training(tmp_path):
 @pytest.mark.usefixtures("no_report")
 def test_a_spent_budget_ends_with_the_last_evaluation(tmp_path):
     folder = tmp_path / "run"
-    train(toy_config(folder, iterations=500, max_minutes=0.03))
+    config = toy_config(folder, iterations=500, max_minutes=0.03)
+    train(config)
     done = last(folder)[0]
     assert 0 < done < 500
     assert (folder / "evaluations" / f"{iteration_name(done)}.json").is_file()
+    train(config)  # the minutes are the run's, not the process's
+    assert last(folder)[0] == done
 
 
 @pytest.mark.usefixtures("no_report")
