@@ -15,20 +15,30 @@ from tgrpo_envs.sim.meshes import IntArray, ReducedMeshes
 from tgrpo_envs.sim.snapshot import FloatArray
 
 MAX_FACES = 500  # of one mesh
+SMALLEST_CELL = 0.005  # metres; a pixel of a picture of 128 x 128 covers 2 to 7 mm
 _FINEST_GRID = 256  # cells along a mesh's longest side
 
 
-def reduce_meshes(model: mujoco.MjModel, max_faces: int = MAX_FACES) -> ReducedMeshes:
-    """Reduce the visual meshes of a model that have more than `max_faces` faces."""
+def reduce_meshes(
+    model: mujoco.MjModel, max_faces: int = MAX_FACES, smallest_cell: float = SMALLEST_CELL
+) -> ReducedMeshes:
+    """Reduce the visual meshes of a model.
+
+    Args:
+        model: The model; it is not changed.
+        max_faces: Faces that a mesh may keep.
+        smallest_cell: Details below this size (metres) go, however few faces there are.
+    """
     meshes, counts, tables = [], [], []
     for mesh in _visual_meshes(model):
         count, start = int(model.mesh_facenum[mesh]), int(model.mesh_faceadr[mesh])
-        if count <= max_faces:
-            continue
         first = int(model.mesh_vertadr[mesh])
         vertices_V3 = model.mesh_vert[first : first + model.mesh_vertnum[mesh]].astype(np.float64)
         rows = slice(start, start + count)
-        kept_K, corners_K3 = _cluster(vertices_V3, model.mesh_face[rows], max_faces)
+        finest = min(_FINEST_GRID, max(1, int(np.ptp(vertices_V3, axis=0).max() / smallest_cell)))
+        kept_K, corners_K3 = _cluster(vertices_V3, model.mesh_face[rows], max_faces, finest)
+        if len(kept_K) == count:
+            continue
         meshes.append(mesh)
         counts.append(len(kept_K))
         tables.append((corners_K3, model.mesh_facenormal[rows][kept_K], model.mesh_facetexcoord[rows][kept_K]))
@@ -44,13 +54,15 @@ def _visual_meshes(model: mujoco.MjModel) -> list[int]:
     return sorted(int(mesh) for mesh in drawn - solid)
 
 
-def _cluster(vertices_V3: FloatArray, faces_F3: IntArray, max_faces: int) -> tuple[NDArray[np.int64], IntArray]:
-    """Cluster on the finest grid that leaves at most `max_faces` faces.
+def _cluster(
+    vertices_V3: FloatArray, faces_F3: IntArray, max_faces: int, finest: int
+) -> tuple[NDArray[np.int64], IntArray]:
+    """Cluster on the finest grid, of at most `finest` cells, that leaves at most `max_faces` faces.
 
     Returns:
         Rows of the faces that stay, and their new corners.
     """
-    low, high = 1, _FINEST_GRID
+    low, high = 1, finest
     best = _cluster_on_grid(vertices_V3, faces_F3, low)
     while low < high:
         cells = (low + high + 1) // 2

@@ -30,13 +30,23 @@ class WorkerPool:
             thread.start()
         self._end = weakref.finalize(self, _send_end, self._inboxes)
 
-    def map(self, function: Callable[[int, int], None], items: Iterable[int]) -> None:
+    def map(self, function: Callable[[int, int], None], items: Iterable[int], *, own_thread: bool = False) -> None:
         """Call ``function(worker, item)`` for every item, whichever worker is free taking the next.
+
+        Args:
+            function: What to do.
+            items: For what.
+            own_thread: Whether it must be the worker's own thread, as OpenGL demands. Else the caller does the work
+                of worker 0 where there is nothing to share: to wake a thread on a busy machine takes milliseconds.
 
         Raises:
             Exception: The first error of a call; the worker that met it stops, the others finish the queue.
         """
         rows = list(items)
+        if not own_thread and min(len(rows), len(self._inboxes)) == 1:
+            for row in rows:
+                function(0, row)
+            return
         shared = iter(rows)  # `next` on a list iterator is atomic, so it is the queue
         count = min(len(self._inboxes), len(rows))
         self._run([partial(_drain, function, worker, shared) for worker in range(count)])

@@ -46,7 +46,10 @@ class Renderer:
         drawn = copy.copy(model)
         if reduced is not None:
             apply_reduction(drawn, reduced)
-            drawn.vis.quality.offsamples = 0
+            quality = drawn.vis.quality
+            quality.offsamples = 0
+            # Facets of spheres and cylinders, and of the floor: MuJoCo's 28, 16 and 4 are for a screen.
+            quality.numslices, quality.numstacks, quality.numquads = 12, 8, 2
         drawn.vis.global_.offwidth = drawn.vis.global_.offheight = size
         with _context_lock:
             self._gl = _open_context(size)
@@ -134,6 +137,8 @@ def _has_gpu() -> bool:
 
 def _open_context(size: int) -> Any:
     name = backend()
+    # Mesa's software renderer starts threads of its own for each context, which would fight with those of the pool.
+    os.environ.setdefault("LP_NUM_THREADS", "1")
     # MuJoCo's modules and PyOpenGL read these when they are first imported.
     os.environ["MUJOCO_GL"] = name
     os.environ.setdefault("PYOPENGL_PLATFORM", name)

@@ -180,7 +180,7 @@ class Simulator:
             renderer = self._renderers[worker] = self._renderers[worker] or self._new_renderer(model)
             renderer.draw(model, self.datas[row], [(camera, array[row]) for camera, array in images.items()])
 
-        self._pool.map(draw, np.flatnonzero(mask_N).tolist())
+        self._pool.map(draw, np.flatnonzero(mask_N).tolist(), own_thread=True)
 
     def get_states(self) -> InitStates:
         """The present states of all environments, as `reset` takes them (it will settle them again)."""
