@@ -114,7 +114,7 @@ def test_pictures_resemble_liberos(scene: Scene) -> None:
         "agentview": observation["agentview_image"][::-1],  # LIBERO's are upside down
         "wrist": observation["robot0_eye_in_hand_image"][::-1],
     }
-    for detail, limit in (("exact", 0.5), ("fast", 12.0)):
+    for detail, limit in (("exact", 0.05), ("fast", 4.0)):
         simulator = Simulator(scene, 1, cameras=CAMERAS, image_size=128, detail=detail)
         simulator.reset(states, ALL[:1], settle=False)
         images = {camera: np.zeros((1, 128, 128, 3), np.uint8) for camera in CAMERAS}

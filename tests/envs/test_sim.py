@@ -180,6 +180,15 @@ def test_other_models_in_the_process_are_left_alone(simulator: Simulator, xml: s
     assert (data.userdata == 3.0).all()
 
 
+def test_a_callback_that_another_library_took_is_taken_back(scene: Scene, simulator: Simulator) -> None:
+    simulator.reset(drawn(scene), ALL)
+    mujoco.set_mjcb_control(None)
+    before = simulator.snapshot.gripper_pos_N3.copy()
+    for _ in range(5):
+        simulator.step(np.tile([0, 0, 1.0, 0, 0, 0, 0], (N, 1)), ALL)
+    assert (simulator.snapshot.gripper_pos_N3[:, 2] > before[:, 2] + 0.02).all()
+
+
 def test_states_of_another_shape_are_refused(scene: Scene, simulator: Simulator) -> None:
     states = drawn(scene)
     with pytest.raises(StateError, match=r"\(4, 110\)"):

@@ -4,9 +4,9 @@ MuJoCo calls `mjcb_control(model, data)` in every substep after positions and ve
 actuation, which is where robosuite runs its controller in Python. Here that function is compiled by numba, so one
 control step is one `mj_step(nstep=25)` that holds no lock.
 
-Each mjData has a control block (`new_block`): goals, constants and the addresses of the mjData arrays that the
-controller reads. `data.userdata` holds a mark and the block's address; models without that mark are left alone, so
-other simulations in the process are not touched.
+Each mjData has a control block (`tgrpo_envs.sim.control_block`): goals, constants and the addresses of the mjData
+arrays that the controller reads. `data.userdata` holds a mark and the block's address; models without that mark are
+left alone, so other simulations in the process are not touched.
 
 numba's cache follows this file only, so everything the callback calls or reads stays in it.
 """
@@ -17,17 +17,13 @@ import ctypes
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import llvmlite.binding
 import mujoco
 import numpy as np
 from numba import carray, cfunc, njit, types
 from numba.core.extending import intrinsic
-from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from tgrpo_envs.scene.records import RobotRecord
 
 ARM = 7  # joints of the Panda arm; the first degrees of freedom of every LIBERO model
 SUBSTEPS = 25  # physics steps (500 Hz) in a control step (20 Hz)
@@ -73,7 +69,7 @@ _USERDATA_STATE = int(mujoco.mjtState.mjSTATE_USERDATA)
 
 _library_path = next(Path(mujoco.__file__).parent.glob("libmujoco*"))
 llvmlite.binding.load_library_permanently(str(_library_path))
-_library = ctypes.CDLL(str(_library_path))
+MUJOCO_LIBRARY = ctypes.CDLL(str(_library_path))
 
 _pointer = types.uintp
 _mj_state_size = types.ExternalFunction("mj_stateSize", types.int32(types.voidptr, types.uint32))
@@ -315,7 +311,7 @@ def _callback(model, data):  # type: ignore[no-untyped-def]
         _control(carray(_floats_at(address), (BLOCK_SIZE,)), words)
 
 
-_control_slot = ctypes.c_void_p.in_dll(_library, "mjcb_control")
+_control_slot = ctypes.c_void_p.in_dll(MUJOCO_LIBRARY, "mjcb_control")
 _install_lock = threading.Lock()
 
 
@@ -326,82 +322,3 @@ def install() -> None:
     """
     with _install_lock:
         _control_slot.value = _callback.address
-
-
-def new_block(data: mujoco.MjData, robot: RobotRecord) -> NDArray[np.float64]:
-    """A control block for `data`, which must outlive it."""
-    block: NDArray[np.float64] = np.zeros(BLOCK_SIZE)
-    words = block.view(np.int64)
-    addresses = {
-        QPOS: data.qpos,
-        QVEL: data.qvel,
-        ANCHOR: data.xanchor,
-        AXIS: data.xaxis,
-        SITE_POS: data.site_xpos[robot.grip_site],
-        SITE_MAT: data.site_xmat[robot.grip_site],
-        INERTIA: data.qM,
-        BIAS: data.qfrc_bias,
-        CTRL: data.ctrl,
-    }
-    for word, array in addresses.items():
-        words[word] = array.ctypes.data
-    block[POSTURE : POSTURE + ARM] = robot.init_qpos[:ARM]
-    block[TORQUE_LOW : TORQUE_LOW + ARM] = robot.torque_low
-    block[TORQUE_HIGH : TORQUE_HIGH + ARM] = robot.torque_high
-    finger_range = np.array(robot.finger_range)
-    block[FINGER_CENTRE : FINGER_CENTRE + 2] = finger_range.mean(axis=1)
-    block[FINGER_HALF : FINGER_HALF + 2] = 0.5 * (finger_range[:, 1] - finger_range[:, 0])
-    return block
-
-
-def attach(data: mujoco.MjData, block: NDArray[np.float64]) -> None:
-    """Point `data` at its block; needed again after `mj_resetData`, which clears the userdata."""
-    data.userdata[0] = USERDATA_MARK
-    data.userdata.view(np.int64)[1] = block.ctypes.data
-
-
-def begin_episode(block: NDArray[np.float64], robot: RobotRecord) -> None:
-    """The controller's state as robosuite's reset leaves it: goal at the reset pose, gripper command half way."""
-    block.view(np.int64)[PHASE] = FIRST
-    block[GOAL_POS : GOAL_POS + 3] = robot.eef_pos
-    block[GOAL_MAT : GOAL_MAT + 9] = robot.eef_mat
-    block[GRIPPER] = 0.0
-
-
-def step(model: mujoco.MjModel, data: mujoco.MjData, block: NDArray[np.float64], action_A: NDArray[np.float64]) -> None:
-    """One control step (20 Hz); releases the interpreter lock.
-
-    Args:
-        model: A model the data fits; it may differ from the data's own in the poses of fixtures.
-        data: The simulation, attached to `block`.
-        block: Its control block.
-        action_A: (7,) position delta, rotation delta (axis-angle), gripper, each in [-1, 1].
-    """
-    words = block.view(np.int64)
-    block[ACTION : ACTION + ACTION_SIZE] = action_A
-    words[SUBSTEP] = 0
-    words[PHASE] = max(words[PHASE], RUN)
-    mujoco.mj_step(model, data, SUBSTEPS)
-    words[PHASE] = RUN
-
-
-_mj_copy_data = _library.mj_copyData
-_mj_copy_data.argtypes, _mj_copy_data.restype = [ctypes.c_void_p] * 3, ctypes.c_void_p
-
-
-def copy_data(model: mujoco.MjModel, source: mujoco.MjData, target: mujoco.MjData) -> None:
-    """MuJoCo's mj_copyData, which its Python package offers only as a constructor."""
-    _mj_copy_data(target._address, model._address, source._address)
-
-
-def copy_episode(
-    model: mujoco.MjModel,
-    source: tuple[mujoco.MjData, NDArray[np.float64]],
-    target: tuple[mujoco.MjData, NDArray[np.float64]],
-) -> None:
-    """Make the simulation and controller `target` a copy of `source`, with everything a next step depends on."""
-    copy_data(model, source[0], target[0])
-    attach(*target)
-    target[1].view(np.int64)[PHASE] = source[1].view(np.int64)[PHASE]
-    for start, size in ((GOAL_POS, 3), (GOAL_MAT, 9), (GRIPPER, 1)):
-        target[1][start : start + size] = source[1][start : start + size]

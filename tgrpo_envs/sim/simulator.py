@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgrpo_envs.errors import RenderError, StateError
-from tgrpo_envs.sim import controller
+from tgrpo_envs.sim import control_block, controller
 from tgrpo_envs.sim.init_states import InitStates
 from tgrpo_envs.sim.pool import WorkerPool
 from tgrpo_envs.sim.render import Renderer, check_cameras
@@ -74,7 +74,6 @@ class Simulator:
         detail: Literal["fast", "exact"] = "fast",
     ) -> None:
         check_cameras(cameras)
-        controller.install()
         mujoco.set_mju_user_warning(_log_warning)
         model, record = scene.model, scene.record
         self.scene = scene
@@ -83,7 +82,7 @@ class Simulator:
         self.proprio_NP: NDArray[np.float32] = np.zeros((num_envs, PROPRIO_SIZE), dtype=np.float32)
         self._writer = SnapshotWriter(scene, self.snapshot)
         self.datas = [mujoco.MjData(model) for _ in range(num_envs)]
-        self._blocks = [controller.new_block(data, record.robot) for data in self.datas]
+        self._blocks = [control_block.new_block(data, record.robot) for data in self.datas]
         self._warnings = [data.warning.number for data in self.datas]  # views that follow the data
         self._states_NX: FloatArray = np.zeros((num_envs, 1 + model.nq + model.nv))
         self._fixtures_NF7: FloatArray = np.zeros((num_envs, len(scene.fixture_bodies), 7))
@@ -117,6 +116,7 @@ class Simulator:
                     f"Initial states have an array of shape {given.shape}; this simulator takes {kept.shape}."
                 )
             kept[mask_N] = given[mask_N]
+        controller.install()
         leaders: dict[bytes, int] = {}
         followers: list[tuple[int, int]] = []
         for row in np.flatnonzero(mask_N).tolist():
@@ -146,6 +146,7 @@ class Simulator:
             Which of them diverged: their physics became unstable. They are put back into their initial state, so that
             what they show is finite; their episode says nothing.
         """
+        controller.install()  # another library may have taken the callback since
         diverged_N: BoolArray = np.zeros(self.num_envs, dtype=bool)
 
         def step_one(worker: int, row: int) -> None:
@@ -193,7 +194,7 @@ class Simulator:
         self._pool.close()
 
     def _advance(self, worker: int, row: int, action_A: FloatArray) -> None:
-        controller.step(self._model(worker, row), self.datas[row], self._blocks[row], action_A)
+        control_block.step(self._model(worker, row), self.datas[row], self._blocks[row], action_A)
 
     def _model(self, worker: int, row: int) -> mujoco.MjModel:
         """The worker's model, with the fixtures as they are in this environment."""
@@ -213,12 +214,12 @@ class Simulator:
         data.time = state_X[0]
         data.qpos[:], data.qvel[:] = state_X[1 : 1 + model.nq], state_X[1 + model.nq :]
         mujoco.mj_forward(model, data)
-        controller.attach(data, self._blocks[row])
-        controller.begin_episode(self._blocks[row], self.scene.record.robot)
+        control_block.attach(data, self._blocks[row])
+        control_block.begin_episode(self._blocks[row], self.scene.record.robot)
 
     def _copy(self, row: int, source: int) -> None:
         pairs = [(self.datas[i], self._blocks[i]) for i in (source, row)]
-        controller.copy_episode(self.scene.model, *pairs)
+        control_block.copy_episode(self.scene.model, *pairs)
         self._publish(row)
 
     def _publish(self, row: int) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import mujoco
 import numpy as np
 
-from tgrpo_envs.sim import controller
+from tgrpo_envs.sim import control_block
+from tgrpo_envs.sim.controller import SUBSTEPS
 from tgrpo_envs.sim.init_states import InitStates
 from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.sim.snapshot import FloatArray
@@ -41,10 +42,10 @@ def step_and_floor_seconds(scene: Scene, init: InitStates, actions_TA: FloatArra
     floor_data = mujoco.MjData(model)
     seconds_2T = np.zeros((2, len(actions_TA)))
     for step, action_A in enumerate(actions_TA):
-        controller.copy_data(model, data, floor_data)
+        control_block.copy_data(model, data, floor_data)
         floor_data.userdata[:] = 0.0  # no mark, so the controller leaves it alone
         start = time.perf_counter()
-        mujoco.mj_step(model, floor_data, controller.SUBSTEPS)
+        mujoco.mj_step(model, floor_data, SUBSTEPS)
         middle = time.perf_counter()
         simulator.step(action_A[None], mask_N)
         seconds_2T[:, step] = time.perf_counter() - middle, middle - start

@@ -1,0 +1,215 @@
+"""Measures the engine: control steps against their floor and against LIBERO's own environment, resets, pictures.
+
+Ratios are taken between things measured side by side in one run, since a machine's speed changes by the minute.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tgrpo_envs.assets import find_pack
+from tgrpo_envs.scene import Scene, load_scene, official_states, sample_train_states
+from tgrpo_envs.scene.build import official_env
+from tgrpo_envs.sim.render import CAMERAS
+from tgrpo_envs.sim.simulator import Simulator
+from tgrpo_envs.sim.timing import step_and_floor_seconds
+from tgrpo_envs.tasks import Task, get_task
+
+NUM_ENVS = 8
+STEPS = 150
+OFFICIAL_STEPS = 30
+PICTURE_ROUNDS = 10
+IMAGE_SIZES = (64, 128)
+OFFICIAL_IMAGE_SIZE = 128
+OFFICIAL_CAMERAS = {
+    "has_offscreen_renderer": True,
+    "use_camera_obs": True,
+    "camera_heights": OFFICIAL_IMAGE_SIZE,
+    "camera_widths": OFFICIAL_IMAGE_SIZE,
+}
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One row of the report.
+
+    Attributes:
+        what: What was measured.
+        value: The number.
+        unit: Its unit; ``x`` for a ratio.
+        goal: The bound it is held to, in words, or empty.
+    """
+
+    what: str
+    value: float
+    unit: str
+    goal: str = ""
+
+
+def run_bench(
+    suite: str = "libero_object",
+    task: int | str = 0,
+    assets: str = "auto",
+    *,
+    official: bool = True,
+    out: Path | None = None,
+) -> str:
+    """Measure one task's scene; about a minute.
+
+    Args:
+        suite: The task's suite.
+        task: The task's index or name.
+        assets: Asset pack.
+        official: Whether to measure LIBERO's own environment beside ours.
+        out: File for the numbers as JSON.
+
+    Returns:
+        The report as a table.
+    """
+    chosen = get_task(suite, task)
+    scene = load_scene(chosen, assets)
+    make_seconds, scene = _timed(lambda: load_scene(chosen, assets))
+    rows = [Measurement("open a scene from the cache", 1e3 * make_seconds, "ms", "<= 500")]
+    rows += _control_steps(scene)
+    rows += _resets(scene)
+    rows += _threads(scene)
+    rows += [row for size in IMAGE_SIZES for row in _pictures(scene, size)]
+    if official:
+        rows += _official(chosen, scene, assets, _value(rows, f"step and 2 pictures, {OFFICIAL_IMAGE_SIZE} px"))
+    facts = {"suite": suite, "task": chosen.name, "assets": scene.pack_name, "cores": os.cpu_count()}
+    facts |= {"python": platform.python_version(), **scene.record.versions}
+    if out is not None:
+        out.write_text(json.dumps({**facts, "measurements": [asdict(row) for row in rows]}, indent=1), encoding="utf-8")
+    return _report(facts, rows)
+
+
+def _control_steps(scene: Scene) -> list[Measurement]:
+    actions_TA = np.random.default_rng(0).uniform(-1, 1, (STEPS, 7))
+    ours_T, floor_T = step_and_floor_seconds(scene, official_states(scene).take(np.array([0])), actions_TA)
+    return [
+        Measurement("control step, state only", 1e3 * float(np.median(ours_T)), "ms"),
+        Measurement("its floor, mj_step(nstep=25)", 1e3 * float(np.median(floor_T)), "ms"),
+        Measurement("control step / floor, median of pairs", float(np.median(ours_T / floor_T)), "x", "<= 1.3"),
+    ]
+
+
+def _resets(scene: Scene) -> list[Measurement]:
+    """One fresh state for each member, then one state for a whole group."""
+    mask_N = np.ones(NUM_ENVS, dtype=bool)
+    states = sample_train_states(scene, np.random.default_rng(0), NUM_ENVS)
+    draw_seconds, _ = _timed(lambda: sample_train_states(scene, np.random.default_rng(0), NUM_ENVS))
+    simulator = Simulator(scene, NUM_ENVS)
+    simulator.reset(states, mask_N)
+    fresh, _ = _timed(lambda: simulator.reset(states, mask_N))
+    group, _ = _timed(lambda: simulator.reset(states.take(np.zeros(NUM_ENVS, dtype=np.int64)), mask_N))
+    shown, _ = _timed(lambda: simulator.reset(states, mask_N, settle=False))
+    simulator.close()
+    each = 1e3 / NUM_ENVS
+    return [
+        Measurement("draw an initial state", each * draw_seconds, "ms"),
+        Measurement("reset to a state, settled, each of 8", each * fresh, "ms"),
+        Measurement("reset to a state, settled, each of a group of 8", each * group, "ms", "<= 5"),
+        Measurement("reset to a recorded state, unsettled, each of 8", each * shown, "ms", "<= 5"),
+    ]
+
+
+def _threads(scene: Scene) -> list[Measurement]:
+    """Two threads against one on the same actions, alternating."""
+    mask_N = np.ones(NUM_ENVS, dtype=bool)
+    states = sample_train_states(scene, np.random.default_rng(0), NUM_ENVS)
+    simulators = [Simulator(scene, NUM_ENVS, num_threads=threads) for threads in (1, 2)]
+    for simulator in simulators:
+        simulator.reset(states, mask_N)
+    seconds: list[list[float]] = [[], []]
+    for actions_NA in np.random.default_rng(1).uniform(-1, 1, (STEPS // 5, NUM_ENVS, 7)):
+        for simulator, times in zip(simulators, seconds, strict=True):
+            times.append(_timed(lambda s=simulator, a=actions_NA: s.step(a, mask_N))[0])  # type: ignore[misc]
+    for simulator in simulators:
+        simulator.close()
+    one, two = np.array(seconds)
+    return [
+        Measurement("control steps per second, 8 environments, 2 threads", NUM_ENVS / float(np.median(two)), "1/s"),
+        Measurement("2 threads / 1 thread, median of pairs", float(np.median(one / two)), "x", ">= 1.9"),
+    ]
+
+
+def _pictures(scene: Scene, size: int) -> list[Measurement]:
+    """Pictures of both cameras for 8 environments on two threads, alone and with a control step each."""
+    mask_N = np.ones(NUM_ENVS, dtype=bool)
+    simulator = Simulator(scene, NUM_ENVS, num_threads=2, cameras=tuple(CAMERAS), image_size=size)
+    simulator.reset(sample_train_states(scene, np.random.default_rng(0), NUM_ENVS), mask_N)
+    images = {camera: np.zeros((NUM_ENVS, size, size, 3), np.uint8) for camera in CAMERAS}
+    first, _ = _timed(lambda: simulator.render(images, mask_N))
+    drawing = [_timed(lambda: simulator.render(images, mask_N))[0] for _ in range(PICTURE_ROUNDS)]
+    actions_NA = np.zeros((NUM_ENVS, 7))
+    # A single environment on one thread, which is what LIBERO's own environment is.
+    single = Simulator(scene, 1, num_threads=1, cameras=tuple(CAMERAS), image_size=size)
+    single.reset(official_states(scene).take(np.array([0])), mask_N[:1])
+    frame = {camera: image[:1] for camera, image in images.items()}
+
+    def step_and_draw() -> None:
+        single.step(actions_NA[:1], mask_N[:1])
+        single.render(frame, mask_N[:1])
+
+    step_and_draw()
+    both = [_timed(step_and_draw)[0] for _ in range(3 * PICTURE_ROUNDS)]
+    simulator.close()
+    single.close()
+    return [
+        Measurement(f"pictures per second, {size} px, 2 threads", 2 * NUM_ENVS / float(np.median(drawing)), "1/s"),
+        Measurement(f"first picture, {size} px (meshes go to OpenGL)", 1e3 * first, "ms"),
+        Measurement(f"step and 2 pictures, {size} px", 1e3 * float(np.median(both)), "ms"),
+    ]
+
+
+def _official(task: Task, scene: Scene, assets: str, ours_ms: float) -> list[Measurement]:
+    """LIBERO's environment as it ships, from the same state: without pictures, then with two cameras."""
+    rows = []
+    for name, settings in (("state only", {}), (f"2 pictures, {OFFICIAL_IMAGE_SIZE} px", OFFICIAL_CAMERAS)):
+        start = time.perf_counter()
+        env = official_env(task, find_pack(assets).folder, **settings)
+        made = time.perf_counter()
+        env.reset()
+        env.set_init_state(official_states(scene).states_NX[0])
+        reset = time.perf_counter()
+        seconds = []
+        for action_A in np.random.default_rng(0).uniform(-1, 1, (OFFICIAL_STEPS, 7)):
+            before = time.perf_counter()
+            env.step(action_A)
+            seconds.append(time.perf_counter() - before)
+        env.close()
+        rows += [
+            Measurement(f"LIBERO: make, {name}", 1e3 * (made - start), "ms"),
+            Measurement(f"LIBERO: reset, {name}", 1e3 * (reset - made), "ms"),
+            Measurement(f"LIBERO: control step, {name}", 1e3 * float(np.median(seconds)), "ms"),
+        ]
+    goal = ">= 20" if scene.pack_name == "primitive" else ">= 10"
+    return [*rows, Measurement(f"LIBERO / ours, {OFFICIAL_IMAGE_SIZE} px", rows[-1].value / ours_ms, "x", goal)]
+
+
+def _timed(function: Callable[[], Any]) -> tuple[float, Any]:
+    start = time.perf_counter()
+    result = function()
+    return time.perf_counter() - start, result
+
+
+def _value(rows: list[Measurement], what: str) -> float:
+    return next(row.value for row in rows if row.what == what)
+
+
+def _report(facts: dict[str, Any], rows: list[Measurement]) -> str:
+    width = max(len(row.what) for row in rows)
+    lines = [", ".join(f"{name} {value}" for name, value in facts.items()), ""]
+    for row in rows:
+        goal = f"goal {row.goal}" if row.goal else ""
+        lines.append(f"{row.what:<{width}}  {row.value:10.2f} {row.unit:<4} {goal}".rstrip())
+    return "\n".join(lines)
