@@ -47,7 +47,7 @@ class Renderer:
         if reduced is not None:
             apply_reduction(drawn, reduced)
             quality = drawn.vis.quality
-            quality.offsamples = 0
+            quality.offsamples = quality.shadowsize = 0  # not even the buffers
             # Facets of spheres and cylinders, and of the floor: MuJoCo's 28, 16 and 4 are for a screen.
             quality.numslices, quality.numstacks, quality.numquads = 12, 8, 2
         drawn.vis.global_.offwidth = drawn.vis.global_.offheight = size
