@@ -99,13 +99,41 @@ def demos(
     return str(report)
 
 
+def bench(
+    suite: str = "libero_object",
+    task: int | str = 0,
+    assets: str = "auto",
+    *,
+    official: bool = True,
+    out: Path | None = None,
+) -> str:
+    """Measure steps, resets and pictures on this machine, beside LIBERO's own environment (about a minute).
+
+    Args:
+        suite: The task's suite.
+        task: The task's index or name.
+        assets: Asset pack: auto, primitive, libero, or a folder.
+        official: Measure LIBERO's own environment too.
+        out: Also write the numbers to this file, as JSON.
+    """
+    from tgrpo_envs.bench import run_bench
+
+    return run_bench(suite, task, assets, official=official, out=out)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; an error of ours is one line on stderr and exit code 2.
 
     Args:
         arguments: The command line without the program's name; None takes the process's.
     """
-    commands: dict[str, Callable[..., Any]] = {"tasks": tasks, "assets": assets, "rewards": rewards, "demos": demos}
+    commands: dict[str, Callable[..., Any]] = {
+        "tasks": tasks,
+        "assets": assets,
+        "rewards": rewards,
+        "demos": demos,
+        "bench": bench,
+    }
     try:
         text: str = tyro.extras.subcommand_cli_from_dict(
             commands, prog="python -m tgrpo_envs", description=DESCRIPTION, args=arguments

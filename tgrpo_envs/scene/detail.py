@@ -17,6 +17,7 @@ from tgrpo_envs.sim.snapshot import FloatArray
 MAX_FACES = 500  # of one mesh
 SMALLEST_CELL = 0.005  # metres; a pixel of a picture of 128 x 128 covers 2 to 7 mm
 _FINEST_GRID = 256  # cells along a mesh's longest side
+_COARSEST_GRID = 3
 
 
 def reduce_meshes(
@@ -35,7 +36,7 @@ def reduce_meshes(
         first = int(model.mesh_vertadr[mesh])
         vertices_V3 = model.mesh_vert[first : first + model.mesh_vertnum[mesh]].astype(np.float64)
         rows = slice(start, start + count)
-        finest = min(_FINEST_GRID, max(1, int(np.ptp(vertices_V3, axis=0).max() / smallest_cell)))
+        finest = min(_FINEST_GRID, max(_COARSEST_GRID, int(np.ptp(vertices_V3, axis=0).max() / smallest_cell)))
         kept_K, corners_K3 = _cluster(vertices_V3, model.mesh_face[rows], max_faces, finest)
         if len(kept_K) == count:
             continue
@@ -62,7 +63,7 @@ def _cluster(
     Returns:
         Rows of the faces that stay, and their new corners.
     """
-    low, high = 1, finest
+    low, high = _COARSEST_GRID, finest
     best = _cluster_on_grid(vertices_V3, faces_F3, low)
     while low < high:
         cells = (low + high + 1) // 2
@@ -89,6 +90,9 @@ def _cluster_on_grid(vertices_V3: FloatArray, faces_F3: IntArray, cells: int) ->
     a, b, c = corners_F3.T
     whole_F = (a != b) & (b != c) & (a != c)
     rows = np.flatnonzero(whole_F)
-    _, unique = np.unique(np.sort(corners_F3[rows], axis=1), axis=0, return_index=True)
+    # Start each face at its lowest corner, keeping its sense of rotation: the two sides of a thin plate both stay.
+    start_R = corners_F3[rows].argmin(axis=1)
+    turned_R3 = np.take_along_axis(corners_F3[rows], (start_R[:, None] + np.arange(3)) % 3, axis=1)
+    _, unique = np.unique(turned_R3, axis=0, return_index=True)
     kept_K = np.sort(rows[unique])
     return kept_K, representative_C[corners_F3[kept_K]]
