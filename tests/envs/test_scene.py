@@ -200,5 +200,5 @@ def test_reduced_meshes_keep_shape_and_physics(scene: Scene) -> None:
         assert count < scene.model.mesh_facenum[mesh]
         assert corners.max() < len(vertices)
         lost = np.ptp(vertices, axis=0) - np.ptp(vertices[corners.ravel()], axis=0)
-        assert lost.max() < max(0.15 * np.ptp(vertices, axis=0).max(), 2 * SMALLEST_CELL)
+        assert lost.max() < max(0.15 * np.ptp(vertices, axis=0).max(), 3 * SMALLEST_CELL)  # bolts and decals may go
     np.testing.assert_array_equal(drawn.body_inertia, scene.model.body_inertia)
