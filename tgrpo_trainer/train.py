@@ -78,6 +78,11 @@ def train(config: TrainConfig) -> Path:
                 prune_checkpoints(folder / LAST_NAME, keep_last=1)
                 schedule.iteration_s.append(time.monotonic() - begun)
                 _show(bar, iteration, done, schedule.seconds_left(done, stopwatch.elapsed_s))
+    if done < config.run.iterations:
+        minutes = config.run.max_minutes
+        say(
+            f"Stopped after {done} of {config.run.iterations} iterations: one more would not fit into {minutes:g} minutes."
+        )
     _write_videos(config, folder)
     return write_report(folder)
 

@@ -127,13 +127,14 @@ def test_training_changes_the_policy_and_seeds_change_the_training(tmp_path):
 
 
 @pytest.mark.usefixtures("no_report")
-def test_a_spent_budget_ends_with_the_last_evaluation(tmp_path):
+def test_a_spent_budget_ends_with_the_last_evaluation(tmp_path, capsys):
     folder = tmp_path / "run"
     config = toy_config(folder, iterations=500, max_minutes=0.03)
     train(config)
     done = last(folder)[0]
     assert 0 < done < 500
     assert (folder / "evaluations" / f"{iteration_name(done)}.json").is_file()
+    assert f"Stopped after {done} of 500 iterations" in capsys.readouterr().out
     train(config)  # the minutes are the run's, not the process's
     assert last(folder)[0] == done
 

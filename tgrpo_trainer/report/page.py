@@ -30,7 +30,7 @@ _PAGE = Template(
   .card { background: #fff; border: 1px solid var(--line); border-radius: 10px; padding: 18px 22px; margin-top: 18px;
           overflow-x: auto; }
   .headline { display: flex; flex-wrap: wrap; gap: 14px; margin-top: 18px; }
-  .tile { flex: 1 1 200px; background: #fff; border: 1px solid var(--line); border-radius: 10px; padding: 14px 18px; }
+  .tile { flex: 1 1 170px; background: #fff; border: 1px solid var(--line); border-radius: 10px; padding: 14px 18px; }
   .tile b { display: block; font-size: 23px; letter-spacing: -0.02em; font-variant-numeric: tabular-nums; }
   .tile span { color: var(--muted); font-size: 13px; }
   table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }

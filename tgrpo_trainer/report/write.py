@@ -57,8 +57,8 @@ def _success_sections(evaluations: Sequence[Evaluation]) -> list[str]:
     after = {one.key: one for one in _latest(evaluations)}
     last = max(one.iteration for one in evaluations)
     numbers = {
-        f"{name}, greedy, before and after": f"{before[key].success_rate:.0%} → {after[key].success_rate:.0%}"
-        for key, name in (("heldout_greedy", "held-out states"), ("official_greedy", "official states"))
+        f"{key.replace('_', ', ')}: before and after": f"{before[key].success_rate:.0%} → {after[key].success_rate:.0%}"
+        for key in plots.COLOURS
         if key in before and key in after
     }
     numbers["iterations of TGRPO"] = str(last)
