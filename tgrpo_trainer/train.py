@@ -79,10 +79,8 @@ def train(config: TrainConfig) -> Path:
                 schedule.iteration_s.append(time.monotonic() - begun)
                 _show(bar, iteration, done, schedule.seconds_left(done, stopwatch.elapsed_s))
     if done < config.run.iterations:
-        minutes = config.run.max_minutes
-        say(
-            f"Stopped after {done} of {config.run.iterations} iterations: one more would not fit into {minutes:g} minutes."
-        )
+        planned, minutes = config.run.iterations, config.run.max_minutes
+        say(f"Stopped after {done} of {planned} iterations: one more would not fit into {minutes} minutes.")
     _write_videos(config, folder)
     return write_report(folder)
 

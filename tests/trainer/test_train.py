@@ -20,6 +20,7 @@ from tgrpo_trainer.checkpoint import latest_checkpoint, list_checkpoints, load_c
 from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.evaluate import load_evaluations
 from tgrpo_trainer.metrics import read_metrics
+from tgrpo_trainer.progress import Stopwatch
 from tgrpo_trainer.report.record import LastGroup
 from tgrpo_trainer.rundir import iteration_name
 from tgrpo_trainer.train import train
@@ -126,10 +127,22 @@ def test_training_changes_the_policy_and_seeds_change_the_training(tmp_path):
     assert not torch.equal(states[1], states[2])
 
 
+class HastyStopwatch(Stopwatch):
+    """Three seconds pass between any two looks at it, whatever the machine does."""
+
+    looks = 0
+
+    @property
+    def elapsed_s(self):
+        self.looks += 1
+        return super().elapsed_s + 3.0 * self.looks
+
+
 @pytest.mark.usefixtures("no_report")
-def test_a_spent_budget_ends_with_the_last_evaluation(tmp_path, capsys):
+def test_a_spent_budget_ends_with_the_last_evaluation(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("tgrpo_trainer.train.Stopwatch", HastyStopwatch)
     folder = tmp_path / "run"
-    config = toy_config(folder, iterations=500, max_minutes=0.03)
+    config = toy_config(folder, iterations=500, max_minutes=1.0)
     train(config)
     done = last(folder)[0]
     assert 0 < done < 500
