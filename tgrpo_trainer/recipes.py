@@ -18,22 +18,21 @@ from tgrpo_trainer.config import (
 
 
 def quickstart() -> TrainConfig:
-    """Pick up the alphabet soup: clone two demonstrations, then TGRPO; at most 12 minutes on two cores."""
+    """Pick up the alphabet soup: clone ten demonstrations, then TGRPO; at most 12 minutes on two cores."""
     return TrainConfig(
         # The primitive pack is on every machine, so the recipe plays out alike everywhere.
         env=EnvConfig(
             suite="libero_object", task=0, assets="primitive", image_size=64, action_chunk=4, max_control_steps=128
         ),
-        # Two demonstrations succeed about every second time: there is success to reinforce and room to improve.
-        # Ten, cloned for 600 steps, solve the task by themselves.
-        sft=SftConfig(num_demos=2, max_steps=400),
+        # Enough to succeed about every second time, so that there is success to reinforce and room to improve.
+        sft=SftConfig(num_demos=10, max_steps=500),
         rollout=RolloutConfig(num_groups=4, num_generations=8, temperature=1.0),
         tgrpo=TgrpoConfig(beta=0.05),
         update=UpdateConfig(
             learning_rate=2e-4, num_iterations=4, minibatch_size=256, warmup_iterations=3, final_learning_rate_ratio=0.3
         ),
-        evaluation=EvaluationConfig(every=20, num_heldout=100, num_official=50),
-        run=RunConfig(name="quickstart", iterations=20, max_minutes=11.0),
+        evaluation=EvaluationConfig(every=24, num_heldout=100, num_official=50),
+        run=RunConfig(name="quickstart", iterations=24, max_minutes=11.0),
     )
 
 

@@ -15,6 +15,7 @@ from tgrpo_envs.errors import StateError
 from tgrpo_envs.scene import HELDOUT_COUNT, Scene, heldout_states, load_scene, official_states, sample_train_states
 from tgrpo_envs.scene.build import official_env
 from tgrpo_envs.scene.init_files import read_init_file
+from tgrpo_envs.scene.sampler import StateSampler
 from tgrpo_envs.tasks import get_task, init_states_path, list_tasks
 
 TASK = get_task("libero_object", 0)
@@ -76,7 +77,8 @@ def test_draws_follow_liberos_reset(scene: Scene) -> None:
     for _ in range(6):
         env.reset()
         official_NX.append(env.get_sim_state())
-    ours_NX = sample_train_states(scene, np.random.default_rng(0), 400).states_NX
+    sampler, rng = StateSampler(scene, whole_regions=False), np.random.default_rng(0)
+    ours_NX = np.array([sampler.draw(rng)[0] for _ in range(400)])
     official = np.array(official_NX)
     for entry in scene.record.objects:
         assert entry.qpos_address is not None
@@ -96,6 +98,18 @@ def test_draws_follow_liberos_reset(scene: Scene) -> None:
     assert np.abs(ours_NX[:, rest] - official[0, rest]).max() < 1e-12
 
 
+def test_training_draws_fill_the_whole_region(scene: Scene) -> None:
+    """The soup's region is 5 cm wide, of which LIBERO's reset leaves one point."""
+    soup = next(entry for entry in scene.record.objects if entry.name == "alphabet_soup_1")
+    assert soup.qpos_address is not None
+    (x0, y0, x1, y1) = scene.problem.regions["floor_target_object_region"].ranges[0]
+    xy_N2 = sample_train_states(scene, np.random.default_rng(0), 300).states_NX[:, 1 + soup.qpos_address :][:, :2]
+    assert (xy_N2 >= [x0, y0]).all() and (xy_N2 <= [x1, y1]).all()
+    # A uniform number on an interval of length L has mean 0 from its centre and standard deviation L / sqrt(12).
+    assert np.abs(xy_N2.mean(0) - [(x0 + x1) / 2, (y0 + y1) / 2]).max() < 0.003
+    assert np.abs(xy_N2.std(0) - 0.05 / np.sqrt(12)).max() < 0.0015
+
+
 def test_draws_depend_on_the_generator_alone(scene: Scene) -> None:
     def draw(seed: int) -> np.ndarray:
         return sample_train_states(scene, np.random.default_rng(seed), 3).states_NX
@@ -109,7 +123,7 @@ def test_held_out_states_never_change(scene: Scene) -> None:
     assert states_NX.shape == (HELDOUT_COUNT, 110)
     assert len(np.unique(states_NX, axis=0)) == HELDOUT_COUNT
     rounded = np.round(states_NX, 9) + 0.0
-    assert hashlib.sha256(rounded.tobytes()).hexdigest()[:16] == "929c6b9d97b3b9d0"
+    assert hashlib.sha256(rounded.tobytes()).hexdigest()[:16] == "afd0fad80fa0cdb6"
 
 
 OTHER_RULES = [
@@ -138,8 +152,9 @@ def test_draws_of_other_suites_follow_liberos_reset(suite: str, task: int) -> No
         poses = np.hstack([model.body_pos[bodies], model.body_quat[bodies]])
         rows.append(np.concatenate([env.get_sim_state(), poses.ravel()]))
     official = np.array(rows)
-    draws = sample_train_states(scene, np.random.default_rng(0), 300)
-    ours = np.hstack([draws.states_NX, draws.fixtures_NF7.reshape(300, -1)])
+    sampler, rng = StateSampler(scene, whole_regions=False), np.random.default_rng(0)
+    draws = [sampler.draw(rng) for _ in range(300)]
+    ours = np.array([np.concatenate([state, poses.ravel()]) for state, poses in draws])
     spread = ours.std(axis=0)
     slack = 1e-6 + 0.02 * np.ptp(ours, axis=0)
     assert (official >= ours.min(axis=0) - slack).all()

@@ -30,10 +30,14 @@ class StateSampler:
 
     Args:
         scene: The scene.
+        whole_regions: Let an object's centre fall anywhere in its BDDL region. LIBERO's reset does so in 100 of its
+            tasks; in the others (LIBERO-Object among them) it shrinks the region by the object's radius, which leaves
+            some objects a single point.
     """
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Scene, *, whole_regions: bool) -> None:
         self._scene = scene
+        self._whole_regions = whole_regions
         self._objects = {entry.name: entry for entry in scene.record.objects}
         self._data = mujoco.MjData(scene.model)
 
@@ -97,7 +101,8 @@ class StateSampler:
         entry = self._objects[rule.object]
         base = self._base(rule, placed)
         # Objects inside a site are drawn as if they had no width, yet checked against others with it.
-        inset = entry.radius if rule.inset and rule.kind != "in_site" else 0.0
+        ignored = rule.kind == "in_site" or (rule.kind == "region" and self._whole_regions)
+        inset = entry.radius if rule.inset and not ignored else 0.0
         for _ in range(MAX_DRAWS):
             choice = int(rng.integers(len(rule.x_ranges)))
             x = _draw(rule.x_ranges[choice], inset, rng) + base[0]

@@ -34,17 +34,18 @@ def official_states(scene: Scene) -> InitStates:
         raise StateError(
             f"{scene.task.name}: official states of shape {states_NX.shape}; the scene needs (50, {width})."
         )
-    fixtures_F7 = StateSampler(scene).centred_fixtures()
+    fixtures_F7 = StateSampler(scene, whole_regions=True).centred_fixtures()
     return InitStates(states_NX, np.repeat(fixtures_F7[None], len(states_NX), axis=0))
 
 
 def heldout_states(scene: Scene) -> InitStates:
-    """`HELDOUT_COUNT` draws with a fixed seed, the same on every machine; a training draw does not repeat them."""
-    return sample_train_states(scene, np.random.default_rng(HELDOUT_SEED), HELDOUT_COUNT)
+    """`HELDOUT_COUNT` draws from a stream of their own, the same on every machine; no seed of training repeats them."""
+    stream = np.random.SeedSequence(HELDOUT_SEED, spawn_key=(1,))  # no plain seed has a spawn key
+    return sample_train_states(scene, np.random.default_rng(stream), HELDOUT_COUNT)
 
 
 def sample_train_states(scene: Scene, rng: np.random.Generator, count: int) -> InitStates:
-    """Fresh states with the distribution of LIBERO's reset.
+    """Fresh states: every object uniform in its BDDL region, by LIBERO's rules for everything else.
 
     Args:
         scene: The scene.
@@ -54,6 +55,6 @@ def sample_train_states(scene: Scene, rng: np.random.Generator, count: int) -> I
     Raises:
         SceneError: The regions are too full to place everything.
     """
-    sampler = StateSampler(scene)
+    sampler = StateSampler(scene, whole_regions=True)
     drawn = [sampler.draw(rng) for _ in range(count)]
     return InitStates(np.stack([state for state, _ in drawn]), np.stack([poses for _, poses in drawn]))
