@@ -67,11 +67,12 @@ def test_videos_hold_the_frames(tmp_path):
     assert decoded[11][:, :200].mean() < 5
 
 
-def test_without_ffmpeg_the_video_is_an_animated_picture(monkeypatch):
-    def missing():
-        raise RuntimeError("no ffmpeg exe could be found")
+@pytest.mark.parametrize("error", [RuntimeError("no ffmpeg exe"), OSError(12, "Cannot allocate memory")])
+def test_without_ffmpeg_the_video_is_an_animated_picture(error, monkeypatch):
+    def fails(*_args, **_kwargs):
+        raise error
 
-    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", missing)
+    monkeypatch.setattr(imageio_ffmpeg, "write_frames", fails)
     element = encode(np.zeros((2, 16, 32, 3), dtype=np.uint8), fps=5.0).element()
     assert element.startswith('<img alt="rollout" src="data:image/webp;base64,')
 

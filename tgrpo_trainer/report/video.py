@@ -23,7 +23,7 @@ class Video:
 
     content: bytes
     suffix: str
-    """.mp4, or .webp where ffmpeg was missing."""
+    """.mp4, or .webp where ffmpeg could not be started."""
 
     def element(self) -> str:
         """An HTML element that holds it and plays it."""
@@ -34,14 +34,15 @@ class Video:
 
 
 def encode(frames_FHWC: NDArray[np.uint8], fps: float) -> Video:
-    """Encode RGB frames: H.264 where ffmpeg is at hand, else an animated WebP."""
+    """Encode RGB frames: H.264 where ffmpeg can be started, else an animated WebP."""
     scale = max(1, round(HEIGHT_PX / frames_FHWC.shape[1]))
     large_FHWC = np.stack([_enlarge(frame, scale) for frame in frames_FHWC])
     try:
-        imageio_ffmpeg.get_ffmpeg_exe()
-    except RuntimeError:  # imageio-ffmpeg's answer to a platform it has no binary for
+        return Video(_mp4(large_FHWC, fps), ".mp4")
+    except (RuntimeError, OSError):
+        # RuntimeError: imageio-ffmpeg has no binary for this platform. OSError: the system would not start one, for
+        # instance for want of memory; a long run must not end over its video.
         return Video(_webp(large_FHWC, fps), ".webp")
-    return Video(_mp4(large_FHWC, fps), ".mp4")
 
 
 def _enlarge(frame_HWC: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
