@@ -1,4 +1,4 @@
-"""The command line: `python -m tgrpo_envs {tasks,assets,rewards,demos,bench}`."""
+"""The command line: `python -m tgrpo_envs {tasks,assets,rewards,demos,expert,bench}`."""
 
 from __future__ import annotations
 
@@ -99,6 +99,27 @@ def demos(
     return str(report)
 
 
+def expert(
+    suite: str = "libero_object",
+    episodes: int = 20,
+    max_noise: float = 0.0,
+    seed: int = 0,
+    assets: str = "auto",
+) -> str:
+    """Measure the scripted expert on fresh training states: solved episodes of each task of a suite, as k/n.
+
+    Args:
+        suite: The suite.
+        episodes: Episodes of each task.
+        max_noise: Largest standard deviation of the noise on executed translations, as a share of a full action.
+        seed: Fixes initial states and noise.
+        assets: Asset pack: auto, primitive, libero, or a folder.
+    """
+    from tgrpo_envs.expert import measure_expert
+
+    return str(measure_expert(suite, episodes=episodes, seed=seed, assets=assets, max_noise=max_noise))
+
+
 def bench(
     suite: str = "libero_object",
     task: int | str = 0,
@@ -132,6 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "assets": assets,
         "rewards": rewards,
         "demos": demos,
+        "expert": expert,
         "bench": bench,
     }
     try:

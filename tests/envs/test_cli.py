@@ -76,6 +76,11 @@ def test_rewards_takes_a_name_and_refuses_an_unknown_one(capsys: pytest.CaptureF
     assert capsys.readouterr().err.startswith("error: Unknown libero_object task '10'")
 
 
+def test_expert_says_what_it_cannot_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["expert", "--suite", "libero_goal"]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
 def test_a_reader_that_stops_early_is_no_error() -> None:
     command = f"{sys.executable} -m tgrpo_envs tasks | head -c 1; exit ${{PIPESTATUS[0]}}"
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
@@ -85,5 +90,5 @@ def test_a_reader_that_stops_early_is_no_error() -> None:
 def test_help_names_every_command() -> None:
     result = run_cli("--help")
     assert result.returncode == 0
-    for command in ("tasks", "assets", "rewards", "demos"):
+    for command in ("tasks", "assets", "rewards", "demos", "expert", "bench"):
         assert command in result.stdout
