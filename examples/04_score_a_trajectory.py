@@ -11,7 +11,7 @@ for stage in episodes.spec.stages:
     print(f"{stage.id}: effort {stage.effort}, after {list(stage.after)}")
 
 simulator, scene = episodes.simulator, episodes.scene
-expert = ScriptedExpert(scene.layout, scene.goal, num_envs=1)
+expert = ScriptedExpert(scene.layout, scene.task.goal, num_envs=1)
 expert.reset(simulator.snapshot, episodes.all_members)
 total, stage = 0.0, -1
 while True:

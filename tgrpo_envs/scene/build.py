@@ -56,6 +56,10 @@ _SCALAR_FIRST_SAMPLER = "MultiRegionRandomSampler"
 # MuJoCo's tolerance of 1e-8. One solve to this tolerance ends within 1e-11 m of that, at no measurable cost.
 _SOLVER_TOLERANCE = 1e-12
 
+# Scratch memory of one environment. robosuite reserves 1.3 GB; 32 of those are more than a machine may promise to a
+# process that forks, to encode a video for one. Arm and seven objects in a heap use 0.3 MB.
+_ARENA_MIB = 64
+
 
 def official_env(task: Task, pack_folder: Path, **settings: Any) -> Any:
     """LIBERO's own environment of a task on the given assets, without renderer unless `settings` ask for one.
@@ -148,11 +152,12 @@ def _quiet() -> Any:
 
 
 def _compile(env: Any) -> mujoco.MjModel:
-    """The environment's model with room for the controller's mark.
+    """The environment's model with room for the controller's mark, and without robosuite's room for 5000 contacts.
 
     It is compiled from the MJCF that robosuite generated: text exported from a compiled model has lost masses.
     """
-    xml = re.sub(r"<size ", f'<size nuserdata="{USERDATA_SIZE}" ', env.env.model.get_xml(), count=1)
+    size = f'<size nuserdata="{USERDATA_SIZE}" memory="{_ARENA_MIB}M"/>'
+    xml = re.sub(r"<size [^>]*/>", size, env.env.model.get_xml(), count=1)
     model = mujoco.MjModel.from_xml_string(xml)
     # robosuite hides the gripper's marker sites at reset by writing into the compiled model.
     model.site_rgba[:] = env.sim.model._model.site_rgba

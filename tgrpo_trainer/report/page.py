@@ -35,7 +35,7 @@ _PAGE = Template(
   .tile span { color: var(--muted); font-size: 13px; }
   table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
   th { text-align: left; font-weight: 600; color: var(--muted); font-size: 13px; }
-  th, td { padding: 7px 14px 7px 0; border-bottom: 1px solid var(--line); vertical-align: middle; white-space: nowrap; }
+  th, td { padding: 7px 8px 7px 0; border-bottom: 1px solid var(--line); vertical-align: middle; white-space: nowrap; }
   .stages th { white-space: normal; }
   tr:last-child td { border-bottom: 0; }
   .interval { width: 120px; height: 12px; display: inline-block; vertical-align: middle; margin-left: 10px; }
