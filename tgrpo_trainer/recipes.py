@@ -25,9 +25,10 @@ def quickstart() -> TrainConfig:
             suite="libero_object", task=0, assets="primitive", image_size=64, action_chunk=4, max_control_steps=128
         ),
         # Enough to succeed about every second time, so that there is success to reinforce and room to improve.
-        sft=SftConfig(num_demos=10, max_steps=500),
+        sft=SftConfig(num_demos=10, max_steps=600),
         rollout=RolloutConfig(num_groups=4, num_generations=8, temperature=1.0),
-        tgrpo=TgrpoConfig(beta=0.05),
+        # Without a floor, a group that fails alike is told apart by hundredths of progress, at full strength.
+        tgrpo=TgrpoConfig(beta=0.05, std_floor=0.1),
         update=UpdateConfig(
             learning_rate=2e-4, num_iterations=4, minibatch_size=256, warmup_iterations=3, final_learning_rate_ratio=0.3
         ),

@@ -36,6 +36,17 @@ class Schedule:
         return cls(config.run.iterations, config.evaluation.every, None if minutes is None else 60 * minutes)
 
     @property
+    def pace_s(self) -> list[float]:
+        """What was measured: the evaluation's seconds, then the latest iterations'; `restore` takes it back."""
+        return [self.evaluation_s, *self.iteration_s]
+
+    def restore(self, pace_s: list[float]) -> None:
+        """Go on with the pace that an earlier process of the run measured; an empty list changes nothing."""
+        if pace_s:
+            self.evaluation_s = pace_s[0]
+            self.iteration_s.extend(pace_s[1:])
+
+    @property
     def expected_iteration_s(self) -> float:
         """Expected seconds of the next iteration; 0 before the first."""
         return sum(self.iteration_s) / max(1, len(self.iteration_s))

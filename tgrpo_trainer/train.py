@@ -58,6 +58,7 @@ def train(config: TrainConfig) -> Path:
         policy = start.policy.to(resolve_device(config.run.device))
         updater = _make_updater(config, folder, start)
         schedule = Schedule.of(config)
+        schedule.restore(start.state.get("pace_s", []))
         done = start.iteration
         with (
             closing(MetricsWriter(folder, next_iteration=done + 1)) as log,
@@ -74,9 +75,9 @@ def train(config: TrainConfig) -> Path:
                 done += 1
                 log.write(done, iteration.metrics)
                 save_last_group(folder, iteration.groups, iteration.state_seeds, done, config.env.action_chunk)
-                _save(folder / LAST_NAME, updater, done, stopwatch)
-                prune_checkpoints(folder / LAST_NAME, keep_last=1)
                 schedule.iteration_s.append(time.monotonic() - begun)
+                _save(folder / LAST_NAME, updater, done, stopwatch, schedule)
+                prune_checkpoints(folder / LAST_NAME, keep_last=1)
                 _show(bar, iteration, done, schedule.seconds_left(done, stopwatch.elapsed_s))
     if done < config.run.iterations:
         planned, minutes = config.run.iterations, config.run.max_minutes
@@ -161,7 +162,7 @@ def evaluate_once(
         return
     begun = time.monotonic()
     evaluations = evaluate_all(updater.policy, envs, config, iteration=done)
-    _save(folder / CHECKPOINTS_NAME, updater, done, stopwatch, score=evaluations[0].success_rate)
+    _save(folder / CHECKPOINTS_NAME, updater, done, stopwatch, schedule, score=evaluations[0].success_rate)
     log.write(done, evaluation_metrics(evaluations))
     save_evaluations(path, evaluations)
     for evaluation in evaluations:
@@ -197,7 +198,9 @@ def _last_or_cloned(config: TrainConfig, folder: Path, envs: Envs, stopwatch: St
         policy = start_policy(config, folder, envs.task_description)
         state = {"elapsed_s": stopwatch.elapsed_s}
         last = save_checkpoint(folder / LAST_NAME, iteration=0, policy=policy, state=state)
-    checkpoint = load_checkpoint(last)
+    # An evaluation's checkpoint has the same weights, and the minutes of the evaluation on its clock.
+    evaluated = folder / CHECKPOINTS_NAME / last.name
+    checkpoint = load_checkpoint(evaluated if evaluated.is_dir() else last)
     if checkpoint.iteration > 0:
         stopwatch.add(checkpoint.state["elapsed_s"])
     return checkpoint
@@ -224,8 +227,20 @@ def _make_updater(config: TrainConfig, folder: Path, start: Checkpoint) -> Polic
     return updater
 
 
-def _save(root: Path, updater: PolicyUpdater, done: int, stopwatch: Stopwatch, *, score: float | None = None) -> None:
-    state: dict[str, Any] = {"optimizer": updater.state_dict(), "elapsed_s": stopwatch.elapsed_s}
+def _save(
+    root: Path,
+    updater: PolicyUpdater,
+    done: int,
+    stopwatch: Stopwatch,
+    schedule: Schedule,
+    *,
+    score: float | None = None,
+) -> None:
+    state: dict[str, Any] = {
+        "optimizer": updater.state_dict(),
+        "elapsed_s": stopwatch.elapsed_s,
+        "pace_s": schedule.pace_s,
+    }
     save_checkpoint(root, iteration=done, policy=updater.policy, state=state, score=score)
 
 
