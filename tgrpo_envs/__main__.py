@@ -1,4 +1,4 @@
-"""The command line: `python -m tgrpo_envs {tasks,assets,rewards,demos,expert,bench}`."""
+"""The command line: `python -m tgrpo_envs {tasks,assets,rewards,demos,expert,play,bench}`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tyro
 
@@ -120,6 +120,57 @@ def expert(
     return str(measure_expert(suite, episodes=episodes, seed=seed, assets=assets, max_noise=max_noise))
 
 
+def play(
+    suite: str = "libero_object",
+    task: int | str = 0,
+    episode: Path | None = None,
+    driver: Literal["expert", "random"] = "expert",
+    init_states: Literal["train", "heldout", "official"] = "train",
+    index: int = 0,
+    seed: int = 0,
+    reward: str = "stages",
+    save: Path | None = None,
+    video: Path | None = None,
+    image_size: int = 256,
+    assets: str = "auto",
+) -> str:
+    """Play one episode, or a recorded one again, and say when each stage of the reward was done.
+
+    Args:
+        suite: The task's suite.
+        task: The task's index or name.
+        episode: A recorded episode to show; who drives and where it starts then do not matter.
+        driver: Who plays: the scripted expert, or chance.
+        init_states: Set of initial states.
+        index: Which state of a fixed set; `train` draws one with the seed.
+        seed: Fixes the drawn state and random actions.
+        reward: Reward to score with: stages, sparse, or the path of a spec.
+        save: Write the episode to this .npz file.
+        video: Write a video of both cameras to this .mp4 file.
+        image_size: Side of the pictures in the video, pixels.
+        assets: Asset pack: auto, primitive, libero, or a folder.
+    """
+    from tgrpo_envs import play as player
+    from tgrpo_envs.recording import Episode
+    from tgrpo_envs.scene import load_scene
+
+    if episode is not None:
+        played = Episode.load(episode)
+        info = played.info
+        scene = load_scene(get_task(info.suite, info.task), info.pack if assets == "auto" else assets)
+    else:
+        scene = load_scene(get_task(suite, task), assets)
+        init = player.initial_state(scene, init_states, index=index, seed=seed)
+        played = player.record_episode(scene, init, driver, seed=seed)
+    lines = [player.show(played, scene, reward)]
+    if save is not None:
+        played.save(save)
+        lines.append(f"episode: {save}")
+    if video is not None:
+        lines.append(f"video: {player.write_video(played, scene, video, image_size)}")
+    return "\n".join(lines)
+
+
 def bench(
     suite: str = "libero_object",
     task: int | str = 0,
@@ -154,6 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "rewards": rewards,
         "demos": demos,
         "expert": expert,
+        "play": play,
         "bench": bench,
     }
     try:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tgrpo_envs.errors import ActionError, SpecError, StateError, UnknownNameError
-from tgrpo_envs.rewards import CreditProfile, StageReport, StageSpec, StageTracker, compile_spec, goals_spec, load_spec
+from tgrpo_envs.errors import ActionError, StateError, UnknownNameError
+from tgrpo_envs.rewards import CreditProfile, StageReport, StageSpec, StageTracker, choose_spec
 from tgrpo_envs.scene import InitStates, Scene, heldout_states, load_scene, official_states, sample_train_states
 from tgrpo_envs.settings import ACTION_SIZE, INIT_STATE_SETS, EnvSettings
 from tgrpo_envs.sim.simulator import Simulator
@@ -82,7 +82,7 @@ class Episodes:
         settings = self.settings
         task = settings.resolved_task
         scene = load_scene(task, settings.assets)
-        self._spec = _spec(settings, scene)
+        self._spec = choose_spec(settings.reward, scene.problem, task)
         profile = CreditProfile(mode="sparse" if settings.reward_mode == "sparse" else "stages")
         self._tracker = StageTracker(self._spec, profile, scene.layout, self.num_envs, settings.episode_horizon)
         self._simulator = Simulator(
@@ -210,19 +210,6 @@ class Episodes:
     def _render(self, mask_N: BoolArray) -> None:
         if self._images:
             self.simulator.render(self._images, mask_N)
-
-
-def _spec(settings: EnvSettings, scene: Scene) -> StageSpec:
-    """The stages that are tracked. A sparse reward only watches them, so goals that no template covers will do too."""
-    task = settings.resolved_task
-    if settings.reward_mode == "file":
-        return load_spec(settings.reward)
-    if settings.reward_mode == "stages":
-        return compile_spec(scene.problem, task)
-    try:
-        return compile_spec(scene.problem, task)
-    except SpecError:
-        return goals_spec(task)
 
 
 def parse_actions(actions: object, expected: tuple[int, ...]) -> FloatArray:

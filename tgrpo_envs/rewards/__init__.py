@@ -1,20 +1,25 @@
 """Stage rewards: specs of typed predicates, tracked per episode and paid by an operator's credit profile."""
 
+from tgrpo_envs.rewards.choose import choose_spec
 from tgrpo_envs.rewards.compiler import compile_spec, goals_spec
 from tgrpo_envs.rewards.credit import CreditProfile, largest_beta
+from tgrpo_envs.rewards.rescore import Score, rescore
 from tgrpo_envs.rewards.spec import StageSpec, load_spec, parse_spec, save_spec, spec_id
 from tgrpo_envs.rewards.tracker import StageReport, StageTracker
 
 __all__ = [
     "CreditProfile",
+    "Score",
     "StageReport",
     "StageSpec",
     "StageTracker",
+    "choose_spec",
     "compile_spec",
     "goals_spec",
     "largest_beta",
     "load_spec",
     "parse_spec",
+    "rescore",
     "save_spec",
     "spec_id",
 ]

@@ -7,6 +7,7 @@ substep's start (robosuite does not recompute kinematics after its last substep)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -119,3 +120,13 @@ class Snapshot:
     def copy(self) -> Snapshot:
         """An independent copy: the simulator overwrites its own snapshot at every step."""
         return Snapshot(**{field.name: getattr(self, field.name).copy() for field in fields(self)})
+
+    @classmethod
+    def join(cls, snapshots: Sequence[Snapshot]) -> Snapshot:
+        """The rows of several snapshots of one scene, in order."""
+        names = [field.name for field in fields(cls)]
+        return cls(**{name: np.concatenate([getattr(each, name) for each in snapshots]) for name in names})
+
+    def take(self, rows: slice) -> Snapshot:
+        """These rows of axis N, as views."""
+        return Snapshot(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})

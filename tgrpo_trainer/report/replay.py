@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tgrpo_envs.video import Video, encode
 from tgrpo_trainer.config import EnvConfig
 from tgrpo_trainer.environment import CONTROL_STEP_S, Envs, Observation
 from tgrpo_trainer.report.record import LastGroup, RolloutRecord
-from tgrpo_trainer.report.video import Video, encode
 from tgrpo_trainer.rundir import VIDEOS_NAME, iteration_name
 
 IMAGE_SIZE = 256

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from tgrpo_envs.video import encode
 from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.environment import CONTROL_STEP_S
 from tgrpo_trainer.evaluate import Evaluation, load_evaluations
@@ -12,7 +13,6 @@ from tgrpo_trainer.metrics import read_metrics
 from tgrpo_trainer.report import page, plots
 from tgrpo_trainer.report.record import LastGroup, RolloutRecord
 from tgrpo_trainer.report.replay import find_video
-from tgrpo_trainer.report.video import encode
 from tgrpo_trainer.rundir import CONFIG_NAME, EVALUATIONS_NAME
 
 REPORT_NAME = "report.html"

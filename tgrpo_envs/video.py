@@ -1,4 +1,4 @@
-"""Frames as a video: a file in the run's folder, or an element inside the report's page."""
+"""Frames as a video: a file, or an element inside a page."""
 
 from __future__ import annotations
 
