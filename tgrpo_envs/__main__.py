@@ -1,4 +1,4 @@
-"""The command line: `python -m tgrpo_envs {tasks,assets,rewards,demos,expert,play,bench}`."""
+"""The command line: `python -m tgrpo_envs {tasks,assets,rewards,demos,expert,play,parity,bench}`."""
 
 from __future__ import annotations
 
@@ -171,6 +171,29 @@ def play(
     return "\n".join(lines)
 
 
+def parity(
+    suite: str | None = None,
+    task: int | str | None = None,
+    assets: str = "auto",
+    steps: int = 200,
+    states: int = 1000,
+    out: Path | None = None,
+) -> str:
+    """Compare our physics, observations and success with LIBERO's own environment, some twenty seconds a task.
+
+    Args:
+        suite: Only this suite; by default all 130 tasks.
+        task: Only this task of the suite, by index or name.
+        assets: Asset pack: auto, primitive, libero, or a folder.
+        steps: Control steps of random actions after settling.
+        states: States with moved objects and joints in which success is compared.
+        out: Also write the numbers to this file, as JSON.
+    """
+    from tgrpo_envs.parity import measure_parity
+
+    return measure_parity(suite, task, assets, steps=steps, states=states, out=out)
+
+
 def bench(
     suite: str = "libero_object",
     task: int | str = 0,
@@ -206,6 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "demos": demos,
         "expert": expert,
         "play": play,
+        "parity": parity,
         "bench": bench,
     }
     try:

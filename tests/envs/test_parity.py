@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from official_side import Pair, open_pair
 
+from tgrpo_envs.official import Pair, open_pair
 from tgrpo_envs.scene import official_states, sample_train_states
 from tgrpo_envs.sim.init_states import InitStates
 

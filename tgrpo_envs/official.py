@@ -1,13 +1,15 @@
-"""LIBERO's own environment beside ours, in the same state: shared by the tests that compare the two."""
+"""LIBERO's own environment beside ours, in the same state: what every comparison of the two starts from."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tgrpo_envs.assets import find_pack
+from tgrpo_envs.errors import StateError
 from tgrpo_envs.scene import Scene, load_scene
 from tgrpo_envs.scene.build import official_env
 from tgrpo_envs.sim.init_states import InitStates
@@ -45,21 +47,47 @@ class Pair:
         self.ours.reset(init, ONE, settle=False)
 
     def step(self, action_A: FloatArray) -> None:
-        """The same action in both."""
+        """The same action in both.
+
+        Raises:
+            StateError: Our physics diverged.
+        """
         self.official.step(action_A)
-        assert not self.ours.step(action_A[None], ONE).any()
+        if self.ours.step(action_A[None], ONE).any():
+            raise StateError(f"The physics of {self.scene.task.name} diverged under the action {action_A}.")
 
     def states(self) -> tuple[FloatArray, FloatArray]:
         """Time, qpos and qvel of both: (ours, LIBERO's)."""
         return self.ours.get_states().states_NX[0], self.official.get_sim_state()
+
+    def observed(self) -> tuple[FloatArray, FloatArray]:
+        """Gripper position, finger joints and positions of movables, metres: (ours, LIBERO's).
+
+        LIBERO's are what its sensors would read now. What its `step` returns may be a substep older: robosuite samples
+        on a clock of its own, which `set_init_state` puts out of step.
+        """
+        inner, snapshot = self.official.env, self.ours.snapshot
+        robot, data = inner.robots[0], inner.sim.data
+        movables = self.scene.layout.objects[: self.scene.layout.num_movables]
+        official = [
+            data.site_xpos[robot.eef_site_id],
+            data.qpos[robot._ref_gripper_joint_pos_indexes],
+            *(data.body_xpos[inner.obj_body_id[name]] for name in movables),
+        ]
+        ours = [snapshot.gripper_pos_N3[0], snapshot.finger_qpos_N2[0], *snapshot.object_pos_NO3[0, : len(movables)]]
+        return np.concatenate(ours), np.concatenate(official)
 
     def truths(self) -> tuple[BoolArray, BoolArray]:
         """Truth of each conjunct of the goal: (ours, LIBERO's)."""
         inner = self.official.env
         official = [bool(inner._eval_predicate(state)) for state in inner.parsed_problem["goal_state"]]
         ours = goal_truth(self.scene.goal, self.scene.layout, self.ours.snapshot)[0]
-        assert bool(self.official.check_success()) == all(official)
         return ours, np.array(official)
+
+    def close(self) -> None:
+        """End both; LIBERO's frees its simulation."""
+        self.ours.close()
+        self.official.close()
 
     def _place_fixtures(self, init: InitStates) -> None:
         model = self.official.sim.model._model
@@ -67,7 +95,13 @@ class Pair:
             model.body_pos[body], model.body_quat[body] = pose[:3], pose[3:]
 
 
-def open_pair(suite: str, task: int, assets: str) -> Pair:
+def open_pair(suite: str, task: int | str, assets: str | Path) -> Pair:
+    """Both simulators of a task on one asset pack, neither reset yet.
+
+    Raises:
+        AssetError: The pack is missing or incomplete.
+        SceneError: LIBERO or robosuite is not installed.
+    """
     scene = load_scene(get_task(suite, task), assets)
     official = official_env(scene.task, find_pack(assets).folder)
     official.seed(0)
