@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import tokenize
 import zipfile
 from pathlib import Path
 
@@ -24,7 +25,17 @@ MODEL_FILE = "model.mjb"
 STATES_FILE = "official_states.npy"
 MESHES_FILE = "reduced_meshes.npz"
 
-_ARRAY_ERRORS = (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile)
+# What numpy has been seen to raise at damaged files.
+_ARRAY_ERRORS = (
+    OSError,
+    ValueError,
+    EOFError,
+    TypeError,
+    SyntaxError,
+    MemoryError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+)
 _CURE = "Delete the folder to build it anew."
 
 
@@ -85,6 +96,8 @@ def read_states(folder: Path) -> FloatArray:
         states_NX: FloatArray = np.load(folder / STATES_FILE, allow_pickle=False)
     except _ARRAY_ERRORS as error:
         raise SceneError(f"{folder / STATES_FILE} cannot be read ({error}). {_CURE}") from error
+    if not isinstance(states_NX, np.ndarray) or states_NX.dtype != np.float64:
+        raise SceneError(f"{folder / STATES_FILE} does not hold a table of numbers. {_CURE}")
     return states_NX
 
 
