@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgrpo_envs.episodes import Episodes, Observations, parse_actions
-from tgrpo_envs.resets import ResetOptions, initial_states, parse_reset_options
+from tgrpo_envs.members import TaskFacts
+from tgrpo_envs.resets import initial_states, parse_reset_options
 from tgrpo_envs.settings import EnvSettings, check_render_mode
-from tgrpo_envs.tasks import Task
 
 
-class LiberoEnv(gym.Env[dict[str, Any], NDArray[np.floating[Any] | np.integer[Any]]]):
+class LiberoEnv(TaskFacts, gym.Env[dict[str, Any], NDArray[np.floating[Any] | np.integer[Any]]]):
     """A Panda arm solves one LIBERO task; the engine is our own, the physics and the success check are LIBERO's.
 
     ## Action space
@@ -35,7 +35,8 @@ class LiberoEnv(gym.Env[dict[str, Any], NDArray[np.floating[Any] | np.integer[An
     ## Starting state
     `init_states="train"`: drawn from the task's BDDL regions with the environment's generator; `"heldout"`: a fixed
     list from the same regions that training never draws; `"official"`: LIBERO's 50. Ten control steps let it settle.
-    `reset(options={"init_states": "heldout", "init_state_ids": [7]})` takes exactly that state.
+    `reset(options={"init_states": "heldout", "init_state_ids": [7]})` takes exactly that state, and
+    `options={"init_states": state}` one of your own: an array (time, qpos, qvel) or `tgrpo_envs.scene.InitStates`.
 
     ## Episode end
     `terminated` when LIBERO's success check holds; `truncated` at the horizon (LIBERO-Object: 280 control steps)
@@ -62,37 +63,23 @@ class LiberoEnv(gym.Env[dict[str, Any], NDArray[np.floating[Any] | np.integer[An
     }
 
     def __init__(self, suite: str, *, render_mode: str | None = None, **settings: Any) -> None:
-        self.settings = EnvSettings(suite, **settings)
+        chosen = EnvSettings(suite, **settings)
         self.render_mode = check_render_mode(render_mode)
-        self.observation_space = self.settings.observation_space()
-        self.action_space = self.settings.action_space()
-        self.episodes = Episodes(self.settings, num_envs=1)
+        self.observation_space = chosen.observation_space()
+        self.action_space = chosen.action_space()
+        self._episodes = Episodes(chosen, num_envs=1)
 
     @property
-    def task(self) -> Task:
-        """The task this environment poses."""
-        return self.settings.resolved_task
-
-    @property
-    def task_description(self) -> str:
-        """The instruction, as LeRobot's evaluation reads it."""
-        return self.task.instruction
-
-    @property
-    def _max_episode_steps(self) -> int:
-        """Episode limit in environment steps, as LeRobot's evaluation reads it."""
-        return -(-self.settings.episode_horizon // self.settings.action_chunk)
-
-    def num_init_states(self, name: str) -> int:
-        """Size of the ``heldout`` or ``official`` set."""
-        return len(self.episodes.fixed_states(name))
+    def episodes(self) -> Episodes:
+        """The simulation, the judge of success and the reward, as a batch of one."""
+        return self._episodes
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
         """Start an episode; see the class for `options`."""
         super().reset(seed=seed)
-        parsed: ResetOptions = parse_reset_options(options, num_envs=1)
+        parsed = parse_reset_options(options, num_envs=1)
         self.episodes.reset(initial_states(self.episodes, parsed, [self.np_random]), self.episodes.all_members)
         return self._observe(), {"instruction": self.task_description}
 
@@ -101,7 +88,7 @@ class LiberoEnv(gym.Env[dict[str, Any], NDArray[np.floating[Any] | np.integer[An
     ) -> tuple[Observations, float, bool, bool, dict[str, Any]]:
         """Advance by one environment step; see the class for the action."""
         expected = (1, *self.settings.action_space().shape)
-        actions_NCA = parse_actions(np.asarray(action)[None], expected)
+        actions_NCA = parse_actions(np.asarray(action)[None], expected, self.episodes.all_members)
         result = self.episodes.step(actions_NCA, self.episodes.all_members)
         info = {key: _member(values) for key, values in self.episodes.info(result).items()}
         return self._observe(), float(result.rewards_N[0]), bool(result.success_N[0]), bool(result.truncated_N[0]), info

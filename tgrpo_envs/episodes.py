@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from gymnasium.vector.utils import create_empty_array
 from numpy.typing import NDArray
 
-from tgrpo_envs.errors import ActionError, StateError, UnknownNameError
+from tgrpo_envs.errors import ActionError, ConfigError, StateError, UnknownNameError
 from tgrpo_envs.rewards import CreditProfile, StageReport, StageSpec, StageTracker, choose_spec
 from tgrpo_envs.scene import InitStates, Scene, heldout_states, load_scene, official_states, sample_train_states
 from tgrpo_envs.settings import ACTION_SIZE, INIT_STATE_SETS, EnvSettings
@@ -15,7 +17,7 @@ from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray
 from tgrpo_envs.sim.success import goal_truth
 
-Observations = dict[str, NDArray[np.generic]]
+Observations = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -44,18 +46,21 @@ class Episodes:
     Args:
         settings: The validated choices of the user.
         num_envs: How many episodes run side by side.
+        observations: Arrays of N rows to write the observations into; None makes them.
+
+    Attributes:
+        observations: The present observations, overwritten in place by `reset` and `step`.
     """
 
-    def __init__(self, settings: EnvSettings, num_envs: int) -> None:
+    def __init__(self, settings: EnvSettings, num_envs: int, observations: Observations | None = None) -> None:
         self.settings = settings
         self.num_envs = num_envs
         self.all_members: BoolArray = np.ones(num_envs, dtype=bool)
         self.control_steps_N: NDArray[np.int64] = np.zeros(num_envs, dtype=np.int64)
         self.stage_report: StageReport | None = None
-        self._images = {
-            camera: np.zeros((num_envs, settings.image_size, settings.image_size, 3), np.uint8)
-            for camera in settings.cameras
-        }
+        self.observations = new_observations(settings, num_envs) if observations is None else observations
+        self._images = {camera: self.observations[camera] for camera in settings.cameras}
+        self._started_N: BoolArray = np.zeros(num_envs, dtype=bool)
         self._simulator: Simulator | None = None
         self._fixed_states: dict[str, InitStates] = {}
 
@@ -137,10 +142,11 @@ class Episodes:
             mask_N: Which episodes start anew.
         """
         self.simulator.reset(init, mask_N)
+        self._started_N |= mask_N
         self.control_steps_N[mask_N] = 0
         snapshot = self.simulator.snapshot
         self._tracker.reset(snapshot, goal_truth(self.scene.goal, self.scene.layout, snapshot), mask_N)
-        self._render(mask_N)
+        self._observe(mask_N)
 
     def step(self, actions_NCA: FloatArray, live_N: BoolArray) -> StepResult:
         """Advance the live episodes by up to C control steps, each stopping when it ends.
@@ -150,11 +156,10 @@ class Episodes:
             live_N: Which episodes run.
 
         Raises:
-            ActionError: A live row holds NaN or infinity.
+            ConfigError: A live episode was never reset.
         """
-        if not np.isfinite(actions_NCA[live_N]).all():
-            row = int(np.flatnonzero(live_N & ~np.isfinite(actions_NCA).all(axis=(1, 2)))[0])
-            raise ActionError(f"The action of environment {row} holds NaN or infinity; send numbers in [-1, 1].")
+        if (live_N & ~self._started_N).any():
+            raise ConfigError(f"{self.settings.resolved_task.name}: an episode was never reset; call reset() first.")
         actions_NCA = np.clip(np.where(live_N[:, None, None], actions_NCA, 0.0), -1.0, 1.0)
         success_N, diverged_N = np.zeros((2, self.num_envs), dtype=bool)
         rewards_N = np.zeros(self.num_envs)
@@ -172,14 +177,13 @@ class Episodes:
             self.stage_report = report
             success_N |= running_N & goal_NC.all(axis=1)
             running_N &= ~success_N & (self.control_steps_N < self.settings.episode_horizon)
-        self._render(live_N)
+        self._observe(live_N)
         truncated_N = live_N & ~success_N & ~running_N
         return StepResult(rewards_N, success_N, truncated_N, diverged_N)
 
     def observe(self) -> Observations:
         """Fresh copies of the N observations."""
-        images: Observations = {camera: image.copy() for camera, image in self._images.items()}
-        return {**images, "proprio": self.simulator.proprio_NP.copy()}
+        return {key: array.copy() for key, array in self.observations.items()}
 
     def info(self, result: StepResult) -> dict[str, NDArray[np.generic]]:
         """What `step` reports beside the reward: arrays of N rows, fresh on every call, without timings."""
@@ -207,23 +211,32 @@ class Episodes:
             self._simulator.close()
             self._simulator = None
 
-    def _render(self, mask_N: BoolArray) -> None:
+    def _observe(self, mask_N: BoolArray) -> None:
+        self.observations["proprio"][mask_N] = self.simulator.proprio_NP[mask_N]
         if self._images:
             self.simulator.render(self._images, mask_N)
 
 
-def parse_actions(actions: object, expected: tuple[int, ...]) -> FloatArray:
-    """Check an action's shape and give it its chunk axis.
+def new_observations(settings: EnvSettings, num_envs: int) -> Observations:
+    """Contiguous arrays of zeros for the observations of N environments."""
+    arrays = create_empty_array(settings.observation_space(), n=num_envs, fn=np.zeros)
+    assert isinstance(arrays, dict)
+    return arrays
+
+
+def parse_actions(actions: object, expected: tuple[int, ...], live_N: BoolArray) -> FloatArray:
+    """Check actions and give them their chunk axis.
 
     Args:
         actions: Anything numpy can read as an array of shape `expected`.
         expected: (N, 7) or (N, C, 7).
+        live_N: Which rows will be played; the others may hold anything.
 
     Returns:
         float64 (N, C, 7), C = 1 where `expected` has no chunk axis.
 
     Raises:
-        ActionError: Another shape, or not numbers.
+        ActionError: Another shape, not numbers, or NaN or infinity in a live row.
     """
     try:
         array = np.asarray(actions, dtype=np.float64)
@@ -231,7 +244,12 @@ def parse_actions(actions: object, expected: tuple[int, ...]) -> FloatArray:
         raise ActionError(f"Actions must be numbers in an array of shape {expected}: {error}.") from error
     if array.shape != expected:
         raise ActionError(f"Got actions of shape {array.shape}; this environment takes {expected}.")
-    return array.reshape(expected[0], -1, ACTION_SIZE)
+    actions_NCA = array.reshape(expected[0], -1, ACTION_SIZE)
+    bad_N = live_N & ~np.isfinite(actions_NCA).all(axis=(1, 2))
+    if bad_N.any():
+        row = int(np.flatnonzero(bad_N)[0])
+        raise ActionError(f"The action of environment {row} holds NaN or infinity; send numbers in [-1, 1].")
+    return actions_NCA
 
 
 def merge_states(states: list[InitStates]) -> InitStates:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tgrpo_envs.episodes import Episodes, merge_states
-from tgrpo_envs.errors import ConfigError, UnknownNameError
-from tgrpo_envs.scene import InitStates
-from tgrpo_envs.sim.snapshot import BoolArray
+from tgrpo_envs.errors import ConfigError, StateError, UnknownNameError
+from tgrpo_envs.scene import InitStates, draw_fixtures, given_states
+from tgrpo_envs.sim.snapshot import BoolArray, FloatArray
 
 OPTION_NAMES = ("init_states", "init_state_ids", "group_size", "reset_mask")
+
+IdArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -21,16 +24,24 @@ class ResetOptions:
     """The parsed ``options`` of `reset`.
 
     Attributes:
-        init_states: Set to use in place of the environment's own, or None.
-        init_state_ids_N: Row of that set for each environment, or None to draw.
+        name: Set to use in place of the environment's own, or None.
+        ids_N: Row of that set for each environment, or None to draw.
+        given_N: States of the caller's own, one row for each environment: (N, X) or with poses of fixtures; or None.
         group_size: Consecutive environments that share one state.
         mask_N: Which environments to reset.
     """
 
-    init_states: str | None
-    init_state_ids_N: NDArray[np.int64] | None
+    name: str | None
+    ids_N: IdArray | None
+    given_N: InitStates | FloatArray | None
     group_size: int
     mask_N: BoolArray
+
+    def rows(self, rows: slice) -> ResetOptions:
+        """The options of some of the environments."""
+        ids_N = None if self.ids_N is None else self.ids_N[rows]
+        given_N = None if self.given_N is None else _take(self.given_N, np.arange(len(self.mask_N))[rows])
+        return ResetOptions(self.name, ids_N, given_N, self.group_size, self.mask_N[rows])
 
 
 def parse_reset_options(options: dict[str, Any] | None, num_envs: int) -> ResetOptions:
@@ -39,42 +50,103 @@ def parse_reset_options(options: dict[str, Any] | None, num_envs: int) -> ResetO
     Raises:
         UnknownNameError: An option that does not exist.
         ConfigError: A value of the wrong shape or kind.
+        StateError: A row outside the given states.
     """
-    given = dict(options or {})
-    for name in given:
+    options = dict(options or {})
+    for name in options:
         if name not in OPTION_NAMES:
             raise UnknownNameError("reset option", name, OPTION_NAMES)
-    group_size = given.get("group_size", 1)
+    group_size = options.get("group_size", 1)
     if not isinstance(group_size, (int, np.integer)) or group_size < 1 or num_envs % group_size:
         raise ConfigError(f"group_size={group_size!r} must divide the number of environments, {num_envs}.")
-    ids = given.get("init_state_ids")
+    ids = options.get("init_state_ids")
     if ids is not None:
         ids = np.asarray(ids)
         if ids.shape != (num_envs,) or not np.issubdtype(ids.dtype, np.integer):
             raise ConfigError(f"init_state_ids must be {num_envs} whole numbers, got {ids.dtype} of shape {ids.shape}.")
-    mask_N = np.asarray(given.get("reset_mask", np.ones(num_envs, dtype=bool)))
+    mask_N = np.asarray(options.get("reset_mask", np.ones(num_envs, dtype=bool)))
     if mask_N.shape != (num_envs,) or mask_N.dtype != np.bool_ or not mask_N.any():
         raise ConfigError(f"reset_mask must be {num_envs} booleans with at least one true.")
-    return ResetOptions(given.get("init_states"), ids, int(group_size), mask_N)
+    states = options.get("init_states")
+    if states is None or isinstance(states, str):
+        return ResetOptions(states, ids, None, int(group_size), mask_N)
+    return ResetOptions(None, None, _parse_given(states, ids, num_envs), int(group_size), mask_N)
 
 
-def initial_states(episodes: Episodes, options: ResetOptions, generators_N: list[np.random.Generator]) -> InitStates:
+def initial_states(
+    episodes: Episodes, options: ResetOptions, generators_N: Sequence[np.random.Generator]
+) -> InitStates:
     """N initial states as the options ask; the first member of a group draws for all of it.
 
     Raises:
         ConfigError: Explicit rows of a set that has none (``train`` is drawn).
-        StateError: A row outside its set.
+        StateError: A row outside its set, or given states that do not fit the scene.
     """
-    name = options.init_states or episodes.settings.init_states
-    if options.init_state_ids_N is not None:
+    name = options.name or episodes.settings.init_states
+    if options.given_N is not None:
+        states = given_states(episodes.scene, options.given_N)
+    elif options.ids_N is None:
+        states = _drawn(episodes, name, options, generators_N)
         if name == "train":
-            raise ConfigError('init_state_ids need init_states="heldout" or "official"; "train" states are drawn.')
-        return episodes.states_by_id(name, options.init_state_ids_N)
-    groups_BG = options.mask_N.reshape(-1, options.group_size)
-    drawn = {
-        group: episodes.draw_state(name, generators_N[group * options.group_size])
-        for group, members_G in enumerate(groups_BG)
-        if members_G.any()
-    }
+            return states  # fixtures were drawn with the rest
+    elif name == "train":
+        raise ConfigError('init_state_ids need init_states="heldout" or "official"; "train" states are drawn.')
+    else:
+        states = episodes.states_by_id(name, options.ids_N)
+    if episodes.settings.fixture_poses == "per_episode":
+        states = _with_drawn_fixtures(episodes, states, options, generators_N)
+    return states
+
+
+def _drawn(
+    episodes: Episodes, name: str, options: ResetOptions, generators_N: Sequence[np.random.Generator]
+) -> InitStates:
+    drawn = {leader: episodes.draw_state(name, generators_N[leader]) for leader in _leaders(options)}
     ignored = next(iter(drawn.values()))  # fills the rows that nobody resets
-    return merge_states([drawn.get(row // options.group_size, ignored) for row in range(len(generators_N))])
+    leader_N = np.arange(len(generators_N)) // options.group_size * options.group_size
+    return merge_states([drawn.get(leader, ignored) for leader in leader_N.tolist()])
+
+
+def _with_drawn_fixtures(
+    episodes: Episodes, states: InitStates, options: ResetOptions, generators_N: Sequence[np.random.Generator]
+) -> InitStates:
+    fixtures_NF7 = states.fixtures_NF7.copy()
+    for leader in _leaders(options):
+        fixtures_NF7[leader : leader + options.group_size] = draw_fixtures(episodes.scene, generators_N[leader])
+    return replace(states, fixtures_NF7=fixtures_NF7)
+
+
+def _leaders(options: ResetOptions) -> list[int]:
+    """First member of every group of which some member is reset."""
+    groups_BG = options.mask_N.reshape(-1, options.group_size)
+    leaders: list[int] = (np.flatnonzero(groups_BG.any(axis=1)) * options.group_size).tolist()
+    return leaders
+
+
+def _parse_given(states: object, ids: IdArray | None, num_envs: int) -> InitStates | FloatArray:
+    """One given state for each environment: those of the ids, or all of them in order, or the only one for all."""
+    given = states if isinstance(states, InitStates) else _state_array(states)
+    if ids is None:
+        if len(given) not in (1, num_envs):
+            raise ConfigError(f"Got {len(given)} init_states for {num_envs} environments; give 1, {num_envs}, or ids.")
+        ids = np.arange(num_envs) % len(given)
+    bad = ids[(ids < 0) | (ids >= len(given))]
+    if bad.size:
+        raise StateError(f"Initial state {int(bad[0])} does not exist; {len(given)} were given, counted from 0.")
+    return _take(given, ids)
+
+
+def _state_array(states: object) -> FloatArray:
+    try:
+        array = np.asarray(states, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"init_states must be the name of a set, InitStates or an array of numbers, not {type(states).__name__}."
+        ) from error
+    if array.ndim not in (1, 2) or not array.size:
+        raise ConfigError(f"An array of init_states has a shape (X,) or (N, X): time, qpos, qvel; got {array.shape}.")
+    return np.atleast_2d(array)
+
+
+def _take(given: InitStates | FloatArray, ids_N: IdArray) -> InitStates | FloatArray:
+    return given.take(ids_N) if isinstance(given, InitStates) else given[ids_N]

@@ -17,6 +17,7 @@ ACTION_SIZE = 7
 PROPRIO_SIZE = 12
 CAMERAS = ("agentview", "wrist")
 INIT_STATE_SETS = ("train", "heldout", "official")
+FIXTURE_POSES = ("default", "per_episode")
 REWARDS = ("stages", "sparse")
 IMAGE_SIZE_RANGE = (16, 1024)  # pixels a side
 MAX_ACTION_CHUNK = 64  # control steps in one environment step
@@ -32,6 +33,9 @@ class EnvSettings:
         assets: Asset pack: ``auto``, ``primitive``, ``libero`` or a folder.
         init_states: Where `reset` takes its states from: ``train`` (drawn from the BDDL regions with the environment's
             generator), ``heldout`` (a fixed list from the same regions) or ``official`` (LIBERO's 50).
+        fixture_poses: Where cabinets, stoves and the like stand. ``default``: as the set of states says, drawn with the
+            rest of ``train`` and ``heldout`` states, at the centre of their regions in ``official`` ones, whose files
+            do not say. ``per_episode``: drawn anew for every episode, whatever the set.
         reward: ``stages``, ``sparse`` (1 on success) or the path of a stage specification in JSON.
         image_size: Height and width of the camera images, pixels.
         cameras: Which cameras to observe; an empty tuple makes a state-only environment that never opens OpenGL.
@@ -44,6 +48,7 @@ class EnvSettings:
     task: int | str = 0
     assets: str | Path = "auto"
     init_states: str = "train"
+    fixture_poses: str = "default"
     reward: str | Path = "stages"
     image_size: int = 128
     cameras: tuple[str, ...] = CAMERAS
@@ -58,6 +63,7 @@ class EnvSettings:
         for camera in self.cameras:
             _one_of("camera", camera, CAMERAS)
         _one_of("set of initial states", self.init_states, INIT_STATE_SETS)
+        _one_of("kind of fixture poses", self.fixture_poses, FIXTURE_POSES)
         if self.reward_mode == "file" and not Path(self.reward).is_file():
             raise UnknownNameError("reward (a name or the path of a .json specification)", self.reward, REWARDS)
         _in_range("image_size", self.image_size, *IMAGE_SIZE_RANGE)

@@ -1,48 +1,67 @@
-"""Many episodes of one LIBERO task as a native Gymnasium vector environment: one process, one model, threads."""
+"""Many episodes of LIBERO's tasks as a native Gymnasium vector environment: one process, threads, nothing pickled."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from tgrpo_envs.blocks import Blocks
 from tgrpo_envs.episodes import Episodes, Observations, StepResult, parse_actions
 from tgrpo_envs.errors import ConfigError, UnknownNameError
-from tgrpo_envs.resets import ResetOptions, initial_states, parse_reset_options
+from tgrpo_envs.members import Member, TaskFacts
+from tgrpo_envs.resets import ResetOptions, parse_reset_options
 from tgrpo_envs.settings import EnvSettings, check_render_mode
 from tgrpo_envs.sim.snapshot import BoolArray
-from tgrpo_envs.tasks import Task
 
 MAX_NUM_ENVS = 4096
-AUTORESET_MODES = {mode.value: mode for mode in (AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED)}
+AUTORESET_MODES = {mode.value: mode for mode in AutoresetMode}
+
+Infos = dict[str, Any]
 
 
-class LiberoVectorEnv(VectorEnv[Observations, NDArray[np.floating[Any]], NDArray[Any]]):
-    """N episodes of one task; spaces, rewards and info keys as in `tgrpo_envs.env.LiberoEnv`, batched.
+class LiberoVectorEnv(TaskFacts, VectorEnv[Observations, NDArray[np.floating[Any]], NDArray[Any]]):
+    """N episodes in lock-step; spaces, rewards and info keys as in `tgrpo_envs.env.LiberoEnv`, batched.
 
-    Member i of an environment seeded with s plays the same episode as a single environment seeded with s + i.
+    Member i of an environment seeded with s plays the same episode as a single environment of its task seeded with
+    s + i.
+
+    With several tasks, ``infos["stages"]`` is as wide as the task with most stages, and columns beyond a member's own
+    are False: ``get_attr("stage_names")`` says how many a member has. `task`, `task_description` and other facts of
+    one task are then asked of the members, by `get_attr`; of the environment itself they are a `ConfigError`.
+
+    Infos follow Gymnasium's convention: ``infos["_key"]`` says for which members ``infos["key"]`` holds. Beside it, the
+    keys of `step` are always there, with zeros for the members that they do not hold for.
 
     Reset options:
         group_size: Consecutive members that start from one state, drawn by the first of them (TGRPO's groups).
-        init_states, init_state_ids: A set and one of its rows for every member.
+        init_states: The name of a set, or states of your own: `tgrpo_envs.scene.InitStates`, or an array (X,) for
+            every member or (N, X) of time, qpos and qvel.
+        init_state_ids: For each member a row of that set.
         reset_mask: Which members to reset; the others go on.
 
     Args:
         suite: Set by the environment id.
         num_envs: Number of members.
+        tasks: Indices or names of the suite's tasks, in place of `task`. The members are divided among them in equal
+            blocks: 8 members of 4 tasks are two of the first, two of the second and so on.
         render_mode: None or ``rgb_array``.
         autoreset_mode: ``NextStep``: a finished member starts anew at the next step, whose action it ignores.
-            ``Disabled``: it stays frozen with reward 0 and its last observation until it is reset.
+            ``SameStep``: it starts anew at once; ``infos`` has its last observation as ``final_obs`` and its last info
+            as ``final_info``. ``Disabled``: it stays frozen with reward 0 and its last observation until it is reset.
+        copy: Whether `reset` and `step` return arrays of their own. False returns the same arrays each time,
+            overwritten in place.
         max_episode_steps: Limit in environment steps, beside the horizon in control steps.
         **settings: See `tgrpo_envs.settings.EnvSettings`.
 
     Raises:
         UnknownNameError: A name that does not exist.
-        ConfigError: A number out of range.
+        ConfigError: A number out of range, or members that cannot be divided among the tasks.
     """
 
     def __init__(
@@ -50,8 +69,10 @@ class LiberoVectorEnv(VectorEnv[Observations, NDArray[np.floating[Any]], NDArray
         suite: str,
         num_envs: int = 1,
         *,
+        tasks: Sequence[int | str] | None = None,
         render_mode: str | None = None,
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
+        copy: bool = True,
         max_episode_steps: int | None = None,
         **settings: Any,
     ) -> None:
@@ -60,114 +81,165 @@ class LiberoVectorEnv(VectorEnv[Observations, NDArray[np.floating[Any]], NDArray
         if max_episode_steps is not None:
             steps = int(max_episode_steps) * settings.get("action_chunk", 1)
             settings["horizon"] = min(steps, settings.get("horizon") or steps)
-        self.settings = EnvSettings(suite, **settings)
+        settings_N = _member_settings(suite, num_envs, tasks, settings)
         self.num_envs = num_envs
         self.render_mode = check_render_mode(render_mode)
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
+        self.copy = copy
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": 20, "autoreset_mode": self.autoreset_mode}
-        self.single_observation_space = self.settings.observation_space()
-        self.single_action_space = self.settings.action_space()
+        self.single_observation_space = settings_N[0].observation_space()
+        self.single_action_space = settings_N[0].action_space()
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self.episodes = Episodes(self.settings, num_envs)
-        self._generators = [seeding.np_random()[0] for _ in range(num_envs)]
+        self.batch = Blocks(settings_N)
+        self.members = [Member(block.episodes) for block in self.batch.blocks for _ in range(block.episodes.num_envs)]
         self._terminated_N, self._truncated_N = np.zeros((2, num_envs), dtype=bool)
 
     @property
-    def task(self) -> Task:
-        """The task all members pose."""
-        return self.settings.resolved_task
+    def episodes(self) -> Episodes:
+        """The members' episodes, where all pose one task.
 
-    @property
-    def task_description(self) -> str:
-        """The instruction."""
-        return self.task.instruction
-
-    @property
-    def horizon(self) -> int:
-        """Episode limit in control steps."""
-        return self.settings.episode_horizon
-
-    @property
-    def stage_names(self) -> tuple[str, ...]:
-        """Names of the reward's stages, in the order of ``info["stages"]``."""
-        return tuple(stage.id for stage in self.episodes.spec.stages)
-
-    def num_init_states(self, name: str) -> int:
-        """Size of the ``heldout`` or ``official`` set."""
-        return len(self.episodes.fixed_states(name))
+        Raises:
+            ConfigError: They pose several.
+        """
+        if len(self.batch.blocks) > 1:
+            raise ConfigError(
+                f"The {self.num_envs} members pose {len(self.batch.blocks)} tasks, so this is asked of the members: "
+                'use get_attr("task_description"), or batch.blocks for their episodes.'
+            )
+        return self.batch.blocks[0].episodes
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        """Gymnasium's `call`: the value or result of an attribute of each member; here they share it."""
-        attribute = getattr(self, name)
-        value = attribute(*args, **kwargs) if callable(attribute) else attribute
-        return (value,) * self.num_envs
+        """Gymnasium's `call`: the value or result of an attribute of each member, see `tgrpo_envs.members.Member`."""
+        return tuple(member.value(name, *args, **kwargs) for member in self.members)
 
     def get_attr(self, name: str) -> tuple[Any, ...]:
         """Gymnasium's `get_attr`: an attribute of each member."""
         return self.call(name)
 
+    def set_attr(self, name: str, values: Any) -> None:
+        """Gymnasium's `set_attr`: a list or tuple has a value for each member, anything else is for all.
+
+        Raises:
+            ConfigError: A list of another length.
+            AttributeError: What a member says about its task cannot be set.
+        """
+        values_N = values if isinstance(values, (list, tuple)) else [values] * self.num_envs
+        if len(values_N) != self.num_envs:
+            raise ConfigError(f"Got {len(values_N)} values of {name!r} for {self.num_envs} members.")
+        for member, value in zip(self.members, values_N, strict=True):
+            setattr(member, name, value)
+
     def reset(
-        self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observations, dict[str, Any]]:
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observations, Infos]:
         """Reset all members, or those of ``options["reset_mask"]``; see the class for the options."""
-        if seed is not None:
-            seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else list(seed)
-            if len(seeds) != self.num_envs:
-                raise ConfigError(f"seed must be one number or {self.num_envs} of them, got {len(seeds)}.")
-            self._generators = [seeding.np_random(one)[0] for one in seeds]
         parsed = parse_reset_options(options, self.num_envs)
+        if seed is not None:
+            self._seed(seed, parsed.mask_N)
         self._reset(parsed)
-        infos = {"instruction": np.array([self.task_description] * self.num_envs, dtype=object)}
-        return self.episodes.observe(), _with_masks(infos, parsed.mask_N)
+        return self._observations(), self._reset_infos(parsed.mask_N)
 
     def step(
         self, actions: NDArray[np.floating[Any]]
-    ) -> tuple[Observations, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
+    ) -> tuple[Observations, NDArray[Any], NDArray[Any], NDArray[Any], Infos]:
         """Advance every running member by one environment step.
 
         Raises:
             ActionError: Another shape than the action space's, or NaN or infinity for a running member.
+            ConfigError: A member was never reset.
         """
         shape = self.action_space.shape
         assert shape is not None
-        actions_NCA = parse_actions(actions, shape)
         done_N = self._terminated_N | self._truncated_N
-        result = self.episodes.step(actions_NCA, ~done_N)
-        if self.autoreset_mode is AutoresetMode.NEXT_STEP:
-            if done_N.any():
-                self._reset(ResetOptions(None, None, group_size=1, mask_N=done_N))
-            self._terminated_N, self._truncated_N = result.success_N.copy(), result.truncated_N.copy()
+        actions_NCA = parse_actions(actions, shape, ~done_N)
+        result = self.batch.step(actions_NCA, ~done_N)
+        if self.autoreset_mode is AutoresetMode.SAME_STEP:
+            infos = self._restart_ended(result)
+        elif self.autoreset_mode is AutoresetMode.NEXT_STEP:
+            infos = self._restart_done(result, done_N)
+            self._terminated_N, self._truncated_N = result.success_N, result.truncated_N
         else:
-            self._terminated_N |= result.success_N
-            self._truncated_N |= result.truncated_N
-        infos = self.episodes.info(self._frozen(result))
-        return (
-            self.episodes.observe(),
-            result.rewards_N,
-            self._terminated_N.copy(),
-            self._truncated_N.copy(),
-            _with_masks(infos, self.episodes.all_members),
-        )
+            result = self._with_earlier_ends(result)
+            infos = _masked(self.batch.info(result), np.ones(self.num_envs, dtype=bool))
+            self._terminated_N, self._truncated_N = result.success_N, result.truncated_N
+        return self._observations(), result.rewards_N, result.success_N.copy(), result.truncated_N.copy(), infos
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:
         """The agentview of every member, upright, or None without a render mode."""
-        return tuple(self.episodes.frames()) if self.render_mode else None
+        return tuple(self.batch.frames()) if self.render_mode else None
 
-    def close_extras(self) -> None:
-        """Release the simulator."""
-        self.episodes.close()
+    def close_extras(self, **_kwargs: Any) -> None:
+        """Release the simulators."""
+        self.batch.close()
+
+    def _seed(self, seed: int | Sequence[int | None], mask_N: BoolArray) -> None:
+        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, (int, np.integer)) else list(seed)
+        if len(seeds) != self.num_envs:
+            raise ConfigError(f"seed must be one number or {self.num_envs} of them, got {len(seeds)}.")
+        for member, one, chosen in zip(self.members, seeds, mask_N, strict=True):
+            if chosen and one is not None:
+                member.seed(int(one))
 
     def _reset(self, options: ResetOptions) -> None:
-        self.episodes.reset(initial_states(self.episodes, options, self._generators), options.mask_N)
+        self.batch.reset(options, [member.np_random for member in self.members])
         self._terminated_N &= ~options.mask_N
         self._truncated_N &= ~options.mask_N
 
-    def _frozen(self, result: StepResult) -> StepResult:
-        """The result with the outcome of members that had ended before kept, so that `success` does not flicker."""
-        if self.autoreset_mode is AutoresetMode.NEXT_STEP:
-            return result
-        return StepResult(result.rewards_N, self._terminated_N, self._truncated_N, result.diverged_N)
+    def _reset_infos(self, mask_N: BoolArray) -> Infos:
+        return _masked({"instruction": np.array(self.get_attr("task_description"), dtype=object)}, mask_N)
+
+    def _observations(self) -> Observations:
+        observations = self.batch.observations
+        return {key: array.copy() for key, array in observations.items()} if self.copy else observations
+
+    def _with_earlier_ends(self, result: StepResult) -> StepResult:
+        """Disabled: members that ended before keep their outcome, so that `success` does not flicker."""
+        return replace(
+            result,
+            success_N=result.success_N | self._terminated_N,
+            truncated_N=result.truncated_N | self._truncated_N,
+        )
+
+    def _restart_done(self, result: StepResult, done_N: BoolArray) -> Infos:
+        """NextStep: members that were done before this step start anew in its place."""
+        infos = _masked(self.batch.info(result), ~done_N)
+        if done_N.any():
+            self._reset(_to_reset(done_N))
+            infos |= self._reset_infos(done_N)
+        return infos
+
+    def _restart_ended(self, result: StepResult) -> Infos:
+        """SameStep: members that end with this step start anew at once."""
+        ended_N = result.success_N | result.truncated_N
+        last = self.batch.info(result)
+        infos = _masked(last, ~ended_N)
+        if ended_N.any():
+            final_obs = np.full(self.num_envs, None, dtype=object)
+            for row in np.flatnonzero(ended_N).tolist():
+                final_obs[row] = {key: array[row].copy() for key, array in self.batch.observations.items()}
+            infos |= {"final_obs": final_obs, "final_info": _masked(last, ended_N)}
+            infos |= {"_final_obs": ended_N.copy(), "_final_info": ended_N.copy()}
+            self._reset(_to_reset(ended_N))
+            infos |= self._reset_infos(ended_N)
+        return infos
+
+
+def _member_settings(
+    suite: str, num_envs: int, tasks: Sequence[int | str] | None, settings: dict[str, Any]
+) -> list[EnvSettings]:
+    """What each member poses: all the same, or the tasks in equal blocks."""
+    if tasks is None:
+        return [EnvSettings(suite, **settings)] * num_envs
+    if "task" in settings:
+        raise ConfigError("Got both task and tasks; give one of them.")
+    chosen = [tasks] if isinstance(tasks, str) else list(tasks)
+    if not chosen or num_envs % len(chosen):
+        raise ConfigError(f"num_envs={num_envs} cannot be divided among {len(chosen)} tasks; give a multiple of them.")
+    each = [EnvSettings(suite, task=task, **settings) for task in chosen]
+    if each[0].reward_mode == "file" and len({one.resolved_task for one in each}) > 1:
+        raise ConfigError(f"reward={str(each[0].reward)!r} holds the stages of one task; use 'stages' for several.")
+    return [one for one in each for _ in range(num_envs // len(chosen))]
 
 
 def _autoreset_mode(mode: str | AutoresetMode) -> AutoresetMode:
@@ -177,6 +249,15 @@ def _autoreset_mode(mode: str | AutoresetMode) -> AutoresetMode:
     return AUTORESET_MODES[value]
 
 
-def _with_masks(infos: dict[str, Any], mask_N: BoolArray) -> dict[str, Any]:
-    """Gymnasium's vector convention: beside every key, `_key` says for which members it holds."""
-    return {**infos, **{f"_{key}": mask_N.copy() for key in infos}}
+def _to_reset(mask_N: BoolArray) -> ResetOptions:
+    """What an automatic reset asks for: a state of the environment's own set."""
+    return ResetOptions(name=None, ids_N=None, given_N=None, group_size=1, mask_N=mask_N)
+
+
+def _masked(infos: Infos, mask_N: BoolArray) -> Infos:
+    """The values of the masked members, zero or None for the others, and beside every key its mask as `_key`."""
+    masked: Infos = {}
+    for key, values in infos.items():
+        masked[key], masked[f"_{key}"] = values.copy(), mask_N.copy()
+        masked[key][~mask_N] = None if values.dtype == object else 0
+    return masked

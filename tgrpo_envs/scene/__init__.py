@@ -3,6 +3,8 @@
 from tgrpo_envs.scene.scene import Scene, load_scene, open_scene
 from tgrpo_envs.scene.states import (
     HELDOUT_COUNT,
+    draw_fixtures,
+    given_states,
     heldout_states,
     official_states,
     sample_train_states,
@@ -13,6 +15,8 @@ __all__ = [
     "HELDOUT_COUNT",
     "InitStates",
     "Scene",
+    "draw_fixtures",
+    "given_states",
     "heldout_states",
     "load_scene",
     "official_states",

@@ -7,6 +7,7 @@ quaternions are in MuJoCo's order (w, x, y, z) unless said otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import mujoco
@@ -53,10 +54,23 @@ class StateSampler:
         for _ in range(MAX_RESTARTS):
             qpos = self._start_qpos()
             self._draw_joints(qpos, rng)
-            placed = self._draw_placements(qpos, rng)
+            placed = self._draw_placements(self._scene.record.placements, qpos, rng)
             if placed is not None:
                 return self._state(qpos, placed), self._fixture_poses(placed)
         raise SceneError(f"{self._scene.task.name}: no room for all objects after {MAX_RESTARTS} draws of the scene.")
+
+    def draw_fixtures(self, rng: np.random.Generator) -> FloatArray:
+        """Poses (F, 7) of the fixtures alone, drawn by the same rules.
+
+        Raises:
+            SceneError: The regions are too full to place everything.
+        """
+        rules = [rule for rule in self._scene.record.placements if self._objects[rule.object].qpos_address is None]
+        for _ in range(MAX_RESTARTS):
+            placed = self._draw_placements(rules, self._start_qpos(), rng)
+            if placed is not None:
+                return self._fixture_poses(placed)
+        raise SceneError(f"{self._scene.task.name}: no room for all fixtures after {MAX_RESTARTS} draws of them.")
 
     def centred_fixtures(self) -> FloatArray:
         """Poses (F, 7) of the fixtures at the centre of their first interval, where no draw is wanted."""
@@ -82,15 +96,16 @@ class StateSampler:
             for joint in rule.joints:
                 qpos[self._scene.model.joint(joint).qposadr[0]] = value
 
-    def _draw_placements(self, qpos: FloatArray, rng: np.random.Generator) -> dict[str, Pose] | None:
-        """Poses of everything that is placed, or None when one found no room."""
-        placements = self._scene.record.placements
-        if any(rule.site for rule in placements):
+    def _draw_placements(
+        self, rules: Sequence[PlacementRecord], qpos: FloatArray, rng: np.random.Generator
+    ) -> dict[str, Pose] | None:
+        """Poses of everything that the rules place, or None when one found no room."""
+        if any(rule.site for rule in rules):
             # LIBERO reads sites where they are before anything is placed.
             self._data.qpos[:] = qpos
             mujoco.mj_kinematics(self._scene.model, self._data)
         placed: dict[str, Pose] = {}
-        for rule in placements:
+        for rule in rules:
             pose = self._draw_pose(rule, placed, rng)
             if pose is None:
                 return None

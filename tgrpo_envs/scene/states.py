@@ -10,6 +10,7 @@ from tgrpo_envs.errors import StateError
 from tgrpo_envs.scene.files import read_states
 from tgrpo_envs.scene.sampler import StateSampler
 from tgrpo_envs.sim.init_states import InitStates
+from tgrpo_envs.sim.snapshot import FloatArray
 
 if TYPE_CHECKING:
     from tgrpo_envs.scene.scene import Scene
@@ -21,21 +22,47 @@ HELDOUT_SEED = 0x7E1D  # never changes: results on the held-out set are compared
 def official_states(scene: Scene) -> InitStates:
     """LIBERO's 50 states of the task; for evaluation only.
 
-    The files hold no fixture poses: in LIBERO's evaluation fixtures stand where its seeded reset put them. Here they
-    stand at the centre of their regions.
-
     Raises:
         StateError: The states do not fit the scene.
         SceneError: The scene's file of states is damaged.
     """
-    states_NX = read_states(scene.folder)
+    return given_states(scene, read_states(scene.folder))
+
+
+def given_states(scene: Scene, given: InitStates | FloatArray) -> InitStates:
+    """States from elsewhere, checked.
+
+    Rows of LIBERO's kind, (N, 1 + nq + nv), hold no poses of fixtures: in LIBERO's evaluation fixtures stand where its
+    seeded reset put them. Here they stand at the centre of their regions.
+
+    Raises:
+        StateError: They do not fit the scene, or hold NaN or infinity.
+    """
+    states_NX, fixtures_NF7 = (given.states_NX, given.fixtures_NF7) if isinstance(given, InitStates) else (given, None)
     width = 1 + scene.model.nq + scene.model.nv
     if states_NX.ndim != 2 or states_NX.shape[1] != width:
         raise StateError(
-            f"{scene.task.name}: official states of shape {states_NX.shape}; the scene needs (50, {width})."
+            f"{scene.task.name}: initial states of shape {states_NX.shape}; the scene needs (N, {width}): time, "
+            f"{scene.model.nq} qpos, {scene.model.nv} qvel."
         )
-    fixtures_F7 = StateSampler(scene, whole_regions=True).centred_fixtures()
-    return InitStates(states_NX, np.repeat(fixtures_F7[None], len(states_NX), axis=0))
+    if fixtures_NF7 is None:
+        fixtures_F7 = StateSampler(scene, whole_regions=True).centred_fixtures()
+        fixtures_NF7 = np.repeat(fixtures_F7[None], len(states_NX), axis=0)
+    expected = (len(states_NX), len(scene.fixture_bodies), 7)
+    if fixtures_NF7.shape != expected:
+        raise StateError(f"{scene.task.name}: fixture poses of shape {fixtures_NF7.shape}; the scene needs {expected}.")
+    if not (np.isfinite(states_NX).all() and np.isfinite(fixtures_NF7).all()):
+        raise StateError(f"{scene.task.name}: initial states hold NaN or infinity; give finite numbers.")
+    return InitStates(states_NX, fixtures_NF7)
+
+
+def draw_fixtures(scene: Scene, rng: np.random.Generator) -> FloatArray:
+    """Poses (F, 7) of the fixtures, each drawn from its BDDL region as LIBERO's every reset does.
+
+    Raises:
+        SceneError: The regions are too full to place everything.
+    """
+    return StateSampler(scene, whole_regions=True).draw_fixtures(rng)
 
 
 def heldout_states(scene: Scene) -> InitStates:
