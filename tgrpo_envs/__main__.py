@@ -1,4 +1,4 @@
-"""The command line: `python -m tgrpo_envs {tasks,assets,rewards,demos,expert,play,parity,bench}`."""
+"""The command line: `python -m tgrpo_envs {tasks,assets,states,rewards,demos,expert,play,parity,bench}`."""
 
 from __future__ import annotations
 
@@ -44,6 +44,29 @@ def assets(*, download: bool = False, folder: Path | None = None) -> str:
         download_pack(folder)
     rows = [(info.name, str(info.pack.folder) if info.pack else "not here", info.note) for info in describe_packs()]
     return _table([("pack", "folder", "note"), *rows])
+
+
+def states(
+    suite: str | None = None, task: int | str | None = None, assets: str = "auto", *, markdown: bool = False
+) -> str:
+    """Show how much the official, training and held-out initial states of a task differ (standard deviation / range).
+
+    Args:
+        suite: Only this suite; by default all of them, which builds a scene for each task first.
+        task: A task's index or name, to see each of its objects, fixtures and joints; by default a row for each task.
+        assets: Asset pack: auto, primitive, libero, or a folder.
+        markdown: Print the table as Markdown, as in docs/states.md.
+    """
+    from tqdm import tqdm
+
+    from tgrpo_envs.scene.spread import SUMMARY_HEADING, detail_rows, summary_row, task_spread
+
+    if task is not None:
+        rows = detail_rows(task_spread(get_task(suite or "libero_object", task), assets))
+    else:
+        chosen = tqdm(list_tasks(suite), desc="Measuring", unit="task", disable=None)
+        rows = [SUMMARY_HEADING, *(summary_row(one, task_spread(one, assets)) for one in chosen)]
+    return _markdown(rows) if markdown else _table(rows)
 
 
 def rewards(suite: str = "libero_object", task: int | str = 0) -> str:
@@ -225,6 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands: dict[str, Callable[..., Any]] = {
         "tasks": tasks,
         "assets": assets,
+        "states": states,
         "rewards": rewards,
         "demos": demos,
         "expert": expert,
@@ -255,6 +279,12 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
     """Rows in aligned columns, two spaces apart."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
+    heading, *others = rows
+    lines = [heading, ["---"] * len(heading), *others]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 if __name__ == "__main__":

@@ -90,5 +90,5 @@ def test_a_reader_that_stops_early_is_no_error() -> None:
 def test_help_names_every_command() -> None:
     result = run_cli("--help")
     assert result.returncode == 0
-    for command in ("tasks", "assets", "rewards", "demos", "expert", "bench"):
+    for command in ("tasks", "assets", "states", "rewards", "demos", "expert", "bench"):
         assert command in result.stdout

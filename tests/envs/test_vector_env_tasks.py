@@ -76,20 +76,6 @@ def test_unequal_rows_are_padded_at_their_end_with_false():
     assert join_rows([np.array([1, 2]), np.array([3])]).tolist() == [1, 2, 3]
 
 
-@pytest.mark.libero
-def test_tasks_of_unequal_stages_share_a_batch():
-    """LIBERO-Goal: opening a drawer, and putting a bowl on a plate."""
-    tasks = ["open_the_middle_drawer_of_the_cabinet", "put_the_bowl_on_the_plate"]
-    envs = gym.make_vec("tgrpo_envs:TGRPO-LiberoGoal-v0", 2, tasks=tasks, cameras=(), assets="libero")
-    envs.reset(seed=0)
-    *_, infos = envs.step(np.zeros((2, 7), np.float32))
-    counts = [len(names) for names in envs.get_attr("stage_names")]
-    assert counts[0] != counts[1] and infos["stages"].shape == (2, max(counts))
-    for member, count in enumerate(counts):
-        assert not infos["stages"][member, count:].any()
-    envs.close()
-
-
 def test_groups_masks_and_frozen_members_work_across_tasks():
     envs = make(4, [0, 1], autoreset_mode="Disabled", horizon=2)
     envs.reset(seed=0, options={"group_size": 2})
