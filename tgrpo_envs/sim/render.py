@@ -95,6 +95,7 @@ class Renderer:
         self._gl.make_current()
         self._context.free()
         self._gl.free()
+        del self._gl  # or it would be freed once more when the renderer goes, in whichever thread that is
 
 
 def check_cameras(names: Sequence[str]) -> None:

@@ -178,7 +178,7 @@ class Simulator:
 
         def draw(worker: int, row: int) -> None:
             model = self._model(worker, row)
-            renderer = self._renderers[worker] = self._renderers[worker] or self._new_renderer(model)
+            renderer = self._renderers[worker] or self._new_renderer(worker, model)
             renderer.draw(model, self.datas[row], [(camera, array[row]) for camera, array in images.items()])
 
         self._pool.map(draw, np.flatnonzero(mask_N).tolist(), own_thread=True)
@@ -189,8 +189,7 @@ class Simulator:
         return InitStates(states_NX, self._fixtures_NF7.copy())
 
     def close(self) -> None:
-        """Free OpenGL and end the threads; closing twice is harmless."""
-        self._pool.each(self._close_renderer)
+        """End the threads, which free their OpenGL; closing twice is harmless."""
         self._pool.close()
 
     def _advance(self, worker: int, row: int, action_A: FloatArray) -> None:
@@ -230,13 +229,10 @@ class Simulator:
         proprio[9:11] = self.snapshot.finger_qpos_N2[row]
         proprio[11] = self._blocks[row][controller.GRIPPER]
 
-    def _new_renderer(self, model: mujoco.MjModel) -> Renderer:
-        return Renderer(model, self._image_size, self._reduced)
-
-    def _close_renderer(self, worker: int) -> None:
-        renderer, self._renderers[worker] = self._renderers[worker], None
-        if renderer is not None:
-            renderer.close()
+    def _new_renderer(self, worker: int, model: mujoco.MjModel) -> Renderer:
+        renderer = self._renderers[worker] = Renderer(model, self._image_size, self._reduced)
+        self._pool.at_end(worker, renderer.close)
+        return renderer
 
 
 def _log_warning(message: str) -> None:
