@@ -52,9 +52,8 @@ class Episodes:
         self.all_members: BoolArray = np.ones(num_envs, dtype=bool)
         self.control_steps_N: NDArray[np.int64] = np.zeros(num_envs, dtype=np.int64)
         self.stage_report: StageReport | None = None
-        self._images = {
-            camera: np.zeros((num_envs, settings.image_size, settings.image_size, 3), np.uint8)
-            for camera in settings.cameras
+        self._images: Observations = {
+            key: np.zeros((num_envs, *space.shape), space.dtype) for key, space in settings.picture_spaces().items()
         }
         self._simulator: Simulator | None = None
         self._fixed_states: dict[str, InitStates] = {}
@@ -91,6 +90,7 @@ class Episodes:
             num_threads=settings.num_threads,
             cameras=settings.cameras,
             image_size=settings.image_size,
+            detail=settings.detail,
         )
 
     def fixed_states(self, name: str) -> InitStates:
