@@ -19,7 +19,7 @@ import numpy as np
 from tgrpo_envs.assets import find_pack
 from tgrpo_envs.scene import Scene, load_scene, official_states, sample_train_states
 from tgrpo_envs.scene.build import official_env
-from tgrpo_envs.sim.render import CAMERAS
+from tgrpo_envs.sim.pictures import CAMERAS
 from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.sim.timing import step_and_floor_seconds
 from tgrpo_envs.tasks import Task, get_task

@@ -59,7 +59,7 @@ class Episodes:
         self.control_steps_N: NDArray[np.int64] = np.zeros(num_envs, dtype=np.int64)
         self.stage_report: StageReport | None = None
         self.observations = new_observations(settings, num_envs) if observations is None else observations
-        self._images = {camera: self.observations[camera] for camera in settings.cameras}
+        self._images = {key: self.observations[key] for key in settings.picture_spaces()}
         self._started_N: BoolArray = np.zeros(num_envs, dtype=bool)
         self._simulator: Simulator | None = None
         self._fixed_states: dict[str, InitStates] = {}
@@ -96,6 +96,7 @@ class Episodes:
             num_threads=settings.num_threads,
             cameras=settings.cameras,
             image_size=settings.image_size,
+            detail=settings.detail,
         )
 
     def fixed_states(self, name: str) -> InitStates:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from gymnasium import spaces
@@ -16,6 +16,7 @@ from tgrpo_envs.tasks import Task, get_task
 ACTION_SIZE = 7
 PROPRIO_SIZE = 12
 CAMERAS = ("agentview", "wrist")
+DETAILS = ("fast", "exact", "off")
 INIT_STATE_SETS = ("train", "heldout", "official")
 FIXTURE_POSES = ("default", "per_episode")
 REWARDS = ("stages", "sparse")
@@ -38,7 +39,13 @@ class EnvSettings:
             do not say. ``per_episode``: drawn anew for every episode, whatever the set.
         reward: ``stages``, ``sparse`` (1 on success) or the path of a stage specification in JSON.
         image_size: Height and width of the camera images, pixels.
-        cameras: Which cameras to observe; an empty tuple makes a state-only environment that never opens OpenGL.
+        cameras: Which cameras to observe: ``agentview``, ``wrist`` or any other of the scene, looked up when the scene
+            is opened. An empty tuple makes a state-only environment that never opens OpenGL.
+        detail: ``fast`` draws reduced meshes without shadows, ``exact`` LIBERO's pixels, ``off`` nothing: then
+            `cameras` becomes empty.
+        depth: Whether to observe ``<camera>_depth`` too: (H, W) float32, metres along the camera's axis.
+        segmentation: Whether to observe ``<camera>_segmentation`` too: (H, W) int32, 0 for what is no object, 1 for
+            the robot, then the scene's objects; `Simulator.segmentation_names` has the names.
         action_chunk: Control steps (20 Hz) in one environment step.
         horizon: Episode limit in control steps; None takes the suite's.
         num_threads: Simulation threads; None takes one per environment, at most one per core.
@@ -55,13 +62,22 @@ class EnvSettings:
     action_chunk: int = 1
     horizon: int | None = None
     num_threads: int | None = None
+    detail: Literal["fast", "exact", "off"] = "fast"
+    depth: bool = False
+    segmentation: bool = False
 
     def __post_init__(self) -> None:
+        if isinstance(self.cameras, str):
+            raise ConfigError(f"cameras={self.cameras!r} must be a tuple of names; write cameras=({self.cameras!r},).")
         object.__setattr__(self, "cameras", tuple(self.cameras))
         get_task(self.suite, self.task)
         find_pack(self.assets)
-        for camera in self.cameras:
-            _one_of("camera", camera, CAMERAS)
+        _one_of("detail", self.detail, DETAILS)
+        if self.detail == "off":
+            object.__setattr__(self, "cameras", ())
+        for option in ("depth", "segmentation"):
+            if getattr(self, option) and not self.cameras:
+                raise ConfigError(f"{option}=True needs a camera; give cameras, and another detail than 'off'.")
         _one_of("set of initial states", self.init_states, INIT_STATE_SETS)
         _one_of("kind of fixture poses", self.fixture_poses, FIXTURE_POSES)
         if self.reward_mode == "file" and not Path(self.reward).is_file():
@@ -91,12 +107,22 @@ class EnvSettings:
         return self.resolved_task.horizon if self.horizon is None else self.horizon
 
     def observation_space(self) -> spaces.Dict:
-        """One environment's observations: images (H, W, 3) uint8, upright, and proprioception (12,) float32."""
-        images = {
-            camera: spaces.Box(0, 255, (self.image_size, self.image_size, 3), np.uint8) for camera in self.cameras
-        }
+        """One environment's observations: `picture_spaces` and proprioception (12,) float32."""
         proprio = spaces.Box(-np.inf, np.inf, (PROPRIO_SIZE,), np.float32)
-        return spaces.Dict({**images, "proprio": proprio})
+        return spaces.Dict({**self.picture_spaces(), "proprio": proprio})
+
+    def picture_spaces(self) -> dict[str, spaces.Box[Any]]:
+        """Pictures, upright: colours (H, W, 3) uint8, and depth and segmentation (H, W) where they are wanted."""
+        side = self.image_size
+        pictures: dict[str, spaces.Box[Any]] = {}
+        for camera in self.cameras:
+            pictures[camera] = spaces.Box(0, 255, (side, side, 3), np.uint8)
+            if self.depth:
+                pictures[f"{camera}_depth"] = spaces.Box(0.0, np.inf, (side, side), np.float32)
+            if self.segmentation:
+                largest = np.iinfo(np.int32).max
+                pictures[f"{camera}_segmentation"] = spaces.Box(0, largest, (side, side), np.int32)
+        return pictures
 
     def action_space(self) -> spaces.Box:
         """One environment's actions: (7,), or (action_chunk, 7) when a step takes several control steps."""

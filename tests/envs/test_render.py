@@ -13,7 +13,7 @@ from tgrpo_envs.assets import find_pack
 from tgrpo_envs.errors import RenderError, UnknownNameError
 from tgrpo_envs.scene import Scene, load_scene, sample_train_states
 from tgrpo_envs.scene.build import official_env
-from tgrpo_envs.sim import render
+from tgrpo_envs.sim import opengl
 from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.tasks import get_task
 
@@ -90,14 +90,31 @@ def test_only_masked_rows_are_drawn(simulator: Simulator) -> None:
 
 
 def test_wrong_arrays_and_cameras_are_refused(simulator: Simulator) -> None:
-    with pytest.raises(UnknownNameError, match="agentview"):
+    with pytest.raises(UnknownNameError, match="Did you mean 'agentview'"):
         simulator.render({"agentvew": blank()["agentview"]}, ALL)
+    with pytest.raises(UnknownNameError, match=r"'wrist', .*'frontview'"):
+        simulator.render({"qqq": blank()["agentview"]}, ALL)
     with pytest.raises(RenderError, match="uint8"):
         simulator.render({"agentview": np.zeros((N, 32, 32, 3), np.uint8)}, ALL)
 
 
-def test_pictures_resemble_liberos(scene: Scene) -> None:
-    """At detail `exact` LIBERO's own pixels; at `fast` the same picture but for shadows and small shapes."""
+def test_a_context_that_dies_gives_one_error_and_is_replaced(scene: Scene) -> None:
+    simulator = Simulator(scene, 1, cameras=CAMERAS, image_size=SIZE)
+    simulator.reset(sample_train_states(scene, np.random.default_rng(0), 1), ALL[:1])
+    before, after = ({"wrist": np.zeros((1, SIZE, SIZE, 3), np.uint8)} for _ in range(2))
+    simulator.render(before, ALL[:1])
+    renderer = simulator._renderers[0]
+    assert renderer is not None
+    simulator._pool.map(lambda worker, row: renderer._gl._gl.free(), [0], own_thread=True)
+    with pytest.raises(RenderError, match="died while drawing"):
+        simulator.render(after, ALL[:1])
+    simulator.render(after, ALL[:1])
+    assert np.array_equal(before["wrist"], after["wrist"])
+    simulator.close()
+
+
+def test_pictures_equal_liberos(scene: Scene) -> None:
+    """At detail `exact` every one of LIBERO's pixels; at `fast` the same picture but for shadows and small shapes."""
     env = official_env(
         TASK,
         find_pack("primitive").folder,
@@ -114,14 +131,14 @@ def test_pictures_resemble_liberos(scene: Scene) -> None:
         "agentview": observation["agentview_image"][::-1],  # LIBERO's are upside down
         "wrist": observation["robot0_eye_in_hand_image"][::-1],
     }
-    for detail, limit in (("exact", 0.05), ("fast", 4.0)):
+    for detail, limit in (("exact", 0), ("fast", 3.0)):
         simulator = Simulator(scene, 1, cameras=CAMERAS, image_size=128, detail=detail)
         simulator.reset(states, ALL[:1], settle=False)
         images = {camera: np.zeros((1, 128, 128, 3), np.uint8) for camera in CAMERAS}
         simulator.render(images, ALL[:1])
         simulator.close()
         for camera in CAMERAS:
-            assert np.abs(images[camera][0].astype(int) - expected[camera]).mean() < limit, (detail, camera)
+            assert np.abs(images[camera][0].astype(int) - expected[camera]).mean() <= limit, (detail, camera)
     env.close()
 
 
@@ -138,19 +155,30 @@ def test_pictures_resemble_liberos(scene: Scene) -> None:
 )
 def test_the_backend_is_chosen(monkeypatch, installed: set[str], gpu: bool, wanted: str, expected: str) -> None:
     choose(monkeypatch, installed, gpu, wanted)
-    assert render.backend.__wrapped__() == expected
+    assert opengl.backend.__wrapped__() == expected
+
+
+def test_the_choice_is_said_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    choose(monkeypatch, {"OSMesa"}, False, "")
+    opengl.backend.cache_clear()
+    with caplog.at_level("INFO", logger="tgrpo_envs"):
+        assert {opengl.backend() for _ in range(3)} == {"osmesa"}
+    opengl.backend.cache_clear()
+    assert [record.getMessage() for record in caplog.records] == [
+        "Pictures are drawn by OpenGL through osmesa, in software."
+    ]
 
 
 def test_no_opengl_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     choose(monkeypatch, set(), False, "")
     with pytest.raises(RenderError, match="apt-get install -y libosmesa6"):
-        render.backend.__wrapped__()
+        opengl.backend.__wrapped__()
 
 
 def choose(monkeypatch: pytest.MonkeyPatch, installed: set[str], gpu: bool, wanted: str) -> None:
     monkeypatch.setenv("MUJOCO_GL", wanted)
-    monkeypatch.setattr(render.ctypes.util, "find_library", lambda name: name if name in installed else None)
-    monkeypatch.setattr(render, "_has_gpu", lambda: gpu)
+    monkeypatch.setattr(opengl.ctypes.util, "find_library", lambda name: name if name in installed else None)
+    monkeypatch.setattr(opengl, "_has_gpu", lambda: gpu)
 
 
 @pytest.mark.parametrize("wanted", ["", "osmesa", "egl", "glfw"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import queue
 import threading
 import weakref
@@ -11,6 +12,7 @@ from functools import partial
 
 _Job = Callable[[], None]
 _Inbox = queue.SimpleQueue[tuple[_Job, "Future[None]"] | None]
+_pools: weakref.WeakSet[WorkerPool] = weakref.WeakSet()
 
 
 class WorkerPool:
@@ -22,13 +24,15 @@ class WorkerPool:
 
     def __init__(self, size: int) -> None:
         self._inboxes: list[_Inbox] = [queue.SimpleQueue() for _ in range(size)]
+        self._last_jobs: list[list[_Job]] = [[] for _ in range(size)]
         self._threads = [
-            threading.Thread(target=_serve, args=(inbox,), name=f"tgrpo-worker-{i}", daemon=True)
-            for i, inbox in enumerate(self._inboxes)
+            threading.Thread(target=_serve, args=(inbox, last), name=f"tgrpo-worker-{i}", daemon=True)
+            for i, (inbox, last) in enumerate(zip(self._inboxes, self._last_jobs, strict=True))
         ]
         for thread in self._threads:
             thread.start()
         self._end = weakref.finalize(self, _send_end, self._inboxes)
+        _pools.add(self)
 
     def map(self, function: Callable[[int, int], None], items: Iterable[int], *, own_thread: bool = False) -> None:
         """Call ``function(worker, item)`` for every item, whichever worker is free taking the next.
@@ -51,9 +55,15 @@ class WorkerPool:
         count = min(len(self._inboxes), len(rows))
         self._run([partial(_drain, function, worker, shared) for worker in range(count)])
 
-    def each(self, function: Callable[[int], None]) -> None:
-        """Call ``function(worker)`` once on every worker's own thread."""
-        self._run([partial(function, worker) for worker in range(len(self._inboxes))])
+    def at_end(self, worker: int, job: Callable[[], None]) -> None:
+        """Call `job` on the worker's own thread as the last thing it does.
+
+        That is in `close`, or when nobody holds the pool any more, or at the end of the process, before the exit
+        handlers that are registered by now.
+        """
+        self._last_jobs[worker].append(job)
+        atexit.unregister(_close_all)
+        atexit.register(_close_all)  # handlers run last in, first out
 
     def close(self) -> None:
         """End the threads; closing twice is harmless."""
@@ -77,7 +87,7 @@ def _drain(function: Callable[[int, int], None], worker: int, shared: Iterator[i
         function(worker, item)
 
 
-def _serve(inbox: _Inbox) -> None:
+def _serve(inbox: _Inbox, last_jobs: list[_Job]) -> None:
     while (entry := inbox.get()) is not None:
         job, future = entry
         try:
@@ -87,8 +97,15 @@ def _serve(inbox: _Inbox) -> None:
         else:
             future.set_result(None)
         del entry, job, future  # a waiting thread must not keep the last job's simulator alive
+    while last_jobs:
+        last_jobs.pop()()
 
 
 def _send_end(inboxes: list[_Inbox]) -> None:
     for inbox in inboxes:
         inbox.put(None)
+
+
+def _close_all() -> None:
+    for pool in list(_pools):
+        pool.close()

@@ -1,32 +1,27 @@
-"""Off-screen pictures: one OpenGL context per thread, on a GPU where there is one, else in software."""
+"""Draws one scene off screen: colours, depth and segmentation, upright."""
 
 from __future__ import annotations
 
 import copy
-import ctypes.util
-import functools
-import glob
-import os
-import threading
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from tgrpo_envs.errors import RenderError, UnknownNameError
+from tgrpo_envs.sim.culling import GeomBuffer
 from tgrpo_envs.sim.meshes import ReducedMeshes, apply_reduction
+from tgrpo_envs.sim.opengl import OpenGLContext
+from tgrpo_envs.sim.pictures import BACKGROUND, Kind, Picture, body_rows, camera_id
 
-# Public camera names to those of LIBERO's models.
-CAMERAS = {"agentview": "agentview", "wrist": "robot0_eye_in_hand"}
+if TYPE_CHECKING:
+    from tgrpo_envs.scene.records import SceneRecord
 
-_HELP = (
-    "Install an OpenGL library that needs no screen: apt-get install -y libosmesa6 (software), or "
-    "libegl1 libgl1 with the driver of a GPU. Without pictures (cameras=()) none is needed."
-)
+Image = NDArray[np.generic]
+
 _VISUAL_GROUP = 1  # robosuite draws geom group 1; group 0 holds the collision shapes
-_context_lock = threading.Lock()  # creating contexts is not thread-safe in Mesa
+_IDENTIFY = [int(flag) for flag in (mujoco.mjtRndFlag.mjRND_SEGMENT, mujoco.mjtRndFlag.mjRND_IDCOLOR)]
 
 
 class Renderer:
@@ -34,15 +29,18 @@ class Renderer:
 
     Args:
         model: Model to draw; its textures go to OpenGL now, poses and colours are read at each picture.
+        record: Names and ids of the scene.
         size: Width and height, pixels.
-        reduced: Meshes with fewer faces to draw, for speed; shadows, reflections and multisampling are left out then
-            too. None draws what LIBERO draws.
+        reduced: Meshes with fewer faces to draw, for speed; shadows, reflections, multisampling and what a camera
+            cannot see are left out then too. None draws what LIBERO draws.
 
     Raises:
         RenderError: No usable OpenGL on this machine.
     """
 
-    def __init__(self, model: mujoco.MjModel, size: int, reduced: ReducedMeshes | None = None) -> None:
+    def __init__(
+        self, model: mujoco.MjModel, record: SceneRecord, size: int, reduced: ReducedMeshes | None = None
+    ) -> None:
         drawn = copy.copy(model)
         if reduced is not None:
             apply_reduction(drawn, reduced)
@@ -51,11 +49,10 @@ class Renderer:
             # Facets of spheres and cylinders, and of the floor: MuJoCo's 28, 16 and 4 are for a screen.
             quality.numslices, quality.numstacks, quality.numquads = 12, 8, 2
         drawn.vis.global_.offwidth = drawn.vis.global_.offheight = size
-        with _context_lock:
-            self._gl = _open_context(size)
-            self._gl.make_current()
-            self._context = _upload(drawn)
+        self._gl = OpenGLContext(drawn, size)
         self._scene = mujoco.MjvScene(model, maxgeom=max(1000, 2 * model.ngeom))
+        self._geoms = GeomBuffer(self._scene)
+        self._culls = reduced is not None
         if reduced is not None:
             for effect in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
                 self._scene.flags[effect] = False
@@ -63,107 +60,85 @@ class Renderer:
         self._option.geomgroup[:] = 0
         self._option.geomgroup[_VISUAL_GROUP] = 1
         self._perturb = mujoco.MjvPerturb()
+        self._size = size
         self._viewport = mujoco.MjrRect(0, 0, size, size)
-        self._cameras: dict[str, mujoco.MjvCamera] = {name: _camera(model, name) for name in CAMERAS}
+        self._cameras: dict[str, mujoco.MjvCamera] = {}
+        rows_B = body_rows(model, record)
+        self._rows_of = {  # segmentation rows by the type and id of what a drawn geom shows
+            int(mujoco.mjtObj.mjOBJ_GEOM): rows_B[model.geom_bodyid],
+            int(mujoco.mjtObj.mjOBJ_SITE): rows_B[model.site_bodyid],
+        }
+        near, far = (model.stat.extent * clip for clip in (model.vis.map.znear, model.vis.map.zfar))
+        self._near_m, self._far_m = float(near), float(far)
         self._pixels: NDArray[np.uint8] = np.empty((size, size, 3), dtype=np.uint8)
+        self._depth: NDArray[np.float32] = np.empty((size, size), dtype=np.float32)
+        self._gl.mujoco.readDepthMap = int(mujoco.mjtDepthMap.mjDEPTH_ZEROFAR)  # keeps more digits far away
 
-    def draw(self, model: mujoco.MjModel, data: mujoco.MjData, images: Sequence[tuple[str, NDArray[np.uint8]]]) -> None:
-        """Draw `data` once for each camera.
+    def draw(self, model: mujoco.MjModel, data: mujoco.MjData, images: Mapping[Picture, Image]) -> None:
+        """Draw `data`.
 
         Args:
             model: The model with the poses of this environment's fixtures.
             data: The simulation; positions must be current.
-            images: (camera, (H, W, 3) array to fill, upright) pairs.
+            images: Arrays to fill, upright, of the picture's shape and type.
+
+        Raises:
+            UnknownNameError: The scene has no such camera.
+            RenderError: The context died.
         """
-        self._gl.make_current()
-        for name, image in images:
-            mujoco.mjv_updateScene(
-                model,
-                data,
-                self._option,
-                self._perturb,
-                self._cameras[name],
-                mujoco.mjtCatBit.mjCAT_ALL,
-                self._scene,
-            )
-            mujoco.mjr_render(self._viewport, self._scene, self._context)
-            mujoco.mjr_readPixels(self._pixels, None, self._viewport, self._context)
-            image[:] = self._pixels[::-1]  # OpenGL's first row is the lowest
+        for name in dict.fromkeys(picture.camera for picture in images):
+            self._place(model, data, name)
+            wanted: dict[Kind, Image] = {
+                picture.kind: image for picture, image in images.items() if picture.camera == name
+            }
+            if "rgb" in wanted or "depth" in wanted:
+                self._draw_colours(wanted.get("rgb"), wanted.get("depth"))
+            if "segmentation" in wanted:
+                self._draw_segmentation(wanted["segmentation"])
+        self._gl.check()
 
     def close(self) -> None:
-        """Free OpenGL's memory; call it in the thread that made the renderer."""
-        self._gl.make_current()
-        self._context.free()
-        self._gl.free()
+        """Free OpenGL's memory; call it in the thread that made the renderer. Closing twice is harmless."""
+        self._gl.close()
 
+    def _place(self, model: mujoco.MjModel, data: mujoco.MjData, name: str) -> None:
+        """Put everything into the scene as `data` has it, seen from a camera."""
+        camera = self._cameras.get(name) or self._new_camera(model, name)
+        everything = mujoco.mjtCatBit.mjCAT_ALL
+        mujoco.mjv_updateScene(model, data, self._option, self._perturb, camera, everything, self._scene)
+        if self._culls:
+            row = camera.fixedcamid
+            axes_33 = data.cam_xmat[row].reshape(3, 3)
+            self._geoms.keep_visible(data.cam_xpos[row], axes_33, float(model.cam_fovy[row]), self._size)
 
-def check_cameras(names: Sequence[str]) -> None:
-    """Refuse names that are not cameras.
+    def _draw_colours(self, image: Image | None, depth: Image | None) -> None:
+        mujoco.mjr_render(self._viewport, self._scene, self._gl.mujoco)
+        window = None if depth is None else self._depth
+        mujoco.mjr_readPixels(self._pixels, window, self._viewport, self._gl.mujoco)
+        if image is not None:
+            image[:] = self._pixels[::-1]  # OpenGL's first row is the lowest
+        if depth is not None:
+            # The inverse of OpenGL's projection, 1 at the near plane and 0 at the far one.
+            near, far = self._near_m, self._far_m
+            depth[:] = (near * far / (near + self._depth.astype(np.float64) * (far - near)))[::-1]
 
-    Raises:
-        UnknownNameError: There is no such camera.
-    """
-    for name in names:
-        if name not in CAMERAS:
-            raise UnknownNameError("camera", name, CAMERAS)
+    def _draw_segmentation(self, image: Image) -> None:
+        """Each geom in a colour that is its number, counted from 1, base 256, red first."""
+        self._scene.flags[_IDENTIFY] = True
+        mujoco.mjr_render(self._viewport, self._scene, self._gl.mujoco)
+        self._scene.flags[_IDENTIFY] = False
+        mujoco.mjr_readPixels(self._pixels, None, self._viewport, self._gl.mujoco)
+        numbers_HW = self._pixels.astype(np.int32) @ np.array([1, 1 << 8, 1 << 16], dtype=np.int32)
+        geoms_M = self._geoms.geoms_M
+        table = np.full(max(int(geoms_M["segid"].max(initial=0)) + 2, 2), BACKGROUND, dtype=np.int32)
+        for objtype, rows in self._rows_of.items():
+            shown = geoms_M[(geoms_M["objtype"] == objtype) & (geoms_M["segid"] >= 0)]
+            table[shown["segid"] + 1] = rows[shown["objid"]]
+        image[:] = table[np.where(numbers_HW < len(table), numbers_HW, 0)][::-1]
 
-
-@functools.cache
-def backend() -> str:
-    """``egl`` or ``osmesa``, the same for the whole process since MuJoCo loads OpenGL's functions once.
-
-    A choice in ``MUJOCO_GL`` is kept. Else a GPU's EGL is preferred, then OSMesa, then EGL's software driver, which is
-    slower than OSMesa.
-
-    Raises:
-        RenderError: Neither library is installed.
-    """
-    wanted = os.environ.get("MUJOCO_GL", "").lower()
-    if wanted in ("egl", "osmesa"):
-        return wanted
-    has_osmesa, has_egl = (ctypes.util.find_library(name) is not None for name in ("OSMesa", "EGL"))
-    if not has_osmesa and not has_egl:
-        raise RenderError(f"Neither OSMesa nor EGL is installed. {_HELP}")
-    if not has_osmesa or (has_egl and _has_gpu()):
-        return "egl"
-    return "osmesa"
-
-
-def _has_gpu() -> bool:
-    """Whether a GPU with its own OpenGL driver is here: NVIDIA's device files and EGL library, or a render node."""
-    nvidia = glob.glob("/dev/nvidia[0-9]*") and glob.glob("/usr/share/glvnd/egl_vendor.d/*nvidia*")
-    return bool(nvidia) or bool(glob.glob("/dev/dri/renderD*"))
-
-
-def _open_context(size: int) -> Any:
-    name = backend()
-    # Mesa's software renderer starts threads of its own for each context, which would fight with those of the pool.
-    os.environ.setdefault("LP_NUM_THREADS", "1")
-    # MuJoCo's modules and PyOpenGL read these when they are first imported.
-    os.environ["MUJOCO_GL"] = name
-    os.environ.setdefault("PYOPENGL_PLATFORM", name)
-    try:
-        if name == "egl":
-            from mujoco.egl import GLContext
-        else:
-            from mujoco.osmesa import GLContext
-        return GLContext(size, size)
-    except (ImportError, RuntimeError, AttributeError, OSError) as error:
-        raise RenderError(f"OpenGL by {name} does not work here ({error}). {_HELP}") from error
-
-
-def _upload(model: mujoco.MjModel) -> mujoco.MjrContext:
-    """MuJoCo's side of the context: meshes and textures of the model go to OpenGL."""
-    try:
-        context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_50)
-        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, context)
-    except mujoco.FatalError as error:
-        raise RenderError(f"OpenGL by {backend()} cannot draw off screen ({error}). {_HELP}") from error
-    return context
-
-
-def _camera(model: mujoco.MjModel, name: str) -> mujoco.MjvCamera:
-    camera = mujoco.MjvCamera()
-    camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
-    camera.fixedcamid = model.camera(CAMERAS[name]).id
-    return camera
+    def _new_camera(self, model: mujoco.MjModel, name: str) -> mujoco.MjvCamera:
+        camera = mujoco.MjvCamera()
+        camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        camera.fixedcamid = camera_id(model, name)
+        self._cameras[name] = camera
+        return camera

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from tgrpo_envs.errors import RenderError, StateError
 from tgrpo_envs.sim import control_block, controller
 from tgrpo_envs.sim.init_states import InitStates
+from tgrpo_envs.sim.pictures import camera_id, parse_picture, segmentation_names
 from tgrpo_envs.sim.pool import WorkerPool
-from tgrpo_envs.sim.render import Renderer, check_cameras
+from tgrpo_envs.sim.render import Renderer
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray, Snapshot
 from tgrpo_envs.sim.snapshot_fill import SnapshotWriter
 from tgrpo_envs.sim.success import STOVE_ON
@@ -48,9 +49,10 @@ class Simulator:
         scene: The compiled scene; its model is shared, not copied.
         num_envs: N.
         num_threads: Threads for physics and pictures; None takes one per core, at most N.
-        cameras: Names `render` will be asked for; see `tgrpo_envs.sim.render.CAMERAS`.
+        cameras: Cameras that `render` will be asked for: ``agentview``, ``wrist`` or another one of the scene.
         image_size: Width and height of the pictures, pixels.
-        detail: ``fast`` draws reduced meshes without shadows; ``exact`` draws LIBERO's pictures at ten times the cost.
+        detail: ``fast`` draws reduced meshes without shadows; ``exact`` draws LIBERO's pictures at ten times the cost;
+            ``off`` draws nothing.
 
     Attributes:
         snapshot: What LIBERO's predicates would read now, overwritten in place by `reset` and `step`.
@@ -58,9 +60,10 @@ class Simulator:
             joints (2, metres), gripper command (-1 open to 1 closed); overwritten in place too.
         datas: MuJoCo's data of each environment, for tools that look deeper; writing to them is at your own risk.
         thread_models: The model each thread uses.
+        segmentation_names: What the numbers of a segmentation stand for.
 
     Raises:
-        UnknownNameError: There is no such camera.
+        UnknownNameError: The scene has no such camera.
     """
 
     def __init__(
@@ -71,9 +74,10 @@ class Simulator:
         num_threads: int | None = None,
         cameras: Sequence[str] = (),
         image_size: int = 128,
-        detail: Literal["fast", "exact"] = "fast",
+        detail: Literal["fast", "exact", "off"] = "fast",
     ) -> None:
-        check_cameras(cameras)
+        for camera in cameras:
+            camera_id(scene.model, camera)
         mujoco.set_mju_user_warning(_log_warning)
         model, record = scene.model, scene.record
         self.scene = scene
@@ -92,7 +96,9 @@ class Simulator:
         # Fixtures are placed by writing into the model, so where there are any each thread writes into its own copy.
         self.thread_models = [copy.copy(model) if scene.fixture_bodies else model for _ in range(threads)]
         self._renderers: list[Renderer | None] = [None] * threads
+        self.segmentation_names = segmentation_names(record)
         self._image_size = image_size
+        self._detail = detail
         self._reduced = scene.reduced_meshes if detail == "fast" else None
         self._pool = WorkerPool(threads)
 
@@ -159,27 +165,38 @@ class Simulator:
         self._pool.map(step_one, np.flatnonzero(mask_N).tolist())
         return diverged_N
 
-    def render(self, images: Mapping[str, NDArray[np.uint8]], mask_N: BoolArray) -> None:
+    def render(self, images: Mapping[str, NDArray[np.generic]], mask_N: BoolArray) -> None:
         """Draw the masked environments.
 
         Args:
-            images: Camera to (N, H, W, 3) array, filled in place for the masked rows, upright.
+            images: Arrays of N rows, filled in place for the masked ones, upright, by a camera's name for its colours
+                (H, W, 3) uint8, the name and ``_depth`` for the distance along its axis (H, W) float32 in metres, the
+                name and ``_segmentation`` for rows of `segmentation_names` (H, W) int32.
             mask_N: Which environments to draw.
 
         Raises:
-            UnknownNameError: There is no such camera.
-            RenderError: No usable OpenGL on this machine, or an array of another shape.
+            UnknownNameError: The scene has no such camera.
+            RenderError: No usable OpenGL on this machine, one that died, an array of another shape, or detail ``off``.
         """
-        check_cameras(list(images))
-        expected = (self.num_envs, self._image_size, self._image_size, 3)
-        for camera, array in images.items():
-            if array.shape != expected or array.dtype != np.uint8:
-                raise RenderError(f"{camera!r} needs a uint8 array {expected}, not {array.dtype} {array.shape}.")
+        if self._detail == "off":
+            raise RenderError("This simulator draws no pictures (detail='off'); make it with 'fast' or 'exact'.")
+        pictures = {parse_picture(key): array for key, array in images.items()}
+        for (key, array), picture in zip(images.items(), pictures, strict=True):
+            camera_id(self.scene.model, picture.camera)
+            expected = (self.num_envs, *picture.shape(self._image_size))
+            if array.shape != expected or array.dtype != picture.dtype:
+                kind = picture.dtype.__name__
+                raise RenderError(f"{key!r} needs a {kind} array {expected}, not {array.dtype} {array.shape}.")
 
         def draw(worker: int, row: int) -> None:
             model = self._model(worker, row)
-            renderer = self._renderers[worker] = self._renderers[worker] or self._new_renderer(model)
-            renderer.draw(model, self.datas[row], [(camera, array[row]) for camera, array in images.items()])
+            renderer = self._renderers[worker] or self._new_renderer(worker, model)
+            try:
+                renderer.draw(model, self.datas[row], {picture: array[row] for picture, array in pictures.items()})
+            except RenderError:
+                self._renderers[worker] = None
+                renderer.close()
+                raise
 
         self._pool.map(draw, np.flatnonzero(mask_N).tolist(), own_thread=True)
 
@@ -189,8 +206,7 @@ class Simulator:
         return InitStates(states_NX, self._fixtures_NF7.copy())
 
     def close(self) -> None:
-        """Free OpenGL and end the threads; closing twice is harmless."""
-        self._pool.each(self._close_renderer)
+        """End the threads, which free their OpenGL; closing twice is harmless."""
         self._pool.close()
 
     def _advance(self, worker: int, row: int, action_A: FloatArray) -> None:
@@ -230,13 +246,10 @@ class Simulator:
         proprio[9:11] = self.snapshot.finger_qpos_N2[row]
         proprio[11] = self._blocks[row][controller.GRIPPER]
 
-    def _new_renderer(self, model: mujoco.MjModel) -> Renderer:
-        return Renderer(model, self._image_size, self._reduced)
-
-    def _close_renderer(self, worker: int) -> None:
-        renderer, self._renderers[worker] = self._renderers[worker], None
-        if renderer is not None:
-            renderer.close()
+    def _new_renderer(self, worker: int, model: mujoco.MjModel) -> Renderer:
+        renderer = self._renderers[worker] = Renderer(model, self.scene.record, self._image_size, self._reduced)
+        self._pool.at_end(worker, renderer.close)
+        return renderer
 
 
 def _log_warning(message: str) -> None:
