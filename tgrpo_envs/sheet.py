@@ -97,17 +97,17 @@ def _try_task(task: Task, assets: str | Path) -> Picture:
     simulator = Simulator(scene, 1, cameras=("agentview",), image_size=TILE_PX)
     try:
         simulator.reset(official_states(scene).take(np.array([0])), everyone)
-        images = {"agentview": np.zeros((1, TILE_PX, TILE_PX, 3), dtype=np.uint8)}
-        simulator.render(images, everyone)
+        before: Picture = np.zeros((1, TILE_PX, TILE_PX, 3), dtype=np.uint8)
+        simulator.render({"agentview": before}, everyone)
         actions_TA = np.random.default_rng(task.index).uniform(-1, 1, (_RANDOM_STEPS, _ACTION_SIZE))
         for action_A in actions_TA:
             if simulator.step(action_A[None], everyone).any():
                 raise AssetError(f"The physics of {task.name} became unstable under random actions.")
-        after = {"agentview": np.zeros_like(images["agentview"])}
-        simulator.render(after, everyone)
+        simulator.render({"agentview": np.zeros_like(before)}, everyone)
     finally:
         simulator.close()
-    return images["agentview"][0]
+    picture: Picture = before[0]
+    return picture
 
 
 def _label(sheet: Image.Image, corner: tuple[int, int], task: Task) -> None:

@@ -38,6 +38,7 @@ def item_file(item: Item) -> str:
 def item_xml(item: Item, palette: Palette) -> str:
     """MJCF text of one object, with the body and site names robosuite's `MujocoXMLObject` looks for."""
     root = ET.Element("mujoco", model=item.category)
+    element(root, "compiler", angle="radian")
     asset = element(root, "asset")
     depth = item_file(item).count("/")
     painted_material(asset, item.category, "../" * depth + PALETTE_FILE)
