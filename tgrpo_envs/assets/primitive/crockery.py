@@ -63,7 +63,7 @@ WHITE_BOWL: Final = Item(
     category="white_bowl",
     family=_SCANNED,
     up="z",
-    mass_kg=0.00209,
+    mass_kg=0.002086,
     collision=(
         box(0.0346, 0.0330, 0.0006, 0.0042),
         *ring(12, 0.0238, 0.0070, (0.0085, 0.0076, 0.0005), -30.0),
