@@ -31,17 +31,32 @@ def tasks(suite: str | None = None) -> str:
     return _table([("suite", "task", "instruction", "goal"), *rows])
 
 
-def assets(*, download: bool = False, folder: Path | None = None) -> str:
-    """List the asset packs on this machine, or download LIBERO's.
+def assets(
+    action: tyro.conf.Positional[Literal["list", "sheet"]] = "list",
+    *,
+    download: bool = False,
+    folder: Path | None = None,
+    assets: str = "primitive",
+    out: Path = Path("start_states.webp"),
+) -> str:
+    """List the asset packs on this machine, download LIBERO's, or draw the start of every task.
 
     Args:
+        action: `list` the packs, or draw a `sheet` of all 130 start states, which builds scenes not yet in the cache
+            (a quarter of an hour on an idle machine).
         download: Download LIBERO's meshes and textures from the hub first (about 400 MB).
         folder: Where to download them to; by default where hf-libero looks.
+        assets: Asset pack of the sheet: auto, primitive, libero, or a folder.
+        out: Where to write the sheet; the ending chooses the format.
     """
     from tgrpo_envs.assets import describe_packs, download_pack
 
     if download:
         download_pack(folder)
+    if action == "sheet":
+        from tgrpo_envs.sheet import draw_sheet
+
+        return str(draw_sheet(assets, out))
     rows = [(info.name, str(info.pack.folder) if info.pack else "not here", info.note) for info in describe_packs()]
     return _table([("pack", "folder", "note"), *rows])
 

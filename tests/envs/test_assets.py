@@ -62,7 +62,7 @@ def test_auto_takes_the_primitive_pack_where_libero_is_absent(bare_home: Path, p
     absent, present = describe_packs()
     assert (absent.pack, present.pack) == (None, primitive)
     assert "--download" in absent.note
-    assert present.note == "11 categories, 1 of 5 arenas"
+    assert present.note == "33 categories, 5 of 5 arenas"
 
 
 def test_libero_is_found_in_its_download_folder_and_the_variable_wins(
@@ -108,9 +108,14 @@ def test_the_digest_moves_with_the_pack_and_sees_changes(bare_home: Path, primit
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_a_task_of_another_suite_is_refused_with_what_lacks_and_the_ways_out(primitive: AssetPack) -> None:
+def test_a_pack_that_lacks_things_says_which_and_the_ways_out(bare_home: Path, primitive: AssetPack) -> None:
+    folder = bare_home / "half"
+    shutil.copytree(primitive.folder, folder)
+    (folder / "scenes/libero_tabletop_base_style.xml").unlink()
+    for category in ("akita_black_bowl", "plate"):
+        shutil.rmtree(folder / "stable_scanned_objects" / category)
     with pytest.raises(AssetError) as caught:
-        primitive.check("libero_tabletop_manipulation", ["main_table", "plate", "milk", "akita_black_bowl"])
+        find_pack(folder).check("libero_tabletop_manipulation", ["main_table", "plate", "milk", "akita_black_bowl"])
     message = str(caught.value)
     assert "lacks the arena of libero_tabletop_manipulation, akita_black_bowl, plate. " in message
     for way in ("TGRPO_LIBERO_ASSETS", "python -m tgrpo_envs assets --download"):

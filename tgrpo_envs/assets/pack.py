@@ -86,7 +86,7 @@ class AssetPack:
     def _cure(self) -> str:
         if self.name == "primitive":
             return (
-                f"It covers LIBERO-Object; if files were removed, delete {self.folder} and it is written again. "
+                f"It covers LIBERO's 130 tasks; if files were removed, delete {self.folder} and it is written again. "
                 f"{WAYS_TO_GET_LIBERO}"
             )
         return f"Restore the folder, or use another. {WAYS_TO_GET_LIBERO}"

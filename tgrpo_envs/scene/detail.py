@@ -11,6 +11,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from tgrpo_envs.assets.primitive.mjcf import PAINTED
 from tgrpo_envs.sim.meshes import IntArray, ReducedMeshes
 from tgrpo_envs.sim.snapshot import FloatArray
 
@@ -48,11 +49,11 @@ def reduce_meshes(
 
 
 def _visual_meshes(model: mujoco.MjModel) -> list[int]:
-    """Meshes that no geom collides with."""
+    """Meshes that no geom collides with, without those that were authored with few faces."""
     is_mesh = model.geom_type == int(mujoco.mjtGeom.mjGEOM_MESH)
     collides = (model.geom_contype != 0) | (model.geom_conaffinity != 0)
     drawn, solid = set(model.geom_dataid[is_mesh & ~collides]), set(model.geom_dataid[is_mesh & collides])
-    return sorted(int(mesh) for mesh in drawn - solid)
+    return sorted(int(mesh) for mesh in drawn - solid if not model.mesh(mesh).name.endswith(PAINTED))
 
 
 def _cluster(

@@ -1,4 +1,4 @@
-"""The primitive pack: LIBERO-Object's things authored from boxes, cylinders and ellipsoids; no meshes, no download."""
+"""The primitive pack: LIBERO's things and rooms authored from a few plain shapes; no download."""
 
 from tgrpo_envs.assets.primitive.generate import CATEGORIES, generate_pack, render_files
 

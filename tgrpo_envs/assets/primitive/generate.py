@@ -5,27 +5,54 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Final
 
-from tgrpo_envs.assets.primitive.arena import FLOOR_SCENE, FLOOR_TEXTURE, WALL_TEXTURE, floor_scene_xml
-from tgrpo_envs.assets.primitive.groceries import ITEMS
-from tgrpo_envs.assets.primitive.mjcf import item_xml
-from tgrpo_envs.assets.primitive.textures import plain_wall, plank_floor
+from tgrpo_envs.assets.primitive import crockery, fixtures, groceries, household, scenery, textures
+from tgrpo_envs.assets.primitive.arena import ROOMS, TABLE_TEXTURE, room_xml
+from tgrpo_envs.assets.primitive.mjcf import item_file, item_xml
+from tgrpo_envs.assets.primitive.palette import PALETTE_FILE, Palette
+from tgrpo_envs.assets.primitive.shapes import Colour, Item, Part, Shape
 
-CATEGORIES: Final[tuple[str, ...]] = tuple(item.category for item in ITEMS)
+ITEMS: Final[tuple[Item, ...]] = (*groceries.ITEMS, *crockery.ITEMS, *household.ITEMS, *fixtures.ITEMS)
+CATEGORIES: Final[tuple[str, ...]] = tuple(sorted(item.category for item in ITEMS))
+
+_PICTURES: Final = {
+    "textures/light-gray-floor-tile.png": textures.plank_floor,
+    "textures/gray_ceramic_tile.png": textures.tile_floor,
+    "textures/seamless_wood_planks_floor.png": textures.wood_floor,
+    "textures/light-gray-plaster.png": textures.plain_wall,
+    "textures/yellow_linen_wall_texture.png": textures.linen_wall,
+    TABLE_TEXTURE: textures.table_wood,
+}
 
 
 @cache
 def render_files() -> Mapping[str, bytes]:
     """Every file of the pack by its path below the pack's folder; the same bytes on every machine."""
-    files = {f"{item.family}/{item.category}/{item.category}.xml": item_xml(item).encode() for item in ITEMS}
-    files[FLOOR_SCENE] = floor_scene_xml().encode()
-    files[FLOOR_TEXTURE] = plank_floor()
-    files[WALL_TEXTURE] = plain_wall()
+    furniture = (*scenery.TABLE_LEGS, *scenery.LIVING_ROOM_TABLE, *scenery.DESK)
+    drawn = [*furniture, *(shape for room in ROOMS for shape in room.scenery)]
+    drawn += [shape for item in ITEMS for shape in _drawn(item)]
+    palette = Palette(_colour(shape) for shape in drawn)
+    files = {item_file(item): item_xml(item, palette).encode() for item in ITEMS}
+    files |= {room.scene: room_xml(room, palette).encode() for room in ROOMS}
+    files |= {name: draw() for name, draw in _PICTURES.items()}
+    files[PALETTE_FILE] = palette.png()
     return files
+
+
+def _drawn(body: Item | Part) -> Iterator[Shape]:
+    yield from body.visual
+    for part in body.parts:
+        yield from _drawn(part)
+
+
+def _colour(shape: Shape) -> Colour:
+    if shape.colour is None:
+        raise ValueError(f"A drawn {shape.kind} at {shape.centre_m} has no colour.")
+    return shape.colour
 
 
 @cache

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tgrpo_envs.assets.primitive.shapes import Colour, Item, Shape, box, cylinder, ellipsoid
+from tgrpo_envs.assets.primitive.shapes import Colour, Item, Region, Shape, box, cylinder, ellipsoid
 
 _SILVER: Final[Colour] = (0.78, 0.80, 0.82)
 _WHITE: Final[Colour] = (0.95, 0.95, 0.93)
@@ -262,7 +262,8 @@ BASKET: Final = Item(
     bottom_m=-0.06,
     top_m=0.04,
     radius_m=0.025,
-    contain_region=((0.0, 0.0, 0.07185), (0.06108, 0.06108, 0.06949)),
+    # Half a turn about z, as LIBERO has it: its reader of regions insists on a quaternion.
+    regions=(Region("contain_region", (0.0, 0.0, 0.07185), (0.06108, 0.06108, 0.06949), (0.0, 0.0, 0.0, 1.0)),),
 )
 
 ITEMS: Final[tuple[Item, ...]] = (
