@@ -11,20 +11,27 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tgrpo_envs.assets import find_pack
+from tgrpo_envs.rewards import CreditProfile, StageTracker, choose_spec
 from tgrpo_envs.scene import Scene, load_scene, official_states, sample_train_states
 from tgrpo_envs.scene.build import official_env
 from tgrpo_envs.sim.pictures import CAMERAS
 from tgrpo_envs.sim.simulator import Simulator
+from tgrpo_envs.sim.snapshot import BoolArray, FloatArray
+from tgrpo_envs.sim.success import goal_truth
 from tgrpo_envs.sim.timing import step_and_floor_seconds
 from tgrpo_envs.tasks import Task, get_task
 
 NUM_ENVS = 8
+SCALES = (1, 8, 32, 128)  # environments
+SCALE_ROUNDS = 6
+MEMORY_ENVS = 32
 STEPS = 150
 OFFICIAL_STEPS = 30
 PICTURE_ROUNDS = 10
@@ -82,6 +89,9 @@ def run_bench(
     rows += _control_steps(scene)
     rows += _resets(scene)
     rows += _threads(scene)
+    rows += _scaling(scene)
+    rows += _memory(scene)
+    rows += _rewards(scene, chosen)
     rows += [row for size in IMAGE_SIZES for row in _pictures(scene, size)]
     if official:
         rows += _official(chosen, scene, assets, _value(rows, f"step and 2 pictures, {OFFICIAL_IMAGE_SIZE} px"))
@@ -132,13 +142,78 @@ def _threads(scene: Scene) -> list[Measurement]:
     seconds: list[list[float]] = [[], []]
     for actions_NA in np.random.default_rng(1).uniform(-1, 1, (STEPS // 5, NUM_ENVS, 7)):
         for simulator, times in zip(simulators, seconds, strict=True):
-            times.append(_timed(lambda s=simulator, a=actions_NA: s.step(a, mask_N))[0])  # type: ignore[misc]
+            times.append(_timed(partial(simulator.step, actions_NA, mask_N))[0])
     for simulator in simulators:
         simulator.close()
     one, two = np.array(seconds)
     return [
         Measurement("control steps per second, 8 environments, 2 threads", NUM_ENVS / float(np.median(two)), "1/s"),
         Measurement("2 threads / 1 thread, median of pairs", float(np.median(one / two)), "x", ">= 1.9"),
+    ]
+
+
+def _scaling(scene: Scene) -> list[Measurement]:
+    """Control steps per second over the number of environments and of threads."""
+    rows = []
+    for num_envs in SCALES:
+        mask_N = np.ones(num_envs, dtype=bool)
+        states = sample_train_states(scene, np.random.default_rng(0), 1).take(np.zeros(num_envs, dtype=np.int64))
+        for threads in {1, min(num_envs, os.cpu_count() or 1)}:
+            simulator = Simulator(scene, num_envs, num_threads=threads)
+            simulator.reset(states, mask_N)
+            actions_TNA = np.random.default_rng(1).uniform(-1, 1, (SCALE_ROUNDS, num_envs, 7))
+            seconds = _step_seconds(simulator, actions_TNA, mask_N)
+            simulator.close()
+            what = f"control steps per second, N = {num_envs}, {threads} thread{'s' * (threads > 1)}"
+            rows.append(Measurement(what, num_envs / float(np.median(seconds)), "1/s"))
+    return rows
+
+
+def _step_seconds(simulator: Simulator, actions_TNA: FloatArray, mask_N: BoolArray) -> list[float]:
+    return [_timed(partial(simulator.step, actions_NA, mask_N))[0] for actions_NA in actions_TNA]
+
+
+def _memory(scene: Scene) -> list[Measurement]:
+    """What further environments of one simulator add to the process, once they have stepped."""
+    resident = []
+    states = sample_train_states(scene, np.random.default_rng(0), 1)
+    simulators = []  # alive until all is measured: freed memory is not given back to the system
+    for num_envs in (1, 1 + MEMORY_ENVS):
+        before = _resident_mib()
+        simulator = Simulator(scene, num_envs)
+        mask_N = np.ones(num_envs, dtype=bool)
+        simulator.reset(states.take(np.zeros(num_envs, dtype=np.int64)), mask_N)
+        simulator.step(np.zeros((num_envs, 7)), mask_N)
+        resident.append(_resident_mib() - before)
+        simulators.append(simulator)
+    for simulator in simulators:
+        simulator.close()
+    return [
+        Measurement("memory of each further environment", (resident[1] - resident[0]) / MEMORY_ENVS, "MiB", "<= 20")
+    ]
+
+
+def _rewards(scene: Scene, task: Task) -> list[Measurement]:
+    """Stage reward and success beside the physics of the same control steps."""
+    spec = choose_spec("sparse", scene.problem, task)
+    tracker = StageTracker(spec, CreditProfile(), scene.layout, NUM_ENVS, task.horizon)
+    simulator = Simulator(scene, NUM_ENVS, num_threads=1)
+    mask_N, steps_N = np.ones(NUM_ENVS, dtype=bool), np.zeros(NUM_ENVS, dtype=np.int64)
+    simulator.reset(sample_train_states(scene, np.random.default_rng(0), NUM_ENVS), mask_N)
+    snapshot = simulator.snapshot
+    tracker.reset(snapshot, goal_truth(scene.goal, scene.layout, snapshot), mask_N)
+
+    def judge() -> None:
+        tracker.step(snapshot, goal_truth(scene.goal, scene.layout, snapshot), mask_N, steps_N)
+
+    shares = []
+    for actions_NA in np.random.default_rng(1).uniform(-1, 1, (STEPS // 5, NUM_ENVS, 7)):
+        physics, _ = _timed(partial(simulator.step, actions_NA, mask_N))
+        judging, _ = _timed(judge)
+        shares.append(100 * judging / physics)
+    simulator.close()
+    return [
+        Measurement("stage reward and success, share of a step, N = 8, 1 thread", float(np.median(shares)), "%", "<= 2")
     ]
 
 
@@ -200,6 +275,12 @@ def _timed(function: Callable[[], Any]) -> tuple[float, Any]:
     start = time.perf_counter()
     result = function()
     return time.perf_counter() - start, result
+
+
+def _resident_mib() -> float:
+    """Memory of this process that is in use, from Linux's own account."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def _value(rows: list[Measurement], what: str) -> float:

@@ -12,7 +12,15 @@ from tgrpo_envs import bench
 
 
 def test_the_report_and_its_file_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"STEPS": 10, "PICTURE_ROUNDS": 1, "IMAGE_SIZES": (32, 128), "NUM_ENVS": 2}.items():
+    for name, value in {
+        "STEPS": 10,
+        "PICTURE_ROUNDS": 1,
+        "IMAGE_SIZES": (32, 128),
+        "NUM_ENVS": 2,
+        "SCALES": (1, 2),
+        "SCALE_ROUNDS": 1,
+        "MEMORY_ENVS": 2,
+    }.items():
         monkeypatch.setattr(bench, name, value)
     out = tmp_path / "bench.json"
     report = bench.run_bench(assets="primitive", official=False, out=out)
