@@ -43,7 +43,7 @@ def assets(
 
     Args:
         action: `list` the packs, or draw a `sheet` of all 130 start states, which builds scenes not yet in the cache
-            (a quarter of an hour on an idle machine).
+            (some ten minutes for all).
         download: Download LIBERO's meshes and textures from the hub first (about 400 MB).
         folder: Where to download them to; by default where hf-libero looks.
         assets: Asset pack of the sheet: auto, primitive, libero, or a folder.
@@ -217,7 +217,7 @@ def parity(
     states: int = 1000,
     out: Path | None = None,
 ) -> str:
-    """Compare our physics, observations and success with LIBERO's own environment, some twenty seconds a task.
+    """Compare our physics, observations and success with LIBERO's own environment, some ten seconds a task.
 
     Args:
         suite: Only this suite; by default all 130 tasks.

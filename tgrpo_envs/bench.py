@@ -23,7 +23,6 @@ from tgrpo_envs.scene import Scene, load_scene, official_states, sample_train_st
 from tgrpo_envs.scene.build import official_env
 from tgrpo_envs.sim.pictures import CAMERAS
 from tgrpo_envs.sim.simulator import Simulator
-from tgrpo_envs.sim.snapshot import BoolArray, FloatArray
 from tgrpo_envs.sim.success import goal_truth
 from tgrpo_envs.sim.timing import step_and_floor_seconds
 from tgrpo_envs.tasks import Task, get_task
@@ -91,7 +90,7 @@ def run_bench(
     rows += _threads(scene)
     rows += _scaling(scene)
     rows += _memory(scene)
-    rows += _rewards(scene, chosen)
+    rows += _rewards(scene)
     rows += [row for size in IMAGE_SIZES for row in _pictures(scene, size)]
     if official:
         rows += _official(chosen, scene, assets, _value(rows, f"step and 2 pictures, {OFFICIAL_IMAGE_SIZE} px"))
@@ -158,19 +157,15 @@ def _scaling(scene: Scene) -> list[Measurement]:
     for num_envs in SCALES:
         mask_N = np.ones(num_envs, dtype=bool)
         states = sample_train_states(scene, np.random.default_rng(0), 1).take(np.zeros(num_envs, dtype=np.int64))
-        for threads in {1, min(num_envs, os.cpu_count() or 1)}:
+        for threads in sorted({1, min(num_envs, os.cpu_count() or 1)}):
             simulator = Simulator(scene, num_envs, num_threads=threads)
             simulator.reset(states, mask_N)
             actions_TNA = np.random.default_rng(1).uniform(-1, 1, (SCALE_ROUNDS, num_envs, 7))
-            seconds = _step_seconds(simulator, actions_TNA, mask_N)
+            seconds = [_timed(partial(simulator.step, actions_NA, mask_N))[0] for actions_NA in actions_TNA]
             simulator.close()
             what = f"control steps per second, N = {num_envs}, {threads} thread{'s' * (threads > 1)}"
             rows.append(Measurement(what, num_envs / float(np.median(seconds)), "1/s"))
     return rows
-
-
-def _step_seconds(simulator: Simulator, actions_TNA: FloatArray, mask_N: BoolArray) -> list[float]:
-    return [_timed(partial(simulator.step, actions_NA, mask_N))[0] for actions_NA in actions_TNA]
 
 
 def _memory(scene: Scene) -> list[Measurement]:
@@ -193,10 +188,10 @@ def _memory(scene: Scene) -> list[Measurement]:
     ]
 
 
-def _rewards(scene: Scene, task: Task) -> list[Measurement]:
+def _rewards(scene: Scene) -> list[Measurement]:
     """Stage reward and success beside the physics of the same control steps."""
-    spec = choose_spec("sparse", scene.problem, task)
-    tracker = StageTracker(spec, CreditProfile(), scene.layout, NUM_ENVS, task.horizon)
+    spec = choose_spec("sparse", scene.problem, scene.task)
+    tracker = StageTracker(spec, CreditProfile(), scene.layout, NUM_ENVS, scene.task.horizon)
     simulator = Simulator(scene, NUM_ENVS, num_threads=1)
     mask_N, steps_N = np.ones(NUM_ENVS, dtype=bool), np.zeros(NUM_ENVS, dtype=np.int64)
     simulator.reset(sample_train_states(scene, np.random.default_rng(0), NUM_ENVS), mask_N)

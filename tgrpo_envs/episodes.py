@@ -9,9 +9,9 @@ import numpy as np
 from gymnasium.vector.utils import create_empty_array
 from numpy.typing import NDArray
 
-from tgrpo_envs.errors import ActionError, ConfigError, StateError, UnknownNameError
-from tgrpo_envs.rewards import CreditProfile, StageReport, StageSpec, StageTracker, choose_spec
-from tgrpo_envs.scene import InitStates, Scene, heldout_states, load_scene, official_states, sample_train_states
+from tgrpo_envs.errors import ActionError, ConfigError, UnknownNameError
+from tgrpo_envs.rewards import StageReport, StageSpec, StageTracker, choose_profile, choose_spec
+from tgrpo_envs.scene import InitStates, Scene, fixed_states, load_scene, sample_train_states
 from tgrpo_envs.settings import ACTION_SIZE, INIT_STATE_SETS, EnvSettings
 from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray
@@ -88,7 +88,7 @@ class Episodes:
         task = settings.resolved_task
         scene = load_scene(task, settings.assets)
         self._spec = choose_spec(settings.reward, scene.problem, task)
-        profile = CreditProfile(mode="sparse" if settings.reward_mode == "sparse" else "stages")
+        profile = choose_profile(settings.reward)
         self._tracker = StageTracker(self._spec, profile, scene.layout, self.num_envs, settings.episode_horizon)
         self._simulator = Simulator(
             scene,
@@ -106,10 +106,7 @@ class Episodes:
             UnknownNameError: `name` is not a fixed set (``train`` is drawn, not listed).
         """
         if name not in self._fixed_states:
-            readers = {"heldout": heldout_states, "official": official_states}
-            if name not in readers:
-                raise UnknownNameError("fixed set of initial states", name, readers)
-            self._fixed_states[name] = readers[name](self.scene)
+            self._fixed_states[name] = fixed_states(self.scene, name)
         return self._fixed_states[name]
 
     def draw_state(self, name: str, rng: np.random.Generator) -> InitStates:
@@ -127,13 +124,7 @@ class Episodes:
         Raises:
             StateError: An index outside the set.
         """
-        states = self.fixed_states(name)
-        bad = ids_M[(ids_M < 0) | (ids_M >= len(states))]
-        if bad.size:
-            raise StateError(
-                f"Initial state {int(bad[0])} of set {name!r} does not exist; choose from 0 to {len(states) - 1}."
-            )
-        return states.take(ids_M)
+        return self.fixed_states(name).pick(ids_M, name)
 
     def reset(self, init: InitStates, mask_N: BoolArray) -> None:
         """Put the masked episodes into their initial states and settle them.

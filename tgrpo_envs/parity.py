@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from tgrpo_envs.official import Pair, open_pair
-from tgrpo_envs.scene import InitStates, official_states
-from tgrpo_envs.sim.snapshot import NO_PARENT, BoolArray, FloatArray
+from tgrpo_envs.official import ONE, Pair, open_pair
+from tgrpo_envs.scene import InitStates, Scene, official_states
+from tgrpo_envs.sim.snapshot import BoolArray, FloatArray, SnapshotLayout
+from tgrpo_envs.sim.success import Conjunct
 from tgrpo_envs.tasks import Task, get_task, list_tasks
 
 TOLERANCE = 1e-9  # metres, radians, and those per second
@@ -35,7 +36,7 @@ class TaskParity:
         suite: LIBERO suite.
         task: Index within it.
         state_error: Largest difference of time, qpos and qvel along the trajectory.
-        observation_error: Largest difference of gripper pose, fingers and object positions.
+        observation_error: Largest difference of gripper position, fingers and object positions.
         steps_within: Control steps before the difference first exceeded `TOLERANCE`.
         steps: Control steps taken.
         conjuncts: Truth values compared, over the trajectory and all placed states.
@@ -117,54 +118,60 @@ def placed_states(pair: Pair, init: InitStates, rng: np.random.Generator, count:
 
     Args:
         pair: Shows the states in between: where a region is depends on its carrier.
-        init: The state that is varied, row 0.
+        init: The state that is varied, one row.
         rng: Source of randomness.
         count: How many.
     """
-    scene, states_X = pair.scene, init.states_NX.copy()
-    joints = [(1 + entry.qpos_address, scene.model.joint(entry.name).range) for entry in scene.record.joints]
-    addresses = [entry.qpos_address for entry in scene.record.objects]
-    carriers = {_carrier(pair, conjunct.site_row, conjunct.support_row) for conjunct in scene.goal}
+    objects = pair.scene.record.objects
     for _ in range(count):
-        state_X = states_X[0].copy()
-        for joint, (low, high) in joints:
-            threshold = rng.choice(JOINT_THRESHOLDS) + rng.choice(NEAR_THRESHOLD)
-            state_X[joint] = rng.choice([low, high, np.clip(threshold, low, high), rng.uniform(low, high)])
-        for row, address in enumerate(addresses):
-            if address is None:  # a fixture
-                continue
-            if row in carriers:
-                half_yaw = rng.choice([0.0, 0.05, np.pi / 8, rng.uniform(-np.pi / 2, np.pi / 2)])
-                state_X[address + 4 : address + 8] = np.cos(half_yaw), 0.0, 0.0, np.sin(half_yaw)
-            elif rng.random() < 0.5:
-                state_X[address + 1 : address + 3] += rng.uniform(-CLUTTER_M, CLUTTER_M, 2)
-        shown = InitStates(state_X[None], init.fixtures_NF7)
-        pair.ours.reset(shown, np.ones(1, dtype=bool), settle=False)
-        for conjunct in scene.goal:
-            moved = addresses[conjunct.object_row] if conjunct.object_row >= 0 else None
-            if moved is not None:
-                state_X[moved + 1 : moved + 4] = _aim(pair, conjunct.site_row, conjunct.support_row, rng)
-        yield shown
+        placed = InitStates(init.states_NX.copy(), init.fixtures_NF7)
+        state_X = placed.states_NX[0]
+        _scatter(state_X, pair.scene, rng)
+        pair.ours.reset(placed, ONE, settle=False)
+        for conjunct in pair.scene.goal:
+            address = objects[conjunct.object_row].qpos_address if conjunct.object_row >= 0 else None
+            if address is not None:
+                state_X[address + 1 : address + 4] = _aim(pair, conjunct, rng)
+        yield placed
 
 
-def _carrier(pair: Pair, site_row: int, support_row: int) -> int:
-    """Row of the object that a goal's target belongs to, or `NO_PARENT`."""
-    return int(pair.scene.layout.site_parents_S[site_row]) if site_row >= 0 else support_row
+def _scatter(state_X: FloatArray, scene: Scene, rng: np.random.Generator) -> None:
+    """Write into one state: joints at thresholds, the goal's carriers turned, other objects moved about."""
+    for joint in scene.record.joints:
+        low, high = scene.model.joint(joint.name).range
+        threshold = rng.choice(JOINT_THRESHOLDS) + rng.choice(NEAR_THRESHOLD)
+        choices = [low, high, np.clip(threshold, low, high), rng.uniform(low, high)]
+        state_X[1 + joint.qpos_address] = rng.choice(choices)
+    carriers = {_carrier(scene.layout, conjunct) for conjunct in scene.goal}
+    for row, entry in enumerate(scene.record.objects):
+        address = entry.qpos_address
+        if address is None:  # a fixture
+            continue
+        if row in carriers:
+            half_yaw = rng.choice([0.0, 0.05, np.pi / 8, rng.uniform(-np.pi / 2, np.pi / 2)])
+            state_X[address + 4 : address + 8] = np.cos(half_yaw), 0.0, 0.0, np.sin(half_yaw)
+        elif rng.random() < 0.5:
+            state_X[address + 1 : address + 3] += rng.uniform(-CLUTTER_M, CLUTTER_M, 2)
 
 
-def _aim(pair: Pair, site_row: int, support_row: int, rng: np.random.Generator) -> FloatArray:
+def _carrier(layout: SnapshotLayout, conjunct: Conjunct) -> int:
+    """Row of the object that a goal's target belongs to; -1 where none does."""
+    return int(layout.site_parents_S[conjunct.site_row]) if conjunct.site_row >= 0 else conjunct.support_row
+
+
+def _aim(pair: Pair, conjunct: Conjunct, rng: np.random.Generator) -> FloatArray:
     """A position in or near a region's box, or on or near an object."""
-    snapshot, layout = pair.ours.snapshot, pair.scene.layout
-    if site_row >= 0:
-        offset_3 = layout.site_half_sizes_S3[site_row] * rng.uniform(-BEYOND_BOX, BEYOND_BOX, 3)
+    snapshot, site = pair.ours.snapshot, conjunct.site_row
+    if site >= 0:
+        half_3 = pair.scene.layout.site_half_sizes_S3[site]
+        offset_3 = half_3 * rng.uniform(-BEYOND_BOX, BEYOND_BOX, 3)
         if rng.random() < 0.5:  # what stands on a region has its centre above it
-            offset_3[2] = layout.site_half_sizes_S3[site_row][2] + rng.uniform(*AIM_ABOVE_M)
-        aimed: FloatArray = snapshot.site_pos_NS3[0, site_row] + offset_3
+            offset_3[2] = half_3[2] + rng.uniform(*AIM_ABOVE_M)
+        aimed: FloatArray = snapshot.site_pos_NS3[0, site] + offset_3
         return aimed
-    if support_row == NO_PARENT:
-        return np.zeros(3)
     sideways_2 = rng.uniform(-CLUTTER_M / 2, CLUTTER_M / 2, 2)
-    over: FloatArray = snapshot.object_pos_NO3[0, support_row] + np.array([*sideways_2, rng.uniform(*AIM_ABOVE_M)])
+    offset_3 = np.array([*sideways_2, rng.uniform(*AIM_ABOVE_M)])
+    over: FloatArray = snapshot.object_pos_NO3[0, conjunct.support_row] + offset_3
     return over
 
 

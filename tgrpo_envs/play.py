@@ -5,29 +5,42 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from tgrpo_envs.errors import StateError, UnknownNameError
+from tgrpo_envs.errors import StateError
 from tgrpo_envs.expert import ScriptedExpert
 from tgrpo_envs.recording import Episode, EpisodeInfo
-from tgrpo_envs.rewards import Score, StageSpec, choose_spec, rescore
-from tgrpo_envs.scene import InitStates, Scene, heldout_states, official_states, sample_train_states
+from tgrpo_envs.rewards import Score, StageSpec, choose_profile, choose_spec, rescore
+from tgrpo_envs.scene import InitStates, Scene, fixed_states, sample_train_states
+from tgrpo_envs.settings import ACTION_SIZE, CAMERAS
 from tgrpo_envs.sim.simulator import Simulator
-from tgrpo_envs.sim.snapshot import FloatArray, Snapshot
+from tgrpo_envs.sim.snapshot import BoolArray, FloatArray, Snapshot
 from tgrpo_envs.sim.success import goal_truth
 from tgrpo_envs.video import encode
 
 Driver = Literal["expert", "random"]
-CAMERAS = ("agentview", "wrist")
 FRAMES_PER_SECOND = 20  # LIBERO's control frequency: videos run in real time
 _ONE = np.ones(1, dtype=bool)
 
 Act = Callable[[Snapshot], FloatArray]
 """From the present snapshot of one environment to its action, shape (1, 7)."""
+
+
+class _Moment(NamedTuple):
+    """What an episode keeps of one moment of a simulator's only environment."""
+
+    state_X: FloatArray
+    snapshot: Snapshot
+    goal_C: BoolArray
+
+    @classmethod
+    def of(cls, simulator: Simulator) -> _Moment:
+        scene, snapshot = simulator.scene, simulator.snapshot.copy()
+        return cls(simulator.get_states().states_NX[0], snapshot, goal_truth(scene.goal, scene.layout, snapshot)[0])
 
 
 def initial_state(scene: Scene, name: str, *, index: int, seed: int) -> InitStates:
@@ -39,13 +52,7 @@ def initial_state(scene: Scene, name: str, *, index: int, seed: int) -> InitStat
     """
     if name == "train":
         return sample_train_states(scene, np.random.default_rng(seed), 1)
-    readers = {"heldout": heldout_states, "official": official_states}
-    if name not in readers:
-        raise UnknownNameError("set of initial states", name, ("train", *readers))
-    states = readers[name](scene)
-    if not 0 <= index < len(states):
-        raise StateError(f"Initial state {index} of {name!r} does not exist; choose from 0 to {len(states) - 1}.")
-    return states.take(np.array([index]))
+    return fixed_states(scene, name).pick(np.array([index]), name)
 
 
 def record_episode(scene: Scene, init: InitStates, driver: Driver, *, seed: int = 0) -> Episode:
@@ -65,16 +72,13 @@ def record_episode(scene: Scene, init: InitStates, driver: Driver, *, seed: int 
         simulator.reset(init, _ONE)
         act = _driver(scene, driver, simulator.snapshot, seed)
         actions: list[FloatArray] = []
-        states, snapshots = [simulator.get_states().states_NX[0]], [simulator.snapshot.copy()]
-        goals = [goal_truth(scene.goal, scene.layout, simulator.snapshot)[0]]
-        while len(actions) < scene.task.horizon and not goals[-1].all():
+        moments = [_Moment.of(simulator)]
+        while len(actions) < scene.task.horizon and not moments[-1].goal_C.all():
             action_NA = act(simulator.snapshot)
             if simulator.step(action_NA, _ONE).any():
                 raise StateError(f"The physics of {scene.task.name} diverged at step {len(actions) + 1}.")
             actions.append(action_NA[0])
-            states.append(simulator.get_states().states_NX[0])
-            snapshots.append(simulator.snapshot.copy())
-            goals.append(goal_truth(scene.goal, scene.layout, simulator.snapshot)[0])
+            moments.append(_Moment.of(simulator))
     task = scene.task
     return Episode(
         EpisodeInfo(
@@ -85,11 +89,11 @@ def record_episode(scene: Scene, init: InitStates, driver: Driver, *, seed: int 
             horizon=task.horizon,
         ),
         scene.layout,
-        states_MX=np.stack(states),
+        states_MX=np.stack([moment.state_X for moment in moments]),
         fixtures_F7=init.fixtures_NF7[0],
-        actions_TA=np.array(actions).reshape(-1, 7),
-        snapshots=Snapshot.join(snapshots),
-        goal_MC=np.stack(goals),
+        actions_TA=np.array(actions).reshape(-1, ACTION_SIZE),
+        snapshots=Snapshot.join([moment.snapshot for moment in moments]),
+        goal_MC=np.stack([moment.goal_C for moment in moments]),
     )
 
 
@@ -113,7 +117,14 @@ def show(episode: Episode, scene: Scene, reward: str | Path) -> str:
     """What happened in words: the outcome, and when each stage of the reward was first done."""
     spec = choose_spec(reward, scene.problem, scene.task)
     info = episode.info
-    score = rescore(spec, episode.layout, episode.snapshots, episode.goal_MC, horizon=info.horizon)
+    score = rescore(
+        spec,
+        episode.layout,
+        episode.snapshots,
+        episode.goal_MC,
+        horizon=info.horizon,
+        profile=choose_profile(reward),
+    )
     outcome = "success" if episode.success else "no success"
     lines = [
         f"{info.suite}/{info.task} on {info.pack}: {outcome} after {len(episode)} of at most "
@@ -138,7 +149,7 @@ def _driver(scene: Scene, driver: Driver, snapshot: Snapshot, seed: int) -> Act:
         expert.reset(snapshot, _ONE)
         return expert.act
     rng = np.random.default_rng(seed)
-    return lambda _: rng.uniform(-1.0, 1.0, (1, 7))
+    return lambda _: rng.uniform(-1.0, 1.0, (1, ACTION_SIZE))
 
 
 def _stage_lines(spec: StageSpec, score: Score) -> list[str]:

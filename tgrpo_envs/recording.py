@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tgrpo_envs.errors import StateError
+from tgrpo_envs.settings import ACTION_SIZE
 from tgrpo_envs.sim.snapshot import NO_PARENT, BoolArray, FloatArray, Snapshot, SnapshotLayout
 
-ACTION_SIZE = 7
 FIXTURE_POSE_SIZE = 7
 
 _LAYOUT, _SNAPSHOT = "layout.", "snapshot."

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from tgrpo_envs.errors import AssetError, TgrpoError
 from tgrpo_envs.scene import load_scene
 from tgrpo_envs.scene.states import official_states
+from tgrpo_envs.settings import ACTION_SIZE
 from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.tasks import Task, list_tasks
 
@@ -23,7 +24,6 @@ TILE_PX: Final = 128
 # The four suites of ten tasks have a row each, LIBERO-90 has nine.
 _COLUMNS: Final = 10
 _RANDOM_STEPS: Final = 20
-_ACTION_SIZE: Final = 7
 _SHADE_RGB: Final = (40, 40, 40)
 _LABEL_RGB: Final = (255, 255, 255)
 _LABEL_HEIGHT_PX: Final = 13
@@ -52,7 +52,7 @@ class SheetReport:
         return "\n".join([f"{done}: {self.file}", *(f"{task}: {why}" for task, why in self.failures.items())])
 
 
-def draw_sheet(assets: str | Path, file: Path, *, suite: str | None = None, progress: bool = True) -> SheetReport:
+def draw_sheet(assets: str | Path, file: Path, *, progress: bool = True) -> SheetReport:
     """Draw LIBERO's first initial state of each task, settled, into one labelled picture; then step at random.
 
     A task that fails leaves a dark tile and a line in the report.
@@ -60,16 +60,14 @@ def draw_sheet(assets: str | Path, file: Path, *, suite: str | None = None, prog
     Args:
         assets: Asset pack; see `tgrpo_envs.assets.find_pack`.
         file: Where to write it; the ending chooses the format.
-        suite: Only this suite.
         progress: Show a progress bar.
 
     Raises:
         AssetError: The ending is of no format that can be written.
-        UnknownNameError: There is no such suite.
     """
     if file.suffix.lower() not in Image.registered_extensions():
         raise AssetError(f"{file} has an ending that no picture format has; take .webp or .png.")
-    tasks = list_tasks(suite)
+    tasks = list_tasks()
     rows = -(-len(tasks) // _COLUMNS)
     sheet = Image.new("RGB", (_COLUMNS * TILE_PX, rows * TILE_PX), _SHADE_RGB)
     failures: dict[str, str] = {}
@@ -99,7 +97,7 @@ def _try_task(task: Task, assets: str | Path) -> Picture:
         simulator.reset(official_states(scene).take(np.array([0])), everyone)
         before: Picture = np.zeros((1, TILE_PX, TILE_PX, 3), dtype=np.uint8)
         simulator.render({"agentview": before}, everyone)
-        actions_TA = np.random.default_rng(task.index).uniform(-1, 1, (_RANDOM_STEPS, _ACTION_SIZE))
+        actions_TA = np.random.default_rng(task.index).uniform(-1, 1, (_RANDOM_STEPS, ACTION_SIZE))
         for action_A in actions_TA:
             if simulator.step(action_A[None], everyone).any():
                 raise AssetError(f"The physics of {task.name} became unstable under random actions.")

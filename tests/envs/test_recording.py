@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tgrpo_envs.__main__ import main
 from tgrpo_envs.errors import StateError, UnknownNameError
-from tgrpo_envs.play import draw_frames, initial_state, record_episode
+from tgrpo_envs.play import draw_frames, initial_state, record_episode, show
 from tgrpo_envs.recording import Episode
 from tgrpo_envs.rewards import CreditProfile, choose_spec, rescore
 from tgrpo_envs.scene import Scene, load_scene
@@ -58,6 +58,20 @@ def test_a_sparse_reward_of_the_same_file_pays_success_alone(scene: Scene, episo
     )
     assert score.rewards_T[:-1].tolist() == [0.0] * (len(episode) - 1)
     assert score.rewards_T[-1] == 1.0
+
+
+def test_showing_a_failure_under_a_sparse_reward_pays_nothing(scene: Scene, episode: Episode) -> None:
+    last = len(episode) - 1  # the recording without its successful step
+    failure = dataclasses.replace(
+        episode,
+        states_MX=episode.states_MX[: last + 1],
+        actions_TA=episode.actions_TA[:last],
+        snapshots=episode.snapshots.take(slice(last + 1)),
+        goal_MC=episode.goal_MC[: last + 1],
+    )
+    assert "no success" in show(failure, scene, "sparse")
+    assert "return 0.000" in show(failure, scene, "sparse")
+    assert "return 0.4" in show(failure, scene, "stages")
 
 
 def test_a_file_gives_back_the_episode(episode: Episode, tmp_path: Path) -> None:

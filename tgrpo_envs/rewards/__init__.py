@@ -1,6 +1,6 @@
 """Stage rewards: specs of typed predicates, tracked per episode and paid by an operator's credit profile."""
 
-from tgrpo_envs.rewards.choose import choose_spec
+from tgrpo_envs.rewards.choose import choose_profile, choose_spec
 from tgrpo_envs.rewards.compiler import compile_spec, goals_spec
 from tgrpo_envs.rewards.credit import CreditProfile, largest_beta
 from tgrpo_envs.rewards.rescore import Score, rescore
@@ -13,6 +13,7 @@ __all__ = [
     "StageReport",
     "StageSpec",
     "StageTracker",
+    "choose_profile",
     "choose_spec",
     "compile_spec",
     "goals_spec",

@@ -1,4 +1,4 @@
-"""From what a user calls a reward, a name or a file, to the stages that are tracked."""
+"""From what a user calls a reward, a name or a file, to the stages that are tracked and how they pay."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from tgrpo_envs.bddl import Problem
 from tgrpo_envs.errors import SpecError
 from tgrpo_envs.rewards.compiler import compile_spec, goals_spec
+from tgrpo_envs.rewards.credit import CreditProfile
 from tgrpo_envs.rewards.spec import StageSpec, load_spec
 from tgrpo_envs.tasks import Task
 
@@ -27,3 +28,8 @@ def choose_spec(reward: str | Path, problem: Problem, task: Task) -> StageSpec:
         return compile_spec(problem, task)
     except SpecError:
         return goals_spec(task)
+
+
+def choose_profile(reward: str | Path) -> CreditProfile:
+    """How the stages of `choose_spec` are paid: ``sparse`` pays success alone."""
+    return CreditProfile(mode="sparse" if reward == "sparse" else "stages")

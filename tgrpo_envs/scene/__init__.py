@@ -4,6 +4,7 @@ from tgrpo_envs.scene.scene import Scene, load_scene, open_scene
 from tgrpo_envs.scene.states import (
     HELDOUT_COUNT,
     draw_fixtures,
+    fixed_states,
     given_states,
     heldout_states,
     official_states,
@@ -16,6 +17,7 @@ __all__ = [
     "InitStates",
     "Scene",
     "draw_fixtures",
+    "fixed_states",
     "given_states",
     "heldout_states",
     "load_scene",

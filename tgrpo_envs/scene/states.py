@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tgrpo_envs.errors import StateError
+from tgrpo_envs.errors import StateError, UnknownNameError
 from tgrpo_envs.scene.files import read_states
 from tgrpo_envs.scene.sampler import StateSampler
 from tgrpo_envs.sim.init_states import InitStates
@@ -27,6 +27,18 @@ def official_states(scene: Scene) -> InitStates:
         SceneError: The scene's file of states is damaged.
     """
     return given_states(scene, read_states(scene.folder))
+
+
+def fixed_states(scene: Scene, name: str) -> InitStates:
+    """The states of a set that is listed, not drawn: ``heldout`` or ``official``.
+
+    Raises:
+        UnknownNameError: There is no such set.
+    """
+    readers = {"heldout": heldout_states, "official": official_states}
+    if name not in readers:
+        raise UnknownNameError("fixed set of initial states", name, readers)
+    return readers[name](scene)
 
 
 def given_states(scene: Scene, given: InitStates | FloatArray) -> InitStates:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tgrpo_envs.errors import StateError
 from tgrpo_envs.sim.snapshot import FloatArray
 
 
@@ -28,3 +29,20 @@ class InitStates:
     def take(self, ids_M: NDArray[np.int64]) -> InitStates:
         """The states at these rows, in this order."""
         return InitStates(self.states_NX[ids_M], self.fixtures_NF7[ids_M])
+
+    def pick(self, ids_M: NDArray[np.int64], name: str) -> InitStates:
+        """`take` of indices that a user chose.
+
+        Args:
+            ids_M: The rows.
+            name: Of this set, for the message.
+
+        Raises:
+            StateError: An index outside the set.
+        """
+        bad = ids_M[(ids_M < 0) | (ids_M >= len(self))]
+        if bad.size:
+            raise StateError(
+                f"Initial state {int(bad[0])} of set {name!r} does not exist; choose from 0 to {len(self) - 1}."
+            )
+        return self.take(ids_M)
