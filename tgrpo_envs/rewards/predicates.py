@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from tgrpo_envs.errors import SpecError
 from tgrpo_envs.rewards import vocabulary as words
+from tgrpo_envs.rewards.handles import find_handle, handle_position, split_part
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray, Snapshot
+from tgrpo_envs.sim.success import JOINT_TESTS, Comparison
 
-GRIPPER, MOVABLE, FIXTURE, REGION = "gripper", "movable", "fixture", "region"
+GRIPPER, MOVABLE, FIXTURE, REGION, HANDLE = "gripper", "movable", "fixture", "region", "handle"
 
 MIN_SPAN_M = 0.01  # a ramp that starts (almost) at its end would otherwise divide by (almost) zero
 BOX_FLOOR_SLACK_M = 0.01  # LIBERO lowers the floor of its containment boxes by this much (SiteObject.in_box)
@@ -41,19 +44,30 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A resolved entity: its kind, its row in the snapshot, and a region's half extents (metres)."""
+    """A resolved entity.
+
+    Attributes:
+        kind: One of the kinds above.
+        row: Its row in the snapshot; a handle's is its fixture's.
+        half_size_3: A region's half extents, metres.
+        joints: Rows of the joints that move it.
+        part: Name of what the joints move; a handle's is that of its part.
+    """
 
     kind: str
     row: int
-    half_size_3: FloatArray
+    half_size_3: FloatArray = field(default_factory=lambda: np.zeros(3))
+    joints: tuple[int, ...] = ()
+    part: str = ""
 
 
 Truth = Callable[[Moment], BoolArray]
 Distance = Callable[[Moment], FloatArray]
 Entities = Mapping[str, Place]
 
-ANYTHING = frozenset({GRIPPER, MOVABLE, FIXTURE, REGION})
+ANYTHING = frozenset({GRIPPER, MOVABLE, FIXTURE, REGION, HANDLE})
 OBJECT = frozenset({MOVABLE, FIXTURE})
+PART = frozenset({FIXTURE, REGION})
 KINDS: dict[str, dict[str, frozenset[str]]] = {
     "near": {"a": ANYTHING, "b": ANYTHING},
     "touching": {"a": OBJECT},
@@ -66,10 +80,12 @@ KINDS: dict[str, dict[str, frozenset[str]]] = {
     "upright": {"a": frozenset({MOVABLE})},
     "still": {"a": frozenset({MOVABLE})},
     "moved": {"a": frozenset({MOVABLE})},
+    "actuated": {"a": PART},
     "goal": {},
     "approach": {"a": ANYTHING, "b": ANYTHING},
     "raise": {"a": frozenset({MOVABLE})},
     "inside_depth": {"a": frozenset({MOVABLE}), "b": frozenset({REGION})},
+    "actuate": {"a": PART},
     "constant": {},
 }
 
@@ -79,7 +95,7 @@ class BoundRamp:
     """A ramp over a scene: ``clip(1 - remaining / span, 0, 1)``.
 
     Attributes:
-        remaining: What is left until the ramp is full, (N,), metres, never negative.
+        remaining: What is left until the ramp is full, (N,), metres (radians of a hinge), never negative.
         span_m: What is left when the ramp is empty; None takes it at each environment's reset.
     """
 
@@ -168,6 +184,17 @@ def _moved(atom: words.Moved, at: Entities) -> Truth:
     return holds
 
 
+def _actuated(atom: words.Actuated, at: Entities) -> Truth:
+    remaining = _to_threshold(at["a"], atom.toward)
+    left_frac = 1.0 - atom.min_frac
+
+    def holds(moment: Moment) -> BoolArray:
+        reached: BoolArray = remaining(moment.now) <= left_frac * remaining(moment.start)
+        return reached
+
+    return holds
+
+
 def _goal(atom: words.Goal, _at: Entities) -> Truth:
     return lambda moment: moment.goal_NC[:, atom.index]
 
@@ -184,6 +211,7 @@ ATOMS: dict[str, Callable[[Any, Entities], Truth]] = {
     "upright": _upright,
     "still": _still,
     "moved": _moved,
+    "actuated": _actuated,
     "goal": _goal,
 }
 
@@ -207,6 +235,11 @@ def _inside_depth(ramp: words.InsideDepth, at: Entities) -> BoundRamp:
     return BoundRamp(lambda moment: np.maximum(outside(moment.now), 0.0), ramp.from_m)
 
 
+def _actuate(ramp: words.Actuate, at: Entities) -> BoundRamp:
+    remaining = _to_threshold(at["a"], ramp.toward)
+    return BoundRamp(lambda moment: remaining(moment.now), None)
+
+
 def _constant(ramp: words.Constant, _at: Entities) -> BoundRamp:
     return BoundRamp(lambda moment: np.full(len(moment.goal_NC), 1.0 - ramp.value_frac), 1.0)
 
@@ -215,6 +248,7 @@ RAMPS: dict[str, Callable[[Any, Entities], BoundRamp]] = {
     "approach": _approach,
     "raise": _raise,
     "inside_depth": _inside_depth,
+    "actuate": _actuate,
     "constant": _constant,
 }
 
@@ -228,7 +262,32 @@ def _position(place: Place) -> Callable[[Snapshot], FloatArray]:
         return lambda snapshot: snapshot.gripper_pos_N3
     if place.kind == REGION:
         return lambda snapshot: snapshot.site_pos_NS3[:, row]
+    if place.kind == HANDLE:
+        handle, joint = find_handle(place.part), place.joints[0]
+        assert handle is not None
+        return lambda snapshot: handle_position(handle, row, joint, snapshot)
     return lambda snapshot: snapshot.object_pos_NO3[:, row]
+
+
+def _to_threshold(place: Place, toward: words.Toward) -> Callable[[Snapshot], FloatArray]:
+    """How far the joint is from LIBERO's threshold: metres of a drawer, radians of a door or knob; 0 beyond it."""
+    joint, (sense, bound) = place.joints[0], joint_test(place.part, toward)
+    sign = -1.0 if sense == "<" else 1.0
+    return lambda snapshot: np.maximum(sign * (bound - snapshot.joint_qpos_NJ[:, joint]), 0.0)
+
+
+def joint_test(part: str, toward: words.Toward) -> Comparison:
+    """LIBERO's threshold for a part's category.
+
+    Raises:
+        SpecError: It does not open, close or turn that way.
+    """
+    predicate = {"on": "turnon", "off": "turnoff"}.get(toward, toward)
+    category = split_part(part)[1]
+    tests = JOINT_TESTS[predicate]
+    if category not in tests:
+        raise SpecError(f"{part!r} has no state {toward!r}; these have: {', '.join(sorted(tests))}.")
+    return tests[category]
 
 
 def _dot(a_N3: FloatArray, b_N3: FloatArray) -> FloatArray:
