@@ -1,0 +1,255 @@
+"""Evidence: episodes of one task, recorded once, on which every spec of that task is judged; its file and its key."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+import tgrpo_envs.expert
+from tgrpo_envs.assets import cache_dir
+from tgrpo_envs.errors import StateError
+from tgrpo_envs.sim.snapshot import BoolArray, Snapshot, SnapshotLayout
+
+FORMAT = "tgrpo-evidence/1"  # raise it when episodes are recorded in another way
+
+Purpose = Literal["certification", "selection"]
+Kind = Literal["expert", "dropped", "idle", "random", "wrong_object", "wrong_target", "teleport"]
+
+_SNAPSHOT_FIELDS = tuple(field.name for field in fields(Snapshot))
+_LAYOUT_ARRAYS = ("site_half_sizes_S3", "site_parents_S", "joint_objects_J", "joint_sites_J")
+_READ_ERRORS = (OSError, ValueError, KeyError, EOFError, TypeError, NotImplementedError, zipfile.BadZipFile)
+
+
+class Sizes(BaseModel):
+    """How much evidence is recorded.
+
+    Attributes:
+        expert: Episodes of the scripted expert; as many again with the gripper forced open.
+        random: Episodes of uniform random actions, a seed each.
+        idle: Episodes of doing nothing.
+        wrong: Episodes for each wrong goal.
+        wrong_goals: Most wrong goals.
+        starts: Initial states that are looked at without stepping.
+        teleports: Initial states from which the goal is reached by setting the state.
+        aimless_steps: Control steps of the random and idle episodes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    expert: int = 8
+    random: int = 20
+    idle: int = 2
+    wrong: int = 2
+    wrong_goals: int = 4
+    starts: int = 50
+    teleports: int = 2
+    aimless_steps: int = 150
+
+
+class EvidenceInfo(BaseModel):
+    """What the evidence is of, beside its arrays; stored as JSON in the file.
+
+    Attributes:
+        suite: LIBERO suite.
+        task: Name of the task.
+        pack: Asset pack.
+        horizon: Most control steps of an episode.
+        key: Digest of all it was made from.
+        purpose: Certification, or the choice among several specs; the two share no initial state.
+        sizes: How much there is.
+        versions: Of mujoco, LIBERO, robosuite and the expert's source.
+        has_expert: Whether the scripted expert accepts the task's goal.
+        kinds: Of each episode.
+        microseconds: What one control step of one environment took while recording.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["tgrpo-evidence/1"] = "tgrpo-evidence/1"
+    suite: str
+    task: str
+    pack: str
+    horizon: int
+    key: str
+    purpose: Purpose
+    sizes: Sizes
+    versions: dict[str, str]
+    has_expert: bool
+    kinds: tuple[Kind, ...]
+    microseconds: float
+
+
+class _Header(BaseModel):
+    info: EvidenceInfo
+    objects: tuple[str, ...]
+    num_movables: int
+    sites: tuple[str, ...]
+    joints: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """N episodes side by side; axis M are moments: the reset, then the end of each control step.
+
+    Attributes:
+        info: What it is of.
+        layout: Names of the snapshots' rows.
+        snapshots: Arrays with leading axes (M, N); after an episode's end its last moment is repeated.
+        goal_MNC: Truth of each conjunct of the task's goal.
+        steps_N: Control steps of each episode.
+        starts: More initial states, settled; leading axis `Sizes.starts`.
+        start_goal_SC: Truth of the conjuncts in those.
+    """
+
+    info: EvidenceInfo
+    layout: SnapshotLayout
+    snapshots: Snapshot
+    goal_MNC: BoolArray
+    steps_N: NDArray[np.int64]
+    starts: Snapshot
+    start_goal_SC: BoolArray
+
+    @cached_property
+    def success_N(self) -> BoolArray:
+        """Whether the whole goal held at the episode's end."""
+        return self.goal_MNC[self.steps_N, np.arange(len(self.steps_N))].all(axis=1)
+
+    def rows(self, *kinds: Kind) -> NDArray[np.int64]:
+        """Rows of the episodes of these kinds."""
+        return np.flatnonzero(np.isin(self.info.kinds, kinds))
+
+    @cached_property
+    def solved(self) -> NDArray[np.int64]:
+        """Rows of the expert's successful episodes."""
+        rows = self.rows("expert")
+        return rows[self.success_N[rows]]
+
+    @cached_property
+    def moments(self) -> tuple[Snapshot, ...]:
+        """One N-row snapshot per moment, as views."""
+        return tuple(per_field(lambda array: array[m], self.snapshots) for m in range(len(self.goal_MNC)))
+
+    def episode(self, row: int) -> tuple[Snapshot, BoolArray]:
+        """Snapshots and goal of one episode, without padding: what `rewards.rescore` takes."""
+        moments = slice(self.steps_N[row] + 1)
+        return per_field(lambda array: array[moments, row], self.snapshots), self.goal_MNC[moments, row]
+
+    def pick(self, rows: NDArray[np.int64]) -> Evidence:
+        """Only these episodes, cut to the longest of them."""
+        steps_N = self.steps_N[rows]
+        moments = slice(int(steps_N.max(initial=0)) + 1)
+        return replace(
+            self,
+            info=self.info.model_copy(update={"kinds": tuple(self.info.kinds[row] for row in rows)}),
+            snapshots=per_field(lambda array: array[moments, rows], self.snapshots),
+            goal_MNC=self.goal_MNC[moments, rows],
+            steps_N=steps_N,
+        )
+
+    @cached_property
+    def backwards(self) -> Evidence:
+        """The expert's successes from their start on backwards: reset, then from before success to the first moment."""
+        forward = self.pick(self.solved)
+        order_MN = np.zeros(forward.goal_MNC.shape[:2], dtype=np.int64)
+        for n, steps in enumerate(forward.steps_N):
+            order_MN[1:steps, n] = np.arange(steps - 1, 0, -1)
+        rows = np.arange(len(forward.steps_N))
+        return replace(
+            forward,
+            snapshots=per_field(lambda array: array[order_MN, rows], forward.snapshots),
+            goal_MNC=forward.goal_MNC[order_MN, rows],
+            steps_N=np.maximum(forward.steps_N - 1, 0),
+        )
+
+    def save(self, path: Path) -> None:
+        """Write a compressed .npz, whole or not at all; numbers in single precision (0.1 micrometre at 1 m)."""
+        layout = self.layout
+        header = _Header(
+            info=self.info,
+            objects=layout.objects,
+            num_movables=layout.num_movables,
+            sites=layout.sites,
+            joints=layout.joints,
+        )
+        arrays: dict[str, Any] = {"goal_MNC": self.goal_MNC, "steps_N": self.steps_N, "start_goal_SC": self.start_goal_SC}
+        arrays |= {f"layout.{name}": getattr(layout, name) for name in _LAYOUT_ARRAYS}
+        for prefix, snapshot in (("snapshots", self.snapshots), ("starts", self.starts)):
+            arrays |= {f"{prefix}.{name}": _small(getattr(snapshot, name)) for name in _SNAPSHOT_FIELDS}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        try:
+            with partial.open("wb") as file:
+                np.savez_compressed(file, header=np.frombuffer(header.model_dump_json().encode(), np.uint8), **arrays)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: Path) -> Evidence:
+        """Read what `save` wrote; nothing in the file is ever run.
+
+        Raises:
+            StateError: The file is missing, damaged or of another format.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            header = _Header.model_validate_json(bytes(arrays["header"]))
+            layout = SnapshotLayout(
+                objects=header.objects,
+                num_movables=header.num_movables,
+                sites=header.sites,
+                joints=header.joints,
+                **{name: arrays[f"layout.{name}"] for name in _LAYOUT_ARRAYS},
+            )
+            snapshots, starts = (
+                Snapshot(**{name: _large(arrays[f"{prefix}.{name}"]) for name in _SNAPSHOT_FIELDS})
+                for prefix in ("snapshots", "starts")
+            )
+        except (*_READ_ERRORS, ValidationError) as error:
+            raise StateError(f"{path} is not readable evidence of this version ({error}); delete it.") from error
+        rest = {name: arrays[name] for name in ("goal_MNC", "steps_N", "start_goal_SC")}
+        return cls(header.info, layout, snapshots=snapshots, starts=starts, **rest)
+
+
+def evidence_path(suite: str, task: str, key: str) -> Path:
+    """Where the evidence of this key is kept."""
+    return cache_dir() / "evidence" / suite / f"{task}-{key}.npz"
+
+
+def evidence_key(scene_digest: str, purpose: Purpose, sizes: Sizes) -> str:
+    """Digest of what evidence is made from: compiled scene, expert's source, seeds (by purpose), sizes, format."""
+    parts = [FORMAT, scene_digest, expert_version(), purpose, sizes.model_dump()]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def expert_version() -> str:
+    """Digest of the expert's source: another expert needs other evidence."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(tgrpo_envs.expert.__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def per_field(change: Callable[[NDArray[Any]], NDArray[Any]], snapshot: Snapshot) -> Snapshot:
+    """The snapshot with each of its arrays changed."""
+    return Snapshot(**{name: change(getattr(snapshot, name)) for name in _SNAPSHOT_FIELDS})
+
+
+def _small(array: NDArray[Any]) -> NDArray[Any]:
+    return array.astype(np.float32) if array.dtype == np.float64 else array
+
+
+def _large(array: NDArray[Any]) -> NDArray[Any]:
+    return array.astype(np.float64) if array.dtype == np.float32 else array
