@@ -11,6 +11,7 @@ import pytest
 from tgrpo_envs.bddl import Problem, Region, read_problem
 from tgrpo_envs.errors import SpecError
 from tgrpo_envs.rewards import CreditProfile, StageTracker, compile_spec, goals_spec, parse_spec
+from tgrpo_envs.rewards.library import shipped_spec
 from tgrpo_envs.rewards.spec import goal_indices, topological_order
 from tgrpo_envs.rewards.vocabulary import Approach, Lifted, Near, Raise, children
 from tgrpo_envs.sim.snapshot import Snapshot, SnapshotLayout
@@ -143,6 +144,12 @@ def test_every_task_is_compiled_into_the_number_of_stages_its_goals_ask_for():
         assert len(spec.stages) == expected, task.name
         total += expected
     assert total == 696
+
+
+def test_the_committed_specs_are_what_the_compiler_writes():
+    """After a wanted change: python -m tgrpo_envs rewards compile --suite SUITE --out tgrpo_envs/rewards/specs."""
+    for task in list_tasks():
+        assert shipped_spec(task, "compiled") == compile_spec(read_problem(bddl_path(task)), task), task.name
 
 
 def test_a_drawer_that_no_goal_opens_is_opened_first():
