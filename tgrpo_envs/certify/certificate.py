@@ -21,14 +21,13 @@ from tgrpo_envs.certify.checks import (
     scores_repeat,
     stage_rates,
 )
-from tgrpo_envs.certify.evidence import Evidence, EvidenceInfo
+from tgrpo_envs.certify.evidence import Evidence, EvidenceInfo, Kind
 from tgrpo_envs.certify.metrics import Estimate, bootstrap
 from tgrpo_envs.certify.scoring import Judged, score_batch
 from tgrpo_envs.errors import StateError
 from tgrpo_envs.rewards.spec import StageSpec, spec_id
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray
 
-SUFFIX = ".certificate.json"
 Verdict = Literal["passed", "failed", "static-only"]
 
 
@@ -68,6 +67,7 @@ class Certificate(BaseModel):
         evidence: What it was judged on: seeds by purpose, sizes, versions, key.
         verdict: ``passed``: no check failed; ``failed``; ``static-only``: none failed, but there is no expert for this
             task, so nothing shows that a good episode is paid.
+        episodes: How many episodes there are of each kind, and of those how many reached the task's goal.
         checks: One entry per check.
         not_done: Checks of the catalogue that are not made, and why.
         metrics: By name, with 95 % bootstrap intervals over episodes.
@@ -84,6 +84,7 @@ class Certificate(BaseModel):
     producer: str
     verdict: Verdict
     evidence: EvidenceInfo
+    episodes: dict[Kind, tuple[int, int]]
     checks: tuple[CheckResult, ...]
     not_done: dict[str, str]
     metrics: dict[str, Estimate]
@@ -142,12 +143,18 @@ def make_certificate(spec: StageSpec, producer: str, evidence: Evidence) -> Cert
         producer=producer,
         verdict=verdict,
         evidence=evidence.info,
+        episodes=_episodes(evidence),
         checks=tuple(results),
         not_done=NOT_DONE,
         metrics=_metrics(judged),
         stage_rates=stage_rates(judged) if has_expert else {},
         timeline=_timeline(judged),
     )
+
+
+def _episodes(evidence: Evidence) -> dict[Kind, tuple[int, int]]:
+    rows = {kind: evidence.rows(kind) for kind in dict.fromkeys(evidence.kinds_N)}
+    return {kind: (len(each), int(evidence.success_N[each].sum())) for kind, each in rows.items()}
 
 
 def _metrics(judged: Judged) -> dict[str, Estimate]:
@@ -205,10 +212,11 @@ def _timeline(judged: Judged) -> Timeline | None:
     row = int(rows[0])
     done_TK = score.stages_TNK[: score.steps_N[row], row]
     bars = [
-        StageBar(id=stage.id, done=_stretches(done_T)) for stage, done_T in zip(judged.spec.stages, done_TK.T, strict=True)
+        StageBar(id=stage.id, done=_stretches(done_T))
+        for stage, done_T in zip(judged.spec.stages, done_TK.T, strict=True)
     ]
     return Timeline(
-        kind=evidence.info.kinds[row],
+        kind=evidence.kinds_N[row],
         steps=len(done_TK),
         stages=tuple(bars),
         progress=tuple(round(float(value), 3) for value in score.progress_T(row)),

@@ -95,7 +95,8 @@ def expert_fires_every_stage_in_order(judged: Judged) -> CheckResult:
     rates = stage_rates(judged)
     weak = [f"{name} {rate:.0%}" for name, rate in rates.items() if rate < MIN_STAGE_RATE]
     disordered = sum(metrics.order_agreement(judged.edges, firing.rises_K) < 1.0 for firing in judged.firings)
-    note = f"share of expert episodes with all stages in order; out of order {disordered}, rare: {', '.join(weak) or 'none'}"
+    note = f"share of expert episodes with all stages in order; {disordered} out of order"
+    note += f"; rarely completed: {', '.join(weak)}" if weak else ""
     value = float(np.mean(whole)) if whole else None
     return _result("D04", value, MIN_EPISODES_SHARE, len(whole), note, not weak, at_least=True)
 
@@ -162,7 +163,7 @@ def successes_stand_out(judged: Judged) -> CheckResult:
 
 
 def other_goals_earn_less(judged: Judged) -> CheckResult:
-    """D09: an expert that pursues another goal earns less than half, or less than the task's own where it moves that."""
+    """D09: an expert that pursues another goal earns little: under half, and less than for the task."""
     evidence = judged.evidence
     other, target = (judged.best_of(evidence.rows(kind)) for kind in ("wrong_object", "wrong_target"))
     own = judged.best_before_success()
@@ -177,12 +178,12 @@ def scores_repeat(judged: Judged) -> CheckResult:
     """D10: scored again, and alone in place of side by side, an episode gets the same reward to the last bit."""
     evidence, score = judged.evidence, judged.score
     again = score_batch(judged.spec, evidence, judged.profile)
-    wrong = int((again.returns_TN != score.returns_TN).sum())
+    wrong = int((again.rewards_TN != score.rewards_TN).sum())
     rows = [int(rows[0]) for rows in (evidence.solved, evidence.rows("random"), evidence.rows("teleport")) if len(rows)]
     for row in rows:
         snapshots, goal_MC = evidence.episode(row)
         alone = rescore(judged.spec, evidence.layout, snapshots, goal_MC, horizon=evidence.info.horizon)
-        wrong += int((alone.progress_T != score.progress_T(row)).sum())
+        wrong += int((alone.rewards_T != score.rewards_TN[: score.steps_N[row], row]).sum())
     return _result("D10", float(wrong), 0.0, len(rows), "control steps that differ")
 
 
@@ -191,7 +192,9 @@ def noise_is_below_the_quantum(judged: Judged) -> CheckResult:
     rows = judged.evidence.rows("idle")
     spread = [float(np.std(judged.score.progress_T(row))) for row in rows]
     note = f"{NOISE_SIGMAS:g} standard deviations of progress while idle, against the quantum"
-    return _result("D11", _mean([NOISE_SIGMAS * one for one in spread], np.max), judged.profile.quantum, len(rows), note)
+    return _result(
+        "D11", _mean([NOISE_SIGMAS * one for one in spread], np.max), judged.profile.quantum, len(rows), note
+    )
 
 
 def reached_goals_pay(judged: Judged) -> CheckResult:
@@ -205,7 +208,9 @@ def reached_goals_pay(judged: Judged) -> CheckResult:
         new_T = np.diff(goal_MC.sum(axis=1)) > 0
         rise_T = np.diff(score.progress_T(row), prepend=0.0) > 0.0
         paid.append(bool(rise_T[new_T].all()) and score.progress_T(row)[-1] == 1.0)
-    note = "share of teleported episodes in which each conjunct that comes true is paid" + ("" if len(rows) else ": none")
+    note = "share of teleported episodes in which each conjunct that comes true is paid" + (
+        "" if len(rows) else ": none"
+    )
     return _result("D12", _mean(paid), 1.0, len(rows), note, at_least=True)
 
 

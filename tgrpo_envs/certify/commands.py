@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from tgrpo_envs.tasks import Task, get_task, list_tasks
 
@@ -10,7 +11,7 @@ from tgrpo_envs.tasks import Task, get_task, list_tasks
 def certify(
     suite: str | None = None,
     task: int | str | None = None,
-    producer: str = "compiled",
+    producer: Literal["compiled", "llm"] = "compiled",
     *,
     assets: str = "primitive",
     out: Path | None = None,
@@ -26,23 +27,19 @@ def certify(
     """
     from tqdm import tqdm
 
-    lines = []
-    for one in tqdm(_chosen(suite, task), desc="certify", unit="task", disable=None):
-        lines.append(_certify_task(one, producer, assets, out))
-    return "\n".join(lines)
+    chosen = tqdm(_chosen(suite, task), desc="certify", unit="task", disable=None)
+    return "\n".join(_certify_task(one, producer, assets, out) for one in chosen)
 
 
-def _certify_task(task: Task, producer: str, assets: str, out: Path | None) -> str:
-    from tgrpo_envs.certify.certificate import SUFFIX, make_certificate
+def _certify_task(task: Task, producer: Literal["compiled", "llm"], assets: str, out: Path | None) -> str:
+    from tgrpo_envs.certify.certificate import make_certificate
     from tgrpo_envs.certify.record import load_evidence
-    from tgrpo_envs.rewards import compile_spec
+    from tgrpo_envs.rewards.library import SPECS_FOLDER, certificate_path, shipped_spec
     from tgrpo_envs.scene import load_scene
 
     scene = load_scene(task, assets)
-    spec = compile_spec(scene.problem, task)
-    certificate = make_certificate(spec, producer, load_evidence(scene))
-    folder = (out or Path()) / task.suite
-    certificate.save(folder / f"{task.name}.{producer}{SUFFIX}")
+    certificate = make_certificate(shipped_spec(task, producer), producer, load_evidence(scene))
+    certificate.save(certificate_path(task, producer, out or SPECS_FOLDER))
     failures = "; ".join(f"{check.id} {check.value:.3g} ({check.note})" for check in certificate.failures)
     return f"{task.suite} {task.index:>2} {certificate.verdict:<11} {task.name}" + (f": {failures}" if failures else "")
 

@@ -70,7 +70,6 @@ class EvidenceInfo(BaseModel):
         sizes: How much there is.
         versions: Of mujoco, LIBERO, robosuite and the expert's source.
         has_expert: Whether the scripted expert accepts the task's goal.
-        kinds: Of each episode.
         microseconds: What one control step of one environment took while recording.
     """
 
@@ -86,12 +85,12 @@ class EvidenceInfo(BaseModel):
     sizes: Sizes
     versions: dict[str, str]
     has_expert: bool
-    kinds: tuple[Kind, ...]
     microseconds: float
 
 
 class _Header(BaseModel):
     info: EvidenceInfo
+    kinds: tuple[Kind, ...]
     objects: tuple[str, ...]
     num_movables: int
     sites: tuple[str, ...]
@@ -104,6 +103,7 @@ class Evidence:
 
     Attributes:
         info: What it is of.
+        kinds_N: What each episode is.
         layout: Names of the snapshots' rows.
         snapshots: Arrays with leading axes (M, N); after an episode's end its last moment is repeated.
         goal_MNC: Truth of each conjunct of the task's goal.
@@ -113,6 +113,7 @@ class Evidence:
     """
 
     info: EvidenceInfo
+    kinds_N: tuple[Kind, ...]
     layout: SnapshotLayout
     snapshots: Snapshot
     goal_MNC: BoolArray
@@ -123,11 +124,11 @@ class Evidence:
     @cached_property
     def success_N(self) -> BoolArray:
         """Whether the whole goal held at the episode's end."""
-        return self.goal_MNC[self.steps_N, np.arange(len(self.steps_N))].all(axis=1)
+        return goal_holds(self.goal_MNC[self.steps_N, np.arange(len(self.steps_N))])
 
     def rows(self, *kinds: Kind) -> NDArray[np.int64]:
         """Rows of the episodes of these kinds."""
-        return np.flatnonzero(np.isin(self.info.kinds, kinds))
+        return np.flatnonzero(np.isin(self.kinds_N, kinds))
 
     @cached_property
     def solved(self) -> NDArray[np.int64]:
@@ -138,7 +139,7 @@ class Evidence:
     @cached_property
     def moments(self) -> tuple[Snapshot, ...]:
         """One N-row snapshot per moment, as views."""
-        return tuple(per_field(lambda array: array[m], self.snapshots) for m in range(len(self.goal_MNC)))
+        return tuple(self._moment(m) for m in range(len(self.goal_MNC)))
 
     def episode(self, row: int) -> tuple[Snapshot, BoolArray]:
         """Snapshots and goal of one episode, without padding: what `rewards.rescore` takes."""
@@ -151,7 +152,7 @@ class Evidence:
         moments = slice(int(steps_N.max(initial=0)) + 1)
         return replace(
             self,
-            info=self.info.model_copy(update={"kinds": tuple(self.info.kinds[row] for row in rows)}),
+            kinds_N=tuple(self.kinds_N[row] for row in rows),
             snapshots=per_field(lambda array: array[moments, rows], self.snapshots),
             goal_MNC=self.goal_MNC[moments, rows],
             steps_N=steps_N,
@@ -172,17 +173,25 @@ class Evidence:
             steps_N=np.maximum(forward.steps_N - 1, 0),
         )
 
+    def _moment(self, m: int) -> Snapshot:
+        return per_field(lambda array: array[m], self.snapshots)
+
     def save(self, path: Path) -> None:
         """Write a compressed .npz, whole or not at all; numbers in single precision (0.1 micrometre at 1 m)."""
         layout = self.layout
         header = _Header(
             info=self.info,
+            kinds=self.kinds_N,
             objects=layout.objects,
             num_movables=layout.num_movables,
             sites=layout.sites,
             joints=layout.joints,
         )
-        arrays: dict[str, Any] = {"goal_MNC": self.goal_MNC, "steps_N": self.steps_N, "start_goal_SC": self.start_goal_SC}
+        arrays: dict[str, Any] = {
+            "goal_MNC": self.goal_MNC,
+            "steps_N": self.steps_N,
+            "start_goal_SC": self.start_goal_SC,
+        }
         arrays |= {f"layout.{name}": getattr(layout, name) for name in _LAYOUT_ARRAYS}
         for prefix, snapshot in (("snapshots", self.snapshots), ("starts", self.starts)):
             arrays |= {f"{prefix}.{name}": _small(getattr(snapshot, name)) for name in _SNAPSHOT_FIELDS}
@@ -220,7 +229,7 @@ class Evidence:
         except (*_READ_ERRORS, ValidationError) as error:
             raise StateError(f"{path} is not readable evidence of this version ({error}); delete it.") from error
         rest = {name: arrays[name] for name in ("goal_MNC", "steps_N", "start_goal_SC")}
-        return cls(header.info, layout, snapshots=snapshots, starts=starts, **rest)
+        return cls(header.info, header.kinds, layout, snapshots=snapshots, starts=starts, **rest)
 
 
 def evidence_path(suite: str, task: str, key: str) -> Path:
@@ -240,6 +249,12 @@ def expert_version() -> str:
     for path in sorted(Path(tgrpo_envs.expert.__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def goal_holds(goal: BoolArray) -> BoolArray:
+    """Whether all conjuncts, the last axis, are true."""
+    holds: BoolArray = np.logical_and.reduce(goal, axis=-1)
+    return holds
 
 
 def per_field(change: Callable[[NDArray[Any]], NDArray[Any]], snapshot: Snapshot) -> Snapshot:

@@ -134,7 +134,9 @@ def bootstrap(
     if any(not len(array) for array in arrays):
         return Estimate(value=None, low=None, high=None, n=n)
     rng = np.random.default_rng(seed)
-    drawn = [statistic(*(array[rng.integers(len(array), size=len(array))] for array in arrays)) for _ in range(RESAMPLES)]
+    drawn = [
+        statistic(*(array[rng.integers(len(array), size=len(array))] for array in arrays)) for _ in range(RESAMPLES)
+    ]
     tail = 50.0 * (1.0 - CONFIDENCE)
     low, high = np.percentile(drawn, [tail, 100.0 - tail])
     return Estimate(value=statistic(*arrays), low=float(low), high=float(high), n=n)

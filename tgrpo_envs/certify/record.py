@@ -1,4 +1,4 @@
-"""Records a task's evidence with the engine: the expert, its spoilt versions, chance, idling, wrong goals, teleports."""
+"""Records a task's evidence with the engine: the expert, spoilt and aimless episodes, other goals, teleports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tgrpo_envs.certify.evidence import (
     evidence_key,
     evidence_path,
     expert_version,
-    per_field,
+    goal_holds,
 )
 from tgrpo_envs.certify.teleport import goal_teleports
 from tgrpo_envs.certify.wrong import WrongGoal, wrong_goals
@@ -129,7 +129,6 @@ def record_evidence(scene: Scene, purpose: Purpose, sizes: Sizes, key: str) -> E
         sizes=sizes,
         versions={**scene.record.versions, "expert": expert_version()},
         has_expert=has_expert,
-        kinds=tuple(kind for film in films for kind in film.kinds),
         microseconds=microseconds,
     )
     return _assemble(info, scene, films, starts, start_goal_SC)
@@ -149,7 +148,9 @@ def _run(scene: Scene, groups: Sequence[Group]) -> _Film:
         film.keep(simulator.snapshot, goal_truth(scene.goal, scene.layout, simulator.snapshot))
         acts = [group.actor(simulator.snapshot.take(at)) for group, at in zip(groups, rows, strict=True)]
         for step in range(int(limit_N.max())):
-            action_NA = np.concatenate([act(simulator.snapshot.take(at), step) for act, at in zip(acts, rows, strict=True)])
+            action_NA = np.concatenate(
+                [act(simulator.snapshot.take(at), step) for act, at in zip(acts, rows, strict=True)]
+            )
             live_N &= ~simulator.step(action_NA, live_N)
             film.steps_N += live_N
             goal_NC = goal_truth(scene.goal, scene.layout, simulator.snapshot)
@@ -193,7 +194,7 @@ def _aimless_groups(init: InitStates, sizes: Sizes, rng: np.random.Generator) ->
     idle_NA = np.tile(SETTLE_ACTION, (sizes.idle, 1))
     groups = [
         Group("random", init.take(np.arange(sizes.random)), lambda _: lambda _, step: noise_TNA[step], len(noise_TNA)),
-        Group("idle", init.take(np.arange(sizes.idle)), lambda _: lambda _, step: idle_NA, len(noise_TNA)),
+        Group("idle", init.take(np.arange(sizes.idle)), lambda _: lambda _, _step: idle_NA, len(noise_TNA)),
     ]
     return [group for group in groups if len(group.init)]
 
@@ -250,7 +251,7 @@ def _teleported(scene: Scene, init: InitStates, count: int) -> _Film:
             for _ in range(TELEPORT_STEPS):
                 simulator.step(idle_NA, every)
                 film.keep(simulator.snapshot, goal_truth(scene.goal, scene.layout, simulator.snapshot))
-    solved_MN = np.stack(film.goals).all(axis=2)
+    solved_MN = goal_holds(np.stack(film.goals))
     solved_MN[-1] = True
     film.steps_N = solved_MN.argmax(axis=0)  # an episode ends at success
     return film
@@ -280,4 +281,5 @@ def _assemble(
     )
     if not np.isfinite(snapshots.object_pos_NO3).all():
         raise StateError(f"The physics of {info.task} left the finite numbers while evidence was recorded.")
-    return Evidence(info, scene.layout, snapshots, goal_MNC, steps_N, starts, start_goal_SC)
+    kinds_N = tuple(kind for film in films for kind in film.kinds)
+    return Evidence(info, kinds_N, scene.layout, snapshots, goal_MNC, steps_N, starts, start_goal_SC)

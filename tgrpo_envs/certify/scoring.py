@@ -28,6 +28,7 @@ class BatchScore:
         steps_N: Control steps of each episode.
         progress_TN: Progress phi.
         best_TN: Best progress so far, M.
+        rewards_TN: Reward of each step.
         returns_TN: Sum of the rewards so far.
         stage_TN: First stage that is not done.
         stages_TNK: Which stages are done.
@@ -36,6 +37,7 @@ class BatchScore:
     steps_N: NDArray[np.int64]
     progress_TN: FloatArray
     best_TN: FloatArray
+    rewards_TN: FloatArray
     returns_TN: FloatArray
     stage_TN: NDArray[np.int64]
     stages_TNK: BoolArray
@@ -80,7 +82,7 @@ def score_batch(spec: StageSpec, evidence: Evidence, profile: CreditProfile | No
         report = tracker.step(evidence.moments[t + 1], evidence.goal_MNC[t + 1], live_N, np.full(shape[1], t + 1))
         progress_TN[t], best_TN[t], rewards_TN[t] = report.progress_N, report.best_N, report.reward_N
         stage_TN[t], stages_TNK[t] = report.stage_N, report.stages_NK
-    return BatchScore(steps_N, progress_TN, best_TN, np.cumsum(rewards_TN, axis=0), stage_TN, stages_TNK)
+    return BatchScore(steps_N, progress_TN, best_TN, rewards_TN, np.cumsum(rewards_TN, axis=0), stage_TN, stages_TNK)
 
 
 @dataclass(frozen=True)
@@ -106,8 +108,7 @@ def firings(spec: StageSpec, evidence: Evidence, rows: NDArray[np.int64]) -> lis
     found = []
     for row in rows:
         now, goal_MC = evidence.episode(int(row))
-        count = len(goal_MC)
-        start = per_field(lambda array, count=count: np.repeat(array[:1], count, axis=0), now)
+        start = per_field(lambda array: np.repeat(array[:1], len(array), axis=0), now)
         done_KM = bound.observe(Moment(now, start, goal_MC))[0]
         found.append(_firing(spec, done_KM))
     return found

@@ -16,31 +16,52 @@ DROP_M = 0.01  # objects are let go this high over what carries them
 
 
 def goal_teleports(scene: Scene, simulator: Simulator) -> Iterator[InitStates]:
-    """States in which the first 1, 2, ... conjuncts of the goal should hold, things put in place before joints move.
+    """States in which one more conjunct of the goal should hold each time: carriers first, joints last.
 
     Args:
         scene: The scene.
-        simulator: Settled in the states to start from; it is reset to intermediate states, to read where regions are.
+        simulator: Holds the state to start from, and is stepped by the caller in between; it is reset to states on the
+            way, to read where regions are.
     """
-    start = simulator.get_states()
-    velocities = slice(1 + scene.model.nq, None)
-    start.states_NX[:, velocities] = 0.0
-    order = sorted(scene.goal, key=lambda conjunct: conjunct.test is not None)
-    for count in range(1, len(order) + 1):
-        states_NX = start.states_NX.copy()
-        for conjunct in order[:count]:
-            if conjunct.test is not None:
-                _move_joints(scene, conjunct, states_NX)
-        for place, conjunct in enumerate(order[:count]):
-            if conjunct.test is None:
-                simulator.reset(InitStates(states_NX, start.fixtures_NF7), np.ones(len(states_NX), bool), settle=False)
-                twins = [other for other in order if _target(other) == _target(conjunct)]
-                _move_object(scene, simulator, conjunct, twins.index(order[place]), len(twins), states_NX)
-        yield InitStates(states_NX, start.fixtures_NF7)
+    placed: list[Conjunct] = []
+    for conjunct in _in_order(scene):
+        state = simulator.get_states()
+        state.states_NX[:, 1 + scene.model.nq :] = 0.0
+        if conjunct.test is None:
+            rank, count = _place_among_twins(scene, conjunct)
+            _move_object(scene, simulator, conjunct, rank, count, state.states_NX)
+        else:
+            before_NS3 = simulator.snapshot.site_pos_NS3.copy()
+            _move_joints(scene, conjunct, state.states_NX)
+            simulator.reset(state, np.ones(len(state), dtype=bool), settle=False)
+            shift_NS3 = simulator.snapshot.site_pos_NS3 - before_NS3
+            for earlier in placed:  # what lies in a drawer moves with it
+                if earlier.site_row >= 0:
+                    state.states_NX[:, _position(scene, earlier)] += shift_NS3[:, earlier.site_row]
+        placed.append(conjunct)
+        yield state
 
 
-def _target(conjunct: Conjunct) -> tuple[int, int] | None:
-    return None if conjunct.test is not None else (conjunct.site_row, conjunct.support_row)
+def _in_order(scene: Scene) -> list[Conjunct]:
+    """What carries another is placed before it, and joints move after all is in place."""
+    places = [conjunct for conjunct in scene.goal if conjunct.test is None]
+    moved = {conjunct.object_row for conjunct in places}
+    places.sort(key=lambda conjunct: conjunct.support_row in moved)
+    return [*places, *(conjunct for conjunct in scene.goal if conjunct.test is not None)]
+
+
+def _place_among_twins(scene: Scene, conjunct: Conjunct) -> tuple[int, int]:
+    """Rank of the conjunct among those with its target, and how many there are."""
+    target = (conjunct.site_row, conjunct.support_row)
+    twins = [other for other in scene.goal if other.test is None and (other.site_row, other.support_row) == target]
+    return twins.index(conjunct), len(twins)
+
+
+def _position(scene: Scene, conjunct: Conjunct) -> slice:
+    """Where the position of the conjunct's object lies in a state row."""
+    address = scene.record.objects[conjunct.object_row].qpos_address
+    assert address is not None
+    return slice(1 + address, 4 + address)
 
 
 def _move_joints(scene: Scene, conjunct: Conjunct, states_NX: FloatArray) -> None:
@@ -58,17 +79,17 @@ def _move_object(
     scene: Scene, simulator: Simulator, conjunct: Conjunct, rank: int, count: int, states_NX: FloatArray
 ) -> None:
     """Put the object into its region or over its support; objects of one target side by side."""
-    snapshot, record = simulator.snapshot, scene.record.objects[conjunct.object_row]
-    assert record.qpos_address is not None
+    snapshot, bottom = simulator.snapshot, scene.record.objects[conjunct.object_row].bottom
     if conjunct.site_row >= 0:
         size_3 = scene.layout.site_half_sizes_S3[conjunct.site_row]
         mat_N33 = snapshot.site_mat_NS33[:, conjunct.site_row]
         wide = int(size_3[1] > size_3[0])
         aside = size_3[wide] * ((2 * rank + 1) / count - 1)
         pos_N3 = snapshot.site_pos_NS3[:, conjunct.site_row] + aside * mat_N33[:, :, wide]
-        floor = -np.abs(mat_N33 @ size_3)[:, 2] if conjunct.predicate == "in" else size_3[2]
+        on_floor_N = DROP_M - bottom - np.abs(mat_N33 @ size_3)[:, 2]
+        # Tall objects would not be in LIBERO's box on its floor: their origin goes to the box's centre.
+        pos_N3[:, 2] += np.minimum(on_floor_N, 0.0) if conjunct.predicate == "in" else size_3[2] + DROP_M - bottom
     else:
         pos_N3 = snapshot.object_pos_NO3[:, conjunct.support_row].copy()
-        floor = scene.record.objects[conjunct.support_row].top
-    pos_N3[:, 2] += floor - record.bottom + DROP_M
-    states_NX[:, 1 + record.qpos_address : 4 + record.qpos_address] = pos_N3
+        pos_N3[:, 2] += scene.record.objects[conjunct.support_row].top + DROP_M - bottom
+    states_NX[:, _position(scene, conjunct)] = pos_N3

@@ -1,4 +1,4 @@
-"""Wrong goals: what a policy might do instead of its task in the same scene, which a spec must not pay like the task."""
+"""Wrong goals: what a policy might do in the scene instead of its task, which a spec must not pay like the task."""
 
 from __future__ import annotations
 
