@@ -33,6 +33,8 @@ FUNNEL_M = 0.08
 AT_GRASP_M = 0.010
 DESCEND_PATIENCE = 20
 MIN_CLOSING_STEPS, MAX_CLOSING_STEPS = 5, 9
+# A wall is so thin that the fingers close altogether.
+MAX_RIM_CLOSING_STEPS = 16
 DROPPED_M = 0.05
 RIM_MARGIN_M, LIFT_ABOVE_RIM_M = 0.02, 0.035
 LIFT_BEFORE_MOVING_M, LIFT_AT_FULL_SPEED_M = 0.02, 0.07
@@ -130,7 +132,8 @@ class PickAndPlace(Latch):
         descending_N = before_N == Phase.DESCEND
         self.enter(descending_N & ((above_N < AT_GRASP_M) | (self.clock_N >= DESCEND_PATIENCE)), Phase.CLOSE)
         self.enter(descending_N & (xy_N > LOST_ALIGNMENT_M), Phase.APPROACH)
-        firm_N = (held_N & (self.clock_N >= MIN_CLOSING_STEPS)) | (self.clock_N >= MAX_CLOSING_STEPS)
+        patience = MAX_RIM_CLOSING_STEPS if self._planner.shape.rim else MAX_CLOSING_STEPS
+        firm_N = (held_N & (self.clock_N >= MIN_CLOSING_STEPS)) | (self.clock_N >= patience)
         self.enter((before_N == Phase.CLOSE) & firm_N, Phase.CARRY)
         over_N = np.linalg.norm(self._to_place(snapshot)[:, :2], axis=1) < self._place.over
         settled_N = over_N & (np.abs(self._misaligned(snapshot)) < ALIGNED_RADIANS)
@@ -227,7 +230,8 @@ class PickAndPlace(Latch):
         speed_N = np.minimum(np.minimum(lift_speed_N, rim_speed_N), pass_speed_N)
         sideways_N31 = (speed_N / GAIN * ACTION_METRES)[:, None]
         move_N3[:, :2] = np.clip(move_N3[:, :2], -sideways_N31, sideways_N31)
-        move_N3[:, 2] = np.maximum(LIFT_ABOVE_RIM_M - above_rim_N, pass_over_N - underside_N)
+        clear_N = np.maximum(pass_over_N, self._rest_z_N + LIFT_AT_FULL_SPEED_M) - underside_N
+        move_N3[:, 2] = np.maximum(LIFT_ABOVE_RIM_M - above_rim_N, clear_N)
         return move_N3
 
     def _passing(self, snapshot: Snapshot, to_place_N3: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -88,7 +88,7 @@ SHAPES: dict[str, Shape] = {
     "milk": Shape(0.070, 0.061, 0.031, 0.040, Y, X, BOTTLE_YAWS),
     "orange_juice": Shape(0.070, 0.061, 0.031, 0.040, Y, X, BOTTLE_YAWS),
     "basket": Shape(0.000, 0.146, 0.100, 0.140, Z, X),
-    "akita_black_bowl": Shape(0.000, 0.053, 0.055, 0.042, Z, X, ALL_ROUND, rim=0.049),
+    "akita_black_bowl": Shape(0.000, 0.053, 0.055, 0.038, Z, X, ALL_ROUND, rim=0.049),
     "white_bowl": Shape(0.000, 0.035, 0.042, 0.025, Z, X, ALL_ROUND, rim=0.037),
     "glazed_rim_porcelain_ramekin": Shape(0.000, 0.043, 0.045, 0.033, Z, X, ALL_ROUND, rim=0.041),
     "plate": Shape(0.000, 0.016, 0.072, 0.012, Z, X, ALL_ROUND, rim=0.066),
