@@ -14,7 +14,7 @@ from tqdm import tqdm
 from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.expert.hdf5 import DatasetInfo, Demonstration, write_dataset
 from tgrpo_envs.expert.rollout import EpisodePlan, plan_episode, run_expert
-from tgrpo_envs.expert.scripted import check_goal
+from tgrpo_envs.expert.plan import plan
 from tgrpo_envs.scene import Scene, load_scene
 from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray
@@ -93,7 +93,7 @@ def record_demonstrations(
             f"num_demos={num_demos} and num_envs={num_envs} must be at least 1 and max_noise={max_noise} at least 0."
         )
     chosen = get_task(suite, task)
-    check_goal(chosen.goal)
+    plan(chosen.goal)
     scene = load_scene(chosen, assets)
     simulator = Simulator(scene, min(num_envs, num_demos), cameras=CAMERAS, image_size=image_size)
     try:

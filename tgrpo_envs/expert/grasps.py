@@ -1,6 +1,5 @@
-"""Where and how to take hold of each object of LIBERO-Object: one table, and the choice of a free grasp.
+"""Where the hand should be when it takes hold of an object: the choice of a free grasp.
 
-The table's lengths were measured on LIBERO's collision geometry; the primitive pack has the same dimensions.
 A Panda hand is 20 cm wide and its palm hangs 3 cm above the grip site, so over a low object it lands on taller
 neighbours: each grasp is chosen among a few yaws and offsets by how far the hand stays clear of the other objects.
 """
@@ -8,14 +7,13 @@ neighbours: each grasp is chosen among a few yaws and offsets by how far the han
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tgrpo_envs.errors import UnknownNameError
+from tgrpo_envs.expert.shapes import X, discs_of, shape_of
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray, Snapshot, SnapshotLayout
 
 # The Panda hand in the grip site's frame: the fingers open along the first axis, the third points down.
@@ -36,55 +34,6 @@ COSINE_OF_FALLEN = 0.7
 
 
 @dataclass(frozen=True)
-class Shape:
-    """One category, standing the way LIBERO-Object puts it down; lengths in metres from the body's origin.
-
-    Attributes:
-        below: From the origin down to the lowest point.
-        above: From the origin up to the highest point.
-        radius: Of the upright cylinder that stands for the object as an obstacle.
-        grip_height: Of the grip site above the origin in a grasp.
-        up_axis: Body axis that points up.
-        closing_axis: Body axis along which the fingers close.
-        yaws: Further turns of the fingers about the vertical that still hold, radians.
-        slides: Further places along the horizontal axis across `closing_axis` that still hold.
-    """
-
-    below: float
-    above: float
-    radius: float
-    grip_height: float
-    up_axis: tuple[float, float, float]
-    closing_axis: tuple[float, float, float]
-    yaws: tuple[float, ...] = (0.0,)
-    slides: tuple[float, ...] = (0.0,)
-
-
-def _degrees(*angles: float) -> tuple[float, ...]:
-    return tuple(float(np.radians(angle)) for angle in angles)
-
-
-X, Y, Z = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
-ANY_YAW = _degrees(0, -15, 15, -30, 30, -45, 45, -60, 60, 90)
-FLAT_YAWS, FLAT_SLIDES = _degrees(0, -12, 12, -24, 24), (0.0, -0.01, 0.01, -0.02, 0.02)
-BOTTLE_YAWS = _degrees(0, -15, 15, -30, 30, 90)
-
-SHAPES: dict[str, Shape] = {
-    "alphabet_soup": Shape(0.038, 0.038, 0.034, 0.012, Y, X, ANY_YAW),
-    "tomato_sauce": Shape(0.038, 0.038, 0.034, 0.012, Y, X, ANY_YAW),
-    "cream_cheese": Shape(0.009, 0.009, 0.041, 0.000, Z, Y, FLAT_YAWS, FLAT_SLIDES),
-    "butter": Shape(0.009, 0.009, 0.038, 0.000, Z, Y, FLAT_YAWS, FLAT_SLIDES),
-    "chocolate_pudding": Shape(0.013, 0.014, 0.041, 0.000, Z, Y, FLAT_YAWS, FLAT_SLIDES),
-    "salad_dressing": Shape(0.073, 0.073, 0.027, 0.046, Y, X, BOTTLE_YAWS),
-    "ketchup": Shape(0.072, 0.073, 0.029, 0.046, Y, X, BOTTLE_YAWS),
-    "bbq_sauce": Shape(0.055, 0.052, 0.024, 0.030, Z, X, BOTTLE_YAWS),
-    "milk": Shape(0.070, 0.061, 0.031, 0.040, Y, X, BOTTLE_YAWS),
-    "orange_juice": Shape(0.070, 0.061, 0.031, 0.040, Y, X, BOTTLE_YAWS),
-    "basket": Shape(0.000, 0.146, 0.100, 0.140, Z, X),
-}
-
-
-@dataclass(frozen=True)
 class Grasps:
     """Where the hand of each environment should be when it closes.
 
@@ -95,18 +44,6 @@ class Grasps:
 
     grip_pos_N3: FloatArray
     yaw_N: FloatArray
-
-
-def shape_of(instance: str) -> Shape:
-    """The table's row for a BDDL instance such as ``alphabet_soup_1``.
-
-    Raises:
-        UnknownNameError: The table has no such category.
-    """
-    category = re.sub(r"_\d+$", "", instance)
-    if category not in SHAPES:
-        raise UnknownNameError("object category for the scripted expert", category, SHAPES)
-    return SHAPES[category]
 
 
 def half_turn(angle: FloatArray) -> FloatArray:
@@ -135,11 +72,16 @@ class GraspPlanner:
     def __init__(self, layout: SnapshotLayout, target: str) -> None:
         self.shape = shape_of(target)
         self.target_row = layout.object_row(target)
-        movables = layout.objects[: layout.num_movables]
-        self.obstacle_rows = np.array([row for row, name in enumerate(movables) if name != target])
-        obstacles = [shape_of(movables[row]) for row in self.obstacle_rows]
-        self.obstacle_radius_O = np.array([shape.radius for shape in obstacles])
-        self.obstacle_above_O = np.array([shape.above for shape in obstacles])
+        discs = [
+            (row, *disc)
+            for row, name in enumerate(layout.objects)
+            if name != target
+            for disc in discs_of(name)
+        ]
+        self.obstacle_rows = np.array([disc[0] for disc in discs], dtype=np.int64)
+        self._obstacle_at_O2 = np.array([disc[1:3] for disc in discs]).reshape(-1, 2)
+        self.obstacle_radius_O = np.array([disc[3] for disc in discs])
+        self.obstacle_above_O = np.array([disc[4] for disc in discs])
         self.options_C2 = np.array(list(itertools.product(self.shape.yaws, self.shape.slides)))
 
     def choose(self, snapshot: Snapshot) -> NDArray[np.int64]:
@@ -162,9 +104,11 @@ class GraspPlanner:
         yaw_N, slide_N = np.where(lying_N, 0.0, self.options_C2[option_N].T)
         fallen_N = opening_yaw(mat_N33, self.shape.up_axis) + np.pi / 2
         closing_N = np.where(lying_N, fallen_N, opening_yaw(mat_N33, self.shape.closing_axis))
-        grip_pos_N3 = snapshot.object_pos_NO3[:, self.target_row].copy()
-        grip_pos_N3[:, 0] -= slide_N * np.sin(closing_N)
-        grip_pos_N3[:, 1] += slide_N * np.cos(closing_N)
+        hold_N3 = np.where(lying_N[:, None], 0.0, mat_N33 @ np.asarray(self.shape.hold))
+        rim_N = np.where(lying_N, 0.0, self.shape.rim)
+        grip_pos_N3 = snapshot.object_pos_NO3[:, self.target_row] + hold_N3
+        grip_pos_N3[:, 0] += rim_N * np.cos(closing_N + yaw_N) - slide_N * np.sin(closing_N)
+        grip_pos_N3[:, 1] += rim_N * np.sin(closing_N + yaw_N) + slide_N * np.cos(closing_N)
         grip_pos_N3[:, 2] += np.where(lying_N, 0.0, self.shape.grip_height)
         return Grasps(grip_pos_N3, closing_N + yaw_N)
 
@@ -191,8 +135,15 @@ class GraspPlanner:
         top_N: FloatArray = np.max(np.where(near_NO, self.obstacle_tops(snapshot), 0.0), axis=1, initial=0.0)
         return top_N
 
+    def obstacle_xy(self, snapshot: Snapshot) -> FloatArray:
+        """Where the axis of each obstacle stands, shape (N, O, 2)."""
+        turn_NO22 = snapshot.object_mat_NO33[:, self.obstacle_rows, :2, :2]
+        at_NO2 = np.einsum("noij,oj->noi", turn_NO22, self._obstacle_at_O2)
+        xy_NO2: FloatArray = snapshot.object_pos_NO3[:, self.obstacle_rows, :2] + at_NO2
+        return xy_NO2
+
     def _offsets(self, snapshot: Snapshot, origin_N3: FloatArray) -> FloatArray:
-        return snapshot.object_pos_NO3[:, self.obstacle_rows, :2] - origin_N3[:, None, :2]
+        return self.obstacle_xy(snapshot) - origin_N3[:, None, :2]
 
     def _score(self, snapshot: Snapshot, grasps: Grasps, home_yaw_N: FloatArray, slide: float) -> FloatArray:
         offset_NO2 = self._offsets(snapshot, grasps.grip_pos_N3)

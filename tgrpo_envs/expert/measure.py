@@ -11,7 +11,8 @@ import numpy as np
 from tqdm import tqdm
 
 from tgrpo_envs.expert.rollout import plan_episode, run_expert
-from tgrpo_envs.expert.scripted import Phase, check_goal
+from tgrpo_envs.expert.motion import Phase
+from tgrpo_envs.expert.plan import plan
 from tgrpo_envs.scene import load_scene
 from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.tasks import Task, get_task, list_tasks
@@ -95,7 +96,7 @@ def measure_expert(
     """
     chosen = list_tasks(suite) if tasks is None else tuple(get_task(suite, task) for task in tasks)
     for task in chosen:
-        check_goal(task.goal)
+        plan(task.goal)
     scores: list[TaskScore] = []
     pack_name = str(assets)
     with tqdm(total=len(chosen) * episodes, desc="expert", unit="episode", disable=not progress) as bar:
