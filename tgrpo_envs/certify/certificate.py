@@ -94,7 +94,7 @@ class Certificate(BaseModel):
     @property
     def failures(self) -> tuple[CheckResult, ...]:
         """Checks that failed and count."""
-        return tuple(check for check in self.checks if check.passed is False and not check.advisory)
+        return tuple(check for check in self.checks if check.failed)
 
     def save(self, path: Path) -> None:
         """Write it as indented JSON."""
@@ -134,7 +134,7 @@ def make_certificate(spec: StageSpec, producer: str, evidence: Evidence) -> Cert
         results += [check(judged) for check in EXPERT_CHECKS]
     results.append(_cost(judged))
     results.sort(key=lambda result: result.id)
-    failed = any(result.passed is False and not result.advisory for result in results)
+    failed = any(result.failed for result in results)
     verdict: Verdict = "failed" if failed else "passed" if has_expert else "static-only"
     return Certificate(
         spec_id=spec_id(spec),
@@ -169,7 +169,6 @@ def _metrics(judged: Judged) -> dict[str, Estimate]:
         return bootstrap([[measure(score.progress_T(row)) for row in solved]])
 
     spread = [metrics.density(score.stage_TN[: score.steps_N[row], row], len(spec.stages)) for row in solved]
-    order = [metrics.order_agreement(judged.edges, firing.rises_K) for firing in judged.firings]
     return {
         "auc": bootstrap([positives, negatives], metrics.auc),
         "auc_dropped": bootstrap([positives, judged.best_of(spoilt[~success_N[spoilt]])], metrics.auc),
@@ -177,7 +176,7 @@ def _metrics(judged: Judged) -> dict[str, Estimate]:
         "mv": per_episode(metrics.backsliding),
         "dead_time": per_episode(metrics.dead_time),
         "density": bootstrap([spread]),
-        "stage_order": bootstrap([order]),
+        "stage_order": bootstrap([judged.orders]),
         "margin": bootstrap([returns_N[success_N], returns_N[~success_N]], metrics.margin),
         "leak_idle": bootstrap([judged.best_of(evidence.rows("idle"))]),
         "leak_random": bootstrap([judged.best_of(evidence.rows("random"))]),

@@ -55,6 +55,11 @@ class CheckResult(BaseModel):
     note: str
     advisory: bool = False
 
+    @property
+    def failed(self) -> bool:
+        """Whether it speaks against the spec."""
+        return self.passed is False and not self.advisory
+
 
 Check = Callable[[Judged], CheckResult]
 
@@ -88,13 +93,11 @@ def chance_earns_little(judged: Judged) -> CheckResult:
 def expert_fires_every_stage_in_order(judged: Judged) -> CheckResult:
     """D04: the expert completes every stage by its own steam, in an order that the stage graph allows."""
     whole = [
-        all(when < NEVER for when in firing.completed_K)
-        and metrics.order_agreement(judged.edges, firing.rises_K) == 1.0
-        for firing in judged.firings
+        order == 1.0 and all(when < NEVER for when in firing.completed_K)
+        for order, firing in zip(judged.orders, judged.firings, strict=True)
     ]
-    rates = stage_rates(judged)
-    weak = [f"{name} {rate:.0%}" for name, rate in rates.items() if rate < MIN_STAGE_RATE]
-    disordered = sum(metrics.order_agreement(judged.edges, firing.rises_K) < 1.0 for firing in judged.firings)
+    weak = [f"{name} {rate:.0%}" for name, rate in stage_rates(judged).items() if rate < MIN_STAGE_RATE]
+    disordered = sum(order < 1.0 for order in judged.orders)
     note = f"share of expert episodes with all stages in order; {disordered} out of order"
     note += f"; rarely completed: {', '.join(weak)}" if weak else ""
     value = float(np.mean(whole)) if whole else None
@@ -110,7 +113,9 @@ def progress_follows_time(judged: Judged) -> CheckResult:
 def progress_rarely_falls(judged: Judged) -> CheckResult:
     """D05-mv: in expert episodes progress hardly ever falls."""
     values = [metrics.backsliding(phi_T) for phi_T in _expert_progress(judged)]
-    return _result("D05-mv", _mean(values), MAX_MV, len(values), "mean share of progress's way that goes down")
+    note = "mean share of progress's way that goes down"
+    # Advisory: a `live` grasp loses its credit when an object is let go over its target, a step before success.
+    return _result("D05-mv", _mean(values), MAX_MV, len(values), note).model_copy(update={"advisory": True})
 
 
 def progress_never_stalls(judged: Judged) -> CheckResult:
@@ -242,7 +247,7 @@ def quick_check(spec: StageSpec, evidence: Evidence) -> bool:
     judged = Judged(spec, evidence)
     try:
         chosen = (*EXPERT_CHECKS, *PLAIN_CHECKS) if len(evidence.solved) else PLAIN_CHECKS
-        return all(check(judged).passed is not False for check in chosen)
+        return not any(check(judged).failed for check in chosen)
     except (SpecError, UnknownNameError):
         return False
 

@@ -97,13 +97,19 @@ def density(stage_T: NDArray[np.int64], num_stages: int) -> float:
     return float(-(share_K * np.log(share_K)).sum()) / math.log(num_stages) if num_stages > 1 else 1.0
 
 
-def order_agreement(edges: Sequence[tuple[int, int]], when_K: Sequence[float]) -> float:
-    """Share of the edges (i, j) of the stage graph with t_i <= t_j; a time is NaN where a stage says nothing.
+def order_agreement(
+    edges: Sequence[tuple[int, int]], first_rise_K: Sequence[float], last_rise_K: Sequence[float]
+) -> float:
+    """Share of the edges (i, j) of the stage graph along which j turns true no earlier than i.
+
+    A condition may turn true in passing, long before its turn, so an edge holds when i's first time is not after j's
+    last. A time is NaN where a condition never turns: such an edge is not judged.
 
     Returns:
         1 where no edge can be judged.
     """
-    known = [(when_K[i], when_K[j]) for i, j in edges if not (math.isnan(when_K[i]) or math.isnan(when_K[j]))]
+    times = [(first_rise_K[i], last_rise_K[j]) for i, j in edges]
+    known = [(i, j) for i, j in times if not (math.isnan(i) or math.isnan(j))]
     return sum(i <= j for i, j in known) / len(known) if known else 1.0
 
 

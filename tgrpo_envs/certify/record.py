@@ -193,7 +193,12 @@ def _aimless_groups(init: InitStates, sizes: Sizes, rng: np.random.Generator) ->
     noise_TNA = rng.uniform(-1.0, 1.0, (sizes.aimless_steps, sizes.random, ACTION_SIZE))
     idle_NA = np.tile(SETTLE_ACTION, (sizes.idle, 1))
     groups = [
-        Group("random", init.take(np.arange(sizes.random)), lambda _: lambda _, step: noise_TNA[step], len(noise_TNA)),
+        Group(
+            "random",
+            init.take(np.arange(sizes.random)),
+            lambda _: lambda _, step: noise_TNA[step % len(noise_TNA)],
+            len(noise_TNA),
+        ),
         Group("idle", init.take(np.arange(sizes.idle)), lambda _: lambda _, _step: idle_NA, len(noise_TNA)),
     ]
     return [group for group in groups if len(group.init)]

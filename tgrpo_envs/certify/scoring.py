@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgrpo_envs.certify.evidence import Evidence, per_field
+from tgrpo_envs.certify.metrics import order_agreement
 from tgrpo_envs.rewards.binding import BoundSpec
 from tgrpo_envs.rewards.credit import CreditProfile
 from tgrpo_envs.rewards.predicates import Moment
@@ -91,11 +92,13 @@ class Firing:
 
     Attributes:
         completed_K: When each stage completes, after its predecessors, without the goal's help; `NEVER` if not.
-        rises_K: When each `done` condition turns true, whatever the order; NaN where it never turns.
+        first_rise_K: When each `done` condition first turns true, whatever the order; NaN where it never turns.
+        last_rise_K: When it last turns true.
     """
 
     completed_K: tuple[float, ...]
-    rises_K: tuple[float, ...]
+    first_rise_K: tuple[float, ...]
+    last_rise_K: tuple[float, ...]
 
 
 def firings(spec: StageSpec, evidence: Evidence, rows: NDArray[np.int64]) -> list[Firing]:
@@ -122,7 +125,8 @@ def _firing(spec: StageSpec, done_KM: BoolArray) -> Firing:
         earliest = max((completed[p] for p in before[k]), default=0.0)
         if earliest < NEVER:
             completed[k] = _first(ready_KM[k], int(earliest))
-    return Firing(tuple(completed), tuple(_rise(ready_M) for ready_M in ready_KM))
+    rises = [_rises(ready_M) for ready_M in ready_KM]
+    return Firing(tuple(completed), tuple(first for first, _ in rises), tuple(last for _, last in rises))
 
 
 def debounced(done_KM: BoolArray, hold_K: NDArray[np.int64]) -> BoolArray:
@@ -166,6 +170,11 @@ class Judged:
         """Of the expert's successes."""
         return firings(self.spec, self.evidence, self.evidence.solved)
 
+    @cached_property
+    def orders(self) -> list[float]:
+        """Agreement of each of the expert's successes with the stage graph's order."""
+        return [order_agreement(self.edges, each.first_rise_K, each.last_rise_K) for each in self.firings]
+
     def best_before_success(self) -> FloatArray:
         """M of the expert's successes before the step that succeeds."""
         return np.array([self.score.best_before_end(row) for row in self.evidence.solved])
@@ -181,6 +190,6 @@ def _first(ready_M: BoolArray, earliest: int) -> float:
     return float(earliest + later_M.argmax()) if later_M.any() else NEVER
 
 
-def _rise(ready_M: BoolArray) -> float:
-    rises = np.flatnonzero(ready_M[1:] & ~ready_M[:-1])
-    return float(rises[0]) + 1.0 if len(rises) else math.nan
+def _rises(ready_M: BoolArray) -> tuple[float, float]:
+    rises = np.flatnonzero(ready_M[1:] & ~ready_M[:-1]) + 1.0
+    return (float(rises[0]), float(rises[-1])) if len(rises) else (math.nan, math.nan)
