@@ -13,6 +13,7 @@ import tyro
 from tgrpo_envs.errors import TgrpoError
 from tgrpo_envs.tasks import get_task, list_tasks
 
+PROG = "python -m tgrpo_envs"
 DESCRIPTION = "LIBERO's tasks as Gymnasium environments: what there is, and what to make from it."
 
 # The commands import what they run, so that `tasks` and `--help` stay instant.
@@ -84,20 +85,9 @@ def states(
     return _markdown(rows) if markdown else _table(rows)
 
 
-def rewards(suite: str = "libero_object", task: int | str = 0) -> str:
-    """Show the stage reward that is compiled from a task's goal, as JSON.
-
-    Args:
-        suite: The task's suite.
-        task: The task's index or name.
-    """
-    from tgrpo_envs.bddl import read_problem
-    from tgrpo_envs.rewards import compile_spec
-    from tgrpo_envs.tasks import bddl_path
-
-    chosen = get_task(suite, task)
-    spec = compile_spec(read_problem(bddl_path(chosen)), chosen)
-    return spec.model_dump_json(indent=2, by_alias=True, exclude_defaults=True)
+def rewards() -> str:
+    """Write, check and look at stage rewards; `rewards --help` lists the commands."""
+    return "Choose a command; see: python -m tgrpo_envs rewards --help"
 
 
 def demos(
@@ -271,10 +261,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "parity": parity,
         "bench": bench,
     }
+    words, prog, description = list(sys.argv[1:] if arguments is None else arguments), PROG, DESCRIPTION
+    if len(words) > 1 and words[0] == "rewards":
+        from tgrpo_envs import reward_commands
+
+        words, prog, description = words[1:], f"{PROG} rewards", reward_commands.DESCRIPTION
+        commands = reward_commands.COMMANDS
     try:
-        text: str = tyro.extras.subcommand_cli_from_dict(
-            commands, prog="python -m tgrpo_envs", description=DESCRIPTION, args=arguments
-        )
+        text: str = tyro.extras.subcommand_cli_from_dict(commands, prog=prog, description=description, args=words)
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
     except TgrpoError as error:

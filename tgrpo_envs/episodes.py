@@ -88,7 +88,7 @@ class Episodes:
         task = settings.resolved_task
         scene = load_scene(task, settings.assets)
         self._spec = choose_spec(settings.reward, scene.problem, task)
-        profile = choose_profile(settings.reward)
+        profile = choose_profile(settings.reward, settings.credit)
         self._tracker = StageTracker(self._spec, profile, scene.layout, self.num_envs, settings.episode_horizon)
         self._simulator = Simulator(
             scene,

@@ -11,6 +11,7 @@ from gymnasium import spaces
 
 from tgrpo_envs.assets import find_pack
 from tgrpo_envs.errors import ConfigError, UnknownNameError
+from tgrpo_envs.rewards.credit import CreditProfile
 from tgrpo_envs.tasks import Task, get_task
 
 ACTION_SIZE = 7
@@ -19,7 +20,7 @@ CAMERAS = ("agentview", "wrist")
 DETAILS = ("fast", "exact", "off")
 INIT_STATE_SETS = ("train", "heldout", "official")
 FIXTURE_POSES = ("default", "per_episode")
-REWARDS = ("stages", "sparse")
+REWARDS = ("stages", "llm", "compiled", "sparse")
 IMAGE_SIZE_RANGE = (16, 1024)  # pixels a side
 MAX_ACTION_CHUNK = 64  # control steps in one environment step
 
@@ -37,7 +38,9 @@ class EnvSettings:
         fixture_poses: Where cabinets, stoves and the like stand. ``default``: as the set of states says, drawn with the
             rest of ``train`` and ``heldout`` states, at the centre of their regions in ``official`` ones, whose files
             do not say. ``per_episode``: drawn anew for every episode, whatever the set.
-        reward: ``stages``, ``sparse`` (1 on success) or the path of a stage specification in JSON.
+        reward: ``stages`` (a language model's stages where they passed their certificate, else the compiler's),
+            ``llm``, ``compiled``, ``sparse`` (1 on success) or the path of a stage specification in JSON.
+        credit: How progress through the stages is paid; None takes the default `CreditProfile`.
         image_size: Height and width of the camera images, pixels.
         cameras: Which cameras to observe: ``agentview``, ``wrist`` or any other of the scene, looked up when the scene
             is opened. An empty tuple makes a state-only environment that never opens OpenGL.
@@ -57,6 +60,7 @@ class EnvSettings:
     init_states: str = "train"
     fixture_poses: str = "default"
     reward: str | Path = "stages"
+    credit: CreditProfile | None = None
     image_size: int = 128
     cameras: tuple[str, ...] = CAMERAS
     action_chunk: int = 1
@@ -80,8 +84,10 @@ class EnvSettings:
                 raise ConfigError(f"{option}=True needs a camera; give cameras, and another detail than 'off'.")
         _one_of("set of initial states", self.init_states, INIT_STATE_SETS)
         _one_of("kind of fixture poses", self.fixture_poses, FIXTURE_POSES)
-        if self.reward_mode == "file" and not Path(self.reward).is_file():
+        if self.reward_is_file and not Path(self.reward).is_file():
             raise UnknownNameError("reward (a name or the path of a .json specification)", self.reward, REWARDS)
+        if not isinstance(self.credit, CreditProfile | None):
+            raise ConfigError(f"credit={self.credit!r} must be a CreditProfile, such as CreditProfile(beta=0.3).")
         _in_range("image_size", self.image_size, *IMAGE_SIZE_RANGE)
         _in_range("action_chunk", self.action_chunk, 1, MAX_ACTION_CHUNK)
         if self.horizon is not None:
@@ -95,11 +101,9 @@ class EnvSettings:
         return get_task(self.suite, self.task)
 
     @property
-    def reward_mode(self) -> Literal["stages", "sparse", "file"]:
-        """Which kind of reward `reward` names."""
-        if self.reward == "stages":
-            return "stages"
-        return "sparse" if self.reward == "sparse" else "file"
+    def reward_is_file(self) -> bool:
+        """Whether `reward` is the path of a specification."""
+        return self.reward not in REWARDS
 
     @property
     def episode_horizon(self) -> int:

@@ -237,7 +237,7 @@ def _member_settings(
     if not chosen or num_envs % len(chosen):
         raise ConfigError(f"num_envs={num_envs} cannot be divided among {len(chosen)} tasks; give a multiple of them.")
     each = [EnvSettings(suite, task=task, **settings) for task in chosen]
-    if each[0].reward_mode == "file" and len({one.resolved_task for one in each}) > 1:
+    if each[0].reward_is_file and len({one.resolved_task for one in each}) > 1:
         raise ConfigError(f"reward={str(each[0].reward)!r} holds the stages of one task; use 'stages' for several.")
     return [one for one in each for _ in range(num_envs // len(chosen))]
 

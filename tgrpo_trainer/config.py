@@ -28,7 +28,7 @@ class EnvConfig(Settings):
     assets: str = "auto"
     """Asset pack: auto, primitive, libero, or a folder."""
     reward: str = "stages"
-    """Reward: stages, sparse, or the path of a reward spec."""
+    """Reward: stages, llm, compiled, sparse, or the path of a reward spec."""
     image_size: int = Field(default=64, ge=16)
     """Width and height of both camera pictures, in pixels."""
     action_chunk: int = Field(default=4, ge=1)

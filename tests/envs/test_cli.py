@@ -64,15 +64,15 @@ def test_assets_lists_both_packs(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_rewards_prints_a_spec_that_reads_back(capsys: pytest.CaptureFixture[str]) -> None:
     task = get_task("libero_object", 3)
-    assert main(["rewards", "--suite", "libero_object", "--task", "3"]) == 0
+    assert main(["rewards", "compile", "--suite", "libero_object", "--task", "3"]) == 0
     assert parse_spec(capsys.readouterr().out) == compile_spec(read_problem(bddl_path(task)), task)
 
 
 def test_rewards_takes_a_name_and_refuses_an_unknown_one(capsys: pytest.CaptureFixture[str]) -> None:
     name = get_task("libero_object", 3).name
-    assert main(["rewards", "--task", name]) == 0
+    assert main(["rewards", "compile", "--task", name]) == 0
     assert parse_spec(capsys.readouterr().out).task.name == name
-    assert main(["rewards", "--task", "10"]) == 2
+    assert main(["rewards", "compile", "--task", "10"]) == 2
     assert capsys.readouterr().err.startswith("error: Unknown libero_object task '10'")
 
 

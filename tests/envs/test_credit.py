@@ -7,8 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from reward_cases import LAYOUT, SEEDS, profiles, random_goals, random_snapshot, run_episode, specs
+from reward_cases import (
+    LAYOUT,
+    SEEDS,
+    make_spec,
+    profiles,
+    random_goals,
+    random_snapshot,
+    run_episode,
+    specs,
+    still_snapshot,
+)
 
+from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.rewards import CreditProfile, StageTracker, largest_beta
 from tgrpo_envs.rewards.credit import paid_progress, step_reward, success_reward
 
@@ -106,6 +117,45 @@ def test_sparse_mode_pays_success_only(spec, seed, steps, success):
     assert rewards.tolist() == [0.0] * (steps - 1) + [float(success)]
 
 
+@settings(max_examples=50, deadline=None)
+@given(specs(), SEEDS, LENGTHS, st.booleans(), st.sampled_from([0.9, 0.99, 1.0]))
+def test_shaping_adds_up_to_the_sparse_return(spec, seed, steps, success, discount):
+    """Discounted, the potentials telescope: gamma^(T-1) at success, gamma^T Phi_T at the horizon, whatever the spec."""
+    profile = CreditProfile(mode="pbrs", discount=discount)
+    rewards, progress = run_episode(spec, profile, np.random.default_rng(seed), steps, HORIZON, success=success)
+    discounted = float((rewards * discount ** np.arange(steps)).sum())
+    last = np.floor(progress[-1] * 64 + 1e-9) / 64
+    expected = discount ** (steps - 1) if success else discount**steps * profile.beta * last
+    assert discounted == pytest.approx(expected, abs=1e-9)
+
+
+def test_goals_only_pays_the_share_of_conjuncts_that_did_not_hold_at_reset():
+    """Two conjuncts: one of them is half the progress, which pays 1/4; one that holds at reset is left out."""
+    spec = make_spec([{"id": "touch", "effort": 1, "done": {"op": "touching", "a": "can_1"}}])
+    profile, one = CreditProfile(mode="goals-only", kappa=0.0), np.array([True])
+
+    def paid(start, *moments):
+        tracker = StageTracker(spec, profile, LAYOUT, 1, HORIZON)
+        tracker.reset(still_snapshot(), np.array([start]), one)
+        reports = [
+            tracker.step(still_snapshot(), np.array([goal]), one, np.array([step]))
+            for step, goal in enumerate(moments, 1)
+        ]
+        return [float(report.reward_N[0]) for report in reports]
+
+    assert paid([False, False], [False, False], [True, False], [False, False], [True, True]) == [0.0, 0.25, 0.0, 0.75]
+    assert paid([True, False], [True, False], [True, True]) == [0.0, 1.0]
+
+
+def test_a_discount_that_inverts_the_order_is_refused():
+    """0.99^279 = 0.0606: below it is fine."""
+    spec = make_spec([{"id": "touch", "effort": 1, "done": {"op": "touching", "a": "can_1"}}])
+    StageTracker(spec, CreditProfile(beta=0.06, discount=0.99), LAYOUT, 1, 280)
+    StageTracker(spec, CreditProfile(beta=0.5, discount=0.99, mode="pbrs"), LAYOUT, 1, 280)
+    with pytest.raises(ConfigError, match=r"beta=0.061 must be below .* = 0.0606"):
+        StageTracker(spec, CreditProfile(beta=0.061, discount=0.99), LAYOUT, 1, 280)
+
+
 def test_paid_progress_by_hand():
     """Best 0.8, now 0.3, kappa 0.3: 0.7*0.8 + 0.3*0.3 = 0.65, in eighths 5.2 -> 5/8."""
     best, now = np.array([0.8, 1.0, 0.0]), np.array([0.3, 1.0, 0.0])
@@ -117,7 +167,7 @@ def test_rewards_by_hand():
     profile = CreditProfile(beta=0.5, eta=0.1)
     assert step_reward(np.array([0.75]), np.array([0.25]), profile).tolist() == [0.25]
     # 1 - 0.25 earned before + 0.1 * (1 - 70/280)
-    assert success_reward(np.array([0.25]), np.array([70]), 280, profile)[0] == pytest.approx(0.825)
+    assert success_reward(np.array([0.25]), np.array([0.5]), np.array([70]), 280, profile)[0] == pytest.approx(0.825)
 
 
 def test_largest_beta_matches_the_published_table():

@@ -80,6 +80,8 @@ def test_negation_reaches_through_connectives() -> None:
 
 def test_names_are_read_as_words() -> None:
     assert entity("wooden_cabinet_1_top_region") == "top region of wooden cabinet 1"
+    assert entity("microwave_1_handle") == "handle of microwave 1"
+    assert entity("wooden_cabinet_1_top_region_handle") == "handle of top region of wooden cabinet 1"
     assert entity("gripper") == "the gripper"
     assert entity("akita_black_bowl_2") == "akita black bowl 2"
     assert title("reach_can_1") == "Reach can 1"

@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tgrpo_envs.errors import SpecError, UnknownNameError
+from tgrpo_envs.rewards.handles import HANDLE_SUFFIX, handle_names, part_joints
 from tgrpo_envs.rewards.predicates import (
     ATOMS,
     FIXTURE,
     GRIPPER,
+    HANDLE,
     KINDS,
     MIN_SPAN_M,
     MOVABLE,
@@ -25,7 +27,7 @@ from tgrpo_envs.rewards.spec import StageSpec
 from tgrpo_envs.rewards.vocabulary import AllOf, AnyOf, Atom, Condition, Goal, Not, Ramp
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray, SnapshotLayout
 
-_NO_SIZE = np.zeros(3)
+JOINTED_OPS = ("actuated", "actuate")
 
 Judgement = Callable[[list[BoolArray]], BoolArray]
 
@@ -77,7 +79,7 @@ class BoundSpec:
         Returns:
             done_KN: Each stage's `done` condition, before order and debouncing.
             allowed_KN: Whether each stage's `while` holds.
-            remaining_KN: What is left of each ramp, metres (1 where a stage has no ramp).
+            remaining_KN: What is left of each ramp, metres or radians (1 where a stage has no ramp).
             kept_N: Share of the progress that `maintain` leaves.
         """
         num_envs = len(moment.goal_NC)
@@ -142,6 +144,11 @@ class BoundSpec:
                     f"In {where}, `{word.op}` needs a {expected} as {field!r}, but {name!r} is a {place.kind}; "
                     f"name a {expected} or use another op."
                 )
+            if word.op in JOINTED_OPS and len(place.joints) != 1:
+                raise SpecError(
+                    f"In {where}, `{word.op}` needs a part with one joint, but {name!r} has {len(place.joints)}; "
+                    "name a drawer's region, a microwave or a stove."
+                )
             places[field] = place
         self.places[word] = places
         return places
@@ -155,12 +162,18 @@ def _join(operator: np.ufunc, parts: Sequence[Judgement], truth: list[BoolArray]
 
 
 def _resolve(name: str, layout: SnapshotLayout, where: str) -> Place:
+    joints = part_joints(name, layout)
     if name == GRIPPER:
-        return Place(GRIPPER, 0, _NO_SIZE)
+        return Place(GRIPPER, 0)
     if name in layout.objects:
         row = layout.object_row(name)
-        return Place(MOVABLE if row < layout.num_movables else FIXTURE, row, _NO_SIZE)
+        return Place(MOVABLE if row < layout.num_movables else FIXTURE, row, joints=joints, part=name)
     if name in layout.sites:
         row = layout.site_row(name)
-        return Place(REGION, row, layout.site_half_sizes_S3[row])
-    raise UnknownNameError(f"entity in {where}:", name, (*layout.objects, *layout.sites, GRIPPER))
+        return Place(REGION, row, layout.site_half_sizes_S3[row], joints, part=name)
+    handles = handle_names(layout)
+    if name in handles:
+        part = name.removesuffix(HANDLE_SUFFIX)
+        joints = part_joints(part, layout)
+        return Place(HANDLE, int(layout.joint_objects_J[joints[0]]), joints=joints, part=part)
+    raise UnknownNameError(f"entity in {where}:", name, (*layout.objects, *layout.sites, *handles, GRIPPER))

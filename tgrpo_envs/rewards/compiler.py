@@ -1,7 +1,15 @@
 """Writes a stage spec from a task's goal, without a language model: the baseline every other spec has to beat.
 
-Each conjunct that puts an object somewhere becomes five stages: reach, grasp, lift, carry, place. Conjuncts are
-parallel branches, except that an object is carried onto another only after that one has been placed itself.
+| conjunct | stages |
+|---|---|
+| `in`, `on`: an object goes somewhere | reach, grasp, lift, carry, place |
+| `on` of a plate, which lies too flat to be grasped | reach, touch, push |
+| `open`, `close`, `turnon`, `turnoff` of a part | reach its handle, touch, move |
+| any that holds at reset already | none; it is maintained |
+
+Conjuncts are parallel branches, except where one cannot be done after the other: what carries something is placed
+first, a drawer is opened before and shut after something goes into it. A drawer that nothing in the goal opens, but
+that starts shut, gets stages of its own.
 """
 
 from __future__ import annotations
@@ -9,8 +17,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tgrpo_envs.bddl import Problem
+from tgrpo_envs.bddl import Conjunct, Problem
 from tgrpo_envs.errors import SpecError
+from tgrpo_envs.rewards.handles import HANDLE_SUFFIX, find_handle, split_part
 from tgrpo_envs.rewards.spec import StageSpec, parse_spec
 from tgrpo_envs.tasks import Task
 
@@ -20,49 +29,68 @@ LIFT_BY_M = 0.05
 CARRY_WITHIN_M = 0.05  # inside the 6.1 cm half width of LIBERO's basket, its narrowest common container
 ONTO_WITHIN_M = 0.03  # LIBERO's own tolerance of On(object, object): centres 3 cm apart (ObjectState.check_ontop)
 LOWER_FROM_M = 0.15  # height over the target from which lowering earns; objects are carried 5 to 15 cm over rims
+PLATE_RADIUS_M = 0.10  # the grip site at a plate's rim is about this far from its middle
+HANDLE_WITHIN_M = 0.06  # handle bars are up to 13 cm long: a hand at their end is this far from their middle
+TOUCH_HOLD_STEPS = 2
+OPENED_FRAC = 0.9  # of the way to LIBERO's own "open": enough room for what goes in
 
 PLACE_EFFORTS = {"reach": 1, "grasp": 2, "lift": 1, "carry": 3, "place": 2}
+PUSH_EFFORTS = {"reach": 1, "touch": 1, "push": 3}
+MOVE_EFFORTS = {"reach": 1, "touch": 1, "move": 3}
+
+TOWARD = {"open": "open", "close": "close", "turnon": "on", "turnoff": "off"}
+TOO_FLAT_TO_GRASP = ("plate",)
+
+Stages = list[dict[str, Any]]
 
 
 def compile_spec(problem: Problem, task: Task) -> StageSpec:
-    """The deterministic spec of a task whose goal only places objects.
+    """The deterministic spec of a task.
 
     Args:
         problem: The task's parsed BDDL file.
         task: The task; names the spec.
 
     Raises:
-        SpecError: A conjunct is not `In` or `On` of a movable object, or there are too many of them.
+        SpecError: A conjunct that no template covers, or too many of them.
     """
-    moved = [_moved_object(problem, task, conjunct) for conjunct in problem.goal]
-    stages: list[dict[str, Any]] = []
+    stages: Stages = []
+    maintain = []
     for index, conjunct in enumerate(problem.goal):
-        carrier = _carrier(problem, conjunct[2])
-        first = [f"place_{other}" for other in moved if other == carrier]
-        stages += _place_stages(index, conjunct, onto_region=conjunct[2] in problem.regions, carry_after=first)
-    return _spec(task, stages)
+        if conjunct in problem.init:
+            maintain.append({"holds": {"op": "goal", "index": index}})
+        elif conjunct[0] in TOWARD and len(conjunct) == 2 and find_handle(conjunct[1]):
+            stages += _move_stages(index, conjunct, after=_filled_before(problem, conjunct))
+        else:
+            _check_placing(problem, task, conjunct)
+            stages += _placing(problem, index, conjunct)
+    return _spec(task, stages, maintain)
 
 
 def goals_spec(task: Task) -> StageSpec:
     """The coarsest spec, which every task has: one stage per goal conjunct, no partial credit."""
     done = [{"op": "goal", "index": index} for index in range(len(task.goal))]
-    return _spec(task, [{"id": f"goal_{g['index']}", "effort": 1, "done": g, "latch": "live"} for g in done])
+    return _spec(task, [{"id": f"goal_{g['index']}", "effort": 1, "done": g, "latch": "live"} for g in done], [])
 
 
-def _spec(task: Task, stages: list[dict[str, Any]]) -> StageSpec:
+def _spec(task: Task, stages: Stages, maintain: list[dict[str, Any]]) -> StageSpec:
     """Through the same door as every other spec: the compiler has no privileges."""
     document = {
         "schema": "stage-spec/1",
         "task": {"suite": task.suite, "name": task.name},
         "stages": stages,
+        "maintain": maintain,
     }
     return parse_spec(json.dumps(document), source=f"the compiled spec of {task.suite}/{task.name}")
 
 
-def _moved_object(problem: Problem, task: Task, conjunct: tuple[str, ...]) -> str:
-    """The movable that a place goal moves; refuses every other goal."""
+def _check_placing(problem: Problem, task: Task, conjunct: Conjunct) -> None:
+    """Refuses what does not put a movable object somewhere."""
     words = f"({' '.join(conjunct)})"
-    supported = "the compiler supports (in OBJECT REGION) and (on OBJECT REGION-OR-OBJECT) of movable objects"
+    supported = (
+        "the compiler supports (in OBJECT REGION) and (on OBJECT REGION-OR-OBJECT) of movable objects, and "
+        "open, close, turnon and turnoff of drawers, microwaves and stoves"
+    )
     if len(conjunct) != 3 or conjunct[0] not in ("in", "on"):
         raise SpecError(f"Cannot compile the goal {words} of {task.name}: {supported}; give a spec file instead.")
     predicate, moved, target = conjunct
@@ -70,19 +98,109 @@ def _moved_object(problem: Problem, task: Task, conjunct: tuple[str, ...]) -> st
     is_object = target in problem.objects or target in problem.fixtures
     if moved not in problem.objects or not (is_region or (is_object and predicate == "on")):
         raise SpecError(f"Cannot compile the goal {words} of {task.name}: {supported}; check the names in its BDDL.")
-    return moved
 
 
-def _carrier(problem: Problem, target: str) -> str:
-    """The instance that has to be in place before anything can be put on or into `target`."""
-    return problem.regions[target].target if target in problem.regions else target
+def _placing(problem: Problem, index: int, conjunct: Conjunct) -> Stages:
+    _, moved, target = conjunct
+    if split_part(moved)[1] in TOO_FLAT_TO_GRASP:
+        return _push_stages(index, moved, target)
+    carrier = problem.regions[target].target if target in problem.regions else target
+    moved_by_goal = {other[1] for other in problem.goal if len(other) == 3}
+    carry_after = [f"place_{carrier}"] if carrier in moved_by_goal else []
+    opening, reach_after = _opening(problem, conjunct)
+    within_m = CARRY_WITHIN_M if target in problem.regions else ONTO_WITHIN_M
+    return opening + _place_stages(index, conjunct, within_m, reach_after, carry_after)
+
+
+def _opening(problem: Problem, conjunct: Conjunct) -> tuple[Stages, list[str]]:
+    """Stages that open what something goes into, unless it starts open or another conjunct opens it."""
+    predicate, _, target = conjunct
+    part = target if find_handle(target) else split_part(target)[0]
+    opens = ("open", part)
+    if predicate != "in" or not find_handle(part) or opens in problem.init:
+        return [], []
+    if opens in problem.goal:
+        return [], [f"open_{part}"]
+    opened = {"op": "actuated", "a": part, "toward": "open", "min_frac": OPENED_FRAC}
+    return _part_stages("open", part, opened, after=[]), [f"open_{part}"]
+
+
+def _filled_before(problem: Problem, conjunct: Conjunct) -> list[str]:
+    """The stages that put something into what this conjunct shuts."""
+    predicate, part = conjunct
+    if predicate != "close":
+        return []
+    into = [other for other in problem.goal if other[0] == "in" and part in (other[2], split_part(other[2])[0])]
+    return [f"place_{other[1]}" for other in into]
+
+
+def _move_stages(index: int, conjunct: Conjunct, after: list[str]) -> Stages:
+    predicate, part = conjunct
+    return _part_stages(TOWARD[predicate], part, {"op": "goal", "index": index}, after)
+
+
+def _part_stages(toward: str, part: str, done: dict[str, Any], after: list[str]) -> Stages:
+    """Reach the handle of a part, touch it, and open, close or turn it until `done`."""
+    handle, name = part + HANDLE_SUFFIX, f"{toward}_{part}"
+    touching = {"op": "touching", "a": split_part(part)[0]}
+    near = {"op": "near", "a": "gripper", "b": handle, "within_m": HANDLE_WITHIN_M}
+    return [
+        {
+            "id": f"reach_to_{name}",
+            "effort": MOVE_EFFORTS["reach"],
+            "after": after,
+            "ramp": {"op": "approach", "a": "gripper", "b": handle, "to_m": HANDLE_WITHIN_M},
+            "done": near,
+        },
+        {
+            "id": f"touch_to_{name}",
+            "effort": MOVE_EFFORTS["touch"],
+            "after": [f"reach_to_{name}"],
+            "done": touching,
+            "hold_steps": TOUCH_HOLD_STEPS,
+        },
+        {
+            "id": name,
+            "effort": MOVE_EFFORTS["move"],
+            "after": [f"touch_to_{name}"],
+            "ramp": {"op": "actuate", "a": part, "toward": toward},
+            "done": done,
+            "latch": "live" if done["op"] == "goal" else "once",
+        },
+    ]
+
+
+def _push_stages(index: int, moved: str, target: str) -> Stages:
+    near = {"a": moved, "b": target, "axes": "xy"}
+    return [
+        {
+            "id": f"reach_{moved}",
+            "effort": PUSH_EFFORTS["reach"],
+            "ramp": {"op": "approach", "a": "gripper", "b": moved, "to_m": PLATE_RADIUS_M},
+            "done": {"op": "near", "a": "gripper", "b": moved, "within_m": PLATE_RADIUS_M},
+        },
+        {
+            "id": f"touch_{moved}",
+            "effort": PUSH_EFFORTS["touch"],
+            "after": [f"reach_{moved}"],
+            "done": {"op": "touching", "a": moved},
+            "hold_steps": TOUCH_HOLD_STEPS,
+        },
+        {
+            "id": f"push_{moved}",
+            "effort": PUSH_EFFORTS["push"],
+            "after": [f"touch_{moved}"],
+            "ramp": {"op": "approach", **near, "to_m": 0.0},
+            "done": {"op": "goal", "index": index},
+            "latch": "live",
+        },
+    ]
 
 
 def _place_stages(
-    index: int, conjunct: tuple[str, ...], *, onto_region: bool, carry_after: list[str]
-) -> list[dict[str, Any]]:
+    index: int, conjunct: Conjunct, within_m: float, reach_after: list[str], carry_after: list[str]
+) -> Stages:
     predicate, moved, target = conjunct
-    within_m = CARRY_WITHIN_M if onto_region else ONTO_WITHIN_M
     grasped = {"op": "grasped", "a": moved}
     above = {"a": moved, "b": target, "axes": "xy"}
     if predicate == "in":
@@ -94,6 +212,7 @@ def _place_stages(
         {
             "id": f"reach_{moved}",
             "effort": PLACE_EFFORTS["reach"],
+            "after": reach_after,
             "ramp": {"op": "approach", "a": "gripper", "b": moved, "to_m": REACH_WITHIN_M},
             # touching: wide objects are held by the rim, far from their origin
             "done": {"any": [reach, {"op": "touching", "a": moved}]},

@@ -5,6 +5,12 @@ With best-so-far progress M, progress phi, quantum q (`docs/rewards.md`, section
     psi_t = floor(((1 - kappa) M_t + kappa phi_t) / q) q
     r_t   = beta (psi_t - psi_{t-1})                           before success
     r_T   = 1 - sum_{s<T} r_s + eta (1 - T / H)                at success
+
+Mode ``pbrs`` is potential-based shaping instead (Ng, Harada, Russell 1999), with Phi = beta phi rounded to quanta, for
+learners with a critic; success is terminal, the horizon is not:
+
+    r_t   = gamma Phi_t - Phi_{t-1}                            before success
+    r_T   = 1 + eta (1 - T / H) - Phi_{T-1}                    at success
 """
 
 from __future__ import annotations
@@ -16,8 +22,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
+from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.sim.snapshot import FloatArray
 
+Mode = Literal["stages", "goals-only", "sparse", "pbrs"]
 ROUNDING_QUANTA = 1e-9  # keeps 0.4999999999999999 from losing a whole quantum to floating point
 
 
@@ -29,7 +37,9 @@ class CreditProfile(BaseModel):
         kappa: Price of regress: 0 pays the best progress so far, 1 the progress at the end.
         eta: Bonus for an instant success, falling to 0 at the horizon.
         quantum: Resolution of paid progress, 1/n; above sensor noise, so that idling pays an exact 0.
-        mode: "stages" as above, "sparse" pays nothing before success.
+        mode: ``stages`` pays the progress of the spec, ``goals-only`` the share of the goal's conjuncts that hold,
+            those of the reset left out, ``sparse`` nothing before success, ``pbrs`` potential-based shaping.
+        discount: Of the learner, gamma. A learner that discounts needs a smaller `beta`; see `largest_beta`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -38,7 +48,8 @@ class CreditProfile(BaseModel):
     kappa: float = Field(default=0.3, ge=0.0, le=1.0)
     eta: float = Field(default=0.0, ge=0.0, le=1.0)
     quantum: float = Field(default=1 / 64, ge=1 / 4096, le=1.0)
-    mode: Literal["stages", "sparse"] = "stages"
+    mode: Mode = "stages"
+    discount: float = Field(default=1.0, gt=0.0, le=1.0)
 
     @field_validator("quantum")
     @classmethod
@@ -50,7 +61,28 @@ class CreditProfile(BaseModel):
     @property
     def pay(self) -> float:
         """What the whole progress is worth before success: `beta`, or 0 in sparse mode."""
-        return self.beta if self.mode == "stages" else 0.0
+        return 0.0 if self.mode == "sparse" else self.beta
+
+    @property
+    def shaping(self) -> float:
+        """Factor of the new potential in a step's reward: `discount` in mode ``pbrs``, else 1."""
+        return self.discount if self.mode == "pbrs" else 1.0
+
+    def check_horizon(self, horizon: int) -> None:
+        """Make sure that a learner which discounts ranks every success above every failure.
+
+        Args:
+            horizon: Most control steps of an episode.
+
+        Raises:
+            ConfigError: `beta` is too large for `discount` and this horizon.
+        """
+        bound = largest_beta(self.discount, horizon)
+        if self.discount < 1.0 and self.mode in ("stages", "goals-only") and self.beta >= bound:
+            raise ConfigError(
+                f"beta={self.beta} must be below discount^(horizon-1) = {bound:.3g} for discount={self.discount} and "
+                f"{horizon} control steps, or a late success is worth less than a failure; lower beta."
+            )
 
 
 def paid_progress(best_N: FloatArray, progress_N: FloatArray, profile: CreditProfile) -> FloatArray:
@@ -62,28 +94,31 @@ def paid_progress(best_N: FloatArray, progress_N: FloatArray, profile: CreditPro
         profile: Supplies `kappa` and `quantum`.
     """
     levels = round(1 / profile.quantum)
-    mixed_N = best_N - profile.kappa * (best_N - progress_N)
+    kappa = 1.0 if profile.mode == "pbrs" else profile.kappa  # a potential depends on the present alone
+    mixed_N = best_N - kappa * (best_N - progress_N)
     psi_N: FloatArray = np.floor(mixed_N * levels + ROUNDING_QUANTA) / levels
     return psi_N
 
 
 def step_reward(psi_N: FloatArray, previous_psi_N: FloatArray, profile: CreditProfile) -> FloatArray:
     """Reward of a control step without success: increments of paid progress, never levels."""
-    return profile.pay * (psi_N - previous_psi_N)
+    return profile.pay * (profile.shaping * psi_N - previous_psi_N)
 
 
 def success_reward(
-    returned_N: FloatArray, steps_N: NDArray[np.int64], horizon: int, profile: CreditProfile
+    returned_N: FloatArray, psi_N: FloatArray, steps_N: NDArray[np.int64], horizon: int, profile: CreditProfile
 ) -> FloatArray:
-    """Reward of the successful step: fills the return up to 1, plus the time bonus.
+    """Reward of the successful step: fills the return up to 1, or takes the potential back; plus the time bonus.
 
     Args:
         returned_N: Sum of the episode's rewards so far.
+        psi_N: Paid progress before this step.
         steps_N: Control steps taken, T, this one included.
         horizon: Most control steps of an episode, H.
-        profile: Supplies `eta`.
+        profile: Supplies `eta` and the mode.
     """
-    reward_N: FloatArray = 1.0 - returned_N + profile.eta * (1.0 - steps_N / horizon)
+    paid_N = profile.pay * psi_N if profile.mode == "pbrs" else returned_N
+    reward_N: FloatArray = 1.0 - paid_N + profile.eta * (1.0 - steps_N / horizon)
     return reward_N
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
+from tgrpo_envs.rewards.handles import HANDLE_SUFFIX, split_part
+from tgrpo_envs.rewards.predicates import GRIPPER
 from tgrpo_envs.rewards.spec import Maintain, Stage
 from tgrpo_envs.rewards.vocabulary import AllOf, AnyOf, Atom, Condition, Not, Ramp
 
@@ -27,6 +28,10 @@ _ATOMS: dict[str, tuple[str, str]] = {
     "upright": ("{a} leans at most {within_deg} from its start attitude", "{a} leans more than {within_deg}"),
     "still": ("{a} moves slower than {below_mps}", "{a} moves at {below_mps} or faster"),
     "moved": ("{a} is {by_m} or more from where it started", "{a} is less than {by_m} from where it started"),
+    "actuated": (
+        "{a} has gone {min_frac} or more of its way to being {toward}",
+        "{a} has gone less than {min_frac} of its way to being {toward}",
+    ),
     "goal": ("LIBERO counts {index}", "LIBERO does not count {index}"),
 }
 """What each atom says, and what its negation says."""
@@ -35,20 +40,21 @@ _RAMPS = {
     "approach": "partial credit that grows as {a} nears {b}{axes}, from {from_m} to {to_m}",
     "raise": "partial credit that grows as {a} rises by {to_m}",
     "inside_depth": "partial credit that grows as {a} nears the inside of {b}, from {from_m}",
+    "actuate": "partial credit that grows as {a} goes on its way to being {toward}",
     "constant": "a fixed {value_frac} of its credit",
 }
 _AXES = {"xyz": "", "xy": " horizontally", "z": " in height"}
-_REGION = re.compile(r"(?P<owner>.+_\d+)_(?P<part>.+_region)")
+_TOWARD = {"open": "open", "close": "closed", "on": "turned on", "off": "turned off"}
 
 
 def entity(name: str) -> str:
-    """``wooden_cabinet_1_top_region`` as "top region of wooden cabinet 1"; the gripper gets an article."""
-    if name == "gripper":
+    """``wooden_cabinet_1_top_region_handle`` as "handle of top region of wooden cabinet 1"."""
+    if name == GRIPPER:
         return "the gripper"
-    region = _REGION.fullmatch(name)
-    if region:
-        return f"{_spaced(region['part'])} of {_spaced(region['owner'])}"
-    return _spaced(name)
+    if name.endswith(HANDLE_SUFFIX):
+        return f"handle of {entity(name.removesuffix(HANDLE_SUFFIX))}"
+    owner, _, region = split_part(name)
+    return f"{_spaced(region)} of {_spaced(owner)}" if region else _spaced(owner)
 
 
 def condition_words(condition: Condition, goal: Conjuncts = (), *, negated: bool = False) -> str:
@@ -122,6 +128,8 @@ def _field(name: str, value: object, goal: Conjuncts) -> str:
             return _AXES[value]
         case "index", int():
             return _conjunct(goal[value]) if value < len(goal) else f"goal condition {value} as met"
+        case "toward", str():
+            return _TOWARD[value]
         case _, str():
             return entity(value)
         case _, float():

@@ -14,14 +14,17 @@ import numpy as np
 
 from tgrpo_envs.rewards import vocabulary as words
 from tgrpo_envs.rewards.predicates import (
+    REGION,
     Distance,
     Entities,
     Moment,
-    _metres_outside,
-    _position,
-    _rise,
-    _squared_distance,
-    _top,
+    Place,
+    metres_outside,
+    position_of,
+    rise_of,
+    squared_distance,
+    to_threshold,
+    top_of,
 )
 from tgrpo_envs.rewards.vocabulary import Atom, Ramp
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray
@@ -73,9 +76,21 @@ def measures(atom: Atom, at: Entities) -> tuple[Measure, ...]:
     return _MEASURES[atom.op](atom, at)
 
 
-def ramp_unit(ramp: Ramp) -> str:
-    """Unit of what remains of a ramp: metres; `YES_NO` of a constant, which has none."""
-    return YES_NO if ramp.op == "constant" else "m"
+def ramp_unit(ramp: Ramp, at: Entities) -> str:
+    """Unit of what remains of a ramp; none of a constant's.
+
+    Args:
+        ramp: The ramp.
+        at: Its resolved entities (`BoundSpec.places`).
+    """
+    if ramp.op == "actuate":
+        return _joint_unit(at["a"])
+    return "" if ramp.op == "constant" else "m"
+
+
+def _joint_unit(part: Place) -> str:
+    """Drawers, which are regions, slide; fixtures with one joint turn."""
+    return "m" if part.kind == REGION else "rad"
 
 
 def _at_most(name: str, unit: str, limit: float, value: Distance) -> Measure:
@@ -96,7 +111,7 @@ def _constant(limit: float) -> Distance:
 
 
 def _near(atom: words.Near, at: Entities) -> tuple[Measure, ...]:
-    squared = _squared_distance(at["a"], at["b"], atom.axes)
+    squared = squared_distance(at["a"], at["b"], atom.axes)
     return (_at_most("distance", "m", atom.within_m, lambda moment: np.sqrt(squared(moment.now))),)
 
 
@@ -122,11 +137,11 @@ def _grasped(_atom: words.Grasped, at: Entities) -> tuple[Measure, ...]:
 
 
 def _lifted(atom: words.Lifted, at: Entities) -> tuple[Measure, ...]:
-    return (_at_least("rise", "m", atom.by_m, _rise(at["a"])),)
+    return (_at_least("rise", "m", atom.by_m, rise_of(at["a"])),)
 
 
 def _above(atom: words.Above, at: Entities) -> tuple[Measure, ...]:
-    squared, position_a, top_b = _squared_distance(at["a"], at["b"], "xy"), _position(at["a"]), _top(at["b"])
+    squared, position_a, top_b = squared_distance(at["a"], at["b"], "xy"), position_of(at["a"]), top_of(at["b"])
 
     def height(moment: Moment) -> FloatArray:
         over: FloatArray = position_a(moment.now)[:, 2] - top_b(moment.now)
@@ -139,7 +154,7 @@ def _above(atom: words.Above, at: Entities) -> tuple[Measure, ...]:
 
 
 def _inside(atom: words.Inside, at: Entities) -> tuple[Measure, ...]:
-    outside = _metres_outside(at["a"], at["b"])
+    outside = metres_outside(at["a"], at["b"])
     limit = _constant(-atom.margin_m)
     return (Measure("distance to the box (negative inside)", "m", "<", limit, lambda moment: outside(moment.now)),)
 
@@ -186,6 +201,18 @@ def _moved(atom: words.Moved, at: Entities) -> tuple[Measure, ...]:
     return (_at_least("distance from the start", "m", atom.by_m, way),)
 
 
+def _actuated(atom: words.Actuated, at: Entities) -> tuple[Measure, ...]:
+    remaining = to_threshold(at["a"], atom.toward)
+
+    def limit(moment: Moment) -> FloatArray:
+        left_N: FloatArray = (1.0 - atom.min_frac) * remaining(moment.start)
+        return left_N
+
+    return (
+        Measure("way to LIBERO's threshold", _joint_unit(at["a"]), "<=", limit, lambda moment: remaining(moment.now)),
+    )
+
+
 def _goal(atom: words.Goal, _at: Entities) -> tuple[Measure, ...]:
     return (_is("LIBERO's check", lambda moment: moment.goal_NC[:, atom.index]),)
 
@@ -202,5 +229,6 @@ _MEASURES: dict[str, Callable[[Any, Entities], tuple[Measure, ...]]] = {
     "upright": _upright,
     "still": _still,
     "moved": _moved,
+    "actuated": _actuated,
     "goal": _goal,
 }

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from tgrpo_envs.errors import SpecError
 from tgrpo_envs.rewards import vocabulary as words
+from tgrpo_envs.rewards.handles import find_handle, handle_position, split_part
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray, Snapshot
+from tgrpo_envs.sim.success import JOINT_TESTS, Comparison
 
-GRIPPER, MOVABLE, FIXTURE, REGION = "gripper", "movable", "fixture", "region"
+GRIPPER, MOVABLE, FIXTURE, REGION, HANDLE = "gripper", "movable", "fixture", "region", "handle"
 
 MIN_SPAN_M = 0.01  # a ramp that starts (almost) at its end would otherwise divide by (almost) zero
 BOX_FLOOR_SLACK_M = 0.01  # LIBERO lowers the floor of its containment boxes by this much (SiteObject.in_box)
@@ -41,19 +44,30 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A resolved entity: its kind, its row in the snapshot, and a region's half extents (metres)."""
+    """A resolved entity.
+
+    Attributes:
+        kind: One of the kinds above.
+        row: Its row in the snapshot; a handle's is its fixture's.
+        half_size_3: A region's half extents, metres.
+        joints: Rows of the joints that move it.
+        part: Name of what the joints move; a handle's is that of its part.
+    """
 
     kind: str
     row: int
-    half_size_3: FloatArray
+    half_size_3: FloatArray = field(default_factory=lambda: np.zeros(3))
+    joints: tuple[int, ...] = ()
+    part: str = ""
 
 
 Truth = Callable[[Moment], BoolArray]
 Distance = Callable[[Moment], FloatArray]
 Entities = Mapping[str, Place]
 
-ANYTHING = frozenset({GRIPPER, MOVABLE, FIXTURE, REGION})
+ANYTHING = frozenset({GRIPPER, MOVABLE, FIXTURE, REGION, HANDLE})
 OBJECT = frozenset({MOVABLE, FIXTURE})
+PART = frozenset({FIXTURE, REGION})
 KINDS: dict[str, dict[str, frozenset[str]]] = {
     "near": {"a": ANYTHING, "b": ANYTHING},
     "touching": {"a": OBJECT},
@@ -66,10 +80,12 @@ KINDS: dict[str, dict[str, frozenset[str]]] = {
     "upright": {"a": frozenset({MOVABLE})},
     "still": {"a": frozenset({MOVABLE})},
     "moved": {"a": frozenset({MOVABLE})},
+    "actuated": {"a": PART},
     "goal": {},
     "approach": {"a": ANYTHING, "b": ANYTHING},
     "raise": {"a": frozenset({MOVABLE})},
     "inside_depth": {"a": frozenset({MOVABLE}), "b": frozenset({REGION})},
+    "actuate": {"a": PART},
     "constant": {},
 }
 
@@ -79,7 +95,7 @@ class BoundRamp:
     """A ramp over a scene: ``clip(1 - remaining / span, 0, 1)``.
 
     Attributes:
-        remaining: What is left until the ramp is full, (N,), metres, never negative.
+        remaining: What is left until the ramp is full, (N,), metres (radians of a hinge), never negative.
         span_m: What is left when the ramp is empty; None takes it at each environment's reset.
     """
 
@@ -91,7 +107,7 @@ class BoundRamp:
 
 
 def _near(atom: words.Near, at: Entities) -> Truth:
-    squared, limit = _squared_distance(at["a"], at["b"], atom.axes), atom.within_m**2
+    squared, limit = squared_distance(at["a"], at["b"], atom.axes), atom.within_m**2
     return lambda moment: squared(moment.now) <= limit
 
 
@@ -111,13 +127,13 @@ def _released(_atom: words.Released, at: Entities) -> Truth:
 
 
 def _lifted(atom: words.Lifted, at: Entities) -> Truth:
-    rise = _rise(at["a"])
+    rise = rise_of(at["a"])
     return lambda moment: rise(moment) >= atom.by_m
 
 
 def _above(atom: words.Above, at: Entities) -> Truth:
-    squared, limit = _squared_distance(at["a"], at["b"], "xy"), atom.xy_within_m**2
-    position_a, top_b = _position(at["a"]), _top(at["b"])
+    squared, limit = squared_distance(at["a"], at["b"], "xy"), atom.xy_within_m**2
+    position_a, top_b = position_of(at["a"]), top_of(at["b"])
 
     def holds(moment: Moment) -> BoolArray:
         over = position_a(moment.now)[:, 2] - top_b(moment.now) >= atom.min_m
@@ -127,7 +143,7 @@ def _above(atom: words.Above, at: Entities) -> Truth:
 
 
 def _inside(atom: words.Inside, at: Entities) -> Truth:
-    outside = _metres_outside(at["a"], at["b"])
+    outside = metres_outside(at["a"], at["b"])
     return lambda moment: outside(moment.now) < -atom.margin_m
 
 
@@ -168,6 +184,17 @@ def _moved(atom: words.Moved, at: Entities) -> Truth:
     return holds
 
 
+def _actuated(atom: words.Actuated, at: Entities) -> Truth:
+    remaining = to_threshold(at["a"], atom.toward)
+    left_frac = 1.0 - atom.min_frac
+
+    def holds(moment: Moment) -> BoolArray:
+        reached: BoolArray = remaining(moment.now) <= left_frac * remaining(moment.start)
+        return reached
+
+    return holds
+
+
 def _goal(atom: words.Goal, _at: Entities) -> Truth:
     return lambda moment: moment.goal_NC[:, atom.index]
 
@@ -184,6 +211,7 @@ ATOMS: dict[str, Callable[[Any, Entities], Truth]] = {
     "upright": _upright,
     "still": _still,
     "moved": _moved,
+    "actuated": _actuated,
     "goal": _goal,
 }
 
@@ -192,19 +220,24 @@ ATOMS: dict[str, Callable[[Any, Entities], Truth]] = {
 
 
 def _approach(ramp: words.Approach, at: Entities) -> BoundRamp:
-    squared = _squared_distance(at["a"], at["b"], ramp.axes)
+    squared = squared_distance(at["a"], at["b"], ramp.axes)
     span_m = None if ramp.from_m is None else ramp.from_m - ramp.to_m
     return BoundRamp(lambda moment: np.maximum(np.sqrt(squared(moment.now)) - ramp.to_m, 0.0), span_m)
 
 
 def _raise(ramp: words.Raise, at: Entities) -> BoundRamp:
-    rise = _rise(at["a"])
+    rise = rise_of(at["a"])
     return BoundRamp(lambda moment: np.maximum(ramp.to_m - rise(moment), 0.0), ramp.to_m)
 
 
 def _inside_depth(ramp: words.InsideDepth, at: Entities) -> BoundRamp:
-    outside = _metres_outside(at["a"], at["b"])
+    outside = metres_outside(at["a"], at["b"])
     return BoundRamp(lambda moment: np.maximum(outside(moment.now), 0.0), ramp.from_m)
+
+
+def _actuate(ramp: words.Actuate, at: Entities) -> BoundRamp:
+    remaining = to_threshold(at["a"], ramp.toward)
+    return BoundRamp(lambda moment: remaining(moment.now), None)
 
 
 def _constant(ramp: words.Constant, _at: Entities) -> BoundRamp:
@@ -215,6 +248,7 @@ RAMPS: dict[str, Callable[[Any, Entities], BoundRamp]] = {
     "approach": _approach,
     "raise": _raise,
     "inside_depth": _inside_depth,
+    "actuate": _actuate,
     "constant": _constant,
 }
 
@@ -222,13 +256,39 @@ RAMPS: dict[str, Callable[[Any, Entities], BoundRamp]] = {
 # --- Geometry ----------------------------------------------------------------------------------------------------
 
 
-def _position(place: Place) -> Callable[[Snapshot], FloatArray]:
+def position_of(place: Place) -> Callable[[Snapshot], FloatArray]:
+    """Where an entity is, (N, 3)."""
     row = place.row
     if place.kind == GRIPPER:
         return lambda snapshot: snapshot.gripper_pos_N3
     if place.kind == REGION:
         return lambda snapshot: snapshot.site_pos_NS3[:, row]
+    if place.kind == HANDLE:
+        handle, joint = find_handle(place.part), place.joints[0]
+        assert handle is not None
+        return lambda snapshot: handle_position(handle, row, joint, snapshot)
     return lambda snapshot: snapshot.object_pos_NO3[:, row]
+
+
+def to_threshold(place: Place, toward: words.Toward) -> Callable[[Snapshot], FloatArray]:
+    """How far the joint is from LIBERO's threshold: metres of a drawer, radians of a door or knob; 0 beyond it."""
+    joint, (sense, bound) = place.joints[0], joint_test(place.part, toward)
+    sign = -1.0 if sense == "<" else 1.0
+    return lambda snapshot: np.maximum(sign * (bound - snapshot.joint_qpos_NJ[:, joint]), 0.0)
+
+
+def joint_test(part: str, toward: words.Toward) -> Comparison:
+    """LIBERO's threshold for a part's category.
+
+    Raises:
+        SpecError: It does not open, close or turn that way.
+    """
+    predicate = {"on": "turnon", "off": "turnoff"}.get(toward, toward)
+    category = split_part(part)[1]
+    tests = JOINT_TESTS[predicate]
+    if category not in tests:
+        raise SpecError(f"{part!r} has no state {toward!r}; these have: {', '.join(sorted(tests))}.")
+    return tests[category]
 
 
 def _dot(a_N3: FloatArray, b_N3: FloatArray) -> FloatArray:
@@ -236,8 +296,9 @@ def _dot(a_N3: FloatArray, b_N3: FloatArray) -> FloatArray:
     return dot_N
 
 
-def _squared_distance(a: Place, b: Place, axes: str) -> Callable[[Snapshot], FloatArray]:
-    position_a, position_b, chosen = _position(a), _position(b), _AXES[axes]
+def squared_distance(a: Place, b: Place, axes: str) -> Callable[[Snapshot], FloatArray]:
+    """Of two entities over the named axes, square metres."""
+    position_a, position_b, chosen = position_of(a), position_of(b), _AXES[axes]
 
     def squared(snapshot: Snapshot) -> FloatArray:
         gap = (position_a(snapshot) - position_b(snapshot))[:, chosen]
@@ -246,13 +307,15 @@ def _squared_distance(a: Place, b: Place, axes: str) -> Callable[[Snapshot], Flo
     return squared
 
 
-def _rise(place: Place) -> Distance:
+def rise_of(place: Place) -> Distance:
+    """How much higher an object is than at reset, metres."""
     row = place.row
     return lambda moment: moment.now.object_pos_NO3[:, row, 2] - moment.start.object_pos_NO3[:, row, 2]
 
 
-def _top(place: Place) -> Callable[[Snapshot], FloatArray]:
-    position = _position(place)
+def top_of(place: Place) -> Callable[[Snapshot], FloatArray]:
+    """Height of a region's upper side, or of an object's origin, metres."""
+    position = position_of(place)
     if place.kind != REGION:
         return lambda snapshot: position(snapshot)[:, 2]
     return lambda snapshot: position(snapshot)[:, 2] + _half_extents(snapshot, place)[:, 2]
@@ -264,9 +327,9 @@ def _half_extents(snapshot: Snapshot, region: Place) -> FloatArray:
     return half
 
 
-def _metres_outside(a: Place, region: Place) -> Callable[[Snapshot], FloatArray]:
+def metres_outside(a: Place, region: Place) -> Callable[[Snapshot], FloatArray]:
     """How far the origin of `a` lies outside LIBERO's box on the worst axis; negative inside (SiteObject.in_box)."""
-    position = _position(a)
+    position = position_of(a)
     slack_3 = np.array([0.0, 0.0, BOX_FLOOR_SLACK_M / 2])
 
     def outside(snapshot: Snapshot) -> FloatArray:

@@ -149,7 +149,10 @@ def trace(
         horizon=horizon,
         share_K=tracker.share_KN[:, 0],
         span_K=tracker.span_KN[:, 0],
-        ramp_units=tuple("" if stage.ramp is None else ramp_unit(stage.ramp) for stage in spec.stages),
+        ramp_units=tuple(
+            "" if stage.ramp is None else ramp_unit(stage.ramp, tracker.bound.places[stage.ramp])
+            for stage in spec.stages
+        ),
         **per_stage,
         kept_M=np.array([np.broadcast_to(verdict.kept_N, 1)[0] for verdict in verdicts]),
         atoms=_atoms(tracker.bound, moments),

@@ -107,7 +107,9 @@ class StageTracker:
         Raises:
             UnknownNameError: The spec names an entity that the scene lacks.
             SpecError: An entity is of the wrong kind for its op.
+            ConfigError: The profile's `beta` is too large for its discount.
         """
+        profile.check_horizon(horizon)
         self.spec, self.profile, self.horizon = spec, profile, horizon
         self.bound = BoundSpec(spec, layout)
         before = predecessors(spec)
@@ -132,6 +134,7 @@ class StageTracker:
         self._psi_N = np.zeros(num_envs)
         self._returned_N = np.zeros(num_envs)
         self._ended_N = np.ones(num_envs, dtype=bool)
+        self._unmet_NC = np.zeros((num_envs, 0), dtype=bool)  # conjuncts that do not hold at reset
 
     def reset(self, snapshot: Snapshot, goal_NC: BoolArray, mask_N: BoolArray) -> None:
         """Start an episode in the masked environments.
@@ -145,6 +148,9 @@ class StageTracker:
             SpecError: The spec refers to a goal conjunct that the task does not have.
         """
         self._check_goal(goal_NC.shape[1])
+        if self._unmet_NC.shape != goal_NC.shape:
+            self._unmet_NC = np.zeros(goal_NC.shape, dtype=bool)
+        self._unmet_NC[mask_N] = ~goal_NC[mask_N]
         for field in fields(Snapshot):
             getattr(self._start, field.name)[mask_N] = getattr(snapshot, field.name)[mask_N]
         moment = Moment(snapshot, self._start, goal_NC)
@@ -176,13 +182,13 @@ class StageTracker:
         """
         live_N = mask_N & ~self._ended_N
         verdict = self._judge(Moment(snapshot, self._start, goal_NC), self._held_KN, self._completed_KN)
-        progress_N = self._progress(verdict)
+        progress_N = self._progress(verdict, goal_NC)
         best_N = np.maximum(self._best_N, progress_N)
         psi_N = paid_progress(best_N, progress_N, self.profile)
         success_N = goal_NC.all(axis=1)
         reward_N = step_reward(psi_N, self._psi_N, self.profile)
         if success_N.any():
-            jump_N = success_reward(self._returned_N, steps_N, self.horizon, self.profile)
+            jump_N = success_reward(self._returned_N, self._psi_N, steps_N, self.horizon, self.profile)
             reward_N = np.where(success_N, jump_N, reward_N)
         reward_N = np.where(live_N, reward_N, 0.0)
 
@@ -244,7 +250,10 @@ class StageTracker:
                 implied_KN[k] |= goal_NC[:, index]
         return implied_KN
 
-    def _progress(self, verdict: Verdict) -> FloatArray:
+    def _progress(self, verdict: Verdict, goal_NC: BoolArray) -> FloatArray:
+        if self.profile.mode == "goals-only":
+            share_N: FloatArray = (goal_NC & self._unmet_NC).sum(axis=1) / np.maximum(self._unmet_NC.sum(axis=1), 1)
+            return share_N
         # In whole efforts, not weights: exactly 1 when every stage is done.
         earned_N = (self._effort_KN * verdict.credit_KN).sum(axis=0)
         gained_N = np.maximum((earned_N - self._baseline_N) / self._ahead_N, 0.0)

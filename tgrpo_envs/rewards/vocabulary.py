@@ -1,8 +1,8 @@
 """The closed vocabulary of reward specs: boolean atoms, connectives and ramps, with the range of every number.
 
 Units live in field names: ``_m`` metres, ``_deg`` degrees, ``_mps`` metres per second, ``_frac`` a share of one.
-Entities (`a`, `b`) are BDDL instance or region names, or ``gripper``; `binding` checks them against a scene, and
-`predicates` says what each word computes.
+Entities (`a`, `b`) are BDDL instance or region names, ``gripper``, or a part's name and ``_handle`` (`handles`);
+`binding` checks them against a scene, and `predicates` says what each word computes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ MAX_CONJUNCTS = 12
 
 Entity = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,95}$")]
 Axes = Literal["xyz", "xy", "z"]
+Toward = Literal["open", "close", "on", "off"]
 StartM = Annotated[float, Field(ge=0.02, le=1.0)]
 
 
@@ -120,6 +121,15 @@ class Moved(SpecModel):
     by_m: float = Field(ge=0.01, le=0.30)
 
 
+class Actuated(SpecModel):
+    """The joint of `a` has gone at least the share `min_frac` of its way from reset to LIBERO's threshold."""
+
+    op: Literal["actuated"]
+    a: Entity
+    toward: Toward
+    min_frac: float = Field(ge=0.05, le=1.0)
+
+
 class Goal(SpecModel):
     """Conjunct `index` of the task's goal holds, by LIBERO's own definition."""
 
@@ -185,6 +195,14 @@ class InsideDepth(SpecModel):
     from_m: StartM | None = None
 
 
+class Actuate(SpecModel):
+    """Partial credit as the joint of `a` goes from where it is at reset to LIBERO's threshold."""
+
+    op: Literal["actuate"]
+    a: Entity
+    toward: Toward
+
+
 class Constant(SpecModel):
     """A fixed fraction of the stage, paid as soon as its predecessors are done and its `while` holds."""
 
@@ -202,7 +220,19 @@ def _tag(value: Any) -> str | None:
 
 
 Atom: TypeAlias = (
-    Near | Touching | Grasped | Released | Lifted | Above | Inside | RestingOn | Upright | Still | Moved | Goal
+    Near
+    | Touching
+    | Grasped
+    | Released
+    | Lifted
+    | Above
+    | Inside
+    | RestingOn
+    | Upright
+    | Still
+    | Moved
+    | Actuated
+    | Goal
 )
 Condition: TypeAlias = Annotated[
     Annotated[Near, Tag("op:near")]
@@ -216,6 +246,7 @@ Condition: TypeAlias = Annotated[
     | Annotated[Upright, Tag("op:upright")]
     | Annotated[Still, Tag("op:still")]
     | Annotated[Moved, Tag("op:moved")]
+    | Annotated[Actuated, Tag("op:actuated")]
     | Annotated[Goal, Tag("op:goal")]
     | Annotated[AllOf, Tag("op:all")]
     | Annotated[AnyOf, Tag("op:any")]
@@ -226,6 +257,7 @@ Ramp: TypeAlias = Annotated[
     Annotated[Approach, Tag("op:approach")]
     | Annotated[Raise, Tag("op:raise")]
     | Annotated[InsideDepth, Tag("op:inside_depth")]
+    | Annotated[Actuate, Tag("op:actuate")]
     | Annotated[Constant, Tag("op:constant")],
     Discriminator(_tag),
 ]
@@ -244,6 +276,7 @@ ATOM_MODELS: dict[str, type[SpecModel]] = {
     "upright": Upright,
     "still": Still,
     "moved": Moved,
+    "actuated": Actuated,
     "goal": Goal,
 }
 CONNECTIVES: dict[str, type[SpecModel]] = {"all": AllOf, "any": AnyOf, "not": Not}
@@ -251,6 +284,7 @@ RAMP_MODELS: dict[str, type[SpecModel]] = {
     "approach": Approach,
     "raise": Raise,
     "inside_depth": InsideDepth,
+    "actuate": Actuate,
     "constant": Constant,
 }
 MODELS = ATOM_MODELS | CONNECTIVES | RAMP_MODELS

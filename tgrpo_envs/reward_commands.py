@@ -1,0 +1,38 @@
+"""The commands of `python -m tgrpo_envs rewards`; what they run is imported when they run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tgrpo_envs.tasks import get_task, list_tasks
+
+DESCRIPTION = "Stage rewards: compile them from goals, have a language model write them, check them, look at them."
+
+
+def compile_specs(suite: str = "libero_object", task: int | str | None = None, out: Path | None = None) -> str:
+    """Write the spec that follows from a task's goal alone, without a language model.
+
+    Args:
+        suite: LIBERO suite.
+        task: Index or name of the task; all of the suite where it is left out.
+        out: Folder to write `<suite>/<task>.compiled.json` into; without it one task's spec is printed.
+    """
+    from tgrpo_envs.bddl import read_problem
+    from tgrpo_envs.rewards import compile_spec, save_spec
+    from tgrpo_envs.rewards.library import spec_path
+    from tgrpo_envs.tasks import bddl_path
+
+    chosen = list_tasks(suite) if task is None and out is not None else [get_task(suite, task or 0)]
+    specs = {each: compile_spec(read_problem(bddl_path(each)), each) for each in chosen}
+    if out is None:
+        return specs[chosen[0]].model_dump_json(indent=2, by_alias=True, exclude_defaults=True)
+    for each, spec in specs.items():
+        path = spec_path(each, "compiled", out)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_spec(spec, path)
+    return f"{len(specs)} specs written to {out / suite}"
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {"compile": compile_specs}

@@ -1,0 +1,63 @@
+"""The specs that come with the package, from the compiler and from a language model, and their certificates.
+
+Files lie in `specs/<suite>/`, named by task and producer: `<task>.compiled.json`, `<task>.llm.json` with
+`<task>.llm.provenance.json` (who wrote it and from which prompt, with the raw reply), and
+`<task>.<producer>.certificate.json`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from tgrpo_envs.errors import SpecError
+from tgrpo_envs.rewards.spec import StageSpec, load_spec
+from tgrpo_envs.tasks import Task
+
+Producer = Literal["compiled", "llm"]
+PRODUCERS: tuple[Producer, ...] = ("compiled", "llm")
+SPECS_FOLDER = Path(__file__).parent / "specs"
+FAILED = "failed"  # verdict of a certificate
+
+
+def spec_path(task: Task, producer: Producer, folder: Path = SPECS_FOLDER) -> Path:
+    """Where the spec of a task is kept."""
+    return folder / task.suite / f"{task.name}.{producer}.json"
+
+
+def provenance_path(task: Task, folder: Path = SPECS_FOLDER) -> Path:
+    """Where it is kept who wrote the language model's spec of a task."""
+    return folder / task.suite / f"{task.name}.llm.provenance.json"
+
+
+def certificate_path(task: Task, producer: Producer, folder: Path = SPECS_FOLDER) -> Path:
+    """Where the certificate of that spec is kept."""
+    return folder / task.suite / f"{task.name}.{producer}.certificate.json"
+
+
+def shipped_spec(task: Task, producer: Producer) -> StageSpec:
+    """The spec that comes with the package.
+
+    Raises:
+        SpecError: There is none, or the file is damaged.
+    """
+    return load_spec(spec_path(task, producer))
+
+
+def default_producer(task: Task) -> Producer:
+    """Whose spec pays by default: the language model's, unless it is missing or its certificate says that it failed."""
+    if not spec_path(task, "llm").is_file():
+        return "compiled"
+    return "compiled" if _verdict(certificate_path(task, "llm")) == FAILED else "llm"
+
+
+def _verdict(path: Path) -> str | None:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise SpecError(f"The certificate {path} cannot be read ({error}); certify the spec again.") from error
+    verdict = document.get("verdict") if isinstance(document, dict) else None
+    return verdict if isinstance(verdict, str) else None
