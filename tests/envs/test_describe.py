@@ -56,7 +56,7 @@ def test_a_stage_reads_as_a_sentence() -> None:
         **{"while": [{"not": {"op": "lifted", "a": CAN, "by_m": 0.125}}]},
     )
     assert sentence(stage) == (
-        "After first: done when the gripper is within 5 cm of can 1, or the gripper touches can 1, for 3 control steps "
+        "After First: done when the gripper is within 5 cm of can 1, or the gripper touches can 1, for 3 control steps "
         "in a row (0.15 s); the credit lasts only while that holds. Until then partial credit that grows as the "
         "gripper nears can 1, from its distance at the start to 5 cm, while can 1 is less than 12.5 cm above its start "
         "height."

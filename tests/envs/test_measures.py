@@ -9,8 +9,9 @@ from reward_cases import BOX, CAN, LAYOUT, SEEDS, TRAY, make_spec, random_goals,
 
 from tgrpo_envs.rewards import StageSpec
 from tgrpo_envs.rewards.binding import BoundSpec
-from tgrpo_envs.rewards.measures import measures
+from tgrpo_envs.rewards.measures import measures, ramp_unit
 from tgrpo_envs.rewards.predicates import Moment
+from tgrpo_envs.sim.snapshot import Snapshot, SnapshotLayout
 
 NUM_ENVS = 64
 ROUNDING = 1e-9  # atoms compare squares and cosines, measures the distances and angles themselves
@@ -63,3 +64,31 @@ def test_known_states_give_known_numbers(atom: dict, expected: list[tuple[str, f
     ]
     assert [unit for unit, *_ in found] == [unit for unit, *_ in expected]
     assert np.allclose([numbers for _, *numbers in found], [numbers for _, *numbers in expected])
+
+
+def test_a_joint_is_measured_against_its_threshold() -> None:
+    """LIBERO calls the wooden cabinet's drawers open below -0.14 m (its article's `default_open_ranges`)."""
+    drawer = "wooden_cabinet_1_top_region"
+    layout = SnapshotLayout(
+        objects=("wooden_cabinet_1",),
+        num_movables=0,
+        sites=(drawer,),
+        site_half_sizes_S3=np.zeros((1, 3)),
+        site_parents_S=np.array([0]),
+        joints=("wooden_cabinet_1_top_level",),
+        joint_objects_J=np.array([0]),
+        joint_sites_J=np.array([0]),
+    )
+    start, now = Snapshot.empty(layout, 3), Snapshot.empty(layout, 3)
+    now.joint_qpos_NJ[:, 0] = -0.02, -0.07, -0.15
+    atom = {"op": "actuated", "a": drawer, "toward": "open", "min_frac": 0.5}
+    ramp = {"op": "actuate", "a": drawer, "toward": "open"}
+    spec = make_spec([{"id": "only", "effort": 1, "ramp": ramp, "done": atom}])
+    bound = BoundSpec(spec, layout)
+    moment = Moment(now, start, np.zeros((3, 1), dtype=bool))
+    (parsed,) = bound.atoms
+    (way,) = measures(parsed, bound.places[parsed])
+    assert way.unit == ramp_unit(spec.stages[0].ramp, bound.places[spec.stages[0].ramp]) == "m"
+    assert np.allclose(way.value(moment), [0.12, 0.07, 0.0])
+    assert np.allclose(way.limit(moment), 0.07)
+    assert way.holds(moment).tolist() == bound.truth(moment)[0].tolist()

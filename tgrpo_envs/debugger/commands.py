@@ -49,12 +49,13 @@ def show(
         profile=choose_profile(reward),
     )
     video = _video(recorded, task, assets, image_size)
-    subtitle = (
-        f"{info.suite}, task {task.index}, {info.pack} assets, MuJoCo {info.mujoco}, reward {reward}, {episode.name}"
-    )
+    where = f"{info.suite}, task {task.index}, {info.pack} assets, MuJoCo {info.mujoco}"
     instruction = task.instruction[:1].upper() + task.instruction[1:]
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(episode_page(told, instruction, subtitle, task.goal, video), encoding="utf-8")
+    out.write_text(
+        episode_page(told, instruction, f"{where}; reward: {reward}; {episode.name}", task.goal, video),
+        encoding="utf-8",
+    )
     return f"page: {out}" + (f"\nwithout a video: {video}" if isinstance(video, str) else "")
 
 

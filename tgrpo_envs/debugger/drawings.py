@@ -42,11 +42,12 @@ def truth_strip(trace: Trace, truth_M: BoolArray, *, false_fill: str = FALSE_FIL
     return _svg(len(trace), "".join(_band(a, b, TRUE_FILL if holds else false_fill) for a, b, holds in bands))
 
 
-def progress_curves(trace: Trace) -> str:
-    """Progress, best so far and paid progress, each in [0, 1]."""
+def progress_curves(trace: Trace, largest: float) -> str:
+    """Progress, best so far and paid progress, from 0 to `largest`."""
     values = {"M": trace.best_M, "φ": trace.progress_M, "ψ": trace.psi_M}
     grid = "".join(_rule(share) for share in (0.0, 0.5, 1.0))
-    return _svg(len(trace), grid + "".join(_line(values_M, CURVE_COLOURS[name]) for name, values_M in values.items()))
+    lines = "".join(_line(values_M / largest, CURVE_COLOURS[name]) for name, values_M in values.items())
+    return _svg(len(trace), grid + lines)
 
 
 def reward_bars(trace: Trace, largest: float) -> str:
@@ -86,15 +87,10 @@ def _band(start: int, end: int, fill: str) -> str:
     return f'<rect x="{start}" y="0" width="{end - start}" height="{_HEIGHT:g}" fill="{fill}"/>'
 
 
-def _points(values_M: FloatArray) -> str:
-    """Steps rather than slopes: a value belongs to the whole control step before its moment."""
-    heights = [f"{_HEIGHT * (1 - 0.96 * float(value) - 0.02):.2f}" for value in values_M]
-    corners = [f"M0 {heights[0]}", *(f"V{height}H{m}" for m, height in enumerate(heights[1:], start=1))]
-    return "".join(corners)
-
-
 def _line(values_M: FloatArray, colour: str) -> str:
-    path = _points(values_M)
+    heights = [f"{_HEIGHT * (1 - 0.96 * float(value) - 0.02):.2f}" for value in values_M]
+    # Steps rather than slopes: a value belongs to the whole control step before its moment.
+    path = "".join([f"M0 {heights[0]}", *(f"V{height}H{m}" for m, height in enumerate(heights[1:], start=1))])
     return f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="2" vector-effect="non-scaling-stroke"/>'
 
 

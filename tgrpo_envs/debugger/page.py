@@ -129,25 +129,25 @@ def _card(heading: str, body: str) -> str:
 
 def _tiles(trace: Trace) -> str:
     done = int(trace.done_KM[:, -1].sum())
-    numbers = {
-        f"{trace.reward_M.sum():.4f}": "return",
-        "success" if trace.success else "no success": f"after {len(trace)} of at most {trace.horizon} control steps",
-        f"{trace.best_M[-1]:.4f}": "best progress M",
-        f"{done} of {len(trace.spec.stages)}": "stages done at the end",
-        f"{int((trace.reward_M != 0).sum())}": "steps that paid or took back",
-    }
-    tiles = "".join(f'<div class="tile"><b>{value}</b><span>{name}</span></div>' for value, name in numbers.items())
+    numbers = [
+        (f"{trace.reward_M.sum():.4f}", "return"),
+        ("success" if trace.success else "no success", f"after {len(trace)} of at most {trace.horizon} control steps"),
+        (f"{trace.best_M[-1]:.4f}", "best progress M"),
+        (f"{done} of {len(trace.spec.stages)}", "stages done at the end"),
+        (f"{int((trace.reward_M != 0).sum())}", "steps that paid or took back"),
+    ]
+    tiles = "".join(f'<div class="tile"><b>{value}</b><span>{name}</span></div>' for value, name in numbers)
     return f'<div class="headline">{tiles}</div>'
 
 
 def _watch(video: Video | str, steps: int) -> str:
     return (
-        f'<div class="watch"><div>{_screen(video)}</div><aside id="why"></aside></div><div class="transport">'
+        f'<div class="watch"><div>{_screen(video)}<div class="transport">'
         '<button id="paid-back" title="Previous step that paid">⇤ paid</button><button id="back">−1</button>'
         '<button id="play">Play</button><button id="next">+1</button>'
         '<button id="paid-next" title="Next step that paid">paid ⇥</button>'
         f'<input id="slider" type="range" min="0" max="{steps}" value="0" aria-label="Control step">'
-        '<output id="clock"></output></div>'
+        '<output id="clock"></output></div></div><aside id="why"></aside></div>'
     )
 
 
@@ -170,9 +170,16 @@ def _paid(trace: Trace, explanations: Sequence[Explanation]) -> str:
         if reward
     )
     if not rows:
-        return '<p class="muted">None. Progress never filled a quantum, so the episode returned 0.</p>'
+        return f'<p class="muted">None. {_nothing(trace)}</p>'
     head = "<thead><tr><th>Step</th><th>Reward</th><th>Return</th><th>Because</th></tr></thead>"
     return f'<div class="scroll"><table class="paid">{head}<tbody>{rows}</tbody></table></div>'
+
+
+def _nothing(trace: Trace) -> str:
+    if not trace.profile.pay:
+        return "This profile pays success alone, and the episode did not succeed."
+    reached, quantum = trace.best_M.max(), trace.profile.quantum
+    return f"The best progress was {reached:.4f}, and the first quantum to be paid is {quantum:.4f}."
 
 
 def _summary(explanation: Explanation) -> str:

@@ -23,6 +23,7 @@ from tgrpo_envs.rewards.spec import topological_order
 from tgrpo_envs.rewards.trace import Trace
 
 MAX_TICKS = 9
+SCALES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)  # of the progress curves, for episodes that got nowhere
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,11 @@ def curve_rows(trace: Trace) -> Iterator[Row]:
         f'<div><span class="swatch" style="background:{CURVE_COLOURS[key]}"></span>{name}</div>'
         for key, name in names.items()
     )
+    scale = next((top for top in SCALES if trace.best_M.max() <= top), 1.0)
+    label += f"<div class=muted>full height {scale:g}</div>"
     curves = {"φ": trace.progress_M, "M": trace.best_M, "ψ": trace.psi_M}
     texts = [", ".join(f"{key} {values_M[m]:.4f}" for key, values_M in curves.items()) for m in _moments(trace)]
-    yield Row("curves", "tall", label, progress_curves(trace), texts)
+    yield Row("curves", "tall", label, progress_curves(trace, scale), texts)
 
     before_success = np.abs(trace.reward_M[:-1] if trace.success else trace.reward_M)
     largest = float(before_success.max()) or 1.0

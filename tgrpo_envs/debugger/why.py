@@ -159,9 +159,9 @@ def _maintain(trace: Trace, m: int, goal: Conjuncts) -> Iterator[Cause]:
     """Rules that are broken now, or have just been repaired."""
     for rule, holds_M in zip(trace.spec.maintain, trace.maintained_JM, strict=True):
         if not holds_M[m] or not holds_M[m - 1]:
-            state = "kept again" if holds_M[m] else "broken" if not holds_M[m - 1] else "breaks"
+            state = "is kept again" if holds_M[m] else "is broken" if not holds_M[m - 1] else "breaks"
             atoms = tuple(_atoms(trace, rule.holds, m, goal))
-            yield Cause(f"A rule to maintain is {state}: {maintain_sentence(rule, goal)}", atoms)
+            yield Cause(f"A rule to maintain {state}: {maintain_sentence(rule, goal)}", atoms)
 
 
 def _sums(trace: Trace, m: int, *, success: bool) -> Iterator[str]:
@@ -213,7 +213,8 @@ def _increment(trace: Trace, m: int) -> str:
     levels, reward = round(1 / profile.quantum), signed(float(trace.reward_M[m]))
     now, before = (round(trace.psi_M[at] * levels) for at in (m, m - 1))
     if profile.mode == "pbrs":
-        return f"Reward: γ Φ − Φ before, Φ = β ψ: {profile.pay:g} × ({profile.discount:g} × {now} − {before})/{levels} = {reward}."
+        change = f"({profile.discount:g} × {now} − {before})/{levels}"
+        return f"Reward: γ Φ − Φ before, where Φ = β ψ: {profile.pay:g} × {change} = {reward}."
     return f"Reward: β × change of ψ = {profile.pay:g} × ({now} − {before})/{levels} = {reward}."
 
 

@@ -89,7 +89,7 @@ def sentence(stage: Stage, goal: Conjuncts = ()) -> str:
         stage: The stage.
         goal: The task's conjuncts, to name those that the stage asks for.
     """
-    opens = f"After {_listed([_spaced(name) for name in stage.after])}" if stage.after else "From the start"
+    opens = f"After {_listed([title(name) for name in stage.after])}" if stage.after else "From the start"
     done = condition_words(stage.done, goal)
     hold = ""
     if stage.hold_steps > 1:
