@@ -8,7 +8,7 @@ const video = document.querySelector(".watch video");
 const slider = byId("slider");
 const last = trace.explanations.length - 1; // moment 0 is the reset, moment m the end of step m
 let moment = -1;
-let timer = null; // plays pages that have no video
+let timer = null; // runs while the page plays
 
 function element(tag, text, className) {
   const made = document.createElement(tag);
@@ -66,19 +66,14 @@ function pause() {
 
 function play() {
   if (moment === last) show(0);
+  if (video) video.play();
+  timer = setInterval(follow, 1000 / trace.fps);
   byId("play").textContent = "Pause";
-  if (video) {
-    video.play();
-    requestAnimationFrame(follow);
-  } else {
-    timer = setInterval(() => (moment < last ? show(moment + 1) : pause()), 1000 / trace.fps);
-  }
 }
 
 function follow() {
-  show(Math.floor(video.currentTime * trace.fps), { seek: false });
-  if (!video.paused && !video.ended) requestAnimationFrame(follow);
-  else byId("play").textContent = "Play";
+  if (moment === last || (video && video.ended)) pause();
+  else show(video ? Math.floor(video.currentTime * trace.fps) : moment + 1, { seek: false });
 }
 
 function jump(wanted) {
@@ -87,12 +82,11 @@ function jump(wanted) {
 }
 
 slider.addEventListener("input", () => jump(Number(slider.value)));
-byId("play").addEventListener("click", () => (timer || (video && !video.paused) ? pause() : play()));
+byId("play").addEventListener("click", () => (timer ? pause() : play()));
 byId("back").addEventListener("click", () => jump(moment - 1));
 byId("next").addEventListener("click", () => jump(moment + 1));
 byId("paid-back").addEventListener("click", () => jump(trace.paid.findLast((m) => m < moment)));
 byId("paid-next").addEventListener("click", () => jump(trace.paid.find((m) => m > moment)));
-if (video) video.addEventListener("play", () => requestAnimationFrame(follow));
 for (const row of document.querySelectorAll(".paid tbody tr")) {
   row.addEventListener("click", () => jump(Number(row.dataset.moment)));
 }

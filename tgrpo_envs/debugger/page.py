@@ -87,7 +87,7 @@ def episode_page(trace: Trace, heading: str, subtitle: str, goal: Conjuncts, vid
                 _tiles(trace),
                 _card("Why did this step pay?", _watch(video, len(trace))),
                 _card("Timeline", timeline),
-                _card("Steps that paid", _paid(trace, explanations)),
+                _card("Steps that paid or took back", _paid(trace, explanations)),
                 _card("What the spec says", _spec(trace, goal)),
                 _card("Every step", _truth_table(trace, goal)),
             ]
@@ -200,7 +200,7 @@ def _spec(trace: Trace, goal: Conjuncts) -> str:
                         for name, value in trace.profile.model_dump().items())  # fmt: skip
     text = spec.model_dump_json(indent=2, by_alias=True, exclude_defaults=True)
     return (
-        f'{stage_graph(spec)}<ol class="spec">{items}</ol>{rules}'
+        f'<div class="scroll">{stage_graph(spec)}</div><ol class="spec">{items}</ol>{rules}'
         f'<p class="muted">Paid by the profile: {escape(profile)}. Spec {spec_id(spec)[:12]}.</p>'
         f"<details><summary>The spec as JSON</summary><pre>{escape(text)}</pre></details>"
     )
