@@ -24,7 +24,7 @@ def test_an_atom_holds_when_all_of_its_measures_do(spec: StageSpec, seed: int) -
     bound = BoundSpec(spec, LAYOUT)
     moment = Moment(random_snapshot(rng, NUM_ENVS), random_snapshot(rng, NUM_ENVS), random_goals(rng, NUM_ENVS))
     for atom, truth_N in zip(bound.atoms, bound.truth(moment), strict=True):
-        parts = measures(atom, bound.places[atom])
+        parts = measures(atom, bound.entities[atom])
         clear_N = np.all([np.abs(part.value(moment) - part.limit(moment)) > ROUNDING for part in parts], axis=0)
         clear_N |= np.all([part.unit == "" for part in parts])  # yes or no: nothing to round
         held_N = np.all([part.holds(moment) for part in parts], axis=0)
@@ -60,7 +60,7 @@ def test_known_states_give_known_numbers(atom: dict, expected: list[tuple[str, f
     (parsed,) = bound.atoms
     moment = Moment(now, start, np.array([[False, True]]))
     found = [
-        (part.unit, part.value(moment)[0], part.limit(moment)[0]) for part in measures(parsed, bound.places[parsed])
+        (part.unit, part.value(moment)[0], part.limit(moment)[0]) for part in measures(parsed, bound.entities[parsed])
     ]
     assert [unit for unit, *_ in found] == [unit for unit, *_ in expected]
     assert np.allclose([numbers for _, *numbers in found], [numbers for _, *numbers in expected])
@@ -87,8 +87,8 @@ def test_a_joint_is_measured_against_its_threshold() -> None:
     bound = BoundSpec(spec, layout)
     moment = Moment(now, start, np.zeros((3, 1), dtype=bool))
     (parsed,) = bound.atoms
-    (way,) = measures(parsed, bound.places[parsed])
-    assert way.unit == ramp_unit(spec.stages[0].ramp, bound.places[spec.stages[0].ramp]) == "m"
+    (way,) = measures(parsed, bound.entities[parsed])
+    assert way.unit == ramp_unit(spec.stages[0].ramp, bound.entities[spec.stages[0].ramp]) == "m"
     assert np.allclose(way.value(moment), [0.12, 0.07, 0.0])
     assert np.allclose(way.limit(moment), 0.07)
     assert way.holds(moment).tolist() == bound.truth(moment)[0].tolist()

@@ -33,7 +33,11 @@ Judgement = Callable[[list[BoolArray]], BoolArray]
 
 
 class BoundSpec:
-    """The conditions and ramps of a spec over one scene's snapshots; K stages, N environments."""
+    """The conditions and ramps of a spec over one scene's snapshots; K stages, N environments.
+
+    Attributes:
+        entities: What the names in each atom and ramp refer to.
+    """
 
     def __init__(self, spec: StageSpec, layout: SnapshotLayout) -> None:
         """Resolve every name.
@@ -42,9 +46,10 @@ class BoundSpec:
             UnknownNameError: The scene has no entity of a name the spec uses.
             SpecError: An entity is of the wrong kind for its op.
         """
-        self.places: dict[Atom | Ramp, dict[str, Place]] = {}
+        self.entities: dict[Atom | Ramp, dict[str, Place]] = {}
         self._atoms: dict[Atom, int] = {}
         self._truths: list[Truth] = []
+        self._places: dict[str, Place] = {}
         self._layout = layout
         self._done = [self._condition(stage.done, f"stage {stage.id!r}") for stage in spec.stages]
         self._while = [
@@ -137,7 +142,9 @@ class BoundSpec:
         places = {}
         for field, kinds in KINDS[word.op].items():
             name = getattr(word, field)
-            place = _resolve(name, self._layout, where)
+            if name not in self._places:
+                self._places[name] = _resolve(name, self._layout, where)
+            place = self._places[name]
             if place.kind not in kinds:
                 expected = " or ".join(sorted(kinds))
                 raise SpecError(
@@ -150,7 +157,7 @@ class BoundSpec:
                     "name a drawer's region, a microwave or a stove."
                 )
             places[field] = place
-        self.places[word] = places
+        self.entities[word] = places
         return places
 
 

@@ -71,7 +71,7 @@ def measures(atom: Atom, at: Entities) -> tuple[Measure, ...]:
 
     Args:
         atom: The atom.
-        at: Its resolved entities (`BoundSpec.places`).
+        at: Its resolved entities (`BoundSpec.entities`).
     """
     return _MEASURES[atom.op](atom, at)
 
@@ -81,7 +81,7 @@ def ramp_unit(ramp: Ramp, at: Entities) -> str:
 
     Args:
         ramp: The ramp.
-        at: Its resolved entities (`BoundSpec.places`).
+        at: Its resolved entities (`BoundSpec.entities`).
     """
     if ramp.op == "actuate":
         return _joint_unit(at["a"])
@@ -112,7 +112,7 @@ def _constant(limit: float) -> Distance:
 
 def _near(atom: words.Near, at: Entities) -> tuple[Measure, ...]:
     squared = squared_distance(at["a"], at["b"], atom.axes)
-    return (_at_most("distance", "m", atom.within_m, lambda moment: np.sqrt(squared(moment.now))),)
+    return (_at_most("distance", "m", atom.within_m, lambda moment: np.sqrt(squared(moment))),)
 
 
 def _touching(_atom: words.Touching, at: Entities) -> tuple[Measure, ...]:
@@ -149,7 +149,7 @@ def _above(atom: words.Above, at: Entities) -> tuple[Measure, ...]:
 
     return (
         _at_least("height over the top", "m", atom.min_m, height),
-        _at_most("horizontal distance", "m", atom.xy_within_m, lambda moment: np.sqrt(squared(moment.now))),
+        _at_most("horizontal distance", "m", atom.xy_within_m, lambda moment: np.sqrt(squared(moment))),
     )
 
 

@@ -150,7 +150,7 @@ def trace(
         share_K=tracker.share_KN[:, 0],
         span_K=tracker.span_KN[:, 0],
         ramp_units=tuple(
-            "" if stage.ramp is None else ramp_unit(stage.ramp, tracker.bound.places[stage.ramp])
+            "" if stage.ramp is None else ramp_unit(stage.ramp, tracker.bound.entities[stage.ramp])
             for stage in spec.stages
         ),
         **per_stage,
@@ -186,7 +186,7 @@ def _atoms(bound: BoundSpec, moments: Moment) -> tuple[AtomTrace, ...]:
             truth_M,
             tuple(
                 Reading(one.name, one.unit, one.relation, one.limit(moments), one.value(moments))
-                for one in measures(atom, bound.places[atom])
+                for one in measures(atom, bound.entities[atom])
             ),
         )
         for atom, truth_M in zip(bound.atoms, bound.truth(moments), strict=True)
