@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tyro
 from reward_cases import CAN, LAYOUT, make_spec, random_goals, random_snapshot
 
 from tgrpo_envs.debugger.commands import show
@@ -120,12 +121,13 @@ def test_the_command_writes_a_page_with_a_video(recorded: Path, tmp_path: Path) 
     tags = check_is_inert(text)
     assert any(tag in ("video", "img") for tag, _ in tags.found)
     assert json.loads(tags.scripts[0])["explanations"][-1]["tone"] == "success"
-    assert "LIBERO counts alphabet soup 1 as in contain region of basket 1" in text
+    assert "LIBERO counts alphabet soup 1 as in the contain region of basket 1" in text
 
 
 def test_without_the_scene_the_page_says_so(recorded: Path, tmp_path: Path) -> None:
     out = tmp_path / "page.html"
-    said = show(recorded, out, assets=str(tmp_path / "no_pack"))
+    words = ["show", str(recorded), "--out", str(out), "--assets", str(tmp_path / "no_pack")]
+    said = tyro.extras.subcommand_cli_from_dict({"show": show, "other": str}, args=words)
     assert "without a video" in said
     text = out.read_text(encoding="utf-8")
     assert "No video:" in text and "no_pack" in text

@@ -139,7 +139,7 @@ def test_success_fills_the_return_up_to_one() -> None:
     assert causes(step)["Carry: credit 0.00 → 1.00 (+0.3750 of progress)"][0] == (
         "counts as done, because a goal condition that it leads to holds"
     )
-    assert any("“LIBERO counts can 1 as in contain region of tray 1” became true" in line
+    assert any("“LIBERO counts can 1 as in the contain region of tray 1” became true" in line
                for lines in causes(step).values() for line in lines)  # fmt: skip
 
 

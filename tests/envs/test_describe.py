@@ -8,8 +8,10 @@ from reward_cases import CAN, make_spec, specs
 
 from tgrpo_envs.rewards import StageSpec
 from tgrpo_envs.rewards.describe import condition_words, entity, maintain_sentence, ramp_words, sentence, title
+from tgrpo_envs.rewards.library import shipped_spec
 from tgrpo_envs.rewards.spec import Stage, conditions
 from tgrpo_envs.rewards.vocabulary import ATOM_MODELS, RAMP_MODELS
+from tgrpo_envs.tasks import list_tasks
 
 NUMBERS = {"index": 0, "toward": "open", "axes": "xy", "a": CAN, "b": "gripper", "value_frac": 0.5}
 
@@ -57,16 +59,23 @@ def test_a_stage_reads_as_a_sentence() -> None:
     )
     assert sentence(stage) == (
         "After First: done when the gripper is within 5 cm of can 1, or the gripper touches can 1, for 3 control steps "
-        "in a row (0.15 s); the credit lasts only while that holds. Until then partial credit that grows as the "
-        "gripper nears can 1, from its distance at the start to 5 cm, while can 1 is less than 12.5 cm above its start "
-        "height."
+        "in a row (0.15 s); the credit lasts only while that holds. Until then it earns partial credit that grows as "
+        "the gripper nears can 1, from its distance at the start to 5 cm, while can 1 is less than 12.5 cm above its "
+        "start height."
     )
+
+
+def test_every_compiled_stage_can_be_said() -> None:
+    tasks = list_tasks()
+    said = [sentence(stage, task.goal) for task in tasks for stage in shipped_spec(task, "compiled").stages]
+    assert len(tasks) == 130 and len(said) >= 130
+    assert not [text for text in said if "{" in text or "None" in text or "_" in text]
 
 
 def test_goals_are_named_where_the_task_is_known() -> None:
     stage = stage_of(done={"op": "goal", "index": 1})
     goal = [("turnon", "flat_stove_1"), ("in", CAN, "basket_1_contain_region")]
-    assert sentence(stage, goal).endswith("LIBERO counts can 1 as in contain region of basket 1.")
+    assert sentence(stage, goal).endswith("LIBERO counts can 1 as in the contain region of basket 1.")
     assert sentence(stage).endswith("LIBERO counts goal condition 1 as met.")
 
 
@@ -79,9 +88,9 @@ def test_negation_reaches_through_connectives() -> None:
 
 
 def test_names_are_read_as_words() -> None:
-    assert entity("wooden_cabinet_1_top_region") == "top region of wooden cabinet 1"
-    assert entity("microwave_1_handle") == "handle of microwave 1"
-    assert entity("wooden_cabinet_1_top_region_handle") == "handle of top region of wooden cabinet 1"
+    assert entity("wooden_cabinet_1_top_region") == "the top region of wooden cabinet 1"
+    assert entity("microwave_1_handle") == "the handle of microwave 1"
+    assert entity("wooden_cabinet_1_top_region_handle") == "the handle of the top region of wooden cabinet 1"
     assert entity("gripper") == "the gripper"
     assert entity("akita_black_bowl_2") == "akita black bowl 2"
     assert title("reach_can_1") == "Reach can 1"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import tyro
+
 if TYPE_CHECKING:
     from tgrpo_envs.recording import Episode
     from tgrpo_envs.rewards import StageSpec
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def show(
-    episode: Path,
+    episode: tyro.conf.Positional[Path],
     out: Path = Path("episode.html"),
     reward: str = "stages",
     assets: str = "auto",

@@ -48,13 +48,13 @@ _TOWARD = {"open": "open", "close": "closed", "on": "turned on", "off": "turned 
 
 
 def entity(name: str) -> str:
-    """``wooden_cabinet_1_top_region_handle`` as "handle of top region of wooden cabinet 1"."""
+    """``wooden_cabinet_1_top_region_handle`` as "the handle of the top region of wooden cabinet 1"."""
     if name == GRIPPER:
         return "the gripper"
     if name.endswith(HANDLE_SUFFIX):
-        return f"handle of {entity(name.removesuffix(HANDLE_SUFFIX))}"
+        return f"the handle of {entity(name.removesuffix(HANDLE_SUFFIX))}"
     owner, _, region = split_part(name)
-    return f"{_spaced(region)} of {_spaced(owner)}" if region else _spaced(owner)
+    return f"the {_spaced(region)} of {_spaced(owner)}" if region else _spaced(owner)
 
 
 def condition_words(condition: Condition, goal: Conjuncts = (), *, negated: bool = False) -> str:
@@ -98,7 +98,7 @@ def sentence(stage: Stage, goal: Conjuncts = ()) -> str:
     text = f"{opens}: done when {done}{hold}{lasts}."
     if stage.ramp is not None:
         only = f", while {_listed([condition_words(c, goal) for c in stage.while_])}" if stage.while_ else ""
-        text += f" Until then {ramp_words(stage.ramp)}{only}."
+        text += f" Until then it earns {ramp_words(stage.ramp)}{only}."
     return text
 
 
