@@ -9,7 +9,7 @@ from tgrpo_envs.rewards.describe import title
 from tgrpo_envs.rewards.spec import StageSpec, predecessors, topological_order
 
 BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y, MARGIN = 186, 62, 36, 16, 4
-LINE_CHARS, MAX_LINES = 24, 2
+LINE_CHARS, MAX_LINES = 23, 2
 
 
 def stage_graph(spec: StageSpec) -> str:
