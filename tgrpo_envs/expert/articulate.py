@@ -28,7 +28,8 @@ AT_ENTRY_M, AT_ENTRY_RADIANS = 0.02, 0.15
 AT_CONTACT_M = 0.008
 CONTACT_PATIENCE = 25
 CLOSING_STEPS = 8
-RETREAT_STEPS = 12
+# Backwards out of the part, then up and away.
+BACKING_STEPS, RETREAT_STEPS = 10, 18
 # On the way to the entry the hand is this much higher for each metre that is left, at most TRAVEL_M.
 SLOPE, TRAVEL_M = 1.0, 0.12
 HALF_TURN = np.diag([-1.0, -1.0, 1.0])
@@ -105,9 +106,11 @@ class Articulate(Latch):
         above_entry_N3 = entry[0].copy()
         sideways_N = np.linalg.norm((entry[0] - snapshot.gripper_pos_N3)[:, :2], axis=1)
         above_entry_N3[:, 2] += np.clip(SLOPE * (sideways_N - AT_ENTRY_M), 0.0, TRAVEL_M)
+        away_N3 = entry[0].copy()
+        away_N3[:, 2] = np.where(self.clock_N > BACKING_STEPS, snapshot.gripper_pos_N3[:, 2] + ACTION_METRES, away_N3[:, 2])
         phase_N, rows = self.phase_N, np.arange(len(mask_N))
         choice_N = np.select([phase_N == Phase.APPROACH, phase_N == Phase.RETREAT, phase_N == Phase.ACTUATE], [0, 1, 3], 2)
-        pos_N3 = np.stack([above_entry_N3, entry[0], contact[0], ahead[0]])[choice_N, rows]
+        pos_N3 = np.stack([above_entry_N3, away_N3, contact[0], ahead[0]])[choice_N, rows]
         mat_N33 = np.stack([entry[1], entry[1], contact[1], ahead[1]])[choice_N, rows]
         actions_N7 = np.zeros((len(mask_N), ACTION_SIZE))
         actions_N7[:, :3] = GAIN * (pos_N3 - snapshot.gripper_pos_N3) / ACTION_METRES

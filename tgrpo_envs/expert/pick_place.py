@@ -19,6 +19,7 @@ from tgrpo_envs.expert.motion import (
     OPEN,
     Latch,
     Phase,
+    is_upright,
     righting,
 )
 from tgrpo_envs.expert.shapes import Vector
@@ -40,7 +41,7 @@ RIM_MARGIN_M, LIFT_ABOVE_RIM_M = 0.02, 0.035
 LIFT_BEFORE_MOVING_M, LIFT_AT_FULL_SPEED_M = 0.02, 0.07
 RIM_ZONE_M = 0.17
 # Things taller than the target's rim are passed at this distance, or over their tops.
-PASSING_M, BRAKING_M = 0.03, 0.08
+PASSING_M, BRAKING_M = 0.03, 0.12
 # Turning commands below this are left out: the arm sags by less, and a policy need not learn them.
 TURN_DEADBAND_RADIANS = 0.06
 # An object is let go this much above where it comes to rest.
@@ -127,7 +128,7 @@ class PickAndPlace(Latch):
         turn_N = np.abs(half_turn(grasps.yaw_N - opening_yaw(snapshot.gripper_mat_N33)))
         held_N = snapshot.pad_contact_NO2[:, self._planner.target_row].all(axis=1)
 
-        aligned_N = (xy_N < ALIGNED_M) & (turn_N < ALIGNED_RADIANS)
+        aligned_N = (xy_N < ALIGNED_M) & (turn_N < ALIGNED_RADIANS) & is_upright(snapshot.gripper_mat_N33)
         self.enter((before_N == Phase.APPROACH) & aligned_N, Phase.DESCEND)
         descending_N = before_N == Phase.DESCEND
         self.enter(descending_N & ((above_N < AT_GRASP_M) | (self.clock_N >= DESCEND_PATIENCE)), Phase.CLOSE)
@@ -276,7 +277,8 @@ class PickAndPlace(Latch):
         going_N = self.phase_N <= Phase.DESCEND
         error_N = np.where(going_N, to_grasp_N, np.where(self.phase_N == Phase.CARRY, to_place_N, 0.0))
         turn_N3[:, 2] = np.where(np.abs(error_N) > TURN_DEADBAND_RADIANS, error_N, 0.0)
-        turn_N3 += np.where(going_N[:, None], righting(snapshot.gripper_mat_N33), 0.0)
+        righted_N = self.phase_N <= Phase.CARRY
+        turn_N3 += np.where(righted_N[:, None], righting(snapshot.gripper_mat_N33), 0.0)
         return GAIN * turn_N3 / ACTION_RADIANS
 
     def _grip(self) -> FloatArray:

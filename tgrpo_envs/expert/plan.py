@@ -27,9 +27,9 @@ REGIONS: dict[str, Place] = {
     "basket_contain_region": Place("", rim=0.079, rest=-0.060, release=0.079, over=0.045),
     "wooden_tray_contain_region": Place("", rim=0.039, rest=-0.035, over=0.020),
     "flat_stove_cook_region": Place("", rim=0.030, rest=0.0255),
-    "wooden_cabinet_top_side": Place("", rim=0.010, rest=0.0015),
-    "white_cabinet_top_side": Place("", rim=0.010, rest=0.0015),
-    "wooden_two_layer_shelf_top_side": Place("", rim=0.010, rest=0.0035),
+    "wooden_cabinet_top_side": Place("", rim=-0.005, rest=0.0015),
+    "white_cabinet_top_side": Place("", rim=-0.005, rest=0.0015),
+    "wooden_two_layer_shelf_top_side": Place("", rim=-0.005, rest=0.0035),
     **{
         f"{colour}_cabinet_{level}_region": DRAWER
         for colour in ("wooden", "white")
