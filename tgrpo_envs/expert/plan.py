@@ -22,7 +22,7 @@ ON_OBJECTS: dict[str, Place] = {
 }
 # By the ending of a region's name.
 CADDY_OVER_M = 0.006
-DRAWER = Place("", rim=0.035, rest=-0.0265, offset=(0.0, -0.015, 0.0), align=Z)
+DRAWER = Place("", rim=0.029, rest=-0.0265, offset=(0.0, -0.015, 0.0), align=Z)
 REGIONS: dict[str, Place] = {
     "basket_contain_region": Place("", rim=0.079, rest=-0.060, release=0.079, over=0.045),
     "wooden_tray_contain_region": Place("", rim=0.039, rest=-0.035, over=0.020),
@@ -56,14 +56,14 @@ HANDLES_M = {"top": 0.184, "middle": 0.110, "bottom": 0.041}
 
 def _drawer_open(level: str) -> Motion:
     return Motion(
-        f"{level}_level", -0.150, -0.05, (-0.003, -0.104, HANDLES_M[level]), (0.0, -0.08, 0.0),
+        f"{level}_level", -0.150, -0.140, -0.035, (-0.003, -0.099, HANDLES_M[level]), (0.0, -0.08, 0.0),
         _tilted(75), Z, grips=True, slide=(0.0, 1.0, 0.0),
     )  # fmt: skip
 
 
 def _drawer_close(level: str) -> Motion:
     return Motion(
-        f"{level}_level", 0.001, 0.04, (-0.003, -0.122, HANDLES_M[level]), (0.0, -0.06, 0.05),
+        f"{level}_level", 0.001, 0.0, 0.04, (-0.003, -0.122, HANDLES_M[level]), (0.0, -0.06, 0.05),
         _tilted(45), X, grips=False, slide=(0.0, 1.0, 0.0),
     )  # fmt: skip
 
@@ -72,16 +72,16 @@ HINGE = (-0.1725, -0.088, 0.0)
 KNOB_POINT, ABOVE_KNOB = (0.0, 0.0, 0.038), (0.0, 0.0, 0.07)
 MOTIONS: dict[tuple[str, str], Motion] = {
     ("turnon", "flat_stove"): Motion(
-        "button", 0.55, 0.4, KNOB_POINT, ABOVE_KNOB, _tilted(0), (0.0, 1.0, 0.0), grips=True
+        "button", 0.55, 0.50, 0.4, KNOB_POINT, ABOVE_KNOB, _tilted(0), (0.0, 1.0, 0.0), grips=True
     ),
     ("turnoff", "flat_stove"): Motion(
-        "button", -0.001, -0.4, KNOB_POINT, ABOVE_KNOB, _tilted(0), (0.0, 1.0, 0.0), grips=True
+        "button", -0.001, 0.0, -0.4, KNOB_POINT, ABOVE_KNOB, _tilted(0), (0.0, 1.0, 0.0), grips=True
     ),
     ("close", "microwave"): Motion(
-        "microjoint", -0.004, 0.25, (0.065, -0.168, 0.12), (0.0, -0.06, 0.10), _tilted(0), X, grips=False, pivot=HINGE
+        "microjoint", -0.004, -0.005, 0.25, (0.065, -0.168, 0.12), (0.0, -0.06, 0.10), _tilted(0), X, grips=False, pivot=HINGE
     ),
     ("open", "microwave"): Motion(
-        "microjoint", -1.35, -0.25, (0.065, -0.145, 0.150), (0.0, 0.0, 0.08), _tilted(12), X, grips=True, pivot=HINGE
+        "microjoint", -1.35, -1.30, -0.25, (0.065, -0.145, 0.150), (0.0, 0.0, 0.08), _tilted(12), X, grips=True, pivot=HINGE
     ),
     **{
         (verb, f"{colour}_cabinet_{level}_region"): make(level)
