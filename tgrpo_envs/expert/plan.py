@@ -40,6 +40,8 @@ REGIONS: dict[str, Place] = {
     "desk_caddy_front_contain_region": Place("", rim=0.130, rest=-0.026, over=CADDY_OVER_M, align=X, axis=X),
     "desk_caddy_back_contain_region": Place("", rim=0.085, rest=-0.071, over=CADDY_OVER_M, align=X, axis=X),
 }
+# Two pots on one burner stand this far from its middle.
+STOVE_SHARE_M = 0.042
 # Zones of a table lie below its top; things keep the height they came from.
 ZONE = Place("", rim=0.050, rest=None)
 
@@ -116,8 +118,8 @@ def plan(goal: Goal) -> tuple[Step, ...]:
     moved = [entry for entry in goal if entry[0] in ("open", "turnon", "turnoff")]
     opened = [("open", name) for name in sorted(filled) if _motion("open", name) and ("open", name) not in moved]
     placed = [entry for entry in goal if entry[0] in ("in", "on")]
-    placed.sort(key=lambda entry: _depth(entry, placed))
-    return tuple(_step(entry) for entry in (*early, *moved, *opened, *placed, *late))
+    in_order = sorted(placed, key=lambda entry: _depth(entry, placed))
+    return _side_by_side(tuple(_step(entry) for entry in (*early, *moved, *opened, *in_order, *late)))
 
 
 def can_do(goal: Goal) -> bool:
@@ -143,6 +145,20 @@ def make_skills(goal: Goal, layout: SnapshotLayout, num_envs: int) -> list[Skill
         else:
             skills.append(Articulate(layout, step.name, step.how, num_envs))
     return skills
+
+
+def _side_by_side(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """Two objects that share a stove stand beside each other, not upon each other."""
+    sharing = [step for step in steps if isinstance(step.how, Place) and step.how.reference.endswith("cook_region")]
+    if len(sharing) < 2:
+        return steps
+    sides = {step.name: side for step, side in zip(sharing, (1.0, -1.0), strict=True)}
+    return tuple(
+        replace(step, how=replace(step.how, offset=(sides[step.name] * STOVE_SHARE_M, 0.0, 0.0)))
+        if isinstance(step.how, Place) and step.name in sides
+        else step
+        for step in steps
+    )
 
 
 def _depth(entry: tuple[str, ...], placed: Sequence[tuple[str, ...]]) -> int:
