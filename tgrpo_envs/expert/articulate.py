@@ -24,11 +24,15 @@ from tgrpo_envs.expert.motion import (
 from tgrpo_envs.expert.shapes import Vector
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray, Snapshot, SnapshotLayout
 
-AT_ENTRY_M, AT_ENTRY_RADIANS = 0.02, 0.15
+AT_ENTRY_M, AT_ENTRY_RADIANS = 0.03, 0.20
+# Where something is in the way, this much later a coarser arrival will do.
+ENTRY_PATIENCE, NEAR_ENTRY_M = 50, 0.07
+SLIPPED_M = 0.09
 AT_CONTACT_M = 0.008
 CONTACT_PATIENCE = 25
 CLOSING_STEPS = 8
-RETREAT_STEPS = 12
+# Backwards out of the part, then up and away.
+BACKING_STEPS, RETREAT_STEPS = 10, 18
 # On the way to the entry the hand is this much higher for each metre that is left, at most TRAVEL_M.
 SLOPE, TRAVEL_M = 1.0, 0.12
 HALF_TURN = np.diag([-1.0, -1.0, 1.0])
@@ -41,6 +45,7 @@ class Motion:
     Attributes:
         joint: Name of the joint without the fixture's.
         goal: Joint position to reach.
+        enough: Joint position that need not be moved on: LIBERO's threshold.
         lead: How far ahead of the joint the hand is sent; its sign is the motion's direction.
         contact: Where the grip site should be at the part.
         entry: Where it comes from, relative to `contact`.
@@ -53,6 +58,7 @@ class Motion:
 
     joint: str
     goal: float
+    enough: float
     lead: float
     contact: Vector
     entry: Vector
@@ -86,7 +92,7 @@ class Articulate(Latch):
     def begin(self, snapshot: Snapshot, mask_N: BoolArray) -> None:
         """See `Skill`."""
         self.enter(mask_N, Phase.APPROACH)
-        self.done_N = np.where(mask_N, self._reached(snapshot), self.done_N)
+        self.done_N = np.where(mask_N, self._past(snapshot, self._motion.enough), self.done_N)
         now_N33 = snapshot.gripper_mat_N33
         straight_N33 = self._pose(snapshot, self._position(snapshot), (0.0, 0.0, 0.0))[1]
         angles = [
@@ -105,9 +111,11 @@ class Articulate(Latch):
         above_entry_N3 = entry[0].copy()
         sideways_N = np.linalg.norm((entry[0] - snapshot.gripper_pos_N3)[:, :2], axis=1)
         above_entry_N3[:, 2] += np.clip(SLOPE * (sideways_N - AT_ENTRY_M), 0.0, TRAVEL_M)
+        away_N3 = entry[0].copy()
+        away_N3[:, 2] = np.where(self.clock_N > BACKING_STEPS, snapshot.gripper_pos_N3[:, 2] + ACTION_METRES, away_N3[:, 2])
         phase_N, rows = self.phase_N, np.arange(len(mask_N))
         choice_N = np.select([phase_N == Phase.APPROACH, phase_N == Phase.RETREAT, phase_N == Phase.ACTUATE], [0, 1, 3], 2)
-        pos_N3 = np.stack([above_entry_N3, entry[0], contact[0], ahead[0]])[choice_N, rows]
+        pos_N3 = np.stack([above_entry_N3, away_N3, contact[0], ahead[0]])[choice_N, rows]
         mat_N33 = np.stack([entry[1], entry[1], contact[1], ahead[1]])[choice_N, rows]
         actions_N7 = np.zeros((len(mask_N), ACTION_SIZE))
         actions_N7[:, :3] = GAIN * (pos_N3 - snapshot.gripper_pos_N3) / ACTION_METRES
@@ -125,22 +133,25 @@ class Articulate(Latch):
     ) -> None:
         before_N = np.where(mask_N, self.phase_N, -1)
         turn_N3 = rotation_vector(entry[1] @ snapshot.gripper_mat_N33.transpose(0, 2, 1))
-        there_N = np.linalg.norm(entry[0] - snapshot.gripper_pos_N3, axis=1) < AT_ENTRY_M
+        entry_m_N = np.where(self.clock_N > ENTRY_PATIENCE, NEAR_ENTRY_M, AT_ENTRY_M)
+        there_N = np.linalg.norm(entry[0] - snapshot.gripper_pos_N3, axis=1) < entry_m_N
         there_N &= np.linalg.norm(turn_N3, axis=1) < AT_ENTRY_RADIANS
         self.enter((before_N == Phase.APPROACH) & there_N, Phase.DESCEND)
         touching_N = np.linalg.norm(contact[0] - snapshot.gripper_pos_N3, axis=1) < AT_CONTACT_M
         touching_N |= self.clock_N >= CONTACT_PATIENCE
         self.enter((before_N == Phase.DESCEND) & touching_N, Phase.CLOSE if self._motion.grips else Phase.ACTUATE)
         self.enter((before_N == Phase.CLOSE) & (self.clock_N >= CLOSING_STEPS), Phase.ACTUATE)
-        self.enter((before_N == Phase.ACTUATE) & self._reached(snapshot), Phase.RETREAT)
+        self.enter((before_N == Phase.ACTUATE) & self._past(snapshot, self._motion.goal), Phase.RETREAT)
+        slipped_N = np.linalg.norm(contact[0] - snapshot.gripper_pos_N3, axis=1) > SLIPPED_M
+        self.enter((before_N == Phase.ACTUATE) & slipped_N, Phase.APPROACH)
         self.done_N = self.done_N | ((before_N == Phase.RETREAT) & (self.clock_N >= RETREAT_STEPS))
 
     def _position(self, snapshot: Snapshot) -> FloatArray:
         return snapshot.joint_qpos_NJ[:, self._joint]
 
-    def _reached(self, snapshot: Snapshot) -> BoolArray:
-        reached_N: BoolArray = (self._position(snapshot) - self._motion.goal) * np.sign(self._motion.lead) > 0.0
-        return reached_N
+    def _past(self, snapshot: Snapshot, bound: float) -> BoolArray:
+        past_N: BoolArray = (self._position(snapshot) - bound) * np.sign(self._motion.lead) > 0.0
+        return past_N
 
     def _pose(self, snapshot: Snapshot, position_N: FloatArray, offset: Vector) -> tuple[FloatArray, FloatArray]:
         """Where the hand is, (N, 3), and how it is turned, (N, 3, 3), when the joint is at `position_N`."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tgrpo_envs.expert.shapes import X, discs_of, shape_of
+from tgrpo_envs.expert.shapes import DRAWER_DEPTH_M, X, discs_of, shape_of
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray, Snapshot, SnapshotLayout
 
 # The Panda hand in the grip site's frame: the fingers open along the first axis, the third points down.
@@ -28,6 +28,8 @@ FINGERS_HALF_DEPTH_M = 0.010
 ENOUGH_CLEARANCE_M = 0.012
 COST_M_PER_RADIAN = 0.004
 COST_M_PER_M = 0.15
+# A rim is rather taken on the robot's side, which is at -x: far out the arm is stretched to its limit.
+COST_M_PER_M_OF_REACH = 0.12
 
 # Tilted further than 45 degrees, an object counts as fallen.
 COSINE_OF_FALLEN = 0.7
@@ -72,16 +74,13 @@ class GraspPlanner:
     def __init__(self, layout: SnapshotLayout, target: str) -> None:
         self.shape = shape_of(target)
         self.target_row = layout.object_row(target)
-        discs = [
-            (row, *disc)
-            for row, name in enumerate(layout.objects)
-            if name != target
-            for disc in discs_of(name)
-        ]
-        self.obstacle_rows = np.array([disc[0] for disc in discs], dtype=np.int64)
-        self._obstacle_at_O2 = np.array([disc[1:3] for disc in discs]).reshape(-1, 2)
-        self.obstacle_radius_O = np.array([disc[3] for disc in discs])
-        self.obstacle_above_O = np.array([disc[4] for disc in discs])
+        discs = [(name, disc) for name in layout.objects if name != target for disc in discs_of(name)]
+        self.obstacle_rows = np.array([layout.object_row(name) for name, _ in discs], dtype=np.int64)
+        self.obstacle_radius_O = np.array([disc.radius for _, disc in discs])
+        self.obstacle_above_O = np.array([disc.above for _, disc in discs])
+        self._obstacle_at_O2 = np.array([disc.at for _, disc in discs]).reshape(-1, 2)
+        moving = [(o, layout.joints.index(f"{name}_{disc.joint}")) for o, (name, disc) in enumerate(discs) if disc.joint]
+        self._moving_D, self._joint_D = np.array(moving, dtype=np.int64).reshape(-1, 2).T
         self.options_C2 = np.array(list(itertools.product(self.shape.yaws, self.shape.slides)))
 
     def choose(self, snapshot: Snapshot) -> NDArray[np.int64]:
@@ -124,8 +123,10 @@ class GraspPlanner:
         return z_N - below_N, z_N + np.where(lying_N, self.shape.radius, self.shape.above)
 
     def obstacle_tops(self, snapshot: Snapshot) -> FloatArray:
-        """Height of each obstacle's highest point, shape (N, O)."""
+        """Height of each obstacle's highest point, shape (N, O); of a drawer's floor for what is at its level."""
         top_NO: FloatArray = snapshot.object_pos_NO3[:, self.obstacle_rows, 2] + self.obstacle_above_O
+        inside_ND = self.extent(snapshot)[0][:, None] > top_NO[:, self._moving_D] - DRAWER_DEPTH_M
+        top_NO[:, self._moving_D] -= np.where(inside_ND, DRAWER_DEPTH_M, 0.0)
         return top_NO
 
     def near_top(self, snapshot: Snapshot, reach_m: float) -> FloatArray:
@@ -138,7 +139,9 @@ class GraspPlanner:
     def obstacle_xy(self, snapshot: Snapshot) -> FloatArray:
         """Where the axis of each obstacle stands, shape (N, O, 2)."""
         turn_NO22 = snapshot.object_mat_NO33[:, self.obstacle_rows, :2, :2]
-        at_NO2 = np.einsum("noij,oj->noi", turn_NO22, self._obstacle_at_O2)
+        at_NO2 = np.tile(self._obstacle_at_O2, (len(turn_NO22), 1, 1))
+        at_NO2[:, self._moving_D, 1] += snapshot.joint_qpos_NJ[:, self._joint_D]
+        at_NO2 = np.einsum("noij,noj->noi", turn_NO22, at_NO2)
         xy_NO2: FloatArray = snapshot.object_pos_NO3[:, self.obstacle_rows, :2] + at_NO2
         return xy_NO2
 
@@ -158,7 +161,10 @@ class GraspPlanner:
         fingers_NO = np.where(top_NO > grip_z_N1 - FINGERTIP_BELOW_GRIP_M, fingers_NO, ENOUGH_CLEARANCE_M)
         gap_N: FloatArray = np.min(np.minimum(hand_NO, fingers_NO), axis=1, initial=ENOUGH_CLEARANCE_M)
         turn_N = np.abs(half_turn(grasps.yaw_N - home_yaw_N))
-        return gap_N - COST_M_PER_RADIAN * turn_N - COST_M_PER_M * abs(slide)
+        score_N: FloatArray = gap_N - COST_M_PER_RADIAN * turn_N - COST_M_PER_M * abs(slide)
+        if self.shape.rim:
+            score_N -= COST_M_PER_M_OF_REACH * grasps.grip_pos_N3[:, 0]
+        return score_N
 
 
 def _rectangle_gap(along: FloatArray, across: FloatArray, half_width: float, half_depth: float) -> FloatArray:

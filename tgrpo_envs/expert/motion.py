@@ -19,6 +19,7 @@ OPEN, CLOSE = -1.0, 1.0
 GAIN = 1.5
 # A hand tilted by less is left alone: turning commands let the arm sag.
 TILT_DEADBAND_RADIANS = 0.15
+COSINE_OF_UPRIGHT = 0.95
 
 
 class Phase(IntEnum):
@@ -95,3 +96,9 @@ def righting(gripper_mat_N33: FloatArray) -> FloatArray:
     scale_N = np.where(angle_N > TILT_DEADBAND_RADIANS, angle_N / np.maximum(sine_N, 1e-6), 0.0)
     vector_N3: FloatArray = axis_N3 * scale_N[:, None]
     return vector_N3
+
+
+def is_upright(gripper_mat_N33: FloatArray) -> BoolArray:
+    """Where the hand points down closely enough to be lowered, shape (N,)."""
+    upright_N: BoolArray = -gripper_mat_N33[:, 2, 2] > COSINE_OF_UPRIGHT
+    return upright_N

@@ -19,6 +19,7 @@ from tgrpo_envs.expert.motion import (
     OPEN,
     Latch,
     Phase,
+    is_upright,
     righting,
 )
 from tgrpo_envs.expert.shapes import Vector
@@ -38,15 +39,17 @@ MAX_RIM_CLOSING_STEPS = 16
 DROPPED_M = 0.05
 RIM_MARGIN_M, LIFT_ABOVE_RIM_M = 0.02, 0.035
 LIFT_BEFORE_MOVING_M, LIFT_AT_FULL_SPEED_M = 0.02, 0.07
+LIFTED_M = 0.03
 RIM_ZONE_M = 0.17
 # Things taller than the target's rim are passed at this distance, or over their tops.
-PASSING_M, BRAKING_M = 0.03, 0.08
+PASSING_M, BRAKING_M = 0.03, 0.12
 # Turning commands below this are left out: the arm sags by less, and a policy need not learn them.
 TURN_DEADBAND_RADIANS = 0.06
 # An object is let go this much above where it comes to rest.
 RELEASE_ABOVE_REST_M = 0.012
 RELEASE_STEPS = 8
 RETREAT_M = 0.12
+PLACED_M = 0.02
 
 
 @dataclass(frozen=True)
@@ -103,10 +106,17 @@ class PickAndPlace(Latch):
     def begin(self, snapshot: Snapshot, mask_N: BoolArray) -> None:
         """See `Skill`."""
         self.enter(mask_N, Phase.APPROACH)
-        self.done_N = self.done_N & ~mask_N
+        self.done_N = np.where(mask_N, self._placed(snapshot), self.done_N)
         self._option_N = np.where(mask_N, self._planner.choose(snapshot), self._option_N)
         # To the centimetre, so that how deep a thing sinks into its support does not matter.
         self._rest_z_N = np.where(mask_N, np.round(self._planner.extent(snapshot)[0], 2), self._rest_z_N)
+
+    def _placed(self, snapshot: Snapshot) -> BoolArray:
+        """Where the object lies in its place already, as after a second look at the plan."""
+        to_place_N3 = self._to_place(snapshot)
+        there_N: BoolArray = np.linalg.norm(to_place_N3[:, :2], axis=1) < self._place.over + PLACED_M
+        there_N &= (np.abs(to_place_N3[:, 2]) < PLACED_M) & (self._place.rest is not None)
+        return there_N
 
     def act(self, snapshot: Snapshot, mask_N: BoolArray) -> FloatArray:
         """See `Skill`."""
@@ -127,7 +137,7 @@ class PickAndPlace(Latch):
         turn_N = np.abs(half_turn(grasps.yaw_N - opening_yaw(snapshot.gripper_mat_N33)))
         held_N = snapshot.pad_contact_NO2[:, self._planner.target_row].all(axis=1)
 
-        aligned_N = (xy_N < ALIGNED_M) & (turn_N < ALIGNED_RADIANS)
+        aligned_N = (xy_N < ALIGNED_M) & (turn_N < ALIGNED_RADIANS) & is_upright(snapshot.gripper_mat_N33)
         self.enter((before_N == Phase.APPROACH) & aligned_N, Phase.DESCEND)
         descending_N = before_N == Phase.DESCEND
         self.enter(descending_N & ((above_N < AT_GRASP_M) | (self.clock_N >= DESCEND_PATIENCE)), Phase.CLOSE)
@@ -271,12 +281,14 @@ class PickAndPlace(Latch):
         """Rotation part of the actions, shape (N, 3): on the way to the object, and where it must lie a certain way."""
         turn_N3 = np.zeros((len(self.phase_N), 3))
         to_grasp_N = half_turn(grasps.yaw_N - opening_yaw(snapshot.gripper_mat_N33))
-        lifted_N = self._underside(snapshot) > self._rest_z_N + LIFT_BEFORE_MOVING_M
+        # Turning drags the hand sideways, so it waits for height.
+        lifted_N = self._carry(snapshot)[:, 2] < LIFTED_M
         to_place_N = np.where(lifted_N, self._misaligned(snapshot), 0.0)
         going_N = self.phase_N <= Phase.DESCEND
         error_N = np.where(going_N, to_grasp_N, np.where(self.phase_N == Phase.CARRY, to_place_N, 0.0))
         turn_N3[:, 2] = np.where(np.abs(error_N) > TURN_DEADBAND_RADIANS, error_N, 0.0)
-        turn_N3 += np.where(going_N[:, None], righting(snapshot.gripper_mat_N33), 0.0)
+        righted_N = self.phase_N <= Phase.CARRY
+        turn_N3 += np.where(righted_N[:, None], righting(snapshot.gripper_mat_N33), 0.0)
         return GAIN * turn_N3 / ACTION_RADIANS
 
     def _grip(self) -> FloatArray:

@@ -22,14 +22,14 @@ ON_OBJECTS: dict[str, Place] = {
 }
 # By the ending of a region's name.
 CADDY_OVER_M = 0.006
-DRAWER = Place("", rim=0.035, rest=-0.0265, offset=(0.0, -0.015, 0.0), align=Z)
+DRAWER = Place("", rim=0.029, rest=-0.0265, offset=(0.0, -0.015, 0.0), align=Z)
 REGIONS: dict[str, Place] = {
     "basket_contain_region": Place("", rim=0.079, rest=-0.060, release=0.079, over=0.045),
     "wooden_tray_contain_region": Place("", rim=0.039, rest=-0.035, over=0.020),
     "flat_stove_cook_region": Place("", rim=0.030, rest=0.0255),
-    "wooden_cabinet_top_side": Place("", rim=0.010, rest=0.0015),
-    "white_cabinet_top_side": Place("", rim=0.010, rest=0.0015),
-    "wooden_two_layer_shelf_top_side": Place("", rim=0.010, rest=0.0035),
+    "wooden_cabinet_top_side": Place("", rim=-0.005, rest=0.0015),
+    "white_cabinet_top_side": Place("", rim=-0.005, rest=0.0015),
+    "wooden_two_layer_shelf_top_side": Place("", rim=-0.005, rest=0.0035),
     **{
         f"{colour}_cabinet_{level}_region": DRAWER
         for colour in ("wooden", "white")
@@ -40,6 +40,8 @@ REGIONS: dict[str, Place] = {
     "desk_caddy_front_contain_region": Place("", rim=0.130, rest=-0.026, over=CADDY_OVER_M, align=X, axis=X),
     "desk_caddy_back_contain_region": Place("", rim=0.085, rest=-0.071, over=CADDY_OVER_M, align=X, axis=X),
 }
+# Two pots on one burner stand this far from its middle.
+STOVE_SHARE_M = 0.042
 # Zones of a table lie below its top; things keep the height they came from.
 ZONE = Place("", rim=0.050, rest=None)
 
@@ -56,14 +58,14 @@ HANDLES_M = {"top": 0.184, "middle": 0.110, "bottom": 0.041}
 
 def _drawer_open(level: str) -> Motion:
     return Motion(
-        f"{level}_level", -0.150, -0.05, (-0.003, -0.104, HANDLES_M[level]), (0.0, -0.08, 0.0),
+        f"{level}_level", -0.150, -0.140, -0.035, (-0.003, -0.099, HANDLES_M[level]), (0.0, -0.08, 0.0),
         _tilted(75), Z, grips=True, slide=(0.0, 1.0, 0.0),
     )  # fmt: skip
 
 
 def _drawer_close(level: str) -> Motion:
     return Motion(
-        f"{level}_level", 0.001, 0.04, (-0.003, -0.122, HANDLES_M[level]), (0.0, -0.06, 0.05),
+        f"{level}_level", 0.001, 0.0, 0.04, (-0.003, -0.122, HANDLES_M[level]), (0.0, -0.06, 0.05),
         _tilted(45), X, grips=False, slide=(0.0, 1.0, 0.0),
     )  # fmt: skip
 
@@ -72,16 +74,16 @@ HINGE = (-0.1725, -0.088, 0.0)
 KNOB_POINT, ABOVE_KNOB = (0.0, 0.0, 0.038), (0.0, 0.0, 0.07)
 MOTIONS: dict[tuple[str, str], Motion] = {
     ("turnon", "flat_stove"): Motion(
-        "button", 0.55, 0.4, KNOB_POINT, ABOVE_KNOB, _tilted(0), (0.0, 1.0, 0.0), grips=True
+        "button", 0.55, 0.50, 0.4, KNOB_POINT, ABOVE_KNOB, _tilted(0), (0.0, 1.0, 0.0), grips=True
     ),
     ("turnoff", "flat_stove"): Motion(
-        "button", -0.001, -0.4, KNOB_POINT, ABOVE_KNOB, _tilted(0), (0.0, 1.0, 0.0), grips=True
+        "button", -0.001, 0.0, -0.4, KNOB_POINT, ABOVE_KNOB, _tilted(0), (0.0, 1.0, 0.0), grips=True
     ),
     ("close", "microwave"): Motion(
-        "microjoint", -0.004, 0.25, (0.065, -0.168, 0.12), (0.0, -0.06, 0.10), _tilted(0), X, grips=False, pivot=HINGE
+        "microjoint", -0.004, -0.005, 0.25, (0.065, -0.168, 0.12), (0.0, -0.06, 0.10), _tilted(0), X, grips=False, pivot=HINGE
     ),
     ("open", "microwave"): Motion(
-        "microjoint", -1.35, -0.25, (0.065, -0.145, 0.150), (0.0, 0.0, 0.08), _tilted(12), X, grips=True, pivot=HINGE
+        "microjoint", -1.35, -1.30, -0.25, (0.065, -0.145, 0.150), (0.0, 0.0, 0.08), _tilted(12), X, grips=True, pivot=HINGE
     ),
     **{
         (verb, f"{colour}_cabinet_{level}_region"): make(level)
@@ -116,8 +118,8 @@ def plan(goal: Goal) -> tuple[Step, ...]:
     moved = [entry for entry in goal if entry[0] in ("open", "turnon", "turnoff")]
     opened = [("open", name) for name in sorted(filled) if _motion("open", name) and ("open", name) not in moved]
     placed = [entry for entry in goal if entry[0] in ("in", "on")]
-    placed.sort(key=lambda entry: _depth(entry, placed))
-    return tuple(_step(entry) for entry in (*early, *moved, *opened, *placed, *late))
+    in_order = sorted(placed, key=lambda entry: _depth(entry, placed))
+    return _side_by_side(tuple(_step(entry) for entry in (*early, *moved, *opened, *in_order, *late)))
 
 
 def can_do(goal: Goal) -> bool:
@@ -143,6 +145,20 @@ def make_skills(goal: Goal, layout: SnapshotLayout, num_envs: int) -> list[Skill
         else:
             skills.append(Articulate(layout, step.name, step.how, num_envs))
     return skills
+
+
+def _side_by_side(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """Two objects that share a stove stand beside each other, not upon each other."""
+    sharing = [step for step in steps if isinstance(step.how, Place) and step.how.reference.endswith("cook_region")]
+    if len(sharing) < 2:
+        return steps
+    sides = {step.name: side for step, side in zip(sharing, (1.0, -1.0), strict=True)}
+    return tuple(
+        replace(step, how=replace(step.how, offset=(sides[step.name] * STOVE_SHARE_M, 0.0, 0.0)))
+        if isinstance(step.how, Place) and step.name in sides
+        else step
+        for step in steps
+    )
 
 
 def _depth(entry: tuple[str, ...], placed: Sequence[tuple[str, ...]]) -> int:

@@ -62,10 +62,10 @@ class ScriptedExpert:
         return actions_N7
 
     def _skip_done(self, snapshot: Snapshot) -> None:
-        """Go on to the next skill where one has ended; the last one is begun anew until the episode ends."""
+        """Go on to the next skill where one has ended, and from the last to the first until the episode ends."""
         for index, skill in enumerate(self._skills):
             over_N = (self._skill_N == index) & skill.done_N
-            following = min(index + 1, len(self._skills) - 1)
-            if over_N.any() and following != index:
+            if over_N.any():
+                following = (index + 1) % len(self._skills)
                 self._skill_N[over_N] = following
                 self._skills[following].begin(snapshot, over_N)

@@ -47,6 +47,23 @@ class Shape:
 
 
 @dataclass(frozen=True)
+class Disc:
+    """An upright cylinder that stands for a thing, or for a part of it, as an obstacle.
+
+    Attributes:
+        at: Where it stands, from the body's origin.
+        radius: Its radius.
+        above: Height of its top over the origin.
+        joint: As in `Block`.
+    """
+
+    at: tuple[float, float]
+    radius: float
+    above: float
+    joint: str | None = None
+
+
+@dataclass(frozen=True)
 class Block:
     """An upright box that stands for a large thing as an obstacle.
 
@@ -54,11 +71,13 @@ class Block:
         centre: Horizontal, from the body's origin.
         half: Half extents along the body's x and y.
         above: Height of its top over the origin.
+        joint: Sliding joint, along the body's y, with which it moves; its name without the fixture's.
     """
 
     centre: tuple[float, float]
     half: tuple[float, float]
     above: float
+    joint: str | None = None
 
 
 def _degrees(*angles: float) -> tuple[float, ...]:
@@ -111,9 +130,17 @@ SHAPES: dict[str, Shape] = {
     "cookies": Shape(0.010, 0.010, 0.052, 0.000, Z, X, FLAT_YAWS, FLAT_SLIDES),
 }
 
+# A cabinet with its handles in front, and its drawers.
+CABINET = (
+    Block((0.0035, 0.000), (0.128, 0.110), 0.223),
+    Block((0.0035, -0.020), (0.110, 0.090), 0.216, "top_level"),
+    Block((0.0035, -0.020), (0.110, 0.090), 0.147, "middle_level"),
+    Block((0.0035, -0.020), (0.110, 0.090), 0.079, "bottom_level"),
+)
+DRAWER_DEPTH_M = 0.08
 BLOCKS: dict[str, tuple[Block, ...]] = {
-    "wooden_cabinet": (Block((0.0035, 0.016), (0.128, 0.094), 0.223),),
-    "white_cabinet": (Block((0.0035, 0.016), (0.128, 0.094), 0.223),),
+    "wooden_cabinet": CABINET,
+    "white_cabinet": CABINET,
     "microwave": (Block((0.0, 0.0), (0.173, 0.111), 0.187),),
     "flat_stove": (Block((0.15, 0.0), (0.095, 0.095), 0.026), Block((0.0, 0.0), (0.048, 0.048), 0.050)),
     "wine_rack": (Block((0.0, 0.0), (0.134, 0.110), 0.330),),
@@ -143,8 +170,8 @@ def shape_of(instance: str) -> Shape:
     return SHAPES[category]
 
 
-def discs_of(instance: str) -> list[tuple[float, float, float, float]]:
-    """What stands for a thing as an obstacle: upright cylinders (x, y, radius, top) in its body's frame.
+def discs_of(instance: str) -> list[Disc]:
+    """What stands for a thing as an obstacle.
 
     Raises:
         UnknownNameError: Neither table has its category.
@@ -152,19 +179,19 @@ def discs_of(instance: str) -> list[tuple[float, float, float, float]]:
     category = category_of(instance)
     if category not in BLOCKS:
         shape = shape_of(instance)
-        return [(*shape.middle[:2], shape.radius, shape.above)]
+        return [Disc(shape.middle[:2], shape.radius, shape.above)]
     return [disc for block in BLOCKS[category] for disc in _cells(block)]
 
 
-def _cells(block: Block) -> list[tuple[float, float, float, float]]:
-    counts = [max(1, round(2 * half / CELL_M)) for half in block.half]
+def _cells(block: Block) -> list[Disc]:
+    (x, y), counts = block.centre, [max(1, round(2 * half / CELL_M)) for half in block.half]
     half_x, half_y = (half / count for half, count in zip(block.half, counts, strict=True))
     return [
-        (
-            block.centre[0] + half_x * (2 * i + 1 - counts[0]),
-            block.centre[1] + half_y * (2 * j + 1 - counts[1]),
+        Disc(
+            (x + half_x * (2 * i + 1 - counts[0]), y + half_y * (2 * j + 1 - counts[1])),
             CORNER * max(half_x, half_y),
             block.above,
+            block.joint,
         )
         for i in range(counts[0])
         for j in range(counts[1])
