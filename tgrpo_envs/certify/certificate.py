@@ -65,8 +65,8 @@ class Certificate(BaseModel):
         spec_id: Digest of the spec's meaning; a certificate says nothing about any other spec.
         producer: Who wrote the spec.
         evidence: What it was judged on: seeds by purpose, sizes, versions, key.
-        verdict: ``passed``: no check failed; ``failed``; ``static-only``: none failed, but there is no expert for this
-            task, so nothing shows that a good episode is paid.
+        verdict: ``passed``: no check failed; ``failed``; ``static-only``: none failed, but no expert solves at least
+            half of its episodes of this task, so nothing shows that a good episode is paid.
         episodes: How many episodes there are of each kind, and of those how many reached the task's goal.
         checks: One entry per check.
         not_done: Checks of the catalogue that are not made, and why.
@@ -128,7 +128,7 @@ def make_certificate(spec: StageSpec, producer: str, evidence: Evidence) -> Cert
         SpecError: The spec does not fit the task.
     """
     judged = Judged(spec, evidence)
-    has_expert = len(evidence.solved) > 0
+    has_expert = evidence.shows_success
     results = [check(judged) for check in (*PLAIN_CHECKS, scores_repeat)]
     if has_expert:
         results += [check(judged) for check in EXPERT_CHECKS]

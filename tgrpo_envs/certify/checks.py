@@ -246,7 +246,7 @@ def quick_check(spec: StageSpec, evidence: Evidence) -> bool:
     """
     judged = Judged(spec, evidence)
     try:
-        chosen = (*EXPERT_CHECKS, *PLAIN_CHECKS) if len(evidence.solved) else PLAIN_CHECKS
+        chosen = (*EXPERT_CHECKS, *PLAIN_CHECKS) if evidence.shows_success else PLAIN_CHECKS
         return not any(check(judged).failed for check in chosen)
     except (SpecError, UnknownNameError):
         return False

@@ -31,6 +31,29 @@ def certify(
     return "\n".join(_certify_task(one, producer, assets, out) for one in chosen)
 
 
+def report(out: Path = Path("certificates.html"), suite: str | None = None, specs: Path | None = None) -> str:
+    """Show all certificates: a table of the suites, and a page with every spec's numbers and timeline.
+
+    Args:
+        out: The page to write.
+        suite: Only this suite.
+        specs: Folder of the certificates, in place of the one of the shipped specs.
+    """
+    from tgrpo_envs.certify.certificate import Certificate
+    from tgrpo_envs.certify.report import html_page, text_table
+    from tgrpo_envs.errors import StateError
+    from tgrpo_envs.rewards.library import PRODUCERS, SPECS_FOLDER, certificate_path
+
+    folder = specs or SPECS_FOLDER
+    paths = [certificate_path(task, producer, folder) for task in list_tasks(suite) for producer in PRODUCERS]
+    certificates = [Certificate.load(path) for path in paths if path.is_file()]
+    if not certificates:
+        raise StateError(f"{folder} holds no certificates; make them with: python -m tgrpo_envs rewards certify.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(html_page(certificates), encoding="utf-8")
+    return f"{text_table(certificates)}\npage: {out}"
+
+
 def _certify_task(task: Task, producer: Literal["compiled", "llm"], assets: str, out: Path | None) -> str:
     from tgrpo_envs.certify.certificate import make_certificate
     from tgrpo_envs.certify.record import load_evidence

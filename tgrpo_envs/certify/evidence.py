@@ -136,6 +136,11 @@ class Evidence:
         rows = self.rows("expert")
         return rows[self.success_N[rows]]
 
+    @property
+    def shows_success(self) -> bool:
+        """Whether the expert solves at least half of its episodes, so that they say what a good episode is."""
+        return 0 < len(self.rows("expert")) <= 2 * len(self.solved)
+
     @cached_property
     def moments(self) -> tuple[Snapshot, ...]:
         """One N-row snapshot per moment, as views."""

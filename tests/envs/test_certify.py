@@ -1,0 +1,216 @@
+"""Certification of a LIBERO-Object task on real physics: a good spec passes, each kind of bad spec fails its check."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from tgrpo_envs.certify import checks
+from tgrpo_envs.certify.certificate import Certificate, make_certificate
+from tgrpo_envs.certify.checks import quick_check
+from tgrpo_envs.certify.commands import certify, report
+from tgrpo_envs.certify.evidence import Evidence, Sizes, evidence_key, evidence_path
+from tgrpo_envs.certify.record import load_evidence
+from tgrpo_envs.certify.scoring import NEVER, Judged
+from tgrpo_envs.certify.wrong import wrong_goals
+from tgrpo_envs.errors import StateError
+from tgrpo_envs.rewards import compile_spec, goals_spec, parse_spec, rescore
+from tgrpo_envs.scene import load_scene
+from tgrpo_envs.sim.snapshot import SnapshotLayout
+from tgrpo_envs.tasks import get_task
+
+TASK = get_task("libero_object", 0)
+SIZES = Sizes(expert=2, random=3, idle=1, wrong=1, wrong_goals=1, starts=4, teleports=1, aimless_steps=30)
+OTHER = "cream_cheese_1"
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return load_scene(TASK, "primitive")
+
+
+@pytest.fixture(scope="module")
+def evidence(scene):
+    return load_evidence(scene, sizes=SIZES)
+
+
+@pytest.fixture(scope="module")
+def spec(scene):
+    return compile_spec(scene.problem, TASK)
+
+
+def changed(spec, change):
+    """The spec with its JSON document changed in place."""
+    document = json.loads(spec.model_dump_json(by_alias=True))
+    change(document["stages"])
+    return parse_spec(json.dumps(document))
+
+
+def fails(check, spec, evidence):
+    """The check fails, and with it the spec."""
+    return check(Judged(spec, evidence)).passed is False and not quick_check(spec, evidence)
+
+
+def test_the_compiled_spec_passes_every_check(spec, evidence):
+    certificate = make_certificate(spec, "compiled", evidence)
+    assert certificate.verdict == "passed" and quick_check(spec, evidence)
+    assert {check.id for check in certificate.checks if check.passed is None} == set()
+    assert certificate.metrics["auc"].value == 1.0 and set(certificate.stage_rates.values()) == {1.0}
+    assert certificate.episodes["expert"] == (2, 2) and certificate.episodes["teleport"] == (1, 1)
+
+
+def test_a_stage_that_holds_at_reset_fails(spec, evidence):
+    def start_done(stages):
+        stages[0]["done"] = {"op": "still", "a": "basket_1", "below_mps": 0.2}
+
+    assert fails(checks.starts_with_nothing_done, changed(spec, start_done), evidence)
+
+
+def test_progress_of_idle_and_random_episodes_fails(spec, evidence):
+    # No spec pays for a scene that stands still, so the evidence is spoilt instead: the expert's episodes as idle ones.
+    for kind, check in (("idle", checks.idle_earns_nothing), ("random", checks.chance_earns_little)):
+        kinds_N = tuple(kind if each == "wrong_object" else each for each in evidence.kinds_N)
+        kinds_N = tuple(kind if each == "dropped" else each for each in kinds_N)
+        assert check(Judged(spec, dataclasses.replace(evidence, kinds_N=kinds_N))).passed is False
+
+
+def test_stages_in_reverse_order_fail(spec, evidence):
+    def reverse(stages):
+        ids = [stage["id"] for stage in stages]
+        for stage, after in zip(stages, [*ids[1:], None], strict=True):
+            stage["after"] = [after] if after else []
+
+    assert fails(checks.expert_fires_every_stage_in_order, changed(spec, reverse), evidence)
+
+
+def test_two_neighbouring_stages_exchanged_fail_by_their_order_alone(spec, evidence):
+    def exchange(stages):
+        reach, grasp, lift, carry, _ = stages
+        lift["after"], grasp["after"], carry["after"] = [reach["id"]], [lift["id"]], [grasp["id"]]
+
+    exchanged = Judged(changed(spec, exchange), evidence)
+    assert all(when < NEVER for firing in exchanged.firings for when in firing.completed_K)
+    assert max(exchanged.orders) < 1.0
+
+
+def test_another_object_than_the_goals_fails(spec, evidence):
+    other = parse_spec(spec.model_dump_json(by_alias=True).replace("alphabet_soup_1", OTHER))
+    assert fails(checks.expert_fires_every_stage_in_order, other, evidence)
+    assert fails(checks.other_goals_earn_less, other, evidence)
+
+
+def test_a_threshold_that_nobody_reaches_fails(spec, evidence):
+    def too_high(stages):
+        stages[2]["done"]["by_m"] = stages[2]["ramp"]["to_m"] = 0.30
+
+    assert fails(checks.expert_fires_every_stage_in_order, changed(spec, too_high), evidence)
+
+
+def test_stages_that_forget_the_goal_fail(spec, evidence):
+    def forget(stages):
+        del stages[3:]
+
+    assert fails(checks.complete_exactly_at_success, changed(spec, forget), evidence)
+
+
+def test_goals_alone_rank_no_failures(evidence):
+    sparse = goals_spec(TASK)
+    for check in (checks.successes_stand_out, checks.cut_demonstrations_rank, checks.progress_never_stalls):
+        assert fails(check, sparse, evidence)
+
+
+def test_a_spec_of_another_scene_is_refused_quietly(spec, evidence):
+    elsewhere = parse_spec(spec.model_dump_json(by_alias=True).replace("alphabet_soup_1", "akita_black_bowl_1"))
+    assert not quick_check(elsewhere, evidence)
+
+
+def test_side_by_side_scores_are_those_of_single_episodes(spec, evidence):
+    score = Judged(spec, evidence).score
+    for row, steps in enumerate(evidence.steps_N):
+        snapshots, goal_MC = evidence.episode(row)
+        alone = rescore(spec, evidence.layout, snapshots, goal_MC, horizon=TASK.horizon)
+        np.testing.assert_array_equal(alone.rewards_T, score.rewards_TN[:steps, row])
+        np.testing.assert_array_equal(alone.stages_TK, score.stages_TNK[:steps, row])
+
+
+def test_stages_fire_when_the_tracker_says_so_up_to_success(spec, evidence):
+    for row, firing in zip(evidence.solved, Judged(spec, evidence).firings, strict=True):
+        snapshots, goal_MC = evidence.episode(int(row))
+        assert rescore(spec, evidence.layout, snapshots, goal_MC, horizon=280).first_done() == list(firing.completed_K)
+
+
+def test_backwards_runs_from_before_success_to_the_first_step(evidence):
+    row, back = int(evidence.solved[0]), evidence.backwards
+    steps = int(evidence.steps_N[row])
+    forth_pos = evidence.snapshots.gripper_pos_N3[: steps + 1, row]
+    back_pos = back.snapshots.gripper_pos_N3[:steps, 0]
+    np.testing.assert_array_equal(back_pos[0], forth_pos[0])
+    np.testing.assert_array_equal(back_pos[1:], forth_pos[1:steps][::-1])
+    assert back.steps_N[0] == steps - 1 and not back.success_N.any()
+
+
+def test_without_an_expert_the_verdict_is_static_only(spec, evidence):
+    kinds = ("random", "idle", "teleport")
+    certificate = make_certificate(spec, "compiled", evidence.pick(evidence.rows(*kinds)))
+    assert certificate.verdict == "static-only"
+    assert "D04" not in {check.id for check in certificate.checks}
+
+
+def test_evidence_survives_its_file_and_a_damaged_one_is_named(evidence, tmp_path):
+    path = tmp_path / "evidence.npz"
+    evidence.save(path)
+    again = Evidence.load(path)
+    assert again.info == evidence.info and again.kinds_N == evidence.kinds_N
+    np.testing.assert_array_equal(again.snapshots.object_pos_NO3, evidence.snapshots.object_pos_NO3)
+    np.testing.assert_array_equal(again.goal_MNC, evidence.goal_MNC)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(StateError, match="evidence"):
+        Evidence.load(path)
+
+
+def test_choosing_and_certifying_use_other_states(scene):
+    record = scene.record.model_dump_json()
+    keys = {evidence_key(record, purpose, SIZES) for purpose in ("certification", "selection")}
+    assert len(keys) == 2
+    assert len({evidence_path("s", "t", key) for key in keys}) == 2
+
+
+def test_wrong_goals_take_the_look_alike_first_and_never_the_goal_itself():
+    layout = SnapshotLayout(
+        objects=("akita_black_bowl_1", "cookies_1", "akita_black_bowl_2", "plate_1", "flat_stove_1"),
+        num_movables=4,
+        sites=("flat_stove_1_cook_region",),
+        site_half_sizes_S3=np.ones((1, 3)),
+        site_parents_S=np.array([4]),
+        joints=(),
+        joint_objects_J=np.zeros(0, dtype=np.int64),
+        joint_sites_J=np.zeros(0, dtype=np.int64),
+    )
+    found = wrong_goals(get_task("libero_goal", "put_the_bowl_on_the_plate"), layout)
+    goals = [wrong.goal[0] for wrong in found]
+    assert goals[0] == ("on", "akita_black_bowl_2", "plate_1")
+    assert goals[-1] == ("on", "cookies_1", "plate_1")
+    kinds = {wrong.goal[0]: wrong.kind for wrong in found}
+    assert kinds["on", "akita_black_bowl_1", "flat_stove_1_cook_region"] == "wrong_target"
+    assert kinds["turnon", "flat_stove_1"] == "wrong_object"
+    assert ("on", "akita_black_bowl_1", "plate_1") not in goals and all("wine" not in goal[1] for goal in goals)
+
+
+def test_the_commands_write_a_certificate_and_a_page(evidence, tmp_path, monkeypatch):
+    monkeypatch.setattr("tgrpo_envs.certify.record.Sizes", lambda: SIZES)
+    text = certify("libero_object", 0, out=tmp_path)
+    assert "passed" in text
+    path = tmp_path / "libero_object" / f"{TASK.name}.compiled.certificate.json"
+    certificate = Certificate.load(path)
+    table = report(tmp_path / "page.html", specs=tmp_path)
+    assert "libero_object  compiled  1      1" in table
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("<svg") == 1 and all(stage.id in page for stage in certificate.timeline.stages)
+    path.write_text("{}")
+    with pytest.raises(StateError, match="certify"):
+        report(tmp_path / "page.html", specs=tmp_path)
+    with pytest.raises(StateError, match="no certificates"):
+        report(tmp_path / "page.html", suite="libero_90", specs=tmp_path)
