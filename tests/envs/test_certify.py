@@ -10,7 +10,7 @@ import pytest
 
 from tgrpo_envs.certify import checks
 from tgrpo_envs.certify.certificate import Certificate, make_certificate
-from tgrpo_envs.certify.checks import quick_check
+from tgrpo_envs.certify.checks import failed_checks, quick_check
 from tgrpo_envs.certify.commands import certify, report
 from tgrpo_envs.certify.evidence import Evidence, Sizes, evidence_key, evidence_path
 from tgrpo_envs.certify.record import load_evidence
@@ -100,6 +100,7 @@ def test_another_object_than_the_goals_fails(spec, evidence):
     other = parse_spec(spec.model_dump_json(by_alias=True).replace("alphabet_soup_1", OTHER))
     assert fails(checks.expert_fires_every_stage_in_order, other, evidence)
     assert fails(checks.other_goals_earn_less, other, evidence)
+    assert {"D04", "D09"} <= {result.id for result in failed_checks(other, evidence)}
 
 
 def test_a_threshold_that_nobody_reaches_fails(spec, evidence):

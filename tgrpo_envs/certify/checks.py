@@ -239,6 +239,23 @@ PLAIN_CHECKS: tuple[Check, ...] = (
 )
 
 
+def chosen_checks(evidence: Evidence) -> tuple[Check, ...]:
+    """The checks that the evidence allows, without repetition and cost: those that see an expert first."""
+    return (*EXPERT_CHECKS, *PLAIN_CHECKS) if evidence.shows_success else PLAIN_CHECKS
+
+
+def failed_checks(spec: StageSpec, evidence: Evidence) -> tuple[CheckResult, ...]:
+    """All that speaks against a spec, for who is to repair it or to choose among several.
+
+    Raises:
+        UnknownNameError: The spec names an entity that the scene lacks.
+        SpecError: The spec does not fit the scene or the goal.
+    """
+    judged = Judged(spec, evidence)
+    results = [check(judged) for check in chosen_checks(evidence)]
+    return tuple(result for result in results if result.failed)
+
+
 def quick_check(spec: StageSpec, evidence: Evidence) -> bool:
     """Whether a spec would pass, without intervals, repetition and cost: for thousands of mutants.
 
@@ -246,8 +263,7 @@ def quick_check(spec: StageSpec, evidence: Evidence) -> bool:
     """
     judged = Judged(spec, evidence)
     try:
-        chosen = (*EXPERT_CHECKS, *PLAIN_CHECKS) if evidence.shows_success else PLAIN_CHECKS
-        return not any(check(judged).failed for check in chosen)
+        return not any(check(judged).failed for check in chosen_checks(evidence))
     except (SpecError, UnknownNameError):
         return False
 
