@@ -42,6 +42,20 @@ def spec(scene):
     return compile_spec(scene.problem, TASK)
 
 
+def made_up_layout(objects, site):
+    """Four movables and a fixture that carries the site."""
+    return SnapshotLayout(
+        objects=objects,
+        num_movables=4,
+        sites=(site,),
+        site_half_sizes_S3=np.ones((1, 3)),
+        site_parents_S=np.array([4]),
+        joints=(),
+        joint_objects_J=np.zeros(0, dtype=np.int64),
+        joint_sites_J=np.zeros(0, dtype=np.int64),
+    )
+
+
 def changed(spec, change):
     """The spec with its JSON document changed in place."""
     document = json.loads(spec.model_dump_json(by_alias=True))
@@ -83,7 +97,11 @@ def test_stages_in_reverse_order_fail(spec, evidence):
         for stage, after in zip(stages, [*ids[1:], None], strict=True):
             stage["after"] = [after] if after else []
 
-    assert fails(checks.expert_fires_every_stage_in_order, changed(spec, reverse), evidence)
+    backwards = changed(spec, reverse)
+    assert fails(checks.expert_fires_every_stage_in_order, backwards, evidence)
+    judged = Judged(backwards, evidence)
+    for firing in judged.firings:  # a stage completes no earlier than what it comes after
+        assert all(firing.completed_K[i] <= firing.completed_K[j] for i, j in judged.edges)
 
 
 def test_two_neighbouring_stages_exchanged_fail_by_their_order_alone(spec, evidence):
@@ -114,7 +132,9 @@ def test_stages_that_forget_the_goal_fail(spec, evidence):
     def forget(stages):
         del stages[3:]
 
-    assert fails(checks.complete_exactly_at_success, changed(spec, forget), evidence)
+    forgetful = changed(spec, forget)
+    assert fails(checks.complete_exactly_at_success, forgetful, evidence)
+    assert checks.complete_exactly_at_success(Judged(forgetful, evidence)).value > 20  # all the way to the basket
 
 
 def test_goals_alone_rank_no_failures(evidence):
@@ -180,16 +200,8 @@ def test_choosing_and_certifying_use_other_states(scene):
 
 
 def test_wrong_goals_take_the_look_alike_first_and_never_the_goal_itself():
-    layout = SnapshotLayout(
-        objects=("akita_black_bowl_1", "cookies_1", "akita_black_bowl_2", "plate_1", "flat_stove_1"),
-        num_movables=4,
-        sites=("flat_stove_1_cook_region",),
-        site_half_sizes_S3=np.ones((1, 3)),
-        site_parents_S=np.array([4]),
-        joints=(),
-        joint_objects_J=np.zeros(0, dtype=np.int64),
-        joint_sites_J=np.zeros(0, dtype=np.int64),
-    )
+    objects = ("akita_black_bowl_1", "cookies_1", "akita_black_bowl_2", "plate_1", "flat_stove_1")
+    layout = made_up_layout(objects, "flat_stove_1_cook_region")
     found = wrong_goals(get_task("libero_goal", "put_the_bowl_on_the_plate"), layout)
     goals = [wrong.goal[0] for wrong in found]
     assert goals[0] == ("on", "akita_black_bowl_2", "plate_1")
@@ -198,6 +210,15 @@ def test_wrong_goals_take_the_look_alike_first_and_never_the_goal_itself():
     assert kinds["on", "akita_black_bowl_1", "flat_stove_1_cook_region"] == "wrong_target"
     assert kinds["turnon", "flat_stove_1"] == "wrong_object"
     assert ("on", "akita_black_bowl_1", "plate_1") not in goals and all("wine" not in goal[1] for goal in goals)
+
+
+def test_wrong_goals_share_no_conjunct_with_the_task():
+    drawer = "wooden_cabinet_1_top_region"
+    layout = made_up_layout(("akita_black_bowl_1", "butter_1", "butter_2", "plate_1", "wooden_cabinet_1"), drawer)
+    shut = get_task("libero_90", "KITCHEN_SCENE10_close_the_top_drawer_of_the_cabinet")
+    found = wrong_goals(shut, layout)
+    assert (("in", "butter_1", drawer),) not in [wrong.goal for wrong in found]  # that task shuts the drawer as well
+    assert found and all(("close", drawer) not in wrong.goal for wrong in found)
 
 
 def test_the_commands_write_a_certificate_and_a_page(evidence, tmp_path, monkeypatch):
