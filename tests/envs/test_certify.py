@@ -128,6 +128,17 @@ def test_a_threshold_that_nobody_reaches_fails(spec, evidence):
     assert fails(checks.expert_fires_every_stage_in_order, changed(spec, too_high), evidence)
 
 
+def test_a_ramp_of_another_object_or_one_that_may_not_pay_fails(spec, evidence):
+    def other_object(stages):
+        stages[2]["ramp"]["a"] = OTHER
+
+    def never_allowed(stages):
+        stages[3]["while"] = [{"op": "released", "a": "alphabet_soup_1"}]
+
+    for change in (other_object, never_allowed):
+        assert fails(checks.ramps_rise, changed(spec, change), evidence)
+
+
 def test_stages_that_forget_the_goal_fail(spec, evidence):
     def forget(stages):
         del stages[3:]

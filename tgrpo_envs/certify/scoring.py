@@ -19,6 +19,7 @@ from tgrpo_envs.rewards.tracker import StageTracker
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray
 
 NEVER = math.inf
+MIN_TURN_STEPS = 3  # a stage that completes sooner leaves its ramp no time to say anything
 
 
 @dataclass(frozen=True)
@@ -94,11 +95,14 @@ class Firing:
         completed_K: When each stage completes, after its predecessors, without the goal's help; `NEVER` if not.
         first_rise_K: When each `done` condition first turns true, whatever the order; NaN where it never turns.
         last_rise_K: When it last turns true.
+        ramp_gain_K: What each ramp, where `while` lets it pay, gains from the stage's turn to just before it completes;
+            NaN without such a ramp, or where the stage completes at once.
     """
 
     completed_K: tuple[float, ...]
     first_rise_K: tuple[float, ...]
     last_rise_K: tuple[float, ...]
+    ramp_gain_K: tuple[float, ...]
 
 
 def firings(spec: StageSpec, evidence: Evidence, rows: NDArray[np.int64]) -> list[Firing]:
@@ -112,21 +116,26 @@ def firings(spec: StageSpec, evidence: Evidence, rows: NDArray[np.int64]) -> lis
     for row in rows:
         now, goal_MC = evidence.episode(int(row))
         start = per_field(lambda array: np.repeat(array[:1], len(array), axis=0), now)
-        done_KM = bound.observe(Moment(now, start, goal_MC))[0]
-        found.append(_firing(spec, done_KM))
+        done_KM, allowed_KM, remaining_KM, _ = bound.observe(Moment(now, start, goal_MC))
+        ramp_KM = np.clip(1.0 - remaining_KM / bound.spans(remaining_KM[:, :1]), 0.0, 1.0) * allowed_KM
+        found.append(_firing(spec, done_KM, ramp_KM))
     return found
 
 
-def _firing(spec: StageSpec, done_KM: BoolArray) -> Firing:
+def _firing(spec: StageSpec, done_KM: BoolArray, ramp_KM: FloatArray) -> Firing:
     ready_KM = debounced(done_KM, np.array([stage.hold_steps for stage in spec.stages]))
     before = predecessors(spec)
-    completed = [NEVER] * len(before)
+    completed, gains = [NEVER] * len(before), [math.nan] * len(before)
     for k in topological_order(spec):
-        earliest = max((completed[p] for p in before[k]), default=0.0)
-        if earliest < NEVER:
-            completed[k] = _first(ready_KM[k], int(earliest))
+        turn = max((completed[p] for p in before[k]), default=0.0)
+        if turn < NEVER:
+            completed[k] = _first(ready_KM[k], int(turn))
+        ramp = spec.stages[k].ramp
+        if ramp is not None and ramp.op != "constant" and turn + MIN_TURN_STEPS <= completed[k] < NEVER:
+            gains[k] = float(ramp_KM[k, int(completed[k]) - 1] - ramp_KM[k, int(turn)])
     rises = [_rises(ready_M) for ready_M in ready_KM]
-    return Firing(tuple(completed), tuple(first for first, _ in rises), tuple(last for _, last in rises))
+    first, last = (tuple(rise[end] for rise in rises) for end in (0, 1))
+    return Firing(tuple(completed), first, last, tuple(gains))
 
 
 def debounced(done_KM: BoolArray, hold_K: NDArray[np.int64]) -> BoolArray:
