@@ -88,6 +88,10 @@ class StageSpec(SpecModel):
         return self
 
 
+MODELS_BY_KEY: dict[str, type[SpecModel]] = {"": StageSpec, "task": TaskRef, "stages": Stage, "maintain": Maintain}
+"""Models by the first key of a path in the file; "" is the document itself."""
+
+
 def conditions(spec: StageSpec) -> Iterator[tuple[str, Condition]]:
     """Every top-level condition of a spec with its path in the file: `done`, `while` and `maintain`."""
     for k, stage in enumerate(spec.stages):
@@ -131,8 +135,7 @@ def parse_spec(text: str, source: str = "the text") -> StageSpec:
     try:
         return StageSpec.model_validate_json(text)
     except ValidationError as error:
-        models: dict[str, type[SpecModel]] = {"": StageSpec, "task": TaskRef, "stages": Stage, "maintain": Maintain}
-        raise SpecError(explain(error, source, models)) from error
+        raise SpecError(explain(error, source, MODELS_BY_KEY)) from error
 
 
 def load_spec(path: str | Path) -> StageSpec:
