@@ -72,7 +72,7 @@ def _objects(scene: Scene, simulator: Simulator) -> tuple[ObjectFact, ...]:
 
 
 def _box(scene: Scene, simulator: Simulator, geoms: tuple[int, ...]) -> tuple[FloatArray, FloatArray]:
-    """Lowest and highest corner of the box around an object's contact geoms, along the world's axes, in the first initial state."""
+    """Lowest and highest corner of the world-aligned box around an object's contact geoms, first initial state."""
     data, rows = simulator.datas[0], list(geoms)
     aabb_G6 = scene.model.geom_aabb[rows]
     rotation_G33 = data.geom_xmat[rows].reshape(-1, 3, 3)

@@ -25,10 +25,11 @@ def card_text(card: TaskCard, task: Task) -> str:
         f"it opens {GRIPPER_OPENING_M:g} m; {CONTROL_HZ} control steps per second, at most {task.horizon} steps.",
         "Goal, all of:\n" + goal_lines(card),
         "Start: " + "; ".join(_literal(fact) for fact in card.problem.init),
-        "Objects (name | kind | category | box x y z m | origin above its lowest point m | origin at x y z | std x y):\n"
+        "Objects (name | kind | category | box x y z m | origin over its lowest point m | origin at x y z | std x y):\n"
         + _lines(map(_object_line, card.objects)),
         *siblings,
-        "Regions (name | carried by | half extents x y z m | centre x y z):\n" + _lines(map(_region_line, card.regions)),
+        "Regions (name | carried by | half extents x y z m | centre x y z):\n"
+        + _lines(map(_region_line, card.regions)),
     ]
     if card.parts:
         heading = "Jointed parts (name for `actuated` | handle at x y z | joint range | at reset | LIBERO's tests):\n"
@@ -111,7 +112,13 @@ def part_state(part: PartFact) -> str:
     if holds:
         return holds[0]
     # LIBERO's "closed" and "off" are strict, so that a shut drawer at exactly 0 is neither.
-    return "shut" if "open" in part.tests and abs(part.start) < 0.005 else "off" if abs(part.start) < 0.005 else "in between"
+    return (
+        "shut"
+        if "open" in part.tests and abs(part.start) < 0.005
+        else "off"
+        if abs(part.start) < 0.005
+        else "in between"
+    )
 
 
 def _passes(value: float, test: str) -> bool:

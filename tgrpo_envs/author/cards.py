@@ -1,8 +1,8 @@
 """Task cards: what a prompt says about a task's scene, measured once and shipped, so that prompting needs no simulator.
 
-`scripts/make_task_cards.py` writes ``data/task_cards.json`` from built scenes. Lengths in metres, angles in radians, world
-frame (x away from the robot, y to its left, z up); "at reset" is after the ten settling steps of an episode, over
-LIBERO's 50 official initial states.
+`scripts/make_task_cards.py` writes ``data/task_cards.json`` from built scenes. Lengths in metres, angles in radians,
+world frame (x away from the robot, y to its left, z up); "at reset" is after the ten settling steps of an episode,
+over LIBERO's 50 official initial states.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def load_card(task: Task) -> TaskCard:
     row = _table().get(f"{task.suite}/{task.name}")
     if row is None:
         raise ConfigError(
-            f"There is no task card of {task.suite}/{task.name} in tgrpo_envs/{CARDS_FILE}; run scripts/make_task_cards.py."
+            f"{task.suite}/{task.name} has no card in tgrpo_envs/{CARDS_FILE}; run scripts/make_task_cards.py."
         )
     return TaskCard.model_validate(row)
 

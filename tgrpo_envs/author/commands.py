@@ -21,7 +21,9 @@ def prompt(suite: str | None = None, task: int | str | None = None, out: Path | 
     chosen = chosen_tasks(suite, task)
     if out is None:
         if len(chosen) > 1:
-            raise ConfigError(f"{len(chosen)} prompts are too much for one page; give --suite and --task, or --out FOLDER.")
+            raise ConfigError(
+                f"{len(chosen)} prompts are too much for one page; give --suite and --task, or --out FOLDER."
+            )
         return render_prompt(chosen[0]).text
     for each in chosen:
         path = out / each.suite / f"{each.name}.prompt.txt"

@@ -36,7 +36,8 @@ def ingest_reply(task: Task, reply: str, model_label: str, folder: Path) -> tupl
     """
     if not 0 < len(model_label.strip()) <= MAX_LABEL_CHARS:
         raise ConfigError(
-            f"The model label {model_label[:MAX_LABEL_CHARS]!r} must have 1 to {MAX_LABEL_CHARS} characters; name the model."
+            f"The model label {model_label[:MAX_LABEL_CHARS]!r} must have 1 to {MAX_LABEL_CHARS} characters; "
+            "name the model."
         )
     card = load_card(task)
     review = review_reply(reply, task, card)

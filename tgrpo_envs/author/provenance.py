@@ -20,8 +20,6 @@ from tgrpo_envs.rewards.library import provenance_path, spec_path
 from tgrpo_envs.rewards.spec import StageSpec, save_spec, spec_id
 from tgrpo_envs.tasks import Task
 
-FORMAT = "llm-provenance/1"
-
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -92,7 +90,7 @@ class Provenance(_Record):
         candidates: Every sample with its score.
     """
 
-    format: Literal["llm-provenance/1"] = FORMAT
+    format: Literal["llm-provenance/1"] = "llm-provenance/1"
     suite: str
     task: str
     spec_id: str
