@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ def ramps_card() -> str:
     return _card(RAMP_MODELS)
 
 
+@functools.cache
 def vocabulary_id() -> str:
     """SHA-256 of the JSON schema of specs: changes with any word, field or range."""
     schema = json.dumps(StageSpec.model_json_schema(by_alias=True), sort_keys=True)
