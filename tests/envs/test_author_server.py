@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -217,19 +216,18 @@ def test_a_server_that_asks_for_an_hour_is_not_waited_for(tmp_path, monkeypatch)
     assert (outcome.result, len(server.requests)) == (FAILED, 1)
 
 
-@pytest.mark.parametrize("trouble", [hangs(0.4), drips(0.6), hangs_up], ids=["silence", "a byte at a time", "hangs up"])
+@pytest.mark.parametrize("trouble", [hangs(2.0), drips(3.0), hangs_up], ids=["silence", "a byte at a time", "hangs up"])
 def test_stalled_and_dropped_connections_are_tried_again(trouble, tmp_path, monkeypatch):
-    started = time.monotonic()
     with serving(trouble, says(GOOD)) as server:
-        run = Run(tmp_path, server, monkeypatch, timeout_s=0.2)
+        run = Run(tmp_path, server, monkeypatch, timeout_s=0.4)
         (outcome,) = run.write()
-    assert (outcome.result, len(server.requests)) == (SAVED, 2)
+    assert outcome.result == SAVED and len(server.requests) >= 2  # a busy machine may need the third attempt
     assert run.ledger[0]["status"] in ("timeout", "failed") and run.ledger[0]["estimated"]
-    assert time.monotonic() - started < 3
+    assert run.ledger[0]["latency_s"] < 2
 
 
 def test_a_server_that_never_answers_is_one_clear_error(tmp_path, monkeypatch):
-    with serving(hangs(0.3)) as server:
+    with serving(hangs(1.0)) as server:
         (outcome,) = Run(tmp_path, server, monkeypatch, timeout_s=0.1, max_attempts=2).write()
     assert outcome.result == FAILED and "no whole reply in time after 2 attempts" in outcome.note
 
@@ -357,6 +355,30 @@ def test_without_key_and_address_nothing_is_asked(monkeypatch):
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     with pytest.raises(ConfigError, match="OPENAI_API_KEY"):
         ChatServer("m", Accounts(), Limits())
+
+
+@pytest.mark.parametrize("url", ["nonsense", "ftp://host/v1", "http://", "http://host:port/v1", "http://host:99999"])
+def test_an_address_that_is_none_is_refused_without_repeating_it(url, monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", url)
+    with pytest.raises(ConfigError, match="OPENAI_BASE_URL is no address"):
+        ChatServer("m", Accounts(), Limits())
+
+
+def test_where_nobody_listens_no_tokens_are_counted(tmp_path, monkeypatch):
+    with serving(says(GOOD)) as server:
+        run = Run(tmp_path, server, monkeypatch)
+    (outcome,) = run.write()  # the server is gone
+    assert outcome.result == FAILED and "Check OPENAI_BASE_URL" in outcome.note
+    assert (run.accounts.calls, run.accounts.tokens) == (3, 0)
+
+
+def test_user_and_password_of_an_address_are_not_repeated(tmp_path, monkeypatch):
+    with serving(fails(404)) as server:
+        run = Run(tmp_path, server, monkeypatch)
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url.replace("//", "//user:pass-word@"))
+        run.writer._server = ChatServer("m", run.accounts, Limits())
+        (outcome,) = run.write()
+    assert "pass-word" not in outcome.note + run.all_text() and "127.0.0.1" in outcome.note
 
 
 def test_the_command_writes_a_table_or_fails_with_one(tmp_path, monkeypatch):

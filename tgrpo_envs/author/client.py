@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tgrpo_envs.author.answer import SHOWN_CHARS, Answer, read_answer
 from tgrpo_envs.author.ledger import Accounts, estimate_tokens
 from tgrpo_envs.author.provenance import Usage
-from tgrpo_envs.author.redaction import KEY_VARIABLE, public_url, redact
+from tgrpo_envs.author.redaction import KEY_VARIABLE, is_url, public_url, redact
 from tgrpo_envs.errors import AuthorError, ConfigError
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ class ChatServer:
         key, url = os.environ.get(KEY_VARIABLE, ""), os.environ.get(URL_VARIABLE, "")
         if not key and not url:
             raise ConfigError(f"Set {KEY_VARIABLE}, or {URL_VARIABLE} for a local server that needs no key.")
+        if url and not is_url(url):
+            raise ConfigError(f"{URL_VARIABLE} is no address such as http://localhost:8000/v1; correct it.")
         self.model = model
         self.limits = limits
         self._accounts = accounts
@@ -101,8 +103,8 @@ class ChatServer:
                 raw = self._client.chat.completions.with_raw_response.create(model=self.model, **request)
                 answer = read_answer(raw.http_response.text, prompt_chars, self.model)
             except (openai.APIError, AuthorError) as error:
-                spent = Usage(prompt_tokens=estimate_tokens(prompt_chars), estimated=True)
-                self._accounts.record(_status(error), spent, time.monotonic() - started, server=self.name)
+                status, spent = _outcome(error, prompt_chars)
+                self._accounts.record(status, spent, time.monotonic() - started, server=self.name)
                 wait_s = self._wait(error, attempt)
                 if wait_s is None:
                     # Not `from error`: its request carries the key.
@@ -187,12 +189,17 @@ def _retry_after(value: str) -> float | None:
     return seconds if seconds >= 0 else None
 
 
-def _status(error: Exception) -> str:
+def _outcome(error: Exception, prompt_chars: int) -> tuple[str, Usage]:
+    """What the ledger says of a failed request: a prompt that may have been read is counted, though nobody says so."""
+    import httpx2
     import openai
 
     if isinstance(error, openai.APIStatusError):
-        return str(error.status_code)
-    return "timeout" if isinstance(error, openai.APITimeoutError) else "failed"
+        return str(error.status_code), Usage()
+    if isinstance(error.__cause__, httpx2.ConnectError | httpx2.UnsupportedProtocol):
+        return "failed", Usage()
+    status = "timeout" if isinstance(error, openai.APITimeoutError) else "failed"
+    return status, Usage(prompt_tokens=estimate_tokens(prompt_chars), estimated=True)
 
 
 def _plain_error(error: Exception, server: str, attempts: int) -> AuthorError:

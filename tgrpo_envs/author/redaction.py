@@ -21,6 +21,15 @@ def redact(text: str) -> str:
     return _LOOKS_LIKE_KEY.sub(MARK, text)
 
 
+def is_url(text: str) -> bool:
+    """Whether a text is the address of a web server."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number
+        return False
+
+
 def public_url(url: str) -> str:
     """A server's address without user, password and query."""
     parts = urlsplit(url)
