@@ -44,6 +44,7 @@ class BoundSpec:
         """
         self._atoms: dict[Atom, int] = {}
         self._truths: list[Truth] = []
+        self._places: dict[str, Place] = {}
         self._layout = layout
         self._done = [self._condition(stage.done, f"stage {stage.id!r}") for stage in spec.stages]
         self._while = [
@@ -122,7 +123,9 @@ class BoundSpec:
         places = {}
         for field, kinds in KINDS[word.op].items():
             name = getattr(word, field)
-            place = _resolve(name, self._layout, where)
+            if name not in self._places:
+                self._places[name] = _resolve(name, self._layout, where)
+            place = self._places[name]
             if place.kind not in kinds:
                 expected = " or ".join(sorted(kinds))
                 raise SpecError(

@@ -35,14 +35,17 @@ class Moment:
         now: The snapshot of this control step.
         start: The snapshot at each environment's reset.
         goal_NC: Truth of each goal conjunct by LIBERO's definition.
+        squares: Squared distances of this control step, by what they are between: a ramp and its threshold ask for
+            the same one.
     """
 
     now: Snapshot
     start: Snapshot
     goal_NC: BoolArray
+    squares: dict[tuple[Place, Place, str], FloatArray] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Place:
     """A resolved entity.
 
@@ -108,7 +111,7 @@ class BoundRamp:
 
 def _near(atom: words.Near, at: Entities) -> Truth:
     squared, limit = _squared_distance(at["a"], at["b"], atom.axes), atom.within_m**2
-    return lambda moment: squared(moment.now) <= limit
+    return lambda moment: squared(moment) <= limit
 
 
 def _touching(_atom: words.Touching, at: Entities) -> Truth:
@@ -137,7 +140,7 @@ def _above(atom: words.Above, at: Entities) -> Truth:
 
     def holds(moment: Moment) -> BoolArray:
         over = position_a(moment.now)[:, 2] - top_b(moment.now) >= atom.min_m
-        return over & (squared(moment.now) <= limit)
+        return over & (squared(moment) <= limit)
 
     return holds
 
@@ -222,7 +225,7 @@ ATOMS: dict[str, Callable[[Any, Entities], Truth]] = {
 def _approach(ramp: words.Approach, at: Entities) -> BoundRamp:
     squared = _squared_distance(at["a"], at["b"], ramp.axes)
     span_m = None if ramp.from_m is None else ramp.from_m - ramp.to_m
-    return BoundRamp(lambda moment: np.maximum(np.sqrt(squared(moment.now)) - ramp.to_m, 0.0), span_m)
+    return BoundRamp(lambda moment: np.maximum(np.sqrt(squared(moment)) - ramp.to_m, 0.0), span_m)
 
 
 def _raise(ramp: words.Raise, at: Entities) -> BoundRamp:
@@ -295,12 +298,15 @@ def _dot(a_N3: FloatArray, b_N3: FloatArray) -> FloatArray:
     return dot_N
 
 
-def _squared_distance(a: Place, b: Place, axes: str) -> Callable[[Snapshot], FloatArray]:
-    position_a, position_b, chosen = _position(a), _position(b), _AXES[axes]
+def _squared_distance(a: Place, b: Place, axes: str) -> Distance:
+    position_a, position_b, chosen, key = _position(a), _position(b), _AXES[axes], (a, b, axes)
 
-    def squared(snapshot: Snapshot) -> FloatArray:
-        gap = (position_a(snapshot) - position_b(snapshot))[:, chosen]
-        return _dot(gap, gap)
+    def squared(moment: Moment) -> FloatArray:
+        known = moment.squares.get(key)
+        if known is None:
+            gap = (position_a(moment.now) - position_b(moment.now))[:, chosen]
+            known = moment.squares[key] = _dot(gap, gap)
+        return known
 
     return squared
 
