@@ -69,7 +69,7 @@ def test_diff_names_each_change(tmp_path, document):
         "- stage reach_alphabet_soup_1",
         "+ stage approach",
     ]
-    assert any(line.startswith('carry_alphabet_soup_1.ramp: {"a"') and line.endswith("-> null") for line in lines)
+    assert any(line.startswith('carry_alphabet_soup_1.ramp: {"op"') and line.endswith("-> null") for line in lines)
     assert any(line.startswith("maintain: [] -> [") for line in lines) and len(lines) == 6
     save_spec(a, tmp_path / "a.json")
     save_spec(b, tmp_path / "b.json")
