@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +23,16 @@ _LAYOUT, _SNAPSHOT = "layout.", "snapshot."
 _ARRAYS = ("states_MX", "fixtures_F7", "actions_TA", "goal_MC")
 _LAYOUT_ARRAYS = ("site_half_sizes_S3", "site_parents_S", "joint_objects_J", "joint_sites_J")
 _SNAPSHOT_ARRAYS = tuple(field.name for field in fields(Snapshot))
-_ARRAY_ERRORS = (OSError, ValueError, KeyError, EOFError, TypeError, NotImplementedError, zipfile.BadZipFile)
+_ARRAY_ERRORS = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    TypeError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class EpisodeInfo(BaseModel):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tgrpo_envs.debugger.commands import show
 from tgrpo_envs.tasks import get_task, list_tasks
 
 DESCRIPTION = "Stage rewards: compile them from goals, have a language model write them, check them, look at them."
@@ -35,4 +36,4 @@ def compile_specs(suite: str = "libero_object", task: int | str | None = None, o
     return f"{len(specs)} specs written to {out / suite}"
 
 
-COMMANDS: dict[str, Callable[..., Any]] = {"compile": compile_specs}
+COMMANDS: dict[str, Callable[..., Any]] = {"compile": compile_specs, "show": show}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import struct
 from pathlib import Path
 
 import gymnasium as gym
@@ -133,6 +134,16 @@ def test_a_damaged_file_loads_or_is_one_clear_error(
         assert str(path) in said
     else:  # damage that hit no content
         assert loaded == 2
+
+
+def test_damage_inside_compressed_data_is_one_clear_error(content: bytes, tmp_path: Path) -> None:
+    name_and_extra = sum(struct.unpack_from("<HH", content, 26))  # lengths in the first member's ZIP header
+    damaged = bytearray(content)
+    damaged[30 + name_and_extra] = 0  # now a "stored" block, with lengths that do not fit
+    path = tmp_path / "episode.npz"
+    path.write_bytes(bytes(damaged))
+    with pytest.raises(StateError, match="stored block"):
+        Episode.load(path)
 
 
 def replace_array(content: bytes, name: str, value: np.ndarray) -> bytes:

@@ -33,7 +33,11 @@ Judgement = Callable[[list[BoolArray]], BoolArray]
 
 
 class BoundSpec:
-    """The conditions and ramps of a spec over one scene's snapshots; K stages, N environments."""
+    """The conditions and ramps of a spec over one scene's snapshots; K stages, N environments.
+
+    Attributes:
+        entities: What the names in each atom and ramp refer to.
+    """
 
     def __init__(self, spec: StageSpec, layout: SnapshotLayout) -> None:
         """Resolve every name.
@@ -42,6 +46,7 @@ class BoundSpec:
             UnknownNameError: The scene has no entity of a name the spec uses.
             SpecError: An entity is of the wrong kind for its op.
         """
+        self.entities: dict[Atom | Ramp, dict[str, Place]] = {}
         self._atoms: dict[Atom, int] = {}
         self._truths: list[Truth] = []
         self._places: dict[str, Place] = {}
@@ -64,6 +69,11 @@ class BoundSpec:
         self._num_stages = len(spec.stages)
 
     @property
+    def atoms(self) -> tuple[Atom, ...]:
+        """The distinct atoms of the spec, in the order of `truth`."""
+        return tuple(self._atoms)
+
+    @property
     def goals(self) -> tuple[int, ...]:
         """Goal conjuncts that the spec refers to."""
         return tuple(sorted(atom.index for atom in self._atoms if isinstance(atom, Goal)))
@@ -78,7 +88,7 @@ class BoundSpec:
             kept_N: Share of the progress that `maintain` leaves.
         """
         num_envs = len(moment.goal_NC)
-        truth = [atom(moment) for atom in self._truths]
+        truth = self.truth(moment)
         done_KN = np.empty((self._num_stages, num_envs), dtype=bool)
         for k, done in enumerate(self._done):
             done_KN[k] = done(truth)
@@ -92,6 +102,15 @@ class BoundSpec:
         for holds, cost_frac in self._maintain:
             kept_N = kept_N * np.where(holds(truth), 1.0, 1.0 - cost_frac)
         return done_KN, allowed_KN, remaining_KN, kept_N
+
+    def truth(self, moment: Moment) -> list[BoolArray]:
+        """Whether each atom holds, (N,) each."""
+        return [atom(moment) for atom in self._truths]
+
+    def maintained(self, moment: Moment) -> list[BoolArray]:
+        """Whether each `maintain` condition holds, (N,) each."""
+        truth = self.truth(moment)
+        return [holds(truth) for holds, _ in self._maintain]
 
     def spans(self, remaining_KN: FloatArray) -> FloatArray:
         """Each ramp's full length, metres: its fixed span, or what remained at reset."""
@@ -138,6 +157,7 @@ class BoundSpec:
                     "name a drawer's region, a microwave or a stove."
                 )
             places[field] = place
+        self.entities[word] = places
         return places
 
 

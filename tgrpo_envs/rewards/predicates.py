@@ -110,7 +110,7 @@ class BoundRamp:
 
 
 def _near(atom: words.Near, at: Entities) -> Truth:
-    squared, limit = _squared_distance(at["a"], at["b"], atom.axes), atom.within_m**2
+    squared, limit = squared_distance(at["a"], at["b"], atom.axes), atom.within_m**2
     return lambda moment: squared(moment) <= limit
 
 
@@ -130,13 +130,13 @@ def _released(_atom: words.Released, at: Entities) -> Truth:
 
 
 def _lifted(atom: words.Lifted, at: Entities) -> Truth:
-    rise = _rise(at["a"])
+    rise = rise_of(at["a"])
     return lambda moment: rise(moment) >= atom.by_m
 
 
 def _above(atom: words.Above, at: Entities) -> Truth:
-    squared, limit = _squared_distance(at["a"], at["b"], "xy"), atom.xy_within_m**2
-    position_a, top_b = _position(at["a"]), _top(at["b"])
+    squared, limit = squared_distance(at["a"], at["b"], "xy"), atom.xy_within_m**2
+    position_a, top_b = position_of(at["a"]), top_of(at["b"])
 
     def holds(moment: Moment) -> BoolArray:
         over = position_a(moment.now)[:, 2] - top_b(moment.now) >= atom.min_m
@@ -146,7 +146,7 @@ def _above(atom: words.Above, at: Entities) -> Truth:
 
 
 def _inside(atom: words.Inside, at: Entities) -> Truth:
-    outside = _metres_outside(at["a"], at["b"])
+    outside = metres_outside(at["a"], at["b"])
     return lambda moment: outside(moment.now) < -atom.margin_m
 
 
@@ -188,7 +188,7 @@ def _moved(atom: words.Moved, at: Entities) -> Truth:
 
 
 def _actuated(atom: words.Actuated, at: Entities) -> Truth:
-    remaining = _to_threshold(at["a"], atom.toward)
+    remaining = to_threshold(at["a"], atom.toward)
     left_frac = 1.0 - atom.min_frac
 
     def holds(moment: Moment) -> BoolArray:
@@ -223,23 +223,23 @@ ATOMS: dict[str, Callable[[Any, Entities], Truth]] = {
 
 
 def _approach(ramp: words.Approach, at: Entities) -> BoundRamp:
-    squared = _squared_distance(at["a"], at["b"], ramp.axes)
+    squared = squared_distance(at["a"], at["b"], ramp.axes)
     span_m = None if ramp.from_m is None else ramp.from_m - ramp.to_m
     return BoundRamp(lambda moment: np.maximum(np.sqrt(squared(moment)) - ramp.to_m, 0.0), span_m)
 
 
 def _raise(ramp: words.Raise, at: Entities) -> BoundRamp:
-    rise = _rise(at["a"])
+    rise = rise_of(at["a"])
     return BoundRamp(lambda moment: np.maximum(ramp.to_m - rise(moment), 0.0), ramp.to_m)
 
 
 def _inside_depth(ramp: words.InsideDepth, at: Entities) -> BoundRamp:
-    outside = _metres_outside(at["a"], at["b"])
+    outside = metres_outside(at["a"], at["b"])
     return BoundRamp(lambda moment: np.maximum(outside(moment.now), 0.0), ramp.from_m)
 
 
 def _actuate(ramp: words.Actuate, at: Entities) -> BoundRamp:
-    remaining = _to_threshold(at["a"], ramp.toward)
+    remaining = to_threshold(at["a"], ramp.toward)
     return BoundRamp(lambda moment: remaining(moment.now), None)
 
 
@@ -259,7 +259,8 @@ RAMPS: dict[str, Callable[[Any, Entities], BoundRamp]] = {
 # --- Geometry ----------------------------------------------------------------------------------------------------
 
 
-def _position(place: Place) -> Callable[[Snapshot], FloatArray]:
+def position_of(place: Place) -> Callable[[Snapshot], FloatArray]:
+    """Where an entity is, (N, 3)."""
     row = place.row
     if place.kind == GRIPPER:
         return lambda snapshot: snapshot.gripper_pos_N3
@@ -272,7 +273,7 @@ def _position(place: Place) -> Callable[[Snapshot], FloatArray]:
     return lambda snapshot: snapshot.object_pos_NO3[:, row]
 
 
-def _to_threshold(place: Place, toward: words.Toward) -> Callable[[Snapshot], FloatArray]:
+def to_threshold(place: Place, toward: words.Toward) -> Callable[[Snapshot], FloatArray]:
     """How far the joint is from LIBERO's threshold: metres of a drawer, radians of a door or knob; 0 beyond it."""
     joint, (sense, bound) = place.joints[0], joint_test(place.part, toward)
     sign = -1.0 if sense == "<" else 1.0
@@ -298,8 +299,9 @@ def _dot(a_N3: FloatArray, b_N3: FloatArray) -> FloatArray:
     return dot_N
 
 
-def _squared_distance(a: Place, b: Place, axes: str) -> Distance:
-    position_a, position_b, chosen, key = _position(a), _position(b), _AXES[axes], (a, b, axes)
+def squared_distance(a: Place, b: Place, axes: str) -> Distance:
+    """Of two entities over the named axes, square metres."""
+    position_a, position_b, chosen, key = position_of(a), position_of(b), _AXES[axes], (a, b, axes)
 
     def squared(moment: Moment) -> FloatArray:
         known = moment.squares.get(key)
@@ -311,13 +313,15 @@ def _squared_distance(a: Place, b: Place, axes: str) -> Distance:
     return squared
 
 
-def _rise(place: Place) -> Distance:
+def rise_of(place: Place) -> Distance:
+    """How much higher an object is than at reset, metres."""
     row = place.row
     return lambda moment: moment.now.object_pos_NO3[:, row, 2] - moment.start.object_pos_NO3[:, row, 2]
 
 
-def _top(place: Place) -> Callable[[Snapshot], FloatArray]:
-    position = _position(place)
+def top_of(place: Place) -> Callable[[Snapshot], FloatArray]:
+    """Height of a region's upper side, or of an object's origin, metres."""
+    position = position_of(place)
     if place.kind != REGION:
         return lambda snapshot: position(snapshot)[:, 2]
     return lambda snapshot: position(snapshot)[:, 2] + _half_extents(snapshot, place)[:, 2]
@@ -329,9 +333,9 @@ def _half_extents(snapshot: Snapshot, region: Place) -> FloatArray:
     return half
 
 
-def _metres_outside(a: Place, region: Place) -> Callable[[Snapshot], FloatArray]:
+def metres_outside(a: Place, region: Place) -> Callable[[Snapshot], FloatArray]:
     """How far the origin of `a` lies outside LIBERO's box on the worst axis; negative inside (SiteObject.in_box)."""
-    position = _position(a)
+    position = position_of(a)
     slack_3 = np.array([0.0, 0.0, BOX_FLOOR_SLACK_M / 2])
 
     def outside(snapshot: Snapshot) -> FloatArray:

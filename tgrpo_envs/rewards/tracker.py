@@ -51,14 +51,32 @@ class StageReport:
 
 
 @dataclass(frozen=True, slots=True)
-class _Verdict:
-    """One evaluation of all stages: new memory (`held`, `completed`), truth and credit; all (K, N)."""
+class Verdict:
+    """One evaluation of all stages, and how it came about.
+
+    Attributes:
+        held_KN: Control steps in a row that `done` has held.
+        completed_KN: Which stages were completed at some time.
+        done_KN: Which stages count as done now.
+        credit_KN: Share p of each stage's effort that is earned now.
+        kept_N: Share of the progress that `maintain` leaves.
+        open_KN: Whether the predecessors have completed.
+        allowed_KN: Whether `while` holds.
+        implied_KN: Which stages count as done because a goal conjunct they lead to holds.
+        remaining_KN: What is left of each ramp, in its own unit (1 where a stage has no ramp).
+        ramp_KN: Filled share of each ramp.
+    """
 
     held_KN: NDArray[np.int64]
     completed_KN: BoolArray
     done_KN: BoolArray
     credit_KN: FloatArray
     kept_N: FloatArray | float
+    open_KN: BoolArray
+    allowed_KN: BoolArray
+    implied_KN: BoolArray
+    remaining_KN: FloatArray
+    ramp_KN: FloatArray
 
 
 class StageTracker:
@@ -66,7 +84,13 @@ class StageTracker:
 
     Environments may be reset at different times. An episode ends at success or at the horizon; after that a member
     earns nothing until it is reset.
+
+    Attributes:
+        bound: The spec's conditions and ramps over the scene.
+        verdict: The last evaluation; there is none before the first reset. For traces, never for rewards.
     """
+
+    verdict: Verdict
 
     def __init__(
         self, spec: StageSpec, profile: CreditProfile, layout: SnapshotLayout, num_envs: int, horizon: int
@@ -87,7 +111,7 @@ class StageTracker:
         """
         profile.check_horizon(horizon)
         self.spec, self.profile, self.horizon = spec, profile, horizon
-        self._bound = BoundSpec(spec, layout)
+        self.bound = BoundSpec(spec, layout)
         before = predecessors(spec)
         self._root_K1 = np.array([[not rows] for rows in before])
         self._ordered = [(k, list(before[k])) for k in topological_order(spec) if before[k]]
@@ -130,8 +154,8 @@ class StageTracker:
         for field in fields(Snapshot):
             getattr(self._start, field.name)[mask_N] = getattr(snapshot, field.name)[mask_N]
         moment = Moment(snapshot, self._start, goal_NC)
-        remaining_KN = self._bound.observe(moment)[2]
-        np.copyto(self._span_KN, self._bound.spans(remaining_KN), where=mask_N)
+        remaining_KN = self.bound.observe(moment)[2]
+        np.copyto(self._span_KN, self.bound.spans(remaining_KN), where=mask_N)
 
         fresh_KN = np.zeros_like(self._completed_KN)
         verdict = self._judge(moment, np.full_like(self._held_KN, ALWAYS_HELD_STEPS), fresh_KN)
@@ -176,9 +200,20 @@ class StageTracker:
         self._ended_N |= live_N & (success_N | (steps_N >= self.horizon))
         return self._report(reward_N)
 
-    def _judge(self, moment: Moment, held_KN: NDArray[np.int64], completed_KN: BoolArray) -> _Verdict:
+    @property
+    def share_KN(self) -> FloatArray:
+        """Progress that each stage is worth since reset; 0 for those done at reset."""
+        share_KN: FloatArray = self._effort_KN / self._ahead_N
+        return share_KN
+
+    @property
+    def span_KN(self) -> FloatArray:
+        """Each ramp's full length since reset, in its own unit (1 where a stage has no ramp)."""
+        return self._span_KN.copy()
+
+    def _judge(self, moment: Moment, held_KN: NDArray[np.int64], completed_KN: BoolArray) -> Verdict:
         """Evaluate all stages from the given memory, without touching the tracker's own."""
-        holds_KN, allowed_KN, remaining_KN, kept_N = self._bound.observe(moment)
+        holds_KN, allowed_KN, remaining_KN, kept_N = self.bound.observe(moment)
         held_KN = (held_KN + 1) * holds_KN
         ready_KN = held_KN >= self._hold_K1
         implied_KN = self._implied(moment.goal_NC)
@@ -194,7 +229,18 @@ class StageTracker:
         # fmax before fmin: the NaN of a diverged environment earns 0
         ramp_KN = np.fmin(np.fmax(1.0 - remaining_KN / self._span_KN, 0.0), 1.0)
         credit_KN = np.maximum(RAMP_SHARE * ramp_KN * (open_KN & allowed_KN), done_KN)
-        return _Verdict(held_KN, completed_KN, done_KN, credit_KN, kept_N)
+        return Verdict(
+            held_KN,
+            completed_KN,
+            done_KN,
+            credit_KN,
+            kept_N,
+            open_KN=open_KN,
+            allowed_KN=allowed_KN,
+            implied_KN=implied_KN,
+            remaining_KN=remaining_KN,
+            ramp_KN=ramp_KN,
+        )
 
     def _implied(self, goal_NC: BoolArray) -> BoolArray:
         """Stages that count as done because a goal conjunct they lead to holds, (K, N)."""
@@ -204,7 +250,7 @@ class StageTracker:
                 implied_KN[k] |= goal_NC[:, index]
         return implied_KN
 
-    def _progress(self, verdict: _Verdict, goal_NC: BoolArray) -> FloatArray:
+    def _progress(self, verdict: Verdict, goal_NC: BoolArray) -> FloatArray:
         if self.profile.mode == "goals-only":
             share_N: FloatArray = (goal_NC & self._unmet_NC).sum(axis=1) / np.maximum(self._unmet_NC.sum(axis=1), 1)
             return share_N
@@ -214,17 +260,18 @@ class StageTracker:
         progress_N: FloatArray = np.minimum(gained_N, 1.0) * verdict.kept_N
         return progress_N
 
-    def _remember(self, verdict: _Verdict, mask_N: BoolArray) -> None:
+    def _remember(self, verdict: Verdict, mask_N: BoolArray) -> None:
         np.copyto(self._held_KN, verdict.held_KN, where=mask_N)
         np.copyto(self._completed_KN, verdict.completed_KN, where=mask_N)
         np.copyto(self._done_KN, verdict.done_KN, where=mask_N)
+        self.verdict = verdict
 
     def _report(self, reward_N: FloatArray) -> StageReport:
         stage_N = np.logical_and.accumulate(self._done_KN).sum(axis=0)
         return StageReport(reward_N, self._progress_N.copy(), self._best_N.copy(), stage_N, self._done_KN.T.copy())
 
     def _check_goal(self, num_conjuncts: int) -> None:
-        missing = [index for index in self._bound.goals if index >= num_conjuncts]
+        missing = [index for index in self.bound.goals if index >= num_conjuncts]
         if missing:
             raise SpecError(
                 f"The spec asks for goal conjunct {missing[0]}, but the task {self.spec.task.name!r} has "

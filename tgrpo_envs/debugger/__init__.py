@@ -1,0 +1,1 @@
+"""Shows one recorded episode as a page: its video, its stages, and why each step paid what it paid."""
