@@ -158,6 +158,8 @@ def test_a_discounting_learner_needs_a_small_beta():
     (finding,) = lint_profile(CreditProfile(beta=0.1, discount=0.99), 280)
     assert finding.code == "E12" and finding.allowed == "below 0.0606"
     assert not lint_profile(CreditProfile(), 520)
+    assert not lint_profile(CreditProfile(mode="pbrs", discount=0.99), 280)
+    assert not lint_profile(CreditProfile(mode="sparse", discount=0.99), 280)
     assert not lint_profile(CreditProfile(beta=0.1, discount=0.99), 280, [r for r in RULES if r.code != "E12"])
 
 
