@@ -7,7 +7,7 @@ from tgrpo_envs.rewards.handles import find_handle
 from tgrpo_envs.rewards.lint.case import Case, Use
 from tgrpo_envs.rewards.lint.finding import Fault, Faults
 from tgrpo_envs.rewards.lint.roles import Roles, jointed_name, roles
-from tgrpo_envs.rewards.predicates import GRIPPER, KINDS, MOVABLE, joint_test
+from tgrpo_envs.rewards.predicates import GRIPPER, HANDLE, KINDS, MOVABLE, joint_test
 from tgrpo_envs.rewards.vocabulary import (
     Above,
     Approach,
@@ -117,6 +117,8 @@ def _wrong_role(case: Case, use: Use, play: Roles) -> Faults:
         allowed = play.moved.union(*play.targets.values()) if carrying else play.moved
         if kinds.get(name) == MOVABLE and name not in allowed and not use.negated:
             yield _not_the_goals(use, field, name, play.moved, "is not what this stage has to reach")
+        if kinds.get(name) == HANDLE and case.entities.part(name) not in play.joints:
+            yield _not_the_goals(use, field, name, frozenset(play.joints), "belongs to what need not be turned here")
     elif not _is_placing(use, play):
         got = f"{names['a']!r} and {names['b']!r}"
         wanted = [f"{moved} and {' or '.join(sorted(to))}" for moved, to in sorted(play.targets.items())]

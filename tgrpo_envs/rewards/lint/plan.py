@@ -5,7 +5,10 @@ from __future__ import annotations
 from tgrpo_envs.rewards.lint.case import Case, Use
 from tgrpo_envs.rewards.lint.finding import Fault, Faults
 from tgrpo_envs.rewards.lint.roles import MIN_OPEN_FRAC, entered_part, jointed_name, moves_joint, roles
-from tgrpo_envs.rewards.vocabulary import Goal
+from tgrpo_envs.rewards.predicates import GRIPPER
+from tgrpo_envs.rewards.vocabulary import Approach, Goal, Grasped, Lifted, Near, Raise, Released, Touching
+
+CONTACT = (Grasped, Touching, Lifted)
 
 
 def dead_end(case: Case) -> Faults:
@@ -96,9 +99,9 @@ def shut_too_early(case: Case) -> Faults:
 
 
 def wrong_direction(case: Case) -> Faults:
-    """`actuate` and `actuated` go where the goal, or what has to be put inside, wants the joint.
+    """Joints go where the goal, or what has to be put inside, wants them; what is moved by hand is not let go.
 
-    Catches: sign errors, opening what should be closed.
+    Catches: sign errors, opening what should be closed, `released` in place of `grasped`.
     Example: `{"op": "actuate", "a": "microwave_1", "toward": "open"}` on the way to `(close microwave_1)`.
     """
     for use in case.uses:
@@ -108,6 +111,9 @@ def wrong_direction(case: Case) -> Faults:
         wanted = roles(case.entities, case.conjuncts(use.stage)).joints.get(turned[0])
         if wanted is not None and turned[1] not in wanted:
             yield _wrong_way(use, turned, " or ".join(sorted(wanted)))
+    for k, stage in enumerate(case.spec.stages):
+        if not isinstance(stage.done, Goal):
+            yield from _let_go_too_early(case, k)
 
 
 def _wrong_way(use: Use, turned: tuple[str, str], wanted: str) -> Fault:
@@ -115,3 +121,30 @@ def _wrong_way(use: Use, turned: tuple[str, str], wanted: str) -> Fault:
     return Fault(
         f"{use.path}.toward", repr(toward), wanted, f"the goal wants {part!r} the other way", f"write {wanted}"
     )
+
+
+def _let_go_too_early(case: Case, k: int) -> Faults:
+    """Letting go is done by what nobody held, or is demanded while a stage moves the object by hand."""
+    own = [use for use in case.uses if use.stage == k]
+    carried = {use.names["a"] for use in own if use.role in ("ramp", "done") and _moves_by_hand(use)}
+    held = {use.names["a"] for p in case.before[k] for use in case.demanded(p) if isinstance(use.word, CONTACT)}
+    for use in own:
+        if not _lets_go(use):
+            continue
+        name, got = use.names["a"], f"{use.word.op!r}{' under `not`' if use.negated else ''}"
+        if use.role == "while" and name in carried:
+            why = f"{name!r} does not move by itself"
+            yield Fault(use.path, got, f"{name!r} in the hand", why, "demand `grasped`, or drop it")
+        if use.role == "done" and name not in held:
+            why = f"nothing held {name!r} before, so it holds from the start"
+            yield Fault(use.path, got, "a stage before that demands contact", why, "write the opposite")
+
+
+def _moves_by_hand(use: Use) -> bool:
+    pair = isinstance(use.word, Near | Approach) and GRIPPER not in use.names.values()
+    return not use.negated and (pair or isinstance(use.word, Raise | Lifted))
+
+
+def _lets_go(use: Use) -> bool:
+    word = use.word
+    return not use.optional and (isinstance(word, Grasped | Touching) if use.negated else isinstance(word, Released))

@@ -7,13 +7,13 @@ from tgrpo_envs.rewards.lint.finding import Fault, Faults
 
 
 def too_much_for_failures(profile: CreditProfile, horizon: int) -> Faults:
-    """`beta` is below discount^(horizon - 1).
+    """`beta` is below discount^(horizon - 1); in mode `pbrs`, which orders nothing, it may be anything below 1.
 
     Catches: a discounting learner for whom a long success is worth less than a good failure.
     Example: `beta` 0.5 with discount 0.99 and 280 control steps, where the bound is 0.06.
     """
     bound = largest_beta(profile.discount, horizon)
-    if profile.pay >= bound:
+    if profile.mode != "pbrs" and profile.pay >= bound:
         yield Fault(
             "profile.beta",
             f"{profile.pay:g}",
