@@ -8,6 +8,7 @@ from typing import Any
 
 import tyro
 
+from tgrpo_envs.author.commands import generate, ingest, prompt
 from tgrpo_envs.debugger.commands import show
 from tgrpo_envs.errors import SpecError
 from tgrpo_envs.rewards.lint import commands as linting
@@ -53,4 +54,12 @@ def lint(files: tyro.conf.Positional[tuple[Path, ...]], *, warnings: bool = True
     return text
 
 
-COMMANDS: dict[str, Callable[..., Any]] = {"compile": compile_specs, "lint": lint, "show": show, "diff": linting.diff}
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "compile": compile_specs,
+    "prompt": prompt,
+    "generate": generate,
+    "ingest": ingest,
+    "lint": lint,
+    "show": show,
+    "diff": linting.diff,
+}
