@@ -68,6 +68,10 @@ def test_only_scene_and_sim_import_mujoco() -> None:
     assert found == within(found, "tgrpo_envs.scene", "tgrpo_envs.sim")
 
 
+def test_one_file_talks_to_the_network_of_language_models() -> None:
+    assert importers("openai", "httpx2") == {"tgrpo_envs.author.client"}
+
+
 def test_rewards_see_snapshots_and_specs_only() -> None:
     allowed = (
         "tgrpo_envs.rewards",

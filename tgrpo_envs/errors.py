@@ -46,6 +46,14 @@ class SpecError(TgrpoError, ValueError):
     """A reward specification that is malformed or does not fit its task."""
 
 
+class AuthorError(TgrpoError, RuntimeError):
+    """A language model's server that refuses or fails, or a model that gave no valid spec."""
+
+
+class BudgetError(AuthorError):
+    """A limit on calls or tokens that the next call would exceed; nothing was sent."""
+
+
 class ActionError(TgrpoError, ValueError):
     """An action of the wrong shape, or one that holds NaN or infinity."""
 

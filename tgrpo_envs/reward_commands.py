@@ -6,7 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import tyro
+
+from tgrpo_envs.author.commands import generate, ingest, prompt
 from tgrpo_envs.debugger.commands import show
+from tgrpo_envs.errors import SpecError
+from tgrpo_envs.rewards.lint import commands as linting
 from tgrpo_envs.tasks import get_task, list_tasks
 
 DESCRIPTION = "Stage rewards: compile them from goals, have a language model write them, check them, look at them."
@@ -36,4 +41,25 @@ def compile_specs(suite: str = "libero_object", task: int | str | None = None, o
     return f"{len(specs)} specs written to {out / suite}"
 
 
-COMMANDS: dict[str, Callable[..., Any]] = {"compile": compile_specs, "show": show}
+def lint(files: tyro.conf.Positional[tuple[Path, ...]], *, warnings: bool = True) -> str:
+    """Check spec files without a simulator; the exit code is not zero if one has errors.
+
+    Args:
+        files: Spec files; each names its task.
+        warnings: Whether to print warnings too.
+    """
+    text, passed = linting.lint(files, warnings=warnings)
+    if not passed:
+        raise SpecError(text)
+    return text
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "compile": compile_specs,
+    "prompt": prompt,
+    "generate": generate,
+    "ingest": ingest,
+    "lint": lint,
+    "show": show,
+    "diff": linting.diff,
+}

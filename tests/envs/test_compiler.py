@@ -160,7 +160,7 @@ def test_a_drawer_that_no_goal_opens_is_opened_first():
     assert after["reach_akita_black_bowl_1"] == (opened,)
     assert after[opened] == (f"touch_to_{opened}",) and after[f"reach_to_{opened}"] == ()
     done = next(stage for stage in spec.stages if stage.id == opened)
-    assert (done.done.op, done.done.toward, done.latch) == ("actuated", "open", "once")
+    assert (done.done.op, done.done.toward, done.latch) == ("actuated", "open", "live")
 
 
 def test_what_starts_open_needs_no_opening():

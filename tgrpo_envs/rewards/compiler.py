@@ -165,7 +165,7 @@ def _part_stages(toward: str, part: str, done: dict[str, Any], after: list[str])
             "after": [f"touch_to_{name}"],
             "ramp": {"op": "actuate", "a": part, "toward": toward},
             "done": done,
-            "latch": "live" if done["op"] == "goal" else "once",
+            "latch": "live",
         },
     ]
 

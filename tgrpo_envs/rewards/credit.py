@@ -27,6 +27,7 @@ from tgrpo_envs.sim.snapshot import FloatArray
 
 Mode = Literal["stages", "goals-only", "sparse", "pbrs"]
 ROUNDING_QUANTA = 1e-9  # keeps 0.4999999999999999 from losing a whole quantum to floating point
+LEVEL_GRID = 2.0**-52  # float64 adds and subtracts multiples of this up to 1 without rounding
 
 
 class CreditProfile(BaseModel):
@@ -101,8 +102,18 @@ def paid_progress(best_N: FloatArray, progress_N: FloatArray, profile: CreditPro
 
 
 def step_reward(psi_N: FloatArray, previous_psi_N: FloatArray, profile: CreditProfile) -> FloatArray:
-    """Reward of a control step without success: increments of paid progress, never levels."""
-    return profile.pay * (profile.shaping * psi_N - previous_psi_N)
+    """Reward of a control step without success: increments of paid progress, never levels.
+
+    Increments lose no bit: a caller who adds them up gets the level back exactly, and 0 where it all was undone.
+    """
+    reward_N: FloatArray = profile.shaping * _level(psi_N, profile) - _level(previous_psi_N, profile)
+    return reward_N
+
+
+def _level(psi_N: FloatArray, profile: CreditProfile) -> FloatArray:
+    """What paid progress is worth, rounded down to `LEVEL_GRID`."""
+    level_N: FloatArray = np.floor(profile.pay * psi_N / LEVEL_GRID) * LEVEL_GRID
+    return level_N
 
 
 def success_reward(
@@ -117,7 +128,7 @@ def success_reward(
         horizon: Most control steps of an episode, H.
         profile: Supplies `eta` and the mode.
     """
-    paid_N = profile.pay * psi_N if profile.mode == "pbrs" else returned_N
+    paid_N = _level(psi_N, profile) if profile.mode == "pbrs" else returned_N
     reward_N: FloatArray = 1.0 - paid_N + profile.eta * (1.0 - steps_N / horizon)
     return reward_N
 

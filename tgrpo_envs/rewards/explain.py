@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
@@ -41,12 +42,25 @@ def explain(error: ValidationError, source: str, root: dict[str, type[SpecModel]
         source: File name, or other name of the text's origin.
         root: Models by the first key of their path ("" for the document itself), to name the allowed keys.
     """
-    every = error.errors(include_url=False)
-    faults = [fault for fault in every if not _is_consequence(fault, every)]
-    lines = [_fault(fault, root) for fault in faults[:MAX_SHOWN]]
-    if len(faults) > MAX_SHOWN:
-        lines.append(f"and {len(faults) - MAX_SHOWN} more")
+    found = faults(error, root)
+    lines = [fault.line for fault in found[:MAX_SHOWN]]
+    if len(found) > MAX_SHOWN:
+        lines.append(f"and {len(found) - MAX_SHOWN} more")
     return "\n  ".join([f"{source} is not a valid stage spec:", *lines])
+
+
+@dataclass(frozen=True)
+class SpecFault:
+    """One fault of a rejected spec: pydantic's name for it, and path and complaint in plain words."""
+
+    kind: str
+    line: str
+
+
+def faults(error: ValidationError, root: dict[str, type[SpecModel]]) -> list[SpecFault]:
+    """Every fault of a rejected spec; see `explain`."""
+    every = error.errors(include_url=False)
+    return [SpecFault(fault["type"], _fault(fault, root)) for fault in every if not _is_consequence(fault, every)]
 
 
 def near_matches(got: object, allowed: Iterable[str]) -> str:

@@ -30,7 +30,12 @@ Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 
 
 class TaskRef(SpecModel):
-    """The task a spec was written for."""
+    """The task a spec was written for.
+
+    Attributes:
+        suite: LIBERO suite, such as libero_object.
+        name: Name of the task: the stem of its BDDL file.
+    """
 
     suite: Identifier
     name: str = Field(min_length=1, max_length=200)
@@ -63,14 +68,26 @@ class Stage(SpecModel):
 
 
 class Maintain(SpecModel):
-    """A condition whose violation costs the share `cost_frac` of all progress for as long as it lasts."""
+    """A condition whose violation costs the share `cost_frac` of all progress for as long as it lasts.
+
+    Attributes:
+        holds: The condition.
+        cost_frac: Share of all progress that is lost while it does not hold.
+    """
 
     holds: Condition
     cost_frac: float = Field(default=0.5, ge=0.0, le=1.0)
 
 
 class StageSpec(SpecModel):
-    """A whole reward specification; see the module's docstring."""
+    """A whole reward specification; see the module's docstring.
+
+    Attributes:
+        schema_: Version of the vocabulary.
+        task: The task it was written for.
+        stages: The steps; their graph is at most 8 deep.
+        maintain: What must not be broken on the way.
+    """
 
     schema_: Literal["stage-spec/1"] = Field(alias="schema")
     task: TaskRef
@@ -86,6 +103,10 @@ class StageSpec(SpecModel):
             if depth > MAX_CONNECTIVE_DEPTH:
                 raise _rule(f"{path}: nests {depth} connectives, at most {MAX_CONNECTIVE_DEPTH}")
         return self
+
+
+MODELS_BY_KEY: dict[str, type[SpecModel]] = {"": StageSpec, "task": TaskRef, "stages": Stage, "maintain": Maintain}
+"""Models by the first key of a path in the file; "" is the document itself."""
 
 
 def conditions(spec: StageSpec) -> Iterator[tuple[str, Condition]]:
@@ -131,8 +152,7 @@ def parse_spec(text: str, source: str = "the text") -> StageSpec:
     try:
         return StageSpec.model_validate_json(text)
     except ValidationError as error:
-        models: dict[str, type[SpecModel]] = {"": StageSpec, "task": TaskRef, "stages": Stage, "maintain": Maintain}
-        raise SpecError(explain(error, source, models)) from error
+        raise SpecError(explain(error, source, MODELS_BY_KEY)) from error
 
 
 def load_spec(path: str | Path) -> StageSpec:

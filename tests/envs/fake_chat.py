@@ -1,0 +1,138 @@
+"""A chat server for tests: it answers from a script, keeps what it was asked, and misbehaves as told."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+Behaviour = Callable[["Handler"], None]
+
+
+def completion(text: str | None, **more: Any) -> dict[str, Any]:
+    """The body of a chat completion."""
+    message = {"role": "assistant", "content": text} | more.pop("message", {})
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "served-model",
+        "choices": [{"index": 0, "message": message, "finish_reason": more.pop("finish_reason", "stop")}],
+        "usage": {"prompt_tokens": 5000, "completion_tokens": 700, "total_tokens": 5700},
+    } | more
+
+
+def says(text: str | None, **more: Any) -> Behaviour:
+    return sends(json.dumps(completion(text, **more)))
+
+
+def sends(body: str, status: int = 200, headers: dict[str, str] | None = None) -> Behaviour:
+    def behave(handler: Handler) -> None:
+        data = body.encode()
+        handler.send_response(status)
+        for name, value in {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(data)),
+            **(headers or {}),
+        }.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        with contextlib.suppress(OSError):  # the client may hang up on a body that is too large
+            handler.wfile.write(data)
+
+    return behave
+
+
+def fails(status: int, message: str = "no", headers: dict[str, str] | None = None) -> Behaviour:
+    return sends(json.dumps({"error": {"message": message}}), status, headers)
+
+
+def hangs(seconds: float) -> Behaviour:
+    def behave(handler: Handler) -> None:
+        time.sleep(seconds)
+
+    return behave
+
+
+def drips(seconds: float) -> Behaviour:
+    """One byte at a time, each soon enough for a limit on reads alone."""
+
+    def behave(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        end = time.monotonic() + seconds
+        with contextlib.suppress(OSError):
+            while time.monotonic() < end:
+                handler.wfile.write(b" ")
+                handler.wfile.flush()
+                time.sleep(0.02)
+
+    return behave
+
+
+def hangs_up(handler: Handler) -> None:
+    handler.close_connection = True
+
+
+def takes_only(
+    accepts: Callable[[dict[str, Any]], bool], then: Behaviour, complaint: str = "unknown field"
+) -> Behaviour:
+    """Refuses with 400 what does not suit it."""
+
+    def behave(handler: Handler) -> None:
+        (then if accepts(handler.server.requests[-1]) else fails(400, complaint))(handler)
+
+    return behave
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: FakeChat
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.requests.append(json.loads(body))
+        self.server.headers.append({name.lower(): value for name, value in self.headers.items()})
+        script = self.server.script
+        behave = script.pop(0) if len(script) > 1 else script[0]
+        behave(self)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+class FakeChat(ThreadingHTTPServer):
+    """Answers with one behaviour after another, the last one for good."""
+
+    daemon_threads = True
+
+    def __init__(self, *script: Behaviour) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.script = list(script)
+        self.requests: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+
+    def handle_error(self, *args: object) -> None:
+        """A client that hung up is no news."""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+
+@contextlib.contextmanager
+def serving(*script: Behaviour) -> Iterator[FakeChat]:
+    server = FakeChat(*script)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -1,0 +1,158 @@
+"""Random specs, profiles and trajectories from a numpy generator: fast enough to try the guarantees 100,000 times.
+
+The scene has two movables, a cabinet with one drawer and a stove, so that every word of the vocabulary can be drawn.
+`reward_cases` draws from hypothesis, which shrinks what fails but is too slow for numbers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from reward_cases import make_spec
+
+from tgrpo_envs.rewards import CreditProfile, StageSpec, largest_beta
+from tgrpo_envs.rewards.vocabulary import ATOM_MODELS, RAMP_MODELS
+from tgrpo_envs.sim.snapshot import Snapshot, SnapshotLayout
+
+CAN, TRAY, CABINET, STOVE = "can_1", "tray_1", "wooden_cabinet_1", "flat_stove_1"
+BOX, DRAWER = "tray_1_contain_region", "wooden_cabinet_1_top_region"
+LAYOUT = SnapshotLayout(
+    objects=(CAN, TRAY, CABINET, STOVE),
+    num_movables=2,
+    sites=(BOX, DRAWER),
+    site_half_sizes_S3=np.array([[0.06, 0.08, 0.07], [0.1, 0.1, 0.05]]),
+    site_parents_S=np.array([1, 2]),
+    joints=("wooden_cabinet_1_top_level", "flat_stove_1_button"),
+    joint_objects_J=np.array([2, 3]),
+    joint_sites_J=np.array([1, -1]),
+)
+NUM_GOALS = 3
+MOVABLE, THINGS, REGIONS = (CAN, TRAY), (CAN, TRAY, CABINET, STOVE), (BOX, DRAWER)
+ANYTHING = ("gripper", *THINGS, *REGIONS, f"{DRAWER}_handle", f"{STOVE}_handle")
+PARTS = ((DRAWER, "open"), (DRAWER, "close"), (STOVE, "on"), (STOVE, "off"))
+NAN_FRAC = 0.002  # of the members at each step: a simulation that diverged
+
+
+def random_spec(rng: np.random.Generator) -> StageSpec:
+    """Any valid spec of up to seven stages: random graph, words, connectives, numbers, latches and maintain rules."""
+    stages: list[dict[str, Any]] = []
+    for k in range(int(rng.integers(1, 8))):
+        earlier = [stage["id"] for stage in stages]
+        after = rng.choice(earlier, min(len(earlier), int(rng.integers(0, 3))), replace=False) if earlier else []
+        stages.append(
+            {
+                "id": f"stage_{k}",
+                "effort": int(rng.integers(1, 6)),
+                "after": [str(name) for name in after],
+                "while": [_condition(rng) for _ in range(int(rng.integers(0, 2)))],
+                "ramp": _ramp(rng) if rng.random() < 0.8 else None,
+                "done": _condition(rng),
+                "hold_steps": int(rng.integers(1, 4)),
+                "latch": str(rng.choice(["once", "live"])),
+            }
+        )
+    rng.shuffle(stages)  # `after` may point forward in the file
+    maintain = [
+        {"holds": _condition(rng), "cost_frac": float(rng.random())} for _ in range(int(rng.choice([0, 0, 1, 2])))
+    ]
+    return make_spec(stages, maintain)
+
+
+def random_profile(rng: np.random.Generator, horizon: int) -> CreditProfile:
+    """Any profile for which the order is promised: all modes but shaping, `beta` below the bound of its discount."""
+    discount = float(rng.choice([1.0, 1.0, 0.99, 0.9]))
+    return CreditProfile(
+        beta=float(rng.choice([0.0, 0.3, 0.5, 0.9, 0.999])) * min(largest_beta(discount, horizon), 1.0),
+        kappa=float(rng.choice([0.0, 0.3, 0.7, 1.0, rng.random()])),
+        eta=float(rng.choice([0.0, 0.0, 0.1, 1.0])),
+        quantum=1 / int(rng.choice([1, 7, 64, 100, 4096])),
+        mode=str(rng.choice(["stages", "stages", "stages", "goals-only", "sparse"])),
+        discount=discount,
+    )
+
+
+def random_trajectories(rng: np.random.Generator, num_envs: int, steps: int) -> tuple[list[Snapshot], list[np.ndarray]]:
+    """States and goal truth of the reset and of `steps` control steps; no member's goals all hold at once.
+
+    In each batch some members stay where they are from one step to the next, and now and then one turns to NaN.
+    """
+    stay = rng.choice([0.0, 0.3, 0.7])
+    snapshots, goals = [_random_snapshot(rng, num_envs)], [_random_goals(rng, num_envs)]
+    for _ in range(steps):
+        snapshot, goal_NC = _random_snapshot(rng, num_envs), _random_goals(rng, num_envs)
+        stays_N = rng.random(num_envs) < stay
+        for field in Snapshot.__slots__:
+            getattr(snapshot, field)[stays_N] = getattr(snapshots[-1], field)[stays_N]
+        goal_NC[stays_N] = goals[-1][stays_N]
+        snapshot.object_pos_NO3[rng.random(num_envs) < NAN_FRAC] = np.nan
+        snapshots.append(snapshot)
+        goals.append(goal_NC)
+    return snapshots, goals
+
+
+def _random_snapshot(rng: np.random.Generator, num_envs: int) -> Snapshot:
+    snapshot = Snapshot.empty(LAYOUT, num_envs)
+    scale = rng.choice([0.03, 0.1, 0.2])
+    for positions in (snapshot.object_pos_NO3, snapshot.site_pos_NS3, snapshot.gripper_pos_N3):
+        positions[:] = rng.normal(scale=scale, size=positions.shape)
+    for matrices in (snapshot.object_mat_NO33, snapshot.site_mat_NS33, snapshot.gripper_mat_N33):
+        matrices[:] = np.linalg.qr(np.eye(3) + rng.choice([0.1, 1.0]) * rng.normal(size=matrices.shape))[0]
+    snapshot.object_speed_NO[:] = rng.exponential(0.1, size=snapshot.object_speed_NO.shape)
+    snapshot.joint_qpos_NJ[:] = rng.uniform([-0.16, -0.01], [0.01, 2.1], size=snapshot.joint_qpos_NJ.shape)
+    for contacts in (snapshot.contact_NOO, snapshot.pad_contact_NO2, snapshot.touch_NO):
+        contacts[:] = rng.random(contacts.shape) < 0.6
+    return snapshot
+
+
+def _random_goals(rng: np.random.Generator, num_envs: int) -> np.ndarray:
+    goal_NC = rng.random((num_envs, NUM_GOALS)) < 0.3
+    goal_NC[goal_NC.all(axis=1), rng.integers(NUM_GOALS)] = False
+    return goal_NC
+
+
+def _condition(rng: np.random.Generator, depth: int = 0) -> dict[str, Any]:
+    kind = rng.choice(["atom", "atom", "all", "any", "not"]) if depth < 2 else "atom"
+    if kind == "atom":
+        return _word(rng, str(rng.choice(sorted(ATOM_MODELS))))
+    if kind == "not":
+        return {"not": _condition(rng, depth + 1)}
+    return {str(kind): [_condition(rng, depth + 1) for _ in range(int(rng.integers(1, 4)))]}
+
+
+def _ramp(rng: np.random.Generator) -> dict[str, Any]:
+    return _word(rng, str(rng.choice(sorted(RAMP_MODELS))))
+
+
+def _word(rng: np.random.Generator, op: str) -> dict[str, Any]:
+    """An atom or ramp with random entities of the right kinds and random numbers of its ranges."""
+
+    def pick(names: tuple[str, ...]) -> str:
+        return str(rng.choice(names))
+
+    def number(low: float, high: float) -> float:
+        return round(float(rng.uniform(low, high)), 3)
+
+    axes = pick(("xyz", "xy", "z"))
+    part, toward = PARTS[int(rng.integers(len(PARTS)))]
+    from_m = None if rng.random() < 0.5 else number(0.31, 1.0)
+    fields: dict[str, dict[str, Any]] = {
+        "near": {"a": pick(ANYTHING), "b": pick(ANYTHING), "within_m": number(0.01, 0.3), "axes": axes},
+        "touching": {"a": pick(THINGS)},
+        "lifted": {"by_m": number(0.02, 0.3)},
+        "above": {"b": pick((*THINGS, *REGIONS)), "min_m": number(0, 0.1), "xy_within_m": number(0.02, 0.15)},
+        "inside": {"b": pick(REGIONS), "margin_m": number(0, 0.03)},
+        "resting_on": {"b": pick(THINGS)},
+        "upright": {"within_deg": number(5, 60)},
+        "still": {"below_mps": number(0.005, 0.2)},
+        "moved": {"by_m": number(0.01, 0.3)},
+        "actuated": {"a": part, "toward": toward, "min_frac": number(0.05, 1)},
+        "goal": {"index": int(rng.integers(NUM_GOALS))},
+        "approach": {"a": pick(ANYTHING), "b": pick(ANYTHING), "to_m": number(0, 0.3), "from_m": from_m, "axes": axes},
+        "raise": {"to_m": number(0.02, 0.3)},
+        "inside_depth": {"b": pick(REGIONS), "from_m": from_m},
+        "actuate": {"a": part, "toward": toward},
+        "constant": {"value_frac": number(0, 1)},
+    }
+    common = {} if op in ("goal", "constant") else {"a": pick(MOVABLE)}
+    return {"op": op, **common, **fields.get(op, {})}

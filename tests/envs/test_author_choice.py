@@ -1,0 +1,104 @@
+"""Ingesting by hand, and choosing among samples: the same result every time, and a record of all that was weighed."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import sys
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from tgrpo_envs.author.cards import load_card
+from tgrpo_envs.author.commands import ingest
+from tgrpo_envs.author.prompt import render_prompt
+from tgrpo_envs.author.provenance import Provenance, ReplyRecord
+from tgrpo_envs.author.repair import Sample
+from tgrpo_envs.author.review import review_reply
+from tgrpo_envs.author.selection import agreement, num_words, rank_samples
+from tgrpo_envs.errors import ConfigError, SpecError
+from tgrpo_envs.rewards.library import provenance_path, spec_path
+from tgrpo_envs.rewards.spec import load_spec, parse_spec
+from tgrpo_envs.tasks import get_task
+
+MILK = get_task("libero_object", "pick_up_the_milk_and_place_it_in_the_basket")
+GOOD = resources.files("tgrpo_envs").joinpath("author/prompts/examples/object_milk_in_basket.json").read_text()
+
+
+def without_lift() -> str:
+    document = json.loads(GOOD)
+    document["stages"] = [stage for stage in document["stages"] if stage["id"] != "lift_milk"]
+    document["stages"][2]["after"] = ["grasp_milk"]
+    return json.dumps(document)
+
+
+def sample(number: int, text: str) -> Sample:
+    review = review_reply(text, MILK, load_card(MILK))
+    record = ReplyRecord(form="text", text=text, findings=review.lines, spec_id=None, created="", model="m")
+    return Sample(number, (record,), review, "accepted" if review.accepted else "out of repairs")
+
+
+def filed(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "reply.txt"
+    path.write_text(text)
+    return path
+
+
+def test_a_reply_carried_by_hand_is_filed_like_any_other(tmp_path):
+    reply = f"Gladly!\n```json\n{GOOD}```"
+    text = ingest(filed(tmp_path, reply), "some model, by hand", MILK.suite, MILK.name, tmp_path)
+    assert str(spec_path(MILK, "llm", tmp_path)) in text and "score 100" in text
+    assert load_spec(spec_path(MILK, "llm", tmp_path)) == parse_spec(GOOD)
+    record = Provenance.model_validate_json(provenance_path(MILK, tmp_path).read_text())
+    assert (record.channel, record.model, record.replies[0].text) == ("manual", "some model, by hand", reply)
+    assert record.prompt_sha256 == render_prompt(MILK).sha256
+
+
+def test_a_reply_may_come_from_standard_input(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(GOOD.encode())))
+    ingest(Path("-"), "m", MILK.suite, MILK.name, tmp_path)
+    assert spec_path(MILK, "llm", tmp_path).is_file()
+
+
+def test_faulty_replies_are_not_filed(tmp_path):
+    with pytest.raises(SpecError, match=r"E02.*milk_7.*did you mean 'milk_1'"):
+        ingest(filed(tmp_path, GOOD.replace('"milk_1"', '"milk_7"')), "m", MILK.suite, MILK.name, tmp_path)
+    with pytest.raises(SpecError, match="Cannot read"):
+        ingest(tmp_path / "nothing.txt", "m", MILK.suite, MILK.name, tmp_path)
+    with pytest.raises(SpecError, match="bytes"):
+        ingest(filed(tmp_path, "x" * 300_000), "m", MILK.suite, MILK.name, tmp_path)
+    (tmp_path / "latin.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(SpecError, match="UTF-8"):
+        ingest(tmp_path / "latin.txt", "m", MILK.suite, MILK.name, tmp_path)
+    with pytest.raises(ConfigError, match="label"):
+        ingest(filed(tmp_path, GOOD), "  ", MILK.suite, MILK.name, tmp_path)
+    assert not spec_path(MILK, "llm", tmp_path).exists() and not provenance_path(MILK, tmp_path).exists()
+
+
+def test_agreement_counts_shared_stages_and_edges():
+    good, short = parse_spec(GOOD), parse_spec(without_lift())
+    assert agreement(good, good) == 1
+    # 4 of 5 stages are shared; edges are 4 and 3, of which reach-grasp and carry-place are shared: 2 of 5.
+    assert agreement(good, short) == agreement(short, good) == pytest.approx((4 / 5 + 2 / 5) / 2)
+    renamed = parse_spec(GOOD.replace("lift_milk", "raise_it").replace('"by_m": 0.1', '"by_m": 0.2'))
+    assert agreement(good, renamed) == 1  # names and numbers are not structure
+
+
+def test_length_counts_stages_edges_atoms_and_ramps():
+    # 5 stages, 4 edges; done: near, touching, grasped, lifted, near, goal; while: grasped twice; ramps: 4.
+    assert num_words(parse_spec(GOOD)) == 5 + 4 + 6 + 2 + 4
+
+
+def test_the_majority_wins_among_equal_scores():
+    samples = [sample(0, without_lift()), sample(1, GOOD), sample(2, GOOD.replace("lift_milk", "raise_it"))]
+    (record, best), *_ = rank_samples(samples)
+    assert best.number in (1, 2) and record.consensus == pytest.approx((1 + 0.6) / 2)
+    assert record.total == pytest.approx(100 + 10 * 0.8 - 0.1 * 21)
+
+
+def test_ties_are_broken_the_same_way_in_any_order():
+    samples = [sample(0, GOOD), sample(1, GOOD.replace("lift_milk", "raise_it")), sample(2, "no"), sample(3, GOOD)]
+    orders = [[entry.number for _, entry in rank_samples(list(p))] for p in itertools.permutations(samples)]
+    assert all(order == orders[0] for order in orders) and orders[0][-1] == 2

@@ -1,0 +1,391 @@
+"""The author against a server that refuses, errs, floods and stalls: a repaired spec or one clear error, in budget."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_chat import FakeChat, completion, drips, fails, hangs, hangs_up, says, sends, serving, takes_only
+
+from tgrpo_envs.author import client as client_module
+from tgrpo_envs.author.client import ChatServer, Limits
+from tgrpo_envs.author.commands import generate
+from tgrpo_envs.author.generate import FAILED, NOT_ASKED, SAVED, Outcome, SpecWriter
+from tgrpo_envs.author.ladder import LADDER
+from tgrpo_envs.author.ledger import Accounts
+from tgrpo_envs.author.provenance import Provenance
+from tgrpo_envs.errors import AuthorError, ConfigError
+from tgrpo_envs.rewards.library import provenance_path, spec_path
+from tgrpo_envs.rewards.spec import load_spec, parse_spec, spec_id
+from tgrpo_envs.tasks import Task, get_task
+
+MILK = get_task("libero_object", "pick_up_the_milk_and_place_it_in_the_basket")
+BUTTER = get_task("libero_object", "pick_up_the_butter_and_place_it_in_the_basket")
+GOOD = resources.files("tgrpo_envs").joinpath("author/prompts/examples/object_milk_in_basket.json").read_text()
+SECRET = "sk-test-4242-do-not-tell"
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+
+
+def changed(**fields: Any) -> str:
+    return json.dumps(json.loads(GOOD) | fields)
+
+
+class Run:
+    """A writer with small delays on a folder of its own."""
+
+    def __init__(self, folder: Path, server: FakeChat, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        limits = Limits(
+            timeout_s=settings.pop("timeout_s", 5.0), max_attempts=settings.pop("max_attempts", 3), first_delay_s=0.01
+        )
+        self.work, self.out = folder / "work", folder / "out"
+        self.accounts = Accounts(
+            self.work / "ledger.jsonl",
+            max_calls=settings.pop("max_calls", 50),
+            max_tokens=settings.pop("max_tokens", 10**7),
+        )
+        self.server = ChatServer("asked-model", self.accounts, limits)
+        settings = {"samples": 1, "refresh": False} | settings
+        self.writer = SpecWriter(self.server, self.accounts, self.work, self.out, **settings)
+
+    def write(self, *tasks: Task) -> list[Outcome]:
+        try:
+            return list(self.writer.write_all(tasks or (MILK,)))
+        finally:
+            self.server.close()
+
+    @property
+    def ledger(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.work / "ledger.jsonl").read_text().splitlines()]
+
+    @property
+    def provenance(self) -> Provenance:
+        return Provenance.model_validate_json(provenance_path(MILK, self.out).read_text())
+
+    def all_text(self) -> str:
+        return "\n".join(
+            path.read_text() for root in (self.work, self.out) for path in root.rglob("*") if path.is_file()
+        )
+
+
+def test_a_good_reply_is_filed_with_where_it_came_from(tmp_path, monkeypatch):
+    with serving(says(GOOD)) as server:
+        run = Run(tmp_path, server, monkeypatch)
+        (outcome,) = run.write()
+    assert (outcome.result, outcome.accepted, outcome.replies, outcome.tokens) == (SAVED, 1, 1, 5700)
+    spec = load_spec(spec_path(MILK, "llm", run.out))
+    assert spec == parse_spec(GOOD)
+    record = run.provenance
+    assert (record.spec_id, record.model, record.channel) == (spec_id(spec), "served-model", "api")
+    assert record.replies[0].text == GOOD and record.replies[0].form == "strict"
+    assert record.params["model_asked"] == "asked-model"
+    (call,) = run.ledger
+    assert (call["status"], call["prompt_tokens"], call["task"], call["estimated"]) == ("ok", 5000, MILK.name, False)
+    assert server.requests[0]["response_format"]["json_schema"]["strict"] is True
+    assert [message["role"] for message in server.requests[0]["messages"]] == ["system", "user"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "says_why"),
+    [
+        (GOOD[:-200], "not one JSON object"),
+        ("I would rather chat.", "not one JSON object"),
+        ("", "not one JSON object"),
+        (GOOD.replace('"milk_1"', '"milk_7"'), "milk_7"),
+        (GOOD.replace('"lifted"', '"levitated"'), "levitated"),
+        (changed(task={"suite": BUTTER.suite, "name": BUTTER.name}), "E13"),
+        (GOOD.replace('"within_m": 0.05', '"within_m": NaN'), "NaN"),
+        (GOOD.replace('"within_m": 0.05', '"within_m": 1e999'), "too large"),
+        (GOOD.replace('"effort": 1', f'"effort": {"9" * 5000}'), "not one JSON object"),
+        (GOOD.replace('"within_m": 0.05', '"within_m": 1e300'), "within_m"),
+        (changed(success="always"), "success"),
+        ("[" * 5000 + "]" * 5000, "nested deeper"),
+        (GOOD + " " * 70_000, "characters"),
+    ],
+    ids=lambda value: None if len(str(value)) > 40 else str(value),
+)
+def test_faulty_replies_are_sent_back_with_what_is_wrong_and_repaired(reply, says_why, tmp_path, monkeypatch):
+    with serving(says(reply), says(GOOD)) as server:
+        run = Run(tmp_path, server, monkeypatch)
+        (outcome,) = run.write()
+    assert (outcome.result, outcome.replies) == (SAVED, 2)
+    repair = server.requests[1]["messages"][-1]
+    assert repair["role"] == "user" and says_why in repair["content"]
+    first, second = run.provenance.replies
+    assert first.text == reply[: len(first.text)] and second.text == GOOD and (first.round, second.round) == (0, 1)
+    assert first.findings and not any(line.startswith("E") for line in second.findings)
+
+
+def test_prose_around_the_spec_needs_no_repair(tmp_path, monkeypatch):
+    with serving(says(f"Here {{it}} is:\n```json\n{GOOD}\n```\nHope that helps!")) as server:
+        (outcome,) = Run(tmp_path, server, monkeypatch).write()
+    assert (outcome.result, outcome.replies) == (SAVED, 1)
+
+
+def test_a_cut_reply_is_asked_for_again_in_short(tmp_path, monkeypatch):
+    with serving(says(GOOD[:900], finish_reason="length"), says(GOOD)) as server:
+        (outcome,) = Run(tmp_path, server, monkeypatch).write()
+    assert outcome.result == SAVED
+    repair = server.requests[1]["messages"]
+    assert "cut off after 700 tokens" in repair[-1]["content"]
+    assert [message["role"] for message in repair] == ["system", "user", "user"]  # half a reply is not sent back
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [says(None, message={"refusal": "I cannot help."}), says("", finish_reason="content_filter")],
+    ids=["refusal", "content filter"],
+)
+def test_a_refusal_is_one_clear_error(refusal, tmp_path, monkeypatch):
+    with serving(refusal) as server:
+        run = Run(tmp_path, server, monkeypatch)
+        (outcome,) = run.write()
+    assert (outcome.result, len(server.requests)) == (FAILED, 1)
+    assert "the model refused" in outcome.note and "compiled spec stays" in outcome.note
+    assert not run.out.exists()
+    (attempt,) = json.loads((run.work / "rejected" / MILK.suite / f"{MILK.name}.json").read_text())
+    assert attempt["ended"] == "refused" and len(attempt["replies"]) == 1
+
+
+def test_a_model_that_repeats_itself_is_not_asked_forever(tmp_path, monkeypatch):
+    with serving(says("no")) as server:
+        (outcome,) = Run(tmp_path, server, monkeypatch).write()
+    assert (outcome.result, len(server.requests)) == (FAILED, 2)
+    assert "repeated itself" in outcome.note
+
+
+def test_at_most_three_repairs_and_every_reply_is_kept(tmp_path, monkeypatch):
+    with serving(*(says(f"no {number}") for number in range(9))) as server:
+        run = Run(tmp_path, server, monkeypatch)
+        (outcome,) = run.write()
+    assert (outcome.result, len(server.requests)) == (FAILED, 4)
+    assert "out of repairs" in outcome.note
+    kept = json.loads((run.work / "rejected" / MILK.suite / f"{MILK.name}.json").read_text())
+    assert [reply["text"] for reply in kept[0]["replies"]] == [f"no {number}" for number in range(4)]
+    temperatures = [request["temperature"] for request in server.requests]
+    assert temperatures == sorted(temperatures, reverse=True) and temperatures[0] == 0.7 and temperatures[-1] == 0.2
+
+
+def test_a_reply_of_ten_megabytes_is_hung_up_on(tmp_path, monkeypatch):
+    with serving(says("x" * 10_000_000)) as server:
+        run = Run(tmp_path, server, monkeypatch)
+        (outcome,) = run.write()
+    assert (outcome.result, len(server.requests)) == (FAILED, 1)
+    assert "more than 1000000 bytes" in outcome.note
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 100_000
+
+
+def test_a_compressed_body_is_refused(tmp_path, monkeypatch):
+    with serving(sends(json.dumps(completion(GOOD)), headers={"Content-Encoding": "gzip"})) as server:
+        (outcome,) = Run(tmp_path, server, monkeypatch).write()
+    assert outcome.result == FAILED and "compressed with gzip" in outcome.note
+    assert server.headers[0]["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize(("status", "calls"), [(401, 1), (403, 1), (404, 1), (500, 3), (503, 3), (429, 3)])
+def test_errors_that_may_pass_are_retried_and_others_are_not(status, calls, tmp_path, monkeypatch):
+    with serving(fails(status, f"bad key {SECRET}")) as server:
+        run = Run(tmp_path, server, monkeypatch)
+        outcomes = run.write(MILK, BUTTER)
+    assert [outcome.result for outcome in outcomes] == [FAILED, NOT_ASKED]
+    assert len(server.requests) == calls == run.accounts.calls
+    assert f"answered {status}" in outcomes[0].note and ("attempts" in outcomes[0].note) == (calls > 1)
+    assert [call["status"] for call in run.ledger] == [str(status)] * calls
+    assert SECRET not in outcomes[0].note + run.all_text() and "[key]" in outcomes[0].note
+
+
+def test_a_short_trouble_is_waited_out_for_as_long_as_the_server_says(tmp_path, monkeypatch):
+    naps: list[float] = []
+    monkeypatch.setattr(client_module.time, "sleep", naps.append)
+    with serving(fails(429, headers={"Retry-After": "7"}), fails(500), says(GOOD)) as server:
+        (outcome,) = Run(tmp_path, server, monkeypatch).write()
+    assert outcome.result == SAVED
+    assert naps[0] == 7 and 0.01 <= naps[1] <= 0.02  # the second attempt's back-off is 0.02 s, with jitter
+
+
+def test_a_server_that_asks_for_an_hour_is_not_waited_for(tmp_path, monkeypatch):
+    with serving(fails(429, headers={"Retry-After": "3600"})) as server:
+        (outcome,) = Run(tmp_path, server, monkeypatch).write()
+    assert (outcome.result, len(server.requests)) == (FAILED, 1)
+
+
+@pytest.mark.parametrize("trouble", [hangs(2.0), drips(3.0), hangs_up], ids=["silence", "a byte at a time", "hangs up"])
+def test_stalled_and_dropped_connections_are_tried_again(trouble, tmp_path, monkeypatch):
+    with serving(trouble, says(GOOD)) as server:
+        run = Run(tmp_path, server, monkeypatch, timeout_s=0.4)
+        (outcome,) = run.write()
+    assert outcome.result == SAVED and len(server.requests) >= 2  # a busy machine may need the third attempt
+    assert run.ledger[0]["status"] in ("timeout", "failed") and run.ledger[0]["estimated"]
+    assert run.ledger[0]["latency_s"] < 2
+
+
+def test_a_server_that_never_answers_is_one_clear_error(tmp_path, monkeypatch):
+    with serving(hangs(1.0)) as server:
+        (outcome,) = Run(tmp_path, server, monkeypatch, timeout_s=0.1, max_attempts=2).write()
+    assert outcome.result == FAILED and "no whole reply in time after 2 attempts" in outcome.note
+
+
+@pytest.mark.parametrize(
+    "body", ["<html>hello</html>", "{}", '{"choices": []}', '{"choices": [{"message": "x"}]}', "[1]"]
+)
+def test_what_is_no_chat_completion_is_one_clear_error(body, tmp_path, monkeypatch):
+    with serving(sends(body)) as server:
+        (outcome,) = Run(tmp_path, server, monkeypatch).write()
+    assert (outcome.result, len(server.requests)) == (FAILED, 1)
+    assert "no chat completion" in outcome.note
+
+
+@pytest.mark.parametrize(
+    "usage", [None, "many", {"prompt_tokens": -3, "completion_tokens": 1}, {"prompt_tokens": 10**12}]
+)
+def test_nonsense_in_the_token_count_is_replaced_by_an_estimate(usage, tmp_path, monkeypatch):
+    with serving(says(GOOD, usage=usage)) as server:
+        run = Run(tmp_path, server, monkeypatch)
+        (outcome,) = run.write()
+    assert outcome.result == SAVED and run.ledger[0]["estimated"]
+    assert len(GOOD) / 4 < run.ledger[0]["completion_tokens"] < len(GOOD)
+
+
+def test_the_limit_on_calls_counts_retries_and_is_never_passed(tmp_path, monkeypatch):
+    with serving(fails(500)) as server:
+        run = Run(tmp_path, server, monkeypatch, max_calls=2)
+        outcomes = run.write(MILK, BUTTER)
+    assert len(server.requests) == run.accounts.calls == 2
+    assert [outcome.result for outcome in outcomes] == [FAILED, NOT_ASKED] and "--max-calls" in outcomes[0].note
+
+
+def test_the_limit_on_tokens_is_checked_before_a_call(tmp_path, monkeypatch):
+    with serving(says("no 1"), says("no 2"), says(GOOD)) as server:
+        run = Run(tmp_path, server, monkeypatch, max_tokens=21_000)  # one call is 6,000 to 7,000 and up to 8,192 more
+        (outcome,) = run.write()
+    assert len(server.requests) == 2 and run.accounts.tokens <= 21_000
+    assert outcome.result == FAILED and "--max-tokens" in outcome.note
+
+
+def test_the_same_question_is_paid_for_once(tmp_path, monkeypatch):
+    with serving(says(GOOD)) as server:
+        Run(tmp_path, server, monkeypatch, samples=2).write()
+        again = Run(tmp_path, server, monkeypatch, samples=2)
+        (outcome,) = again.write()
+        assert (outcome.result, len(server.requests), again.accounts.calls) == (SAVED, 2, 0)
+        assert [call["status"] for call in again.ledger] == ["ok", "ok", "cached", "cached"]
+        Run(tmp_path, server, monkeypatch, samples=2, refresh=True).write()
+    assert len(server.requests) == 4
+
+
+FORMS = {
+    "strict": lambda body: body.get("response_format", {}).get("json_schema", {}).get("strict") is True,
+    "schema": lambda body: body.get("response_format", {}).get("json_schema", {}).get("strict") is False,
+    "guided": lambda body: "structured_outputs" in body,
+    "tool": lambda body: "tools" in body,
+    "object": lambda body: body.get("response_format") == {"type": "json_object"},
+    "text": lambda body: not {"response_format", "structured_outputs", "tools"} & body.keys(),
+}
+
+
+@pytest.mark.parametrize("form", LADDER)
+def test_the_ladder_finds_what_a_server_takes_and_remembers_it(form, tmp_path, monkeypatch):
+    reply = says(GOOD)
+    if form == "tool":
+        calls = [{"type": "function", "id": "1", "function": {"name": "stage_spec", "arguments": GOOD}}]
+        reply = says(None, message={"tool_calls": calls}, finish_reason="tool_calls")
+    with serving(takes_only(FORMS[form], reply)) as server:
+        (outcome,) = Run(tmp_path, server, monkeypatch).write()
+        assert (outcome.result, len(server.requests)) == (SAVED, 1 + LADDER.index(form))
+        again = Run(tmp_path, server, monkeypatch, refresh=True)
+        again.write()
+        assert len(server.requests) == 2 + LADDER.index(form) and again.provenance.replies[0].form == form
+
+
+def test_a_server_may_want_other_field_names(tmp_path, monkeypatch):
+    modern = takes_only(lambda body: "max_tokens" not in body, says(GOOD), "use max_completion_tokens instead")
+    with serving(modern) as server:
+        (outcome,) = Run(tmp_path, server, monkeypatch).write()
+        assert outcome.result == SAVED and server.requests[1]["max_completion_tokens"] == 8192
+        assert FORMS["strict"](server.requests[1])  # the form did not have to change for that
+    reasoning = takes_only(lambda body: "temperature" not in body, says(GOOD), "temperature is not supported")
+    with serving(reasoning) as server:
+        (outcome,) = Run(tmp_path, server, monkeypatch).write()
+        assert (outcome.result, len(server.requests)) == (SAVED, 2)
+
+
+def test_a_server_that_takes_no_form_is_one_clear_error(tmp_path, monkeypatch):
+    with serving(fails(400, "context too long")) as server:
+        (outcome,) = Run(tmp_path, server, monkeypatch).write()
+    assert (outcome.result, len(server.requests)) == (FAILED, len(LADDER))
+    assert "refuses every form" in outcome.note and "context too long" in outcome.note
+
+
+def test_the_best_of_several_samples_is_kept_and_all_are_reported(tmp_path, monkeypatch):
+    dull = GOOD.replace('"hold_steps": 3, ', "")  # the linter warns: contacts flicker
+    with serving(says(dull), says("no 1"), says("no 1"), says(GOOD)) as server:
+        run = Run(tmp_path, server, monkeypatch, samples=3)
+        (outcome,) = run.write()
+    assert (outcome.accepted, outcome.samples, outcome.replies, len(server.requests)) == (2, 3, 4, 4)
+    assert load_spec(spec_path(MILK, "llm", run.out)) == parse_spec(GOOD)
+    scores = {candidate.sample: candidate for candidate in run.provenance.candidates}
+    assert scores[2].total > scores[0].total > scores[1].total == 0
+    assert len(run.provenance.replies) == 4
+
+
+def test_what_was_accepted_before_a_failure_is_kept(tmp_path, monkeypatch):
+    with serving(says(GOOD), fails(401)) as server:
+        outcomes = Run(tmp_path, server, monkeypatch, samples=2).write(MILK, BUTTER)
+    assert [outcome.result for outcome in outcomes] == [SAVED, FAILED]
+
+
+def test_the_key_stays_out_of_every_file_and_message(tmp_path, monkeypatch):
+    echo = GOOD.replace("A slim carton", f"Bearer {SECRET}")
+    with serving(says(echo), fails(401, f"Incorrect API key provided: {SECRET}")) as server:
+        run = Run(tmp_path, server, monkeypatch)
+        outcomes = run.write(MILK, BUTTER)
+    assert server.headers[0]["authorization"] == f"Bearer {SECRET}"  # it was sent, as it has to be
+    assert SECRET not in run.all_text() + "".join(outcome.note for outcome in outcomes)
+
+
+def test_without_key_and_address_nothing_is_asked(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY")
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    with pytest.raises(ConfigError, match="OPENAI_API_KEY"):
+        ChatServer("m", Accounts(), Limits())
+
+
+@pytest.mark.parametrize("url", ["nonsense", "ftp://host/v1", "http://", "http://host:port/v1", "http://host:99999"])
+def test_an_address_that_is_none_is_refused_without_repeating_it(url, monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", url)
+    with pytest.raises(ConfigError, match="OPENAI_BASE_URL is no address"):
+        ChatServer("m", Accounts(), Limits())
+
+
+def test_where_nobody_listens_no_tokens_are_counted(tmp_path, monkeypatch):
+    with serving(says(GOOD)) as server:
+        run = Run(tmp_path, server, monkeypatch)
+    (outcome,) = run.write()  # the server is gone
+    assert outcome.result == FAILED and "Check OPENAI_BASE_URL" in outcome.note
+    assert (run.accounts.calls, run.accounts.tokens) == (3, 0)
+
+
+def test_user_and_password_of_an_address_are_not_repeated(tmp_path, monkeypatch):
+    with serving(fails(404)) as server:
+        run = Run(tmp_path, server, monkeypatch)
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url.replace("//", "//user:pass-word@"))
+        run.writer._server = ChatServer("m", run.accounts, Limits())
+        (outcome,) = run.write()
+    assert "pass-word" not in outcome.note + run.all_text() and "127.0.0.1" in outcome.note
+
+
+def test_the_command_writes_a_table_or_fails_with_one(tmp_path, monkeypatch):
+    with serving(says(GOOD)) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        folders = {"out": tmp_path / "out", "work": tmp_path / "work", "samples": 1}
+        text = generate("m", MILK.suite, MILK.name, **folders)
+        assert "1 of 1 specs written; 1 calls, 5700 tokens" in text and "1/1" in text
+        with pytest.raises(AuthorError, match=r"repeated itself.*E02"):
+            generate("m", BUTTER.suite, BUTTER.name, **folders)

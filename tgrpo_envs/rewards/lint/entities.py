@@ -1,0 +1,109 @@
+"""What a task file alone says about a scene: names and kinds, what resembles what, what opens, what starts where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from tgrpo_envs.bddl import Conjunct, Problem
+from tgrpo_envs.rewards.handles import HANDLE_SUFFIX, find_handle
+from tgrpo_envs.rewards.predicates import FIXTURE, GRIPPER, HANDLE, MOVABLE, REGION
+
+# LIBERO makes these part of the room, so they are no entities of a scene; their zones are.
+WORKSPACES = frozenset({"kitchen_table", "living_room_table", "study_table", "table", "floor"})
+DIRECTIONS = {"open": "open", "close": "close", "turnon": "on", "turnoff": "off"}
+"""What a spec calls the direction in which a predicate's joint goes."""
+
+# Regions that one gets into through a door with a joint elsewhere; drawers are regions with a joint of their own.
+BEHIND_A_DOOR = {"microwave": frozenset({"heating_region"})}
+MAX_SUGGESTIONS = 3
+
+
+@dataclass(frozen=True)
+class Entities:
+    """The names of one task's scene."""
+
+    problem: Problem
+
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        """Kind of every name that a spec may use; the same names as those of the built scene."""
+        problem = self.problem
+        fixtures = [name for name, category in problem.fixtures.items() if category not in WORKSPACES]
+        present = problem.objects.keys() | problem.fixtures.keys()
+        regions = [name for name, region in problem.regions.items() if region.target in present]
+        handles = [part + HANDLE_SUFFIX for part in (*fixtures, *regions) if find_handle(part)]
+        return {
+            GRIPPER: GRIPPER,
+            **dict.fromkeys(problem.objects, MOVABLE),
+            **dict.fromkeys(fixtures, FIXTURE),
+            **dict.fromkeys(regions, REGION),
+            **dict.fromkeys(handles, HANDLE),
+        }
+
+    def part(self, name: str) -> str:
+        """The part a handle belongs to; other names stay."""
+        return name.removesuffix(HANDLE_SUFFIX) if self.kinds.get(name) == HANDLE else name
+
+    def carrier(self, name: str) -> str:
+        """The instance that a region or handle belongs to; instances stay."""
+        name = self.part(name)
+        return self.problem.regions[name].target if name in self.problem.regions else name
+
+    def category(self, name: str) -> str:
+        """Category of an instance, or of the instance that carries a region; empty for unknown names."""
+        carrier = self.carrier(name)
+        return self.problem.objects.get(carrier) or self.problem.fixtures.get(carrier, "")
+
+    def siblings(self, name: str) -> frozenset[str]:
+        """Names easily taken for this one: instances of its category, other regions of the same sort of carrier."""
+        kind, category = self.kinds.get(name), self.category(name)
+        return frozenset(
+            other
+            for other, its_kind in self.kinds.items()
+            if other != name and its_kind == kind and kind != GRIPPER and self.category(other) == category
+        )
+
+    def door(self, region: str) -> str | None:
+        """The jointed part that must be open for something to enter the region: a drawer itself, or a door."""
+        if find_handle(region) is not None and self.kinds.get(region) == REGION:
+            return region
+        carrier = self.carrier(region)
+        inner = BEHIND_A_DOOR.get(self.category(region), frozenset())
+        return carrier if region.removeprefix(f"{carrier}_") in inner else None
+
+    def starts_open(self, part: str) -> bool:
+        """Whether the file opens the part at reset; drawers and doors are shut otherwise."""
+        return ("open", part) in self.problem.init
+
+    def start_places(self, name: str) -> frozenset[str]:
+        """What a movable stands on or in at reset, with the instances that carry those regions."""
+        places = {words[2] for words in self.problem.init if words[0] in ("on", "in") and words[1] == name}
+        return frozenset(places | {self.carrier(place) for place in places})
+
+    def nearest(self, name: str, names: Iterable[str] | None = None) -> str:
+        """The nearest names by edit distance, for a hint."""
+        ranked = sorted(self.kinds if names is None else names, key=lambda other: (edit_distance(name, other), other))
+        return " or ".join(map(repr, ranked[:MAX_SUGGESTIONS]))
+
+
+def place_of(conjunct: Conjunct) -> tuple[str, str] | None:
+    """(moved object, target) of a goal that puts something somewhere; None for goals about a joint."""
+    return (conjunct[1], conjunct[2]) if conjunct[0] in ("in", "on") else None
+
+
+def joint_of(conjunct: Conjunct) -> tuple[str, str] | None:
+    """(part, direction) of a goal about a joint; None for goals that put something somewhere."""
+    return (conjunct[1], DIRECTIONS[conjunct[0]]) if conjunct[0] in DIRECTIONS else None
+
+
+def edit_distance(left: str, right: str) -> int:
+    """Levenshtein's distance: single-letter insertions, deletions and replacements from one text to the other."""
+    above = list(range(len(right) + 1))
+    for i, letter in enumerate(left, start=1):
+        row = [i]
+        for j, other in enumerate(right, start=1):
+            row.append(min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (letter != other)))
+        above = row
+    return above[-1]
