@@ -105,9 +105,10 @@ class GraspPlanner:
         closing_N = np.where(lying_N, fallen_N, opening_yaw(mat_N33, self.shape.closing_axis))
         hold_N3 = np.where(lying_N[:, None], 0.0, mat_N33 @ np.asarray(self.shape.hold))
         rim_N = np.where(lying_N, 0.0, self.shape.rim)
+        across_N = closing_N + yaw_N if self.shape.rim else closing_N
         grip_pos_N3 = snapshot.object_pos_NO3[:, self.target_row] + hold_N3
-        grip_pos_N3[:, 0] += rim_N * np.cos(closing_N + yaw_N) - slide_N * np.sin(closing_N)
-        grip_pos_N3[:, 1] += rim_N * np.sin(closing_N + yaw_N) + slide_N * np.cos(closing_N)
+        grip_pos_N3[:, 0] += rim_N * np.cos(closing_N + yaw_N) - slide_N * np.sin(across_N)
+        grip_pos_N3[:, 1] += rim_N * np.sin(closing_N + yaw_N) + slide_N * np.cos(across_N)
         grip_pos_N3[:, 2] += np.where(lying_N, 0.0, self.shape.grip_height)
         return Grasps(grip_pos_N3, closing_N + yaw_N)
 
