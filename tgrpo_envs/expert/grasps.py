@@ -146,6 +146,18 @@ class GraspPlanner:
         xy_NO2: FloatArray = snapshot.object_pos_NO3[:, self.obstacle_rows, :2] + at_NO2
         return xy_NO2
 
+    def overhang(self, snapshot: Snapshot) -> FloatArray:
+        """Horizontal direction out from under drawers that hang over the target, shape (N, 2); 0 where none does."""
+        away_ND2 = -self._offsets(snapshot, snapshot.object_pos_NO3[:, self.target_row])[:, self._moving_D]
+        distance_ND = np.linalg.norm(away_ND2, axis=2)
+        touch_D = self.obstacle_radius_O[self._moving_D] + self.shape.radius
+        over_ND = self.obstacle_tops(snapshot)[:, self._moving_D] > self.extent(snapshot)[1][:, None]
+        depth_ND = np.where(over_ND, np.maximum(touch_D - distance_ND, 0.0), 0.0)
+        out_N2 = np.sum(away_ND2 / np.maximum(distance_ND, 1e-6)[..., None] * depth_ND[..., None], axis=1)
+        length_N1 = np.linalg.norm(out_N2, axis=1, keepdims=True)
+        direction_N2: FloatArray = np.where(length_N1 > 0.0, out_N2 / np.maximum(length_N1, 1e-9), 0.0)
+        return direction_N2
+
     def _offsets(self, snapshot: Snapshot, origin_N3: FloatArray) -> FloatArray:
         return self.obstacle_xy(snapshot) - origin_N3[:, None, :2]
 

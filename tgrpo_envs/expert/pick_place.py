@@ -50,6 +50,7 @@ RELEASE_ABOVE_REST_M = 0.012
 RELEASE_STEPS = 8
 RETREAT_M = 0.12
 PLACED_M = 0.02
+ESCAPE_M = 0.03
 
 
 @dataclass(frozen=True)
@@ -240,8 +241,14 @@ class PickAndPlace(Latch):
         speed_N = np.minimum(np.minimum(lift_speed_N, rim_speed_N), pass_speed_N)
         sideways_N31 = (speed_N / GAIN * ACTION_METRES)[:, None]
         move_N3[:, :2] = np.clip(move_N3[:, :2], -sideways_N31, sideways_N31)
+        # Out from under a drawer first, low over the table.
+        escape_N2 = self._planner.overhang(snapshot)
+        escaping_N1 = np.any(escape_N2 != 0.0, axis=1)[:, None]
+        move_N3[:, :2] = np.where(escaping_N1, escape_N2 * ESCAPE_M, move_N3[:, :2])
         clear_N = np.maximum(pass_over_N, self._rest_z_N + LIFT_AT_FULL_SPEED_M) - underside_N
-        move_N3[:, 2] = np.maximum(LIFT_ABOVE_RIM_M - above_rim_N, clear_N)
+        lift_N = np.maximum(LIFT_ABOVE_RIM_M - above_rim_N, clear_N)
+        low_N = self._rest_z_N + LIFT_BEFORE_MOVING_M - underside_N
+        move_N3[:, 2] = np.where(escaping_N1[:, 0], low_N, lift_N)
         return move_N3
 
     def _passing(self, snapshot: Snapshot, to_place_N3: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -111,7 +111,7 @@ SHAPES: dict[str, Shape] = {
     "akita_black_bowl": Shape(0.000, 0.053, 0.055, 0.038, Z, X, ALL_ROUND, RIM_SLIDES, rim=0.049),
     "white_bowl": Shape(0.000, 0.035, 0.042, 0.025, Z, X, ALL_ROUND, rim=0.037),
     "glazed_rim_porcelain_ramekin": Shape(0.000, 0.043, 0.045, 0.033, Z, X, ALL_ROUND, rim=0.041),
-    "plate": Shape(0.000, 0.016, 0.072, 0.012, Z, X, ALL_ROUND, rim=0.066),
+    "plate": Shape(0.000, 0.016, 0.072, 0.009, Z, X, ALL_ROUND, rim=0.050),
     "porcelain_mug": Shape(
         0.000, 0.108, 0.045, 0.094, Z, X, OFF_BACK, hold=(0.0155, -0.0012, 0.0), rim=0.040, middle=(0.008, 0.0, 0.0)
     ),
