@@ -64,6 +64,7 @@ class Place:
         release: Height at which it is let go; None for a little over `rest`.
         over: How close its middle must be, horizontally, before it is lowered.
         offset: From the reference, in its frame; horizontal.
+        via: From the final place to where the object is lowered first, to be slid in from there; horizontal.
         align: Axis of the reference along which the fingers, or the object's own `axis`, are turned; None for no turn.
         axis: Axis of the object that is turned along `align`; None for the fingers' opening.
         whole_turn: Whether the axis' sign matters.
@@ -75,6 +76,7 @@ class Place:
     release: float | None = None
     over: float = 0.012
     offset: Vector = (0.0, 0.0, 0.0)
+    via: Vector = (0.0, 0.0, 0.0)
     align: Vector | None = None
     axis: Vector | None = None
     whole_turn: bool = False
@@ -158,7 +160,10 @@ class PickAndPlace(Latch):
 
     def _let_go(self, snapshot: Snapshot, placing_N: BoolArray) -> None:
         low_N = placing_N & (self._underside(snapshot) < self._release_height(snapshot))
-        self.enter(low_N, Phase.RELEASE)
+        slid_in = any(self._place.via)
+        self.enter(low_N, Phase.INSERT if slid_in else Phase.RELEASE)
+        in_N = np.linalg.norm(self._to_place(snapshot)[:, :2], axis=1) < self._place.over
+        self.enter((self.phase_N == Phase.INSERT) & in_N, Phase.RELEASE)
         released_N = (self.phase_N == Phase.RELEASE) & (self.clock_N >= RELEASE_STEPS)
         self._release_z_N = np.where(released_N, snapshot.gripper_pos_N3[:, 2], self._release_z_N)
         self.enter(released_N, Phase.RETREAT)
@@ -177,6 +182,8 @@ class PickAndPlace(Latch):
         row, shape = self._planner.target_row, self._planner.shape
         middle_N3 = snapshot.object_pos_NO3[:, row] + snapshot.object_mat_NO33[:, row] @ np.asarray(shape.middle)
         move_N3: FloatArray = pos_N3 + mat_N33 @ np.asarray(self._place.offset) - middle_N3
+        before_N = (self.phase_N <= Phase.PLACE) & ~self.done_N
+        move_N3 += np.where(before_N[:, None], mat_N33 @ np.asarray(self._place.via), 0.0)
         move_N3[:, 2] = self._rest_height(pos_N3) - self._underside(snapshot)
         return move_N3
 
@@ -210,7 +217,8 @@ class PickAndPlace(Latch):
         move_by_phase = np.stack(
             [approach_N3, precise_N3, to_grasp_N3, self._carry(snapshot), to_place_N3, to_place_N3, up_N3]
         )
-        move_N3: FloatArray = move_by_phase[self.phase_N, np.arange(len(self.phase_N))]
+        placing = np.where(self.phase_N == Phase.INSERT, Phase.PLACE, self.phase_N)
+        move_N3: FloatArray = move_by_phase[placing, np.arange(len(self.phase_N))]
         return np.clip(GAIN * move_N3 / ACTION_METRES, -1.0, 1.0)
 
     def _hover(self, snapshot: Snapshot, grasps: Grasps) -> FloatArray:
@@ -300,5 +308,5 @@ class PickAndPlace(Latch):
 
     def _grip(self) -> FloatArray:
         """Closed from the grasp until the object is low enough: the release is part of the task."""
-        holding_N = (self.phase_N >= Phase.CLOSE) & (self.phase_N <= Phase.PLACE)
+        holding_N = (self.phase_N >= Phase.CLOSE) & (self.phase_N <= Phase.PLACE) | (self.phase_N == Phase.INSERT)
         return np.where(holding_N, CLOSE, OPEN)

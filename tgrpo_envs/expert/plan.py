@@ -23,12 +23,19 @@ ON_OBJECTS: dict[str, Place] = {
 # By the ending of a region's name.
 CADDY_OVER_M = 0.006
 DRAWER = Place("", rim=0.029, rest=-0.0265, offset=(0.0, -0.015, 0.0), align=Z)
+# Pans go into a shelf from its front, the handle last.
+SHELF = Place(
+    "", rim=0.030, rest=None, offset=(0.0, -0.040, 0.0), via=(0.0, -0.220, 0.0),
+    align=(0.0, -1.0, 0.0), axis=X, whole_turn=True,
+)  # fmt: skip
 REGIONS: dict[str, Place] = {
     "basket_contain_region": Place("", rim=0.079, rest=-0.060, release=0.079, over=0.045),
     "wooden_tray_contain_region": Place("", rim=0.039, rest=-0.035, over=0.020),
     "flat_stove_cook_region": Place("", rim=0.030, rest=0.0255),
     "wooden_cabinet_top_side": Place("", rim=-0.005, rest=0.0015),
     "white_cabinet_top_side": Place("", rim=-0.005, rest=0.0015),
+    "wooden_two_layer_shelf_top_region": replace(SHELF, rest=-0.060),
+    "wooden_two_layer_shelf_bottom_region": replace(SHELF, rest=-0.030),
     "wooden_two_layer_shelf_top_side": Place("", rim=-0.005, rest=0.0035),
     **{
         f"{colour}_cabinet_{level}_region": DRAWER
