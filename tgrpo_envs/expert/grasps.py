@@ -79,7 +79,9 @@ class GraspPlanner:
         self.obstacle_radius_O = np.array([disc.radius for _, disc in discs])
         self.obstacle_above_O = np.array([disc.above for _, disc in discs])
         self._obstacle_at_O2 = np.array([disc.at for _, disc in discs]).reshape(-1, 2)
-        moving = [(o, layout.joints.index(f"{name}_{disc.joint}")) for o, (name, disc) in enumerate(discs) if disc.joint]
+        moving = [
+            (o, layout.joints.index(f"{name}_{disc.joint}")) for o, (name, disc) in enumerate(discs) if disc.joint
+        ]
         self._moving_D, self._joint_D = np.array(moving, dtype=np.int64).reshape(-1, 2).T
         self.options_C2 = np.array(list(itertools.product(self.shape.yaws, self.shape.slides)))
 

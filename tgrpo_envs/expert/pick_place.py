@@ -5,8 +5,6 @@ It reads Snapshots only, so it drives any simulator that fills them, and what it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from tgrpo_envs.expert.grasps import HAND_HALF_WIDTH_M, PALM_ABOVE_GRIP_M, GraspPlanner, Grasps, half_turn, opening_yaw
@@ -22,7 +20,7 @@ from tgrpo_envs.expert.motion import (
     is_upright,
     righting,
 )
-from tgrpo_envs.expert.shapes import Vector
+from tgrpo_envs.expert.places import Place
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray, Snapshot, SnapshotLayout
 
 # Fast descents push the hand sideways by a centimetre; this much more gain across them holds it.
@@ -51,35 +49,6 @@ RELEASE_STEPS = 8
 RETREAT_M = 0.12
 PLACED_M = 0.02
 ESCAPE_M = 0.03
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where an object goes; heights are of its underside over the reference, metres.
-
-    Attributes:
-        reference: Object or region.
-        rim: Height to clear before coming near.
-        rest: Height at which it comes to rest; None for that of the surface it was picked from.
-        release: Height at which it is let go; None for a little over `rest`.
-        over: How close its middle must be, horizontally, before it is lowered.
-        offset: From the reference, in its frame; horizontal.
-        via: From the final place to where the object is lowered first, to be slid in from there; horizontal.
-        align: Axis of the reference along which the fingers, or the object's own `axis`, are turned; None for no turn.
-        axis: Axis of the object that is turned along `align`; None for the fingers' opening.
-        whole_turn: Whether the axis' sign matters.
-    """
-
-    reference: str
-    rim: float
-    rest: float | None
-    release: float | None = None
-    over: float = 0.012
-    offset: Vector = (0.0, 0.0, 0.0)
-    via: Vector = (0.0, 0.0, 0.0)
-    align: Vector | None = None
-    axis: Vector | None = None
-    whole_turn: bool = False
 
 
 class PickAndPlace(Latch):

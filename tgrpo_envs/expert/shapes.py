@@ -159,6 +159,18 @@ def category_of(instance: str) -> str:
     return re.sub(r"_\d+$", "", instance)
 
 
+def owner_of(name: str) -> str:
+    """The instance in ``wooden_cabinet_1_top_region``."""
+    parts = name.split("_")
+    number = next(index for index, part in enumerate(parts) if part.isdigit())
+    return "_".join(parts[: number + 1])
+
+
+def without_number(name: str) -> str:
+    """A name with its instance's number left out: ``wooden_cabinet_top_region``."""
+    return "_".join(part for part in name.split("_") if not part.isdigit())
+
+
 def shape_of(instance: str) -> Shape:
     """The table's row for a BDDL instance such as ``alphabet_soup_1``.
 
