@@ -137,7 +137,7 @@ def expert(
     """Measure the scripted expert on fresh training states: solved episodes of each task of a suite, as k/n.
 
     Args:
-        suite: The suite.
+        suite: The suite, or all.
         episodes: Episodes of each task.
         max_noise: Largest standard deviation of the noise on executed translations, as a share of a full action.
         seed: Fixes initial states and noise.

@@ -1,7 +1,8 @@
-"""A scripted expert for LIBERO-Object and the demonstrations it records."""
+"""A scripted expert for most of LIBERO's tasks and the demonstrations it records."""
 
 from tgrpo_envs.expert.demos import RecordingReport, record_demonstrations
 from tgrpo_envs.expert.measure import ExpertTable, TaskScore, measure_expert
+from tgrpo_envs.expert.plan import can_do, expert_tasks
 from tgrpo_envs.expert.scripted import ScriptedExpert
 
 __all__ = [
@@ -9,6 +10,8 @@ __all__ = [
     "RecordingReport",
     "ScriptedExpert",
     "TaskScore",
+    "can_do",
+    "expert_tasks",
     "measure_expert",
     "record_demonstrations",
 ]

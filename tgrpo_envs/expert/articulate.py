@@ -6,10 +6,9 @@ path that the part's joint allows, a little ahead of the joint.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from tgrpo_envs.expert.fixtures import Motion
 from tgrpo_envs.expert.motion import (
     ACTION_METRES,
     ACTION_RADIANS,
@@ -35,38 +34,9 @@ CLOSING_STEPS = 8
 BACKING_STEPS, RETREAT_STEPS = 10, 18
 # On the way to the entry the hand is this much higher for each metre that is left, at most TRAVEL_M.
 SLOPE, TRAVEL_M = 1.0, 0.12
+# Position of the grip site (N, 3) and its rotation (N, 3, 3).
+Pose = tuple[FloatArray, FloatArray]
 HALF_TURN = np.diag([-1.0, -1.0, 1.0])
-
-
-@dataclass(frozen=True)
-class Motion:
-    """How one part of a fixture is moved; vectors in the fixture's frame with the joint at 0, metres and radians.
-
-    Attributes:
-        joint: Name of the joint without the fixture's.
-        goal: Joint position to reach.
-        enough: Joint position that need not be moved on: LIBERO's threshold.
-        lead: How far ahead of the joint the hand is sent; its sign is the motion's direction.
-        contact: Where the grip site should be at the part.
-        entry: Where it comes from, relative to `contact`.
-        pointing: Direction in which the fingers point.
-        opening: Direction in which they open.
-        grips: Whether they close on the part; else they stay closed and push.
-        slide: Direction of a sliding joint, or None for a hinge about the vertical.
-        pivot: Where the axis of a hinge stands.
-    """
-
-    joint: str
-    goal: float
-    enough: float
-    lead: float
-    contact: Vector
-    entry: Vector
-    pointing: Vector
-    opening: Vector
-    grips: bool
-    slide: Vector | None = None
-    pivot: Vector = (0.0, 0.0, 0.0)
 
 
 class Articulate(Latch):
@@ -105,18 +75,9 @@ class Articulate(Latch):
         """See `Skill`."""
         entry = self._pose(snapshot, self._position(snapshot), self._motion.entry)
         contact = self._pose(snapshot, self._position(snapshot), (0.0, 0.0, 0.0))
-        ahead = self._pose(snapshot, self._position(snapshot) + self._motion.lead, (0.0, 0.0, 0.0))
         self._advance(snapshot, entry, contact, mask_N)
         self.clock_N += mask_N
-        above_entry_N3 = entry[0].copy()
-        sideways_N = np.linalg.norm((entry[0] - snapshot.gripper_pos_N3)[:, :2], axis=1)
-        above_entry_N3[:, 2] += np.clip(SLOPE * (sideways_N - AT_ENTRY_M), 0.0, TRAVEL_M)
-        away_N3 = entry[0].copy()
-        away_N3[:, 2] = np.where(self.clock_N > BACKING_STEPS, snapshot.gripper_pos_N3[:, 2] + ACTION_METRES, away_N3[:, 2])
-        phase_N, rows = self.phase_N, np.arange(len(mask_N))
-        choice_N = np.select([phase_N == Phase.APPROACH, phase_N == Phase.RETREAT, phase_N == Phase.ACTUATE], [0, 1, 3], 2)
-        pos_N3 = np.stack([above_entry_N3, away_N3, contact[0], ahead[0]])[choice_N, rows]
-        mat_N33 = np.stack([entry[1], entry[1], contact[1], ahead[1]])[choice_N, rows]
+        pos_N3, mat_N33 = self._aim(snapshot, entry, contact)
         actions_N7 = np.zeros((len(mask_N), ACTION_SIZE))
         actions_N7[:, :3] = GAIN * (pos_N3 - snapshot.gripper_pos_N3) / ACTION_METRES
         error_N33 = mat_N33 @ snapshot.gripper_mat_N33.transpose(0, 2, 1)
@@ -124,11 +85,29 @@ class Articulate(Latch):
         actions_N7[:, 6] = self._grip()
         return np.clip(actions_N7, -1.0, 1.0)
 
+    def _aim(self, snapshot: Snapshot, entry: Pose, contact: Pose) -> Pose:
+        """Where the hand should be now: by the phase, on the way in, at the part, ahead of it, or on the way out."""
+        ahead = self._pose(snapshot, self._position(snapshot) + self._motion.lead, (0.0, 0.0, 0.0))
+        above_entry_N3 = entry[0].copy()
+        sideways_N = np.linalg.norm((entry[0] - snapshot.gripper_pos_N3)[:, :2], axis=1)
+        above_entry_N3[:, 2] += np.clip(SLOPE * (sideways_N - AT_ENTRY_M), 0.0, TRAVEL_M)
+        away_N3 = entry[0].copy()
+        away_N3[:, 2] = np.where(
+            self.clock_N > BACKING_STEPS, snapshot.gripper_pos_N3[:, 2] + ACTION_METRES, away_N3[:, 2]
+        )
+        phase_N, rows = self.phase_N, np.arange(len(self.phase_N))
+        choice_N = np.select(
+            [phase_N == Phase.APPROACH, phase_N == Phase.RETREAT, phase_N == Phase.ACTUATE], [0, 1, 3], 2
+        )
+        pos_N3 = np.stack([above_entry_N3, away_N3, contact[0], ahead[0]])[choice_N, rows]
+        mat_N33 = np.stack([entry[1], entry[1], contact[1], ahead[1]])[choice_N, rows]
+        return pos_N3, mat_N33
+
     def _advance(
         self,
         snapshot: Snapshot,
-        entry: tuple[FloatArray, FloatArray],
-        contact: tuple[FloatArray, FloatArray],
+        entry: Pose,
+        contact: Pose,
         mask_N: BoolArray,
     ) -> None:
         before_N = np.where(mask_N, self.phase_N, -1)
@@ -153,7 +132,7 @@ class Articulate(Latch):
         past_N: BoolArray = (self._position(snapshot) - bound) * np.sign(self._motion.lead) > 0.0
         return past_N
 
-    def _pose(self, snapshot: Snapshot, position_N: FloatArray, offset: Vector) -> tuple[FloatArray, FloatArray]:
+    def _pose(self, snapshot: Snapshot, position_N: FloatArray, offset: Vector) -> Pose:
         """Where the hand is, (N, 3), and how it is turned, (N, 3, 3), when the joint is at `position_N`."""
         motion = self._motion
         turn_N33 = np.tile(np.eye(3), (len(position_N), 1, 1))

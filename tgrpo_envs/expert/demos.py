@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.expert.hdf5 import DatasetInfo, Demonstration, write_dataset
-from tgrpo_envs.expert.rollout import EpisodePlan, plan_episode, run_expert
 from tgrpo_envs.expert.plan import plan
+from tgrpo_envs.expert.rollout import EpisodePlan, plan_episode, run_expert
 from tgrpo_envs.scene import Scene, load_scene
 from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray
@@ -70,7 +70,7 @@ def record_demonstrations(
     The file depends on the arguments up to `assets` only: neither on `num_envs` nor on the number of threads.
 
     Args:
-        suite: ``libero_object``; the expert knows no other.
+        suite: The task's suite.
         task: Index or name.
         num_demos: Successful episodes to write; failures are left out and counted.
         path: The file to write, e.g. ``demos/alphabet_soup_demo.hdf5``.

@@ -79,7 +79,9 @@ class GraspPlanner:
         self.obstacle_radius_O = np.array([disc.radius for _, disc in discs])
         self.obstacle_above_O = np.array([disc.above for _, disc in discs])
         self._obstacle_at_O2 = np.array([disc.at for _, disc in discs]).reshape(-1, 2)
-        moving = [(o, layout.joints.index(f"{name}_{disc.joint}")) for o, (name, disc) in enumerate(discs) if disc.joint]
+        moving = [
+            (o, layout.joints.index(f"{name}_{disc.joint}")) for o, (name, disc) in enumerate(discs) if disc.joint
+        ]
         self._moving_D, self._joint_D = np.array(moving, dtype=np.int64).reshape(-1, 2).T
         self.options_C2 = np.array(list(itertools.product(self.shape.yaws, self.shape.slides)))
 
@@ -105,9 +107,10 @@ class GraspPlanner:
         closing_N = np.where(lying_N, fallen_N, opening_yaw(mat_N33, self.shape.closing_axis))
         hold_N3 = np.where(lying_N[:, None], 0.0, mat_N33 @ np.asarray(self.shape.hold))
         rim_N = np.where(lying_N, 0.0, self.shape.rim)
+        across_N = closing_N + yaw_N if self.shape.rim else closing_N
         grip_pos_N3 = snapshot.object_pos_NO3[:, self.target_row] + hold_N3
-        grip_pos_N3[:, 0] += rim_N * np.cos(closing_N + yaw_N) - slide_N * np.sin(closing_N)
-        grip_pos_N3[:, 1] += rim_N * np.sin(closing_N + yaw_N) + slide_N * np.cos(closing_N)
+        grip_pos_N3[:, 0] += rim_N * np.cos(closing_N + yaw_N) - slide_N * np.sin(across_N)
+        grip_pos_N3[:, 1] += rim_N * np.sin(closing_N + yaw_N) + slide_N * np.cos(across_N)
         grip_pos_N3[:, 2] += np.where(lying_N, 0.0, self.shape.grip_height)
         return Grasps(grip_pos_N3, closing_N + yaw_N)
 
@@ -144,6 +147,18 @@ class GraspPlanner:
         at_NO2 = np.einsum("noij,noj->noi", turn_NO22, at_NO2)
         xy_NO2: FloatArray = snapshot.object_pos_NO3[:, self.obstacle_rows, :2] + at_NO2
         return xy_NO2
+
+    def overhang(self, snapshot: Snapshot) -> FloatArray:
+        """Horizontal direction out from under drawers that hang over the target, shape (N, 2); 0 where none does."""
+        away_ND2 = -self._offsets(snapshot, snapshot.object_pos_NO3[:, self.target_row])[:, self._moving_D]
+        distance_ND = np.linalg.norm(away_ND2, axis=2)
+        touch_D = self.obstacle_radius_O[self._moving_D] + self.shape.radius
+        over_ND = self.obstacle_tops(snapshot)[:, self._moving_D] > self.extent(snapshot)[1][:, None]
+        depth_ND = np.where(over_ND, np.maximum(touch_D - distance_ND, 0.0), 0.0)
+        out_N2 = np.sum(away_ND2 / np.maximum(distance_ND, 1e-6)[..., None] * depth_ND[..., None], axis=1)
+        length_N1 = np.linalg.norm(out_N2, axis=1, keepdims=True)
+        direction_N2: FloatArray = np.where(length_N1 > 0.0, out_N2 / np.maximum(length_N1, 1e-9), 0.0)
+        return direction_N2
 
     def _offsets(self, snapshot: Snapshot, origin_N3: FloatArray) -> FloatArray:
         return self.obstacle_xy(snapshot) - origin_N3[:, None, :2]

@@ -10,14 +10,16 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from tgrpo_envs.expert.rollout import plan_episode, run_expert
 from tgrpo_envs.expert.motion import Phase
-from tgrpo_envs.expert.plan import plan
+from tgrpo_envs.expert.plan import expert_tasks, plan
+from tgrpo_envs.expert.rollout import plan_episode, run_expert
 from tgrpo_envs.scene import load_scene
 from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.tasks import Task, get_task, list_tasks
 
 BATCH_SIZE = 16
+SOLVED_SHARE = 0.8  # of its episodes, from which a task counts as solved
+NAME_WIDTH = 62
 
 
 @dataclass(frozen=True)
@@ -46,24 +48,44 @@ class ExpertTable:
     Attributes:
         asset_pack: Which shapes were simulated.
         scores: One entry per task.
+        refused: Tasks of the suite for which there is no skill.
     """
 
     asset_pack: str
     scores: tuple[TaskScore, ...]
+    refused: tuple[Task, ...] = ()
+
+    @property
+    def solved(self) -> tuple[Task, ...]:
+        """The tasks solved in at least `SOLVED_SHARE` of their episodes."""
+        return tuple(score.task for score in self.scores if score.successes >= SOLVED_SHARE * score.episodes)
 
     def __str__(self) -> str:
-        """A line per task and one for all."""
-        lines = [f"{'task':<58}{'solved':>9}{'steps':>7}  failures ended in"]
+        """A line per task, one for each suite and one for all."""
+        lines = [f"{'task':<{NAME_WIDTH + 3}}{'solved':>9}{'steps':>7}  failures ended in"]
         for score in self.scores:
             solved = f"{score.successes}/{score.episodes}"
             stuck = ", ".join(f"{phase} {count}" for phase, count in score.stuck_in.items())
-            lines.append(f"{score.task.index:>2} {score.task.name:<55}{solved:>9}{score.mean_steps:>7.0f}  {stuck}")
+            lines.append(f"{_named(score.task)}{solved:>9}{score.mean_steps:>7.0f}  {stuck}")
+        lines += [f"{_named(task)}{'no skill':>9}" for task in self.refused]
+        tasks = [*(score.task for score in self.scores), *self.refused]
+        for suite in dict.fromkeys(task.suite for task in tasks):
+            solved = f"{_count(self.solved, suite)}/{_count(tasks, suite)}"
+            lines.append(f"{f'{suite}: tasks solved in {SOLVED_SHARE:.0%} of episodes':<{NAME_WIDTH + 3}}{solved:>9}")
         successes, episodes = (
             sum(score.successes for score in self.scores),
             sum(score.episodes for score in self.scores),
         )
-        lines.append(f"{f'all, {self.asset_pack} assets':<58}{f'{successes}/{episodes}':>9}")
+        lines.append(f"{f'all, {self.asset_pack} assets':<{NAME_WIDTH + 3}}{f'{successes}/{episodes}':>9}")
         return "\n".join(line.rstrip() for line in lines)
+
+
+def _named(task: Task) -> str:
+    return f"{task.index:>2} {task.name[: NAME_WIDTH - 1]:<{NAME_WIDTH}}"
+
+
+def _count(tasks: Sequence[Task], suite: str) -> int:
+    return sum(task.suite == suite for task in tasks)
 
 
 def measure_expert(
@@ -80,8 +102,8 @@ def measure_expert(
     """Run the expert from fresh training states, without pictures.
 
     Args:
-        suite: ``libero_object``; the expert knows no other.
-        tasks: Indices or names; None for the whole suite.
+        suite: One suite, or ``all``.
+        tasks: Indices or names; None for all tasks of the suite, of which those without a skill are only listed.
         episodes: Per task.
         seed: Fixes initial states and noise.
         assets: Name or folder of an asset pack.
@@ -91,10 +113,16 @@ def measure_expert(
 
     Raises:
         UnknownNameError: No such suite or task.
-        ConfigError: A task the expert cannot do.
+        ConfigError: One of `tasks` is a task the expert cannot do.
         AssetError: The asset pack is missing or incomplete.
     """
-    chosen = list_tasks(suite) if tasks is None else tuple(get_task(suite, task) for task in tasks)
+    refused: tuple[Task, ...] = ()
+    if tasks is None:
+        named = None if suite == "all" else suite
+        chosen = expert_tasks(named)
+        refused = tuple(task for task in list_tasks(named) if task not in chosen)
+    else:
+        chosen = tuple(get_task(suite, task) for task in tasks)
     for task in chosen:
         plan(task.goal)
     scores: list[TaskScore] = []
@@ -108,7 +136,7 @@ def measure_expert(
                 scores.append(_score(simulator, episodes, seed, max_noise, bar))
             finally:
                 simulator.close()
-    return ExpertTable(pack_name, tuple(scores))
+    return ExpertTable(pack_name, tuple(scores), refused)
 
 
 def _score(simulator: Simulator, episodes: int, seed: int, max_noise: float, bar: tqdm[None]) -> TaskScore:

@@ -33,6 +33,7 @@ class Phase(IntEnum):
     RELEASE = 5
     RETREAT = 6
     ACTUATE = 7
+    INSERT = 8
 
 
 class Skill(Protocol):

@@ -5,8 +5,6 @@ It reads Snapshots only, so it drives any simulator that fills them, and what it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from tgrpo_envs.expert.grasps import HAND_HALF_WIDTH_M, PALM_ABOVE_GRIP_M, GraspPlanner, Grasps, half_turn, opening_yaw
@@ -22,7 +20,7 @@ from tgrpo_envs.expert.motion import (
     is_upright,
     righting,
 )
-from tgrpo_envs.expert.shapes import Vector
+from tgrpo_envs.expert.places import Place
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray, Snapshot, SnapshotLayout
 
 # Fast descents push the hand sideways by a centimetre; this much more gain across them holds it.
@@ -50,33 +48,7 @@ RELEASE_ABOVE_REST_M = 0.012
 RELEASE_STEPS = 8
 RETREAT_M = 0.12
 PLACED_M = 0.02
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where an object goes; heights are of its underside over the reference, metres.
-
-    Attributes:
-        reference: Object or region.
-        rim: Height to clear before coming near.
-        rest: Height at which it comes to rest; None for that of the surface it was picked from.
-        release: Height at which it is let go; None for a little over `rest`.
-        over: How close its middle must be, horizontally, before it is lowered.
-        offset: From the reference, in its frame; horizontal.
-        align: Axis of the reference along which the fingers, or the object's own `axis`, are turned; None for no turn.
-        axis: Axis of the object that is turned along `align`; None for the fingers' opening.
-        whole_turn: Whether the axis' sign matters.
-    """
-
-    reference: str
-    rim: float
-    rest: float | None
-    release: float | None = None
-    over: float = 0.012
-    offset: Vector = (0.0, 0.0, 0.0)
-    align: Vector | None = None
-    axis: Vector | None = None
-    whole_turn: bool = False
+ESCAPE_M = 0.03
 
 
 class PickAndPlace(Latch):
@@ -157,7 +129,10 @@ class PickAndPlace(Latch):
 
     def _let_go(self, snapshot: Snapshot, placing_N: BoolArray) -> None:
         low_N = placing_N & (self._underside(snapshot) < self._release_height(snapshot))
-        self.enter(low_N, Phase.RELEASE)
+        slid_in = any(self._place.via)
+        self.enter(low_N, Phase.INSERT if slid_in else Phase.RELEASE)
+        in_N = np.linalg.norm(self._to_place(snapshot)[:, :2], axis=1) < self._place.over
+        self.enter((self.phase_N == Phase.INSERT) & in_N, Phase.RELEASE)
         released_N = (self.phase_N == Phase.RELEASE) & (self.clock_N >= RELEASE_STEPS)
         self._release_z_N = np.where(released_N, snapshot.gripper_pos_N3[:, 2], self._release_z_N)
         self.enter(released_N, Phase.RETREAT)
@@ -176,6 +151,8 @@ class PickAndPlace(Latch):
         row, shape = self._planner.target_row, self._planner.shape
         middle_N3 = snapshot.object_pos_NO3[:, row] + snapshot.object_mat_NO33[:, row] @ np.asarray(shape.middle)
         move_N3: FloatArray = pos_N3 + mat_N33 @ np.asarray(self._place.offset) - middle_N3
+        before_N = (self.phase_N <= Phase.PLACE) & ~self.done_N
+        move_N3 += np.where(before_N[:, None], mat_N33 @ np.asarray(self._place.via), 0.0)
         move_N3[:, 2] = self._rest_height(pos_N3) - self._underside(snapshot)
         return move_N3
 
@@ -209,7 +186,8 @@ class PickAndPlace(Latch):
         move_by_phase = np.stack(
             [approach_N3, precise_N3, to_grasp_N3, self._carry(snapshot), to_place_N3, to_place_N3, up_N3]
         )
-        move_N3: FloatArray = move_by_phase[self.phase_N, np.arange(len(self.phase_N))]
+        placing = np.where(self.phase_N == Phase.INSERT, Phase.PLACE, self.phase_N)
+        move_N3: FloatArray = move_by_phase[placing, np.arange(len(self.phase_N))]
         return np.clip(GAIN * move_N3 / ACTION_METRES, -1.0, 1.0)
 
     def _hover(self, snapshot: Snapshot, grasps: Grasps) -> FloatArray:
@@ -240,8 +218,14 @@ class PickAndPlace(Latch):
         speed_N = np.minimum(np.minimum(lift_speed_N, rim_speed_N), pass_speed_N)
         sideways_N31 = (speed_N / GAIN * ACTION_METRES)[:, None]
         move_N3[:, :2] = np.clip(move_N3[:, :2], -sideways_N31, sideways_N31)
+        # Out from under a drawer first, low over the table.
+        escape_N2 = self._planner.overhang(snapshot)
+        escaping_N1 = np.any(escape_N2 != 0.0, axis=1)[:, None]
+        move_N3[:, :2] = np.where(escaping_N1, escape_N2 * ESCAPE_M, move_N3[:, :2])
         clear_N = np.maximum(pass_over_N, self._rest_z_N + LIFT_AT_FULL_SPEED_M) - underside_N
-        move_N3[:, 2] = np.maximum(LIFT_ABOVE_RIM_M - above_rim_N, clear_N)
+        lift_N = np.maximum(LIFT_ABOVE_RIM_M - above_rim_N, clear_N)
+        low_N = self._rest_z_N + LIFT_BEFORE_MOVING_M - underside_N
+        move_N3[:, 2] = np.where(escaping_N1[:, 0], low_N, lift_N)
         return move_N3
 
     def _passing(self, snapshot: Snapshot, to_place_N3: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -293,5 +277,5 @@ class PickAndPlace(Latch):
 
     def _grip(self) -> FloatArray:
         """Closed from the grasp until the object is low enough: the release is part of the task."""
-        holding_N = (self.phase_N >= Phase.CLOSE) & (self.phase_N <= Phase.PLACE)
+        holding_N = (self.phase_N >= Phase.CLOSE) & (self.phase_N <= Phase.PLACE) | (self.phase_N == Phase.INSERT)
         return np.where(holding_N, CLOSE, OPEN)

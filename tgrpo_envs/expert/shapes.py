@@ -27,7 +27,7 @@ class Shape:
         up_axis: Body axis that points up.
         closing_axis: Body axis along which the fingers close.
         yaws: Further turns of the fingers about the vertical that still hold, radians.
-        slides: Further places along the horizontal axis across `closing_axis` that still hold.
+        slides: Further places along the horizontal axis across `closing_axis` (on a rim: the turned one) that hold.
         hold: Point of the body, above or below which the fingers close.
         rim: How far from `hold` along the turned closing axis: the radius at which a bowl's wall is taken.
         middle: Centre of the outline seen from above, which is put where the object should go.
@@ -90,6 +90,7 @@ FLAT_YAWS, FLAT_SLIDES = _degrees(0, -12, 12, -24, 24), (0.0, -0.01, 0.01, -0.02
 BOTTLE_YAWS = _degrees(0, -15, 15, -30, 30, 90)
 # Places on a rim: all round, or off the handle, which is at +x or -x of the mug.
 ALL_ROUND = _degrees(*range(0, 360, 15))
+RIM_SLIDES = (0.0, -0.015, 0.015)
 OFF_FRONT = _degrees(*range(60, 301, 15))
 OFF_BACK = _degrees(*range(-120, 121, 15))
 
@@ -107,10 +108,10 @@ SHAPES: dict[str, Shape] = {
     "milk": Shape(0.070, 0.061, 0.031, 0.040, Y, X, BOTTLE_YAWS),
     "orange_juice": Shape(0.070, 0.061, 0.031, 0.040, Y, X, BOTTLE_YAWS),
     "basket": Shape(0.000, 0.146, 0.100, 0.140, Z, X),
-    "akita_black_bowl": Shape(0.000, 0.053, 0.055, 0.038, Z, X, ALL_ROUND, rim=0.049),
+    "akita_black_bowl": Shape(0.000, 0.053, 0.055, 0.038, Z, X, ALL_ROUND, RIM_SLIDES, rim=0.049),
     "white_bowl": Shape(0.000, 0.035, 0.042, 0.025, Z, X, ALL_ROUND, rim=0.037),
     "glazed_rim_porcelain_ramekin": Shape(0.000, 0.043, 0.045, 0.033, Z, X, ALL_ROUND, rim=0.041),
-    "plate": Shape(0.000, 0.016, 0.072, 0.012, Z, X, ALL_ROUND, rim=0.066),
+    "plate": Shape(0.000, 0.016, 0.072, 0.009, Z, X, ALL_ROUND, rim=0.050),
     "porcelain_mug": Shape(
         0.000, 0.108, 0.045, 0.094, Z, X, OFF_BACK, hold=(0.0155, -0.0012, 0.0), rim=0.040, middle=(0.008, 0.0, 0.0)
     ),
@@ -156,6 +157,18 @@ CELL_M, CORNER = 0.06, 1.15
 def category_of(instance: str) -> str:
     """The category of a BDDL instance such as ``alphabet_soup_1``."""
     return re.sub(r"_\d+$", "", instance)
+
+
+def owner_of(name: str) -> str:
+    """The instance in ``wooden_cabinet_1_top_region``."""
+    parts = name.split("_")
+    number = next(index for index, part in enumerate(parts) if part.isdigit())
+    return "_".join(parts[: number + 1])
+
+
+def without_number(name: str) -> str:
+    """A name with its instance's number left out: ``wooden_cabinet_top_region``."""
+    return "_".join(part for part in name.split("_") if not part.isdigit())
 
 
 def shape_of(instance: str) -> Shape:
