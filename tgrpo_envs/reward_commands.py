@@ -9,6 +9,7 @@ from typing import Any
 import tyro
 
 from tgrpo_envs.author.commands import generate, ingest, prompt
+from tgrpo_envs.certify.commands import certify, report
 from tgrpo_envs.debugger.commands import show
 from tgrpo_envs.errors import SpecError
 from tgrpo_envs.rewards.lint import commands as linting
@@ -60,6 +61,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "generate": generate,
     "ingest": ingest,
     "lint": lint,
+    "certify": certify,
+    "report": report,
     "show": show,
     "diff": linting.diff,
 }
