@@ -1,0 +1,81 @@
+"""The specs that come with the package: 130 from the compiler, 130 from a language model, each with its papers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import gymnasium as gym
+import pytest
+
+from tgrpo_envs.author.reply import extract_document
+from tgrpo_envs.bddl import read_problem
+from tgrpo_envs.errors import SpecError
+from tgrpo_envs.rewards import choose_spec, compile_spec, parse_spec, spec_id
+from tgrpo_envs.rewards.library import PRODUCERS, default_producer, provenance_path, shipped_spec, spec_path
+from tgrpo_envs.rewards.lint import lint_score, lint_spec
+from tgrpo_envs.tasks import bddl_path, get_task, list_tasks
+
+TASKS = list_tasks()
+
+
+@pytest.mark.parametrize("producer", PRODUCERS)
+def test_every_task_has_a_spec_without_lint_errors(producer: str) -> None:
+    for task in TASKS:
+        findings = lint_spec(shipped_spec(task, producer), read_problem(bddl_path(task)), task)
+        assert not any(finding.is_error for finding in findings), (task.name, findings)
+        assert lint_score(findings) == 100 or producer == "compiled", (task.name, findings)
+
+
+def test_a_language_model_s_spec_is_what_its_kept_reply_says() -> None:
+    for task in TASKS:
+        record = json.loads(provenance_path(task).read_text(encoding="utf-8"))
+        spec = shipped_spec(task, "llm")
+        assert record["spec_id"] == spec_id(spec)
+        assert record["channel"] == "manual" and record["model"]
+        reply = json.dumps(extract_document(record["replies"][-1]["text"]))
+        assert spec_id(parse_spec(reply)) == spec_id(spec), task.name
+
+
+def test_a_language_model_s_specs_are_no_copies_of_the_template() -> None:
+    same = [task.name for task in TASKS if _shape(shipped_spec(task, "llm")) == _shape(shipped_spec(task, "compiled"))]
+    assert same == []
+
+
+def _shape(spec) -> list:
+    return [(stage.effort, stage.ramp, stage.done, stage.hold_steps) for stage in spec.stages]
+
+
+def test_files_in_the_folder_belong_to_tasks() -> None:
+    known = {path for task in TASKS for producer in PRODUCERS for path in _papers(task, producer)}
+    assert set(spec_path(TASKS[0], "llm").parents[1].rglob("*.json")) <= known
+
+
+def _papers(task, producer: str) -> list[Path]:
+    path = spec_path(task, producer)
+    return [path, *(path.with_name(f"{path.stem}.{kind}.json") for kind in ("provenance", "certificate"))]
+
+
+def test_stages_are_the_language_model_s_where_its_spec_passed() -> None:
+    for task in TASKS:
+        verdict = json.loads(_papers(task, "llm")[2].read_text(encoding="utf-8"))["verdict"]
+        assert default_producer(task) == ("compiled" if verdict == "failed" else "llm")
+        expected = shipped_spec(task, default_producer(task))
+        assert choose_spec("stages", read_problem(bddl_path(task)), task) == expected
+
+
+def test_each_reward_is_what_its_name_says() -> None:
+    task = get_task("libero_goal", 3)
+    problem = read_problem(bddl_path(task))
+    assert choose_spec("llm", problem, task) == shipped_spec(task, "llm")
+    assert choose_spec("compiled", problem, task) == compile_spec(problem, task)
+    with pytest.raises(SpecError):
+        choose_spec("none.json", problem, task)
+
+
+def test_an_environment_tracks_the_stages_it_was_asked_for() -> None:
+    env = gym.make("tgrpo_envs:TGRPO-LiberoObject-v0", assets="primitive", cameras=(), reward="llm")
+    env.reset(seed=0)
+    info = env.step(env.action_space.sample())[4]
+    env.close()
+    assert len(info["stages"]) == len(shipped_spec(get_task("libero_object", 0), "llm").stages)
