@@ -265,9 +265,10 @@ class PickAndPlace(Latch):
         """Rotation part of the actions, shape (N, 3): on the way to the object, and where it must lie a certain way."""
         turn_N3 = np.zeros((len(self.phase_N), 3))
         to_grasp_N = half_turn(grasps.yaw_N - opening_yaw(snapshot.gripper_mat_N33))
-        # Turning drags the hand sideways, so it waits for height.
-        lifted_N = self._carry(snapshot)[:, 2] < LIFTED_M
-        to_place_N = np.where(lifted_N, self._misaligned(snapshot), 0.0)
+        to_place_N = self._misaligned(snapshot)
+        if to_place_N.any():
+            # Turning drags the hand sideways, so it waits for height.
+            to_place_N = np.where(self._carry(snapshot)[:, 2] < LIFTED_M, to_place_N, 0.0)
         going_N = self.phase_N <= Phase.DESCEND
         error_N = np.where(going_N, to_grasp_N, np.where(self.phase_N == Phase.CARRY, to_place_N, 0.0))
         turn_N3[:, 2] = np.where(np.abs(error_N) > TURN_DEADBAND_RADIANS, error_N, 0.0)
