@@ -9,7 +9,7 @@ from tgrpo_envs.expert.measure import measure_expert
 # Pull a drawer; push a door about its hinge; take a mug by its rim; stand a book in a compartment; turn a knob.
 SKILLS = [("libero_goal", 0), ("libero_90", 33), ("libero_90", 65), ("libero_90", 77), ("libero_goal", 7)]
 # Of the 121 tasks with a skill, at least so many are solved in four fifths of their episodes.
-FEWEST_SOLVED = {"libero_spatial": 10, "libero_object": 10, "libero_goal": 8, "libero_10": 8, "libero_90": 75}
+FEWEST_SOLVED = {"libero_spatial": 10, "libero_object": 10, "libero_goal": 8, "libero_10": 8, "libero_90": 78}
 
 
 @pytest.mark.parametrize(("suite", "task"), SKILLS)

@@ -46,6 +46,8 @@ TURN_DEADBAND_RADIANS = 0.06
 # An object is let go this much above where it comes to rest.
 RELEASE_ABOVE_REST_M = 0.012
 RELEASE_STEPS = 8
+# A small command may not move the arm at all; this many steps into carrying, twice the distance will do.
+CARRY_PATIENCE = 60
 RETREAT_M = 0.12
 PLACED_M = 0.02
 ESCAPE_M = 0.03
@@ -117,7 +119,8 @@ class PickAndPlace(Latch):
         patience = MAX_RIM_CLOSING_STEPS if self._planner.shape.rim else MAX_CLOSING_STEPS
         firm_N = (held_N & (self.clock_N >= MIN_CLOSING_STEPS)) | (self.clock_N >= patience)
         self.enter((before_N == Phase.CLOSE) & firm_N, Phase.CARRY)
-        over_N = np.linalg.norm(self._to_place(snapshot)[:, :2], axis=1) < self._place.over
+        over_m_N = np.where(self.clock_N > CARRY_PATIENCE, 2 * self._place.over, self._place.over)
+        over_N = np.linalg.norm(self._to_place(snapshot)[:, :2], axis=1) < over_m_N
         settled_N = over_N & (np.abs(self._misaligned(snapshot)) < ALIGNED_RADIANS)
         self.enter((before_N == Phase.CARRY) & settled_N, Phase.PLACE)
         in_hand_N = (before_N == Phase.CARRY) | (before_N == Phase.PLACE)
