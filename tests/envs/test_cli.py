@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -76,9 +77,9 @@ def test_rewards_takes_a_name_and_refuses_an_unknown_one(capsys: pytest.CaptureF
     assert capsys.readouterr().err.startswith("error: Unknown libero_object task '10'")
 
 
-def test_expert_says_what_it_cannot_do(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["expert", "--suite", "libero_goal"]) == 2
-    assert capsys.readouterr().err.startswith("error: ")
+def test_demos_says_what_the_expert_cannot_do(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["demos", "--out", str(tmp_path / "x.hdf5"), "--suite", "libero_goal", "--task", "9"]) == 2
+    assert capsys.readouterr().err.startswith("error: The scripted expert has no skill for the goal (on wine_bottle_1")
 
 
 def test_a_reader_that_stops_early_is_no_error() -> None:

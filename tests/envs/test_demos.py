@@ -167,5 +167,5 @@ def test_an_expert_that_hardly_succeeds_is_an_error_and_leaves_no_file(
 
 
 def test_a_task_the_expert_does_not_know_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="libero_object"):
-        record_demonstrations("libero_goal", 0, 1, tmp_path / "x.hdf5", progress=False)
+    with pytest.raises(ConfigError, match="expert_tasks"):
+        record_demonstrations("libero_goal", 9, 1, tmp_path / "x.hdf5", progress=False)

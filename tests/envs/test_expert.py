@@ -15,6 +15,7 @@ from tgrpo_envs.tasks import get_task
 
 # A can; a flat box beside a taller can, on which a hand that does not turn lands; a bottle as tall as the basket.
 SOUP, CREAM_CHEESE, KETCHUP = 0, 1, 4
+WINE_RACK = 9  # of libero_goal: no skill
 
 
 def test_it_solves_a_can_a_flat_box_and_a_bottle_briskly() -> None:
@@ -64,15 +65,20 @@ def test_planned_states_are_not_the_held_out_ones_even_for_their_seed() -> None:
     assert not np.array_equal(plan_episode(scene, HELDOUT_SEED, 0, 0.0).init.states_NX[0], first)
 
 
-def test_a_suite_it_does_not_know_is_refused() -> None:
-    with pytest.raises(ConfigError, match="libero_object"):
-        measure_expert("libero_goal", [0], episodes=1, assets="primitive", progress=False)
+def test_a_task_it_does_not_know_is_refused() -> None:
+    with pytest.raises(ConfigError, match="wine_rack_1_top_region"):
+        measure_expert("libero_goal", [WINE_RACK], episodes=1, assets="primitive", progress=False)
 
 
 def test_the_table_shows_k_of_n_and_where_failures_ended() -> None:
-    task = get_task("libero_object", SOUP)
-    scores = (TaskScore(task, 3, 4, 81.6, {"carry": 1}), TaskScore(task, 0, 1, float("nan"), {"descend": 1}))
-    lines = str(ExpertTable("primitive", scores)).splitlines()
+    task, refused = get_task("libero_object", SOUP), get_task("libero_goal", WINE_RACK)
+    scores = (TaskScore(task, 3, 4, 81.6, {"carry": 1}), TaskScore(task, 4, 5, float("nan"), {"descend": 1}))
+    table = ExpertTable("primitive", scores, (refused,))
+    lines = str(table).splitlines()
     assert lines[1].split() == ["0", task.name, "3/4", "82", "carry", "1"]
-    assert lines[2].split() == ["0", task.name, "0/1", "nan", "descend", "1"]
-    assert lines[3].split() == ["all,", "primitive", "assets", "3/5"]
+    assert lines[2].split() == ["0", task.name, "4/5", "nan", "descend", "1"]
+    assert lines[3].split() == ["9", refused.name, "no", "skill"]
+    assert lines[4].split()[0::7] == ["libero_object:", "1/2"]  # three quarters are not four fifths
+    assert lines[5].split()[0::7] == ["libero_goal:", "0/1"]
+    assert lines[6].split() == ["all,", "primitive", "assets", "7/9"]
+    assert table.solved == (task,)

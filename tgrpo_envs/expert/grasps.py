@@ -150,6 +150,8 @@ class GraspPlanner:
 
     def overhang(self, snapshot: Snapshot) -> FloatArray:
         """Horizontal direction out from under drawers that hang over the target, shape (N, 2); 0 where none does."""
+        if len(self._moving_D) == 0:
+            return np.zeros((len(snapshot.gripper_pos_N3), 2))
         away_ND2 = -self._offsets(snapshot, snapshot.object_pos_NO3[:, self.target_row])[:, self._moving_D]
         distance_ND = np.linalg.norm(away_ND2, axis=2)
         touch_D = self.obstacle_radius_O[self._moving_D] + self.shape.radius

@@ -46,6 +46,8 @@ TURN_DEADBAND_RADIANS = 0.06
 # An object is let go this much above where it comes to rest.
 RELEASE_ABOVE_REST_M = 0.012
 RELEASE_STEPS = 8
+# A small command may not move the arm at all; this many steps into carrying, twice the distance will do.
+CARRY_PATIENCE = 60
 RETREAT_M = 0.12
 PLACED_M = 0.02
 ESCAPE_M = 0.03
@@ -117,7 +119,8 @@ class PickAndPlace(Latch):
         patience = MAX_RIM_CLOSING_STEPS if self._planner.shape.rim else MAX_CLOSING_STEPS
         firm_N = (held_N & (self.clock_N >= MIN_CLOSING_STEPS)) | (self.clock_N >= patience)
         self.enter((before_N == Phase.CLOSE) & firm_N, Phase.CARRY)
-        over_N = np.linalg.norm(self._to_place(snapshot)[:, :2], axis=1) < self._place.over
+        over_m_N = np.where(self.clock_N > CARRY_PATIENCE, 2 * self._place.over, self._place.over)
+        over_N = np.linalg.norm(self._to_place(snapshot)[:, :2], axis=1) < over_m_N
         settled_N = over_N & (np.abs(self._misaligned(snapshot)) < ALIGNED_RADIANS)
         self.enter((before_N == Phase.CARRY) & settled_N, Phase.PLACE)
         in_hand_N = (before_N == Phase.CARRY) | (before_N == Phase.PLACE)
@@ -265,9 +268,10 @@ class PickAndPlace(Latch):
         """Rotation part of the actions, shape (N, 3): on the way to the object, and where it must lie a certain way."""
         turn_N3 = np.zeros((len(self.phase_N), 3))
         to_grasp_N = half_turn(grasps.yaw_N - opening_yaw(snapshot.gripper_mat_N33))
-        # Turning drags the hand sideways, so it waits for height.
-        lifted_N = self._carry(snapshot)[:, 2] < LIFTED_M
-        to_place_N = np.where(lifted_N, self._misaligned(snapshot), 0.0)
+        to_place_N = self._misaligned(snapshot)
+        if to_place_N.any():
+            # Turning drags the hand sideways, so it waits for height.
+            to_place_N = np.where(self._carry(snapshot)[:, 2] < LIFTED_M, to_place_N, 0.0)
         going_N = self.phase_N <= Phase.DESCEND
         error_N = np.where(going_N, to_grasp_N, np.where(self.phase_N == Phase.CARRY, to_place_N, 0.0))
         turn_N3[:, 2] = np.where(np.abs(error_N) > TURN_DEADBAND_RADIANS, error_N, 0.0)

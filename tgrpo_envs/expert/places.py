@@ -14,7 +14,8 @@ class Place:
 
     Attributes:
         reference: Object or region.
-        rim: Height to clear before coming near.
+        rim: Height to clear before coming near; a little below the top of what `shapes.BLOCKS` has as an obstacle, so
+            that it is passed over.
         rest: Height at which it comes to rest; None for that of the surface it was picked from.
         release: Height at which it is let go; None for a little over `rest`.
         over: How close its middle must be, horizontally, before it is lowered.
@@ -57,7 +58,7 @@ SHELF = Place(
 )  # fmt: skip
 REGIONS: dict[str, Place] = {
     "basket_contain_region": Place("", rim=0.079, rest=-0.060, release=0.079, over=0.045),
-    "wooden_tray_contain_region": Place("", rim=0.039, rest=-0.035, over=0.020),
+    "wooden_tray_contain_region": Place("", rim=0.035, rest=-0.035, over=0.020),
     "flat_stove_cook_region": Place("", rim=0.030, rest=0.0255),
     "wooden_cabinet_top_side": Place("", rim=-0.005, rest=0.0015),
     "white_cabinet_top_side": Place("", rim=-0.005, rest=0.0015),
@@ -69,10 +70,10 @@ REGIONS: dict[str, Place] = {
         for colour in ("wooden", "white")
         for level in ("top", "middle", "bottom")
     },
-    "desk_caddy_left_contain_region": Place("", rim=0.105, rest=-0.051, over=CADDY_OVER_M, align=X, axis=X),
-    "desk_caddy_right_contain_region": Place("", rim=0.105, rest=-0.051, over=CADDY_OVER_M, align=X, axis=X),
-    "desk_caddy_front_contain_region": Place("", rim=0.130, rest=-0.026, over=CADDY_OVER_M, align=X, axis=X),
-    "desk_caddy_back_contain_region": Place("", rim=0.085, rest=-0.071, over=CADDY_OVER_M, align=X, axis=X),
+    "desk_caddy_left_contain_region": Place("", rim=0.090, rest=-0.051, over=CADDY_OVER_M, align=X, axis=X),
+    "desk_caddy_right_contain_region": Place("", rim=0.090, rest=-0.051, over=CADDY_OVER_M, align=X, axis=X),
+    "desk_caddy_front_contain_region": Place("", rim=0.120, rest=-0.026, over=CADDY_OVER_M, align=X, axis=X),
+    "desk_caddy_back_contain_region": Place("", rim=0.070, rest=-0.071, over=CADDY_OVER_M, align=X, axis=X),
 }
 # Zones of a table lie below its top; things keep the height they came from.
 ZONE = Place("", rim=0.050, rest=None)
