@@ -25,7 +25,7 @@ def grid(cells: int, side: float) -> tuple[NDArray[np.float64], NDArray[np.int64
 def cube(
     cells: int, side: float
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
-    """A closed cube of six grids, each with its own normal: vertices, faces, normals, number of each corner's normal."""
+    """A closed cube of six grids: vertices, faces, a normal for each side, number of each corner's normal."""
     flat, faces = grid(cells, side)
     corners, normals = [], []
     for axis in range(3):
@@ -111,8 +111,8 @@ def test_a_ball_keeps_its_volume(max_faces: int) -> None:
         ball, ball / 0.05, faces, faces, np.zeros_like(faces), max_faces=max_faces, tolerance=0.0
     )
     assert max_faces - 2 <= len(corners) <= max_faces
-    # N equal triangles with corners on a ball have sides of sqrt(16 pi / sqrt(3) / N) of its radius and lie an eighth of
-    # that squared below it on average, which is 10.9 / N of the volume; no choice of corners loses less.
+    # N equal triangles with corners on a ball have sides of sqrt(16 pi / sqrt(3) / N) of its radius and lie an
+    # eighth of that squared below it on average, which is 10.9 / N of the volume; no choice of corners loses less.
     lost = 1 - volume(ball, corners) / (4 / 3 * np.pi * 0.05**3)
     assert 10 / max_faces < lost < 15 / max_faces
     np.testing.assert_array_equal(normals, corners)  # vertex and normal go together on a smooth surface

@@ -23,7 +23,7 @@ from tgrpo_envs.sim.meshes import apply_reduction
 from tgrpo_envs.tasks import get_task
 
 TASK = get_task("libero_object", 0)
-SMALL = 0.02  # metres
+SMALL = 0.03  # metres
 
 
 @pytest.fixture(scope="module")
@@ -199,8 +199,8 @@ def test_reduced_meshes_keep_shape_and_physics(scene: Scene) -> None:
         corners = drawn.mesh_face[start : start + count]
         assert count <= MAX_FACES
         assert count < scene.model.mesh_facenum[mesh]
-        if not count:  # a bolt or a decal
-            assert np.ptp(vertices, axis=0).max() < SMALL
+        if not count:  # a bolt or a strip
+            assert np.sort(np.ptp(vertices, axis=0))[1] < SMALL
             continue
         assert corners.max() < len(vertices)
         lost = np.ptp(vertices, axis=0) - np.ptp(vertices[corners.ravel()], axis=0)
