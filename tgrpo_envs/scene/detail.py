@@ -1,51 +1,49 @@
 """Fewer faces for meshes that are only looked at: a software renderer spends most of a picture on them.
 
-LIBERO's scenes draw 130,000 to 260,000 faces for a picture of 128 x 128 pixels. Faces are reduced by vertex clustering
-(Rossignac and Borrel 1993): vertices of one grid cell become one vertex, faces that collapse or coincide are dropped.
-Only visual meshes are touched, and only in the copy of the model that goes to OpenGL, so physics does not change.
+LIBERO's scenes draw 130,000 to 260,000 faces for a picture of 128 x 128 pixels. Only visual meshes are touched, and
+only in the copy of the model that goes to OpenGL, so physics does not change.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from tgrpo_envs.assets.primitive.mjcf import PAINTED
-from tgrpo_envs.sim.meshes import IntArray, ReducedMeshes
-from tgrpo_envs.sim.snapshot import FloatArray
+from tgrpo_envs.scene.decimation import simplify
+from tgrpo_envs.sim.meshes import ReducedMeshes
 
-MAX_FACES = 500  # of one mesh
-SMALLEST_CELL = 0.005  # metres; a pixel of a picture of 128 x 128 covers 2 to 7 mm
-_FINEST_GRID = 256  # cells along a mesh's longest side
-_COARSEST_GRID = 3
+MAX_FACES = 2000  # of one mesh
+_TOLERANCE = 3e-11  # m^4, e.g. 1 cm^2 of a surface moved by 0.5 mm; a pixel of 128 x 128 covers 2 to 7 mm
+# Arm and pedestal are seen from afar, and are most of the meshes.
+_MAX_ARM_FACES = 1000
+_ARM_TOLERANCE = 3e-10
+_ARM = ("robot0_", "mount0_")
+_SAME = 5  # decimals to which places (in a mesh's longest side), normals and texture coordinates are told apart
 
 
-def reduce_meshes(
-    model: mujoco.MjModel, max_faces: int = MAX_FACES, smallest_cell: float = SMALLEST_CELL
-) -> ReducedMeshes:
-    """Reduce the visual meshes of a model.
+class _Table(NamedTuple):
+    """Different rows of a table: where each first stands, and which of them each row is."""
 
-    Args:
-        model: The model; it is not changed.
-        max_faces: Faces that a mesh may keep.
-        smallest_cell: Details below this size (metres) go, however few faces there are.
-    """
-    meshes, counts, tables = [], [], []
+    first_U: NDArray[np.int64]
+    number_R: NDArray[np.int64]
+
+
+def reduce_meshes(model: mujoco.MjModel) -> ReducedMeshes:
+    """Reduce the visual meshes of a model; it is not changed."""
+    meshes, counts, tables = [], [], [np.zeros((3, 0, 3), dtype=np.int32)]
     for mesh in _visual_meshes(model):
-        count, start = int(model.mesh_facenum[mesh]), int(model.mesh_faceadr[mesh])
-        first = int(model.mesh_vertadr[mesh])
-        vertices_V3 = model.mesh_vert[first : first + model.mesh_vertnum[mesh]].astype(np.float64)
-        rows = slice(start, start + count)
-        finest = min(_FINEST_GRID, max(_COARSEST_GRID, int(np.ptp(vertices_V3, axis=0).max() / smallest_cell)))
-        kept_K, corners_K3 = _cluster(vertices_V3, model.mesh_face[rows], max_faces, finest)
-        if len(kept_K) == count:
-            continue
-        meshes.append(mesh)
-        counts.append(len(kept_K))
-        tables.append((corners_K3, model.mesh_facenormal[rows][kept_K], model.mesh_facetexcoord[rows][kept_K]))
-    stacked = [np.concatenate([table[i] for table in tables] or [np.zeros((0, 3))]).astype(np.int32) for i in range(3)]
-    return ReducedMeshes(np.array(meshes, dtype=np.int32), np.array(counts, dtype=np.int32), *stacked)
+        corners, normals, texcoords = _reduce(model, mesh)
+        if len(corners) < model.mesh_facenum[mesh]:
+            meshes.append(mesh)
+            counts.append(len(corners))
+            tables.append(np.stack([corners, normals, texcoords]).astype(np.int32))
+    return ReducedMeshes(
+        np.array(meshes, dtype=np.int32), np.array(counts, dtype=np.int32), *np.concatenate(tables, axis=1)
+    )
 
 
 def _visual_meshes(model: mujoco.MjModel) -> list[int]:
@@ -56,44 +54,37 @@ def _visual_meshes(model: mujoco.MjModel) -> list[int]:
     return sorted(int(mesh) for mesh in drawn - solid if not model.mesh(mesh).name.endswith(PAINTED))
 
 
-def _cluster(
-    vertices_V3: FloatArray, faces_F3: IntArray, max_faces: int, finest: int
-) -> tuple[NDArray[np.int64], IntArray]:
-    """Cluster on the finest grid, of at most `finest` cells, that leaves at most `max_faces` faces.
+def _reduce(model: mujoco.MjModel, mesh: int) -> tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer]]:
+    """Vertices, normals and texture coordinates of the corners that are left of a mesh."""
+    rows = slice(model.mesh_faceadr[mesh], model.mesh_faceadr[mesh] + model.mesh_facenum[mesh])
+    first = model.mesh_vertadr[mesh]
+    vertices_V3 = model.mesh_vert[first : first + model.mesh_vertnum[mesh]].astype(np.float64)
+    places = _different(vertices_V3 / max(float(np.ptp(vertices_V3, axis=0).max()), 1e-9))
+    first = model.mesh_normaladr[mesh]
+    normals_N3 = model.mesh_normal[first : first + model.mesh_normalnum[mesh]]
+    directions = _different(normals_N3)
+    first = model.mesh_texcoordadr[mesh]
+    texcoords = _Table(np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64))
+    texcoord_F3 = np.zeros_like(model.mesh_face[rows])
+    if first >= 0:
+        texcoords = _different(model.mesh_texcoord[first : first + model.mesh_texcoordnum[mesh]])
+        texcoord_F3 = model.mesh_facetexcoord[rows]
+    corners_F3 = places.number_R[model.mesh_face[rows]]
+    a_F, b_F, c_F = corners_F3.T
+    whole_F = (a_F != b_F) & (b_F != c_F) & (a_F != c_F)
+    is_arm = model.mesh(mesh).name.startswith(_ARM)
+    corners, normals, numbers = simplify(
+        vertices_V3[places.first_U],
+        normals_N3[directions.first_U],
+        corners_F3[whole_F],
+        directions.number_R[model.mesh_facenormal[rows][whole_F]],
+        texcoords.number_R[texcoord_F3[whole_F]],
+        max_faces=_MAX_ARM_FACES if is_arm else MAX_FACES,
+        tolerance=_ARM_TOLERANCE if is_arm else _TOLERANCE,
+    )
+    return places.first_U[corners], directions.first_U[normals], texcoords.first_U[numbers]
 
-    Returns:
-        Rows of the faces that stay, and their new corners.
-    """
-    low, high = _COARSEST_GRID, finest
-    best = _cluster_on_grid(vertices_V3, faces_F3, low)
-    while low < high:
-        cells = (low + high + 1) // 2
-        result = _cluster_on_grid(vertices_V3, faces_F3, cells)
-        if len(result[0]) <= max_faces:
-            low, best = cells, result
-        else:
-            high = cells - 1
-    return best
 
-
-def _cluster_on_grid(vertices_V3: FloatArray, faces_F3: IntArray, cells: int) -> tuple[NDArray[np.int64], IntArray]:
-    corner_3, extent = vertices_V3.min(axis=0), float(np.ptp(vertices_V3, axis=0).max())
-    keys_V3 = np.floor((vertices_V3 - corner_3) * (cells / max(extent, 1e-12))).astype(np.int64)
-    _, cluster_V = np.unique(keys_V3 @ np.array([1 << 42, 1 << 21, 1]), return_inverse=True)
-    sums_C3 = np.stack([np.bincount(cluster_V, weights=vertices_V3[:, axis]) for axis in range(3)], axis=1)
-    means_C3 = sums_C3 / np.bincount(cluster_V)[:, None]
-    # The vertex nearest to the mean stands for its cluster: sorted by distance, the first of each cluster.
-    order_V = np.argsort(((vertices_V3 - means_C3[cluster_V]) ** 2).sum(axis=1), kind="stable")
-    clusters_C, first_C = np.unique(cluster_V[order_V], return_index=True)
-    representative_C = np.empty(len(clusters_C), dtype=np.int32)
-    representative_C[clusters_C] = order_V[first_C]
-    corners_F3 = cluster_V[faces_F3]
-    a, b, c = corners_F3.T
-    whole_F = (a != b) & (b != c) & (a != c)
-    rows = np.flatnonzero(whole_F)
-    # Start each face at its lowest corner, keeping its sense of rotation: the two sides of a thin plate both stay.
-    start_R = corners_F3[rows].argmin(axis=1)
-    turned_R3 = np.take_along_axis(corners_F3[rows], (start_R[:, None] + np.arange(3)) % 3, axis=1)
-    _, unique = np.unique(turned_R3, axis=0, return_index=True)
-    kept_K = np.sort(rows[unique])
-    return kept_K, representative_C[corners_F3[kept_K]]
+def _different(rows_RC: NDArray[np.floating]) -> _Table:
+    _, first_U, number_R = np.unique(np.round(rows_RC, _SAME), axis=0, return_index=True, return_inverse=True)
+    return _Table(first_U, number_R.ravel())

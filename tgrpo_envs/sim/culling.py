@@ -1,4 +1,7 @@
-"""Leaves out what a camera cannot see: MuJoCo sends every geom of a scene to OpenGL, wherever the camera looks."""
+"""Leaves out what a camera cannot see, and puts what is near first, so that what it hides is not coloured.
+
+MuJoCo sends every geom of a scene to OpenGL in the model's order, wherever the camera looks.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ class GeomBuffer:
         return self._geoms_M[: self._scene.ngeom]
 
     def keep_visible(self, eye_3: FloatArray, axes_33: FloatArray, fovy: float, size: int) -> None:
-        """Drop the geoms whose bounding sphere lies outside the picture, or is too small to be seen.
+        """Drop the geoms whose bounding sphere lies outside the picture or is too small to be seen; sort by depth.
 
         Args:
             eye_3: Where the camera is, metres.
@@ -69,9 +72,10 @@ def _keep_visible(
     fovy: float,
     size: int,
 ) -> int:
-    """Move the geoms that stay to the front, in their order; returns how many they are."""
+    """Move the geoms that stay to the front, the nearest first; returns how many they are."""
     half = math.radians(fovy) / 2
     cos, sin, tan = math.cos(half), math.sin(half), math.tan(half)
+    depth_K, stays_K = np.empty(len(radius_M)), np.empty(len(radius_M), dtype=np.int64)
     kept = 0
     for m in range(len(radius_M)):
         x, y, z = pos_M3[m, 0] - eye_3[0], pos_M3[m, 1] - eye_3[1], pos_M3[m, 2] - eye_3[2]
@@ -83,6 +87,8 @@ def _keep_visible(
         is_tiny = radius_M[m] * size < MIN_PIXELS * depth * tan
         if radius_M[m] > 0 and (outside > radius_M[m] or is_tiny):  # a plane has no radius
             continue
-        bytes_MB[kept] = bytes_MB[m]
+        depth_K[kept] = depth if radius_M[m] > 0 else np.inf
+        stays_K[kept] = m
         kept += 1
+    bytes_MB[:kept] = bytes_MB[stays_K[:kept][np.argsort(depth_K[:kept], kind="mergesort")]]
     return kept

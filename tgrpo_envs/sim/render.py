@@ -31,8 +31,8 @@ class Renderer:
         model: Model to draw; its textures go to OpenGL now, poses and colours are read at each picture.
         record: Names and ids of the scene.
         size: Width and height, pixels.
-        reduced: Meshes with fewer faces to draw, for speed; shadows, reflections, multisampling and what a camera
-            cannot see are left out then too. None draws what LIBERO draws.
+        reduced: Meshes with fewer faces to draw, for speed; multisampling and what a camera cannot see are left out
+            then too. None draws what LIBERO draws.
 
     Raises:
         RenderError: No usable OpenGL on this machine.
@@ -45,17 +45,16 @@ class Renderer:
         if reduced is not None:
             apply_reduction(drawn, reduced)
             quality = drawn.vis.quality
-            quality.offsamples = quality.shadowsize = 0  # not even the buffers
-            # Facets of spheres and cylinders, and of the floor: MuJoCo's 28, 16 and 4 are for a screen.
-            quality.numslices, quality.numstacks, quality.numquads = 12, 8, 2
+            # Not even the buffers. No light of LIBERO's casts shadows.
+            quality.offsamples = quality.shadowsize = 0
+            # Facets of spheres and cylinders: MuJoCo's 28 and 16 are for a screen.
+            quality.numslices, quality.numstacks = 12, 8
         drawn.vis.global_.offwidth = drawn.vis.global_.offheight = size
         self._gl = OpenGLContext(drawn, size)
         self._scene = mujoco.MjvScene(model, maxgeom=max(1000, 2 * model.ngeom))
         self._geoms = GeomBuffer(self._scene)
         self._culls = reduced is not None
-        if reduced is not None:
-            for effect in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
-                self._scene.flags[effect] = False
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = reduced is None
         self._option = mujoco.MjvOption()
         self._option.geomgroup[:] = 0
         self._option.geomgroup[_VISUAL_GROUP] = 1
