@@ -17,7 +17,7 @@ def prompt(suite: str | None = None, task: int | str | None = None, out: Path | 
     """Print the prompt of a task, to be given to any model; or write those of many tasks to files.
 
     Args:
-        suite: The task's suite; by default all of them, which needs --out.
+        suite: The task's suite; libero_object for one task, otherwise by default all, which needs --out.
         task: The task's index or name; by default all of the suite, which needs --out.
         out: Folder to write `<suite>/<task>.prompt.txt` into.
     """
@@ -75,7 +75,7 @@ def generate(
 
     Args:
         model: The model's name on the server.
-        suite: The task's suite; by default all of them.
+        suite: The task's suite; libero_object for one task, otherwise by default all.
         task: The task's index or name; by default all of the suite.
         samples: Specs to ask for, of each task.
         out: Folder to write `<suite>/<task>.llm.json` into; by default the package's own specs.
@@ -134,14 +134,9 @@ def summarise(outcomes: Sequence[Outcome], calls: int, tokens: int) -> str:
 
 
 def chosen_tasks(suite: str | None, task: int | str | None) -> tuple[Task, ...]:
-    """One task, a suite's, or all.
+    """One task (of LIBERO-Object, if no suite is named), a suite's, or all.
 
     Raises:
-        ConfigError: A task without its suite.
         UnknownNameError: There is no such suite or task.
     """
-    if task is None:
-        return list_tasks(suite)
-    if suite is None:
-        raise ConfigError(f"The task {task!r} needs its suite: give --suite too.")
-    return (get_task(suite, task),)
+    return list_tasks(suite) if task is None else (get_task(suite or "libero_object", task),)
