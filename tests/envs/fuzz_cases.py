@@ -100,7 +100,7 @@ def _random_snapshot(rng: np.random.Generator, num_envs: int) -> Snapshot:
         matrices[:] = np.linalg.qr(np.eye(3) + rng.choice([0.1, 1.0]) * rng.normal(size=matrices.shape))[0]
     snapshot.object_speed_NO[:] = rng.exponential(0.1, size=snapshot.object_speed_NO.shape)
     snapshot.joint_qpos_NJ[:] = rng.uniform([-0.16, -0.01], [0.01, 2.1], size=snapshot.joint_qpos_NJ.shape)
-    for contacts in (snapshot.contact_NOO, snapshot.pad_contact_NO2, snapshot.touch_NO):
+    for contacts in (snapshot.contact_NOO, snapshot.finger_contact_NO2, snapshot.touch_NO):
         contacts[:] = rng.random(contacts.shape) < 0.6
     return snapshot
 

@@ -136,7 +136,7 @@ def random_snapshot(rng: np.random.Generator, num_envs: int) -> Snapshot:
     snapshot.object_mat_NO33[:] = _rotations(rng, snapshot.object_mat_NO33.shape[:2])
     snapshot.site_mat_NS33[:] = _rotations(rng, snapshot.site_mat_NS33.shape[:2])
     snapshot.object_speed_NO[:] = rng.exponential(0.1, size=snapshot.object_speed_NO.shape)
-    for contacts in (snapshot.contact_NOO, snapshot.pad_contact_NO2, snapshot.touch_NO):
+    for contacts in (snapshot.contact_NOO, snapshot.finger_contact_NO2, snapshot.touch_NO):
         contacts[:] = rng.random(contacts.shape) < 0.6
     return snapshot
 
@@ -361,7 +361,7 @@ def scene_of(snapshot: Snapshot, env: int) -> dict[str, Any]:
         "half": {name: LAYOUT.site_half_sizes_S3[s].tolist() for s, name in sites},
         "speed": {name: float(snapshot.object_speed_NO[env, o]) for o, name in objects},
         "touch": {name: bool(snapshot.touch_NO[env, o]) for o, name in objects},
-        "pads": {name: snapshot.pad_contact_NO2[env, o].tolist() for o, name in objects},
+        "pads": {name: snapshot.finger_contact_NO2[env, o].tolist() for o, name in objects},
         "contact": {
             name: {other: bool(snapshot.contact_NOO[env, o, p]) for p, other in objects} for o, name in objects
         },

@@ -114,7 +114,7 @@ def test_lowering_into_the_basket_pays_all_the_way_to_success():
     now.object_pos_NO3[0] = [(0.05, -0.1, 0.04), (0, 0.26, 0)]
     now.gripper_pos_N3[0] = 0, 0, 0.4
     tracker.reset(now, np.array([[False]]), every)
-    now.pad_contact_NO2[0, 0] = now.touch_NO[0, 0] = True
+    now.finger_contact_NO2[0, 0] = now.touch_NO[0, 0] = True
     progress = []
     for step in range(1, 21):
         height = rim + 0.155 - 0.01 * max(step - 4, 0)

@@ -51,7 +51,7 @@ class Film:
     def shoot(self, *, gripper_z: float = 0.0, can_x: float = 0.0, grip: bool = False, goal: bool = False) -> None:
         self.now.object_pos_NO3[0, 0, 0] = can_x
         self.now.gripper_pos_N3[0] = can_x, 0, gripper_z
-        self.now.pad_contact_NO2[0, 0] = grip
+        self.now.finger_contact_NO2[0, 0] = grip
         self.shots.append(self.now.copy())
         self.goals.append([goal])
 
@@ -101,7 +101,7 @@ def test_the_hold_counter_says_why_nothing_is_paid_yet() -> None:
     started, waited, paid = (explain_step(told, m) for m in (3, 4, 5))
     assert causes(started)["Grasp: credit stays 0.00"] == (
         "its condition holds, for 1 of 3 control steps so far",
-        "“both finger pads touch can 1” became true: left pad contact yes, right pad contact yes",
+        "“both fingers touch can 1” became true: left finger contact yes, right finger contact yes",
     )
     assert waited.headline == "Step 4 paid nothing"
     assert causes(waited) == {"Grasp: credit stays 0.00": ("its condition holds, for 2 of 3 control steps so far",)}
@@ -120,7 +120,7 @@ def test_a_drop_names_what_was_lost_and_the_high_water_mark() -> None:
     lost = causes(step)
     assert lost["Grasp: credit 1.00 → 0.00 (−0.2500 of progress)"] == (
         "its condition no longer holds, and its credit lasts only while it does",
-        "“both finger pads touch can 1” became false: left pad contact no, right pad contact no",
+        "“both fingers touch can 1” became false: left finger contact no, right finger contact no",
     )
     carry = lost["Carry: credit 0.68 → 0.00 (−0.2531 of progress)"]
     assert carry[0] == "its “while” fails, so the ramp pays nothing" and "became false" in carry[1]

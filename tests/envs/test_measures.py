@@ -55,7 +55,7 @@ def test_known_states_give_known_numbers(atom: dict, expected: list[tuple[str, f
     turn = np.radians(30)
     now.object_mat_NO33[0, 0] = [[1, 0, 0], [0, np.cos(turn), -np.sin(turn)], [0, np.sin(turn), np.cos(turn)]]
     now.object_speed_NO[0, 0] = 0.25
-    now.pad_contact_NO2[0, 0] = True, False
+    now.finger_contact_NO2[0, 0] = True, False
     bound = BoundSpec(make_spec([{"id": "only", "effort": 1, "done": atom}]), LAYOUT)
     (parsed,) = bound.atoms
     moment = Moment(now, start, np.array([[False, True]]))

@@ -17,6 +17,7 @@ from tgrpo_envs.sim.init_states import InitStates
 from tgrpo_envs.sim.pool import WorkerPool
 from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.sim.snapshot import Snapshot
+from tgrpo_envs.sim.snapshot_fill import _finger_geoms
 from tgrpo_envs.tasks import get_task
 
 N = 4
@@ -250,3 +251,12 @@ def test_an_error_in_a_worker_reaches_the_caller() -> None:
 
 def test_the_control_rate_is_liberos() -> None:
     assert controller.SUBSTEPS * 0.002 == 1 / 20
+
+
+def test_a_finger_is_its_pad_and_what_the_pad_is_fixed_to() -> None:
+    """A can held above the pads is held all the same: robosuite's own check of pads alone would miss it."""
+    scene = load_scene(get_task("libero_object", 0), "primitive")
+    for side, (pad,) in enumerate(scene.record.robot.pad_geoms, 1):
+        names = [scene.model.geom(geom).name for geom in _finger_geoms(scene.model, pad)]
+        solid = [name for name in names if name.endswith("collision")]
+        assert solid == [f"gripper0_finger{side}_collision", f"gripper0_finger{side}_pad_collision"]

@@ -78,7 +78,7 @@ def test_pick_and_place_pays_what_the_arithmetic_says():
 
     def hold(x: float, z: float, *, gripped: bool = True) -> None:
         can[:] = gripper[:] = x, 0, z
-        env.now.pad_contact_NO2[0, 0] = env.now.touch_NO[0, 0] = gripped
+        env.now.finger_contact_NO2[0, 0] = env.now.touch_NO[0, 0] = gripped
 
     def quanta(reward: float) -> float:
         return reward * 128

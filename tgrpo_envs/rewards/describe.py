@@ -16,7 +16,7 @@ Conjuncts = Sequence[Sequence[str]]
 _ATOMS: dict[str, tuple[str, str]] = {
     "near": ("{a} is within {within_m} of {b}{axes}", "{a} is farther than {within_m} from {b}{axes}"),
     "touching": ("the gripper touches {a}", "the gripper does not touch {a}"),
-    "grasped": ("both finger pads touch {a}", "the finger pads do not both touch {a}"),
+    "grasped": ("both fingers touch {a}", "the fingers do not both touch {a}"),
     "released": ("the gripper does not touch {a}", "the gripper touches {a}"),
     "lifted": ("{a} is {by_m} or more above its start height", "{a} is less than {by_m} above its start height"),
     "above": (

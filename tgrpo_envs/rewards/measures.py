@@ -131,8 +131,8 @@ def _touch(at: Entities) -> Callable[[Moment], BoolArray]:
 def _grasped(_atom: words.Grasped, at: Entities) -> tuple[Measure, ...]:
     row = at["a"].row
     return (
-        _is("left pad contact", lambda moment: moment.now.pad_contact_NO2[:, row, 0]),
-        _is("right pad contact", lambda moment: moment.now.pad_contact_NO2[:, row, 1]),
+        _is("left finger contact", lambda moment: moment.now.finger_contact_NO2[:, row, 0]),
+        _is("right finger contact", lambda moment: moment.now.finger_contact_NO2[:, row, 1]),
     )
 
 

@@ -121,7 +121,7 @@ def _touching(_atom: words.Touching, at: Entities) -> Truth:
 
 def _grasped(_atom: words.Grasped, at: Entities) -> Truth:
     row = at["a"].row
-    return lambda moment: moment.now.pad_contact_NO2[:, row, 0] & moment.now.pad_contact_NO2[:, row, 1]
+    return lambda moment: moment.now.finger_contact_NO2[:, row, 0] & moment.now.finger_contact_NO2[:, row, 1]
 
 
 def _released(_atom: words.Released, at: Entities) -> Truth:

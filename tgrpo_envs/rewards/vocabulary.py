@@ -49,7 +49,7 @@ class Touching(SpecModel):
 
 
 class Grasped(SpecModel):
-    """Both finger pads touch `a`."""
+    """Both fingers touch `a`."""
 
     op: Literal["grasped"]
     a: Entity

@@ -82,6 +82,7 @@ class Snapshot:
         finger_qpos_N2: Finger joint positions; opposite signs, about 0.04 each when open.
         contact_NOO: Whether two objects touch (symmetric, false on the diagonal).
         pad_contact_NO2: Whether the left and the right finger pad touch an object.
+        finger_contact_NO2: The same of the whole fingers, of which the pads are the tips.
         touch_NO: Whether any part of the gripper touches an object.
     """
 
@@ -96,6 +97,7 @@ class Snapshot:
     finger_qpos_N2: FloatArray
     contact_NOO: BoolArray
     pad_contact_NO2: BoolArray
+    finger_contact_NO2: BoolArray
     touch_NO: BoolArray
 
     @classmethod
@@ -114,6 +116,7 @@ class Snapshot:
             finger_qpos_N2=np.zeros((n, 2)),
             contact_NOO=np.zeros((n, o, o), dtype=bool),
             pad_contact_NO2=np.zeros((n, o, 2), dtype=bool),
+            finger_contact_NO2=np.zeros((n, o, 2), dtype=bool),
             touch_NO=np.zeros((n, o), dtype=bool),
         )
 

@@ -27,12 +27,13 @@ class SnapshotWriter:
 
     def __init__(self, scene: Scene, snapshot: Snapshot) -> None:
         record = scene.record
-        geom_object, geom_pad = np.full((2, scene.model.ngeom), NONE, dtype=np.int64)
+        geom_object, geom_pad, geom_finger = np.full((3, scene.model.ngeom), NONE, dtype=np.int64)
         geom_gripper = np.zeros(scene.model.ngeom, dtype=bool)
         for row, entry in enumerate(record.objects):
             geom_object[list(entry.geoms)] = row
         for side, geoms in enumerate(record.robot.pad_geoms):
             geom_pad[list(geoms)] = side
+            geom_finger[_finger_geoms(scene.model, geoms[0])] = side
         geom_gripper[list(record.robot.gripper_geoms)] = True
         joint_of_body = scene.model.body_jntadr
         self._ids = (
@@ -48,6 +49,7 @@ class SnapshotWriter:
             np.array([entry.qpos_address for entry in record.joints], dtype=np.int64),
             geom_object,
             geom_pad,
+            geom_finger,
             geom_gripper,
         )
         self._grip_site = record.robot.grip_site
@@ -63,18 +65,25 @@ class SnapshotWriter:
             (s.object_pos_NO3[row], s.object_mat_NO33[row], s.object_speed_NO[row]),
             (s.site_pos_NS3[row], s.site_mat_NS33[row], s.joint_qpos_NJ[row]),
             (s.gripper_pos_N3[row], s.gripper_mat_N33[row], s.finger_qpos_N2[row]),
-            (s.contact_NOO[row], s.pad_contact_NO2[row], s.touch_NO[row]),
+            (s.contact_NOO[row], s.pad_contact_NO2[row], s.finger_contact_NO2[row], s.touch_NO[row]),
         )
+
+
+def _finger_geoms(model: mujoco.MjModel, pad: int) -> list[int]:
+    """Geoms of the finger that ends in this pad: of the pad's body and of the one it is fixed to."""
+    tip = model.geom_bodyid[pad]
+    bodies = (tip, model.body_parentid[tip])
+    return [geom for geom in range(model.ngeom) if model.geom_bodyid[geom] in bodies]
 
 
 @njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def _write(state: Any, ids: Any, grip_site: int, objects: Any, sites: Any, gripper: Any, contacts: Any) -> None:
     xpos, xmat, site_xpos, site_xmat, qpos, qvel, contact_geoms = state
-    bodies_O, dofs_O, sites_S, joints_J, geom_object, geom_pad, geom_gripper = ids
+    bodies_O, dofs_O, sites_S, joints_J, geom_object, geom_pad, geom_finger, geom_gripper = ids
     object_pos_O3, object_mat_O33, object_speed_O = objects
     site_pos_S3, site_mat_S33, joint_qpos_J = sites
     gripper_pos_3, gripper_mat_33, finger_qpos_2 = gripper
-    contact_OO, pad_contact_O2, touch_O = contacts
+    contact_OO, pad_contact_O2, finger_contact_O2, touch_O = contacts
     for o in range(bodies_O.size):
         _pose(xpos[bodies_O[o]], xmat[bodies_O[o]], object_pos_O3[o], object_mat_O33[o])
         dof = dofs_O[o]
@@ -86,11 +95,20 @@ def _write(state: Any, ids: Any, grip_site: int, objects: Any, sites: Any, gripp
         joint_qpos_J[k] = qpos[joints_J[k]]
     _pose(site_xpos[grip_site], site_xmat[grip_site], gripper_pos_3, gripper_mat_33)
     finger_qpos_2[:] = qpos[ARM : ARM + 2]
-    contact_OO[:], pad_contact_O2[:], touch_O[:] = False, False, False
+    contact_OO[:], pad_contact_O2[:], finger_contact_O2[:], touch_O[:] = False, False, False, False
     for c in range(contact_geoms.shape[0]):
         a, b = contact_geoms[c, 0], contact_geoms[c, 1]
-        _mark(a, b, geom_object, geom_pad, geom_gripper, contact_OO, pad_contact_O2, touch_O)
-        _mark(b, a, geom_object, geom_pad, geom_gripper, contact_OO, pad_contact_O2, touch_O)
+        for row, other in ((geom_object[a], b), (geom_object[b], a)):
+            if row < 0:
+                continue
+            if geom_object[other] >= 0 and geom_object[other] != row:
+                contact_OO[row, geom_object[other]] = True
+            if geom_pad[other] >= 0:
+                pad_contact_O2[row, geom_pad[other]] = True
+            if geom_finger[other] >= 0:
+                finger_contact_O2[row, geom_finger[other]] = True
+            if geom_gripper[other]:
+                touch_O[row] = True
 
 
 @njit(inline="always")  # type: ignore[untyped-decorator]
@@ -99,25 +117,3 @@ def _pose(pos: Any, mat: Any, pos_3: Any, mat_33: Any) -> None:
         pos_3[i] = pos[i]
         for j in range(3):
             mat_33[i, j] = mat[3 * i + j]
-
-
-@njit(inline="always")  # type: ignore[untyped-decorator]
-def _mark(
-    a: int,
-    b: int,
-    geom_object: Any,
-    geom_pad: Any,
-    geom_gripper: Any,
-    contact_OO: Any,
-    pad_contact_O2: Any,
-    touch_O: Any,
-) -> None:
-    row, other = geom_object[a], geom_object[b]
-    if row < 0:
-        return
-    if other >= 0 and other != row:
-        contact_OO[row, other] = True
-    if geom_pad[b] >= 0:
-        pad_contact_O2[row, geom_pad[b]] = True
-    if geom_gripper[b]:
-        touch_O[row] = True
