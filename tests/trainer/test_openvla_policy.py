@@ -153,6 +153,17 @@ def test_bfloat16_is_close_and_scores_in_float32(tmp_path, policy):
     torch.testing.assert_close(scored.logp_NK, policy.log_prob(obs, tokens_NK).logp_NK, rtol=0, atol=0.3)
 
 
+def test_logits_are_not_rounded_to_bfloat16(tmp_path):
+    settings = OpenVlaSettings("libero_object", image_size=32)
+    model = OpenVlaPolicy.load(write_checkpoint(tmp_path), settings, dtype="bfloat16").model
+    hidden_NKD = torch.randn(2, 3, TINY.width, generator=seeded()).bfloat16()
+    head_VD = model.language_model.lm_head.weight.double()
+    ids = VOCAB_END - 1 - torch.arange(NUM_BINS)
+    expected_NKV = hidden_NKD.double() @ head_VD[ids].T
+    # bfloat16 has 8 bits: rounding a logit of 2 would already miss by 0.004.
+    torch.testing.assert_close(model.action_logits(hidden_NKD).double(), expected_NKV, rtol=0, atol=1e-5)
+
+
 def test_another_models_tokenizer_is_refused(tmp_path):
     folder = write_checkpoint(tmp_path)
     settings = OpenVlaSettings("libero_object")

@@ -25,7 +25,7 @@ from tiny_openvla import (
 from tgrpo_envs.errors import CheckpointError
 from tgrpo_trainer.policy import load_policy
 from tgrpo_trainer.policy.openvla import OpenVlaPolicy, OpenVlaSettings
-from tgrpo_trainer.policy.openvla.architecture import read_architecture
+from tgrpo_trainer.policy.openvla.architecture import LlamaShape, read_architecture
 from tgrpo_trainer.policy.openvla.model import OpenVlaModel
 
 SETTINGS = OpenVlaSettings("libero_object", image_size=32)
@@ -64,6 +64,7 @@ def test_names_and_shapes_are_the_published_ones(sizes):
         assert sum(parameter.numel() for parameter in model.parameters()) == NUM_PARAMETERS_7B
         assert Counter(name.partition(".")[0] for name in model.state_dict()) == NUM_TENSORS_7B
         assert architecture.action_vocab_end == 32000 and model.image_size == 224
+        assert architecture.llama == LlamaShape(32064, 4096, 11008, 32, 32, 32, 1e-6, 10000.0, 2048, 1, 2)
 
 
 def test_towers_are_told_apart_by_the_config_also_in_its_older_form():

@@ -138,7 +138,9 @@ def tiny_config(sizes: Sizes = TINY) -> dict:
         "norm_stats": STATISTICS,
         "pad_to_multiple_of": PADDING,
         "pad_token_id": 0,
-        "text_config": {"model_type": "llama", "num_attention_heads": 4, "vocab_size": sizes.vocab},
+        # The published one leaves out whatever transformers 4.40 had as a default, which is Llama-2-7B's every size.
+        "text_config": {"model_type": "llama", "vocab_size": sizes.vocab}
+        | ({} if sizes is FULL else {"num_attention_heads": 4}),
         "timm_model_ids": [timm[tower.kind] for tower in sizes.towers],
         "torch_dtype": "float32",
         "use_fused_vision_backbone": fused,
