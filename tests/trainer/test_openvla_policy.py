@@ -9,6 +9,7 @@ import pytest
 import torch
 from test_openvla_weights import ONE_SIGLIP
 from tiny_openvla import NUM_BINS, PADDING, TINY, VOCAB_END, openvla_input, tiny_openvla, write_checkpoint
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_trainer.policy.openvla import OpenVlaPolicy, OpenVlaSettings
@@ -92,6 +93,50 @@ def test_later_tokens_depend_on_earlier_ones_and_never_the_other_way_round(polic
     changed_NK[0, 3] = 200
     difference_K = (policy.log_prob(obs, changed_NK).entropy_NK - policy.log_prob(obs, tokens_NK).entropy_NK)[0].abs()
     assert (difference_K[:4] < 1e-6).all() and (difference_K[4:] > 1e-5).all()
+
+
+class Waits(TorchDispatchMode):
+    """Notes the operations that make the host wait for a device: values read, shapes that depend on values."""
+
+    waiting = (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.aten.multinomial)
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket in self.waiting:
+            self.seen.append(func)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("settings", [{}, {"decoding": "parallel", "action_chunk": 8}], ids=["one by one", "parallel"])
+def test_decoding_never_waits_for_the_device(tmp_path, settings):
+    policy = tiny_openvla(tmp_path, **settings)
+    obs, generator = openvla_input(policy, TEXTS), seeded()
+    with Waits() as waits:
+        torch.ones(1).item()
+        policy.sample(obs, generator=generator)
+    assert len(waits.seen) == 1  # the one asked for on purpose
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("settings", [{}, {"decoding": "parallel", "action_chunk": 8}], ids=["one by one", "parallel"])
+def test_on_a_gpu_the_same_numbers_and_no_waiting(tmp_path, settings):
+    policy = tiny_openvla(tmp_path, **settings)
+    obs = openvla_input(policy, TEXTS)
+    expected = policy.sample(obs, greedy=True)
+    policy = policy.to("cuda")
+    obs, generator = obs.to("cuda"), torch.Generator("cuda").manual_seed(0)
+    policy.sample(obs, generator=generator)  # constants arrive on the device
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        sample = policy.sample(obs, generator=generator)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    torch.testing.assert_close(policy.log_prob(obs, sample.tokens_NK).logp_NK, sample.logp_NK, rtol=0, atol=1e-3)
+    scored = policy.log_prob(obs, expected.tokens_NK.to("cuda")).logp_NK.cpu()
+    torch.testing.assert_close(scored, expected.logp_NK, rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -22,17 +22,17 @@ from tgrpo_trainer.train import train
 
 
 def tiny_run(tmp_path, *, iterations=1, chunk=1, **policy):
-    """The recipe itself, cut to the toy task: 16-pixel pictures, a few episodes of 8 control steps."""
+    """The recipe itself, cut to the toy task: 16-pixel pictures, episodes of six or three decisions."""
     checkpoint = tmp_path / "published"
     if not checkpoint.is_dir():
         write_checkpoint(checkpoint)
     recipe = openvla_libero()
     return recipe.replace(
-        env=EnvConfig(image_size=16, action_chunk=chunk, max_control_steps=8),
+        env=EnvConfig(image_size=16, action_chunk=chunk, max_control_steps=6 if chunk == 1 else 12),
         policy=PolicyConfig(kind="openvla", checkpoint=checkpoint, openvla=OpenVlaConfig(**policy)),
         tgrpo={**recipe.tgrpo.model_dump(), "beta": 0.01},
         update={**recipe.update.model_dump(), "learning_rate": 1e-3, "warmup_iterations": 0},
-        evaluation={**recipe.evaluation.model_dump(), "every": 10, "num_heldout": 2, "num_official": 2},
+        evaluation={**recipe.evaluation.model_dump(), "every": 10, "num_heldout": 1, "num_official": 1},
         run=RunConfig(name="run", folder=tmp_path, iterations=iterations, device="cpu"),
     )
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tgrpo_envs.errors import CheckpointError
 from tgrpo_trainer.types import ACTION_DIM
@@ -80,42 +80,48 @@ def read_statistics(config: Mapping[str, Any], beside: bytes | None, key: str) -
     return ActionStatistics(found, low, high, scaled)
 
 
-class ActionCodec:
+class ActionCodec(nn.Module):
     """Between the environment's actions and action tokens.
 
     A token here is a bin in [0, num_bins), rising with the action; `token_ids` gives the vocabulary's ids, which fall.
+    A module so that its constants move to the policy's device with it; it has no parameters.
     """
 
     def __init__(self, statistics: ActionStatistics, *, num_bins: int, vocab_end: int) -> None:
+        super().__init__()
         self.vocab_end = vocab_end
-        self.edges_V = torch.linspace(-1.0, 1.0, num_bins, dtype=torch.float64)
+        edges_V = torch.linspace(-1.0, 1.0, num_bins, dtype=torch.float64)
         # num_bins edges have one bin fewer between them: the last token (exactly +1) means what the one before it does.
-        centres_V = (self.edges_V[1:] + self.edges_V[:-1]) / 2
-        self.centres_V = torch.cat([centres_V, centres_V[-1:]])
-        self.low_A = torch.tensor(statistics.low, dtype=torch.float64)
-        self.high_A = torch.tensor(statistics.high, dtype=torch.float64)
-        self.scaled_A = torch.tensor(statistics.scaled)
+        centres_V = (edges_V[1:] + edges_V[:-1]) / 2
+        self.register_buffer("edges_V", edges_V, persistent=False)
+        self.register_buffer("centres_V", torch.cat([centres_V, centres_V[-1:]]), persistent=False)
+        self.register_buffer("low_A", torch.tensor(statistics.low, dtype=torch.float64), persistent=False)
+        self.register_buffer("high_A", torch.tensor(statistics.high, dtype=torch.float64), persistent=False)
+        self.register_buffer("scaled_A", torch.tensor(statistics.scaled), persistent=False)
+        self.edges_V: Tensor
+        self.centres_V: Tensor
+        self.low_A: Tensor
+        self.high_A: Tensor
+        self.scaled_A: Tensor
 
     def token_ids(self, tokens: Tensor) -> Tensor:
         """The vocabulary's ids of tokens."""
         return self.vocab_end - 1 - tokens
 
     def encode(self, actions_NCA: Tensor) -> Tensor:
-        """tokens_NK of the environment's actions, as the published training data were made."""
+        """tokens_NK of the environment's actions, as the published training data were made; on the actions' device."""
         device = actions_NCA.device
-        actions_NCA = actions_NCA.double()
+        actions_NCA = actions_NCA.to(self.low_A)
         model_NCA = torch.cat([actions_NCA[..., :-1], 1.0 - actions_NCA[..., -1:].clamp(0.0, 1.0)], dim=-1)
-        low_A, high_A = self.low_A.to(device), self.high_A.to(device)
-        unit_NCA = 2.0 * (model_NCA - low_A) / (high_A - low_A + _TINY) - 1.0
-        unit_NCA = torch.where(self.scaled_A.to(device), unit_NCA, model_NCA).clamp(-1.0, 1.0)
-        return (torch.bucketize(unit_NCA.contiguous(), self.edges_V.to(device), right=True) - 1).flatten(1)
+        unit_NCA = 2.0 * (model_NCA - self.low_A) / (self.high_A - self.low_A + _TINY) - 1.0
+        unit_NCA = torch.where(self.scaled_A, unit_NCA, model_NCA).clamp(-1.0, 1.0)
+        return (torch.bucketize(unit_NCA.contiguous(), self.edges_V, right=True) - 1).flatten(1).to(device)
 
     def decode(self, tokens_NK: Tensor) -> Tensor:
         """The environment's actions_NCA float32 in [-1, 1]; the gripper is -1 (open) or +1 (closed)."""
-        device = tokens_NK.device
-        unit_NCA = self.centres_V.to(device)[tokens_NK].view(tokens_NK.shape[0], -1, ACTION_DIM)
-        low_A, high_A = self.low_A.to(device), self.high_A.to(device)
-        model_NCA = torch.where(self.scaled_A.to(device), 0.5 * (unit_NCA + 1.0) * (high_A - low_A) + low_A, unit_NCA)
+        unit_NCA = self.centres_V[tokens_NK].view(tokens_NK.shape[0], -1, ACTION_DIM)
+        scaled_NCA = 0.5 * (unit_NCA + 1.0) * (self.high_A - self.low_A) + self.low_A
+        model_NCA = torch.where(self.scaled_A, scaled_NCA, unit_NCA)
         closed_NC1 = model_NCA[..., -1:] < GRIPPER_OPEN_ABOVE
         gripper_NC1 = torch.where(closed_NC1, 1.0, -1.0).to(model_NCA)
         return torch.cat([model_NCA[..., :-1].clamp(-1.0, 1.0), gripper_NC1], dim=-1).float()

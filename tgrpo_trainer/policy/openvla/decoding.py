@@ -13,8 +13,8 @@ from torch import Tensor
 
 from tgrpo_trainer.policy.openvla.model import OpenVlaModel, Prefix
 
-Choose = Callable[[Tensor], Tensor]
-"""Logits of one action token, logits_NV, to the drawn tokens' embeddings_ND."""
+DrawNext = Callable[[Tensor], Tensor]
+"""From the logits of one action token, logits_NV, to the drawn tokens' embeddings_ND."""
 
 
 class KeyValueCache:
@@ -41,14 +41,14 @@ class KeyValueCache:
         return kept[0][:, :, :end], kept[1][:, :, :end]
 
 
-def decode(model: OpenVlaModel, prefix: Prefix, num_tokens: int, choose: Choose) -> None:
+def decode(model: OpenVlaModel, prefix: Prefix, num_tokens: int, draw_next: DrawNext) -> None:
     """Draw action tokens one after another; the prefix is computed once and kept.
 
     Args:
         model: Without gradients.
         prefix: N rows.
         num_tokens: K.
-        choose: Called K times in order.
+        draw_next: Called K times in order.
     """
     capacity = len(prefix) + num_tokens - 1
     cache = KeyValueCache(model.architecture.llama.num_hidden_layers, capacity)
@@ -62,7 +62,7 @@ def decode(model: OpenVlaModel, prefix: Prefix, num_tokens: int, choose: Choose)
     )
     hidden_N1D = _pick(hidden_NSD, prefix.last_N[:, None])
     for place in range(len(prefix), capacity + 1):
-        drawn_ND = choose(model.action_logits(hidden_N1D)[:, 0])
+        drawn_ND = draw_next(model.action_logits(hidden_N1D)[:, 0])
         if place == capacity:
             return
         mask_N11S = visible_NS[:, None, None, : place + 1]

@@ -3,7 +3,8 @@
 LIBERO's raw picture is upside down and OpenVLA was trained on it turned by 180 degrees, which is an upright picture
 mirrored left to right; the environment's pictures are upright and not mirrored. Resizing follows tf.image.resize
 (Lanczos-3 with antialiasing), cropping tf.image.crop_and_resize (bilinear, corners aligned), each rounded to whole grey
-levels as there. Both are linear and separable, so a resize is two small matrix products, on any device.
+levels as there. Both are linear and separable, so a resize is two small matrix products, on any device. The matrices
+are kept per device: copying them there at every decision would make the host wait.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def prepare_pictures(images_NHWC: Tensor, towers: Sequence[TowerKind], *, size: 
     if center_crop:
         cropped_NCHW = _apply(_center_crop(size, pixels_NCHW.device), unit_NCHW)
         unit_NCHW = (cropped_NCHW.clamp(0.0, 1.0) * TO_UINT8).floor() / 255.0
-    return torch.cat([(unit_NCHW - mean_C11) / std_C11 for mean_C11, std_C11 in _normalisers(towers, unit_NCHW)], dim=1)
+    normalisers = [_normaliser(tower, unit_NCHW.device) for tower in towers]
+    return torch.cat([(unit_NCHW - mean_C11) / std_C11 for mean_C11, std_C11 in normalisers], dim=1)
 
 
 def _apply(weights_OI: Tensor, pixels_NCII: Tensor) -> Tensor:
@@ -67,8 +69,7 @@ def _center_crop(size: int, device: torch.device) -> Tensor:
     return (1.0 - distance_OI).clamp(min=0.0).float().to(device)
 
 
-def _normalisers(towers: Sequence[TowerKind], like: Tensor) -> list[tuple[Tensor, Tensor]]:
-    return [
-        (like.new_tensor(mean).view(3, 1, 1), like.new_tensor(std).view(3, 1, 1))
-        for mean, std in (MEAN_STD[tower] for tower in towers)
-    ]
+@lru_cache(maxsize=8)
+def _normaliser(tower: TowerKind, device: torch.device) -> tuple[Tensor, Tensor]:
+    mean, std = MEAN_STD[tower]
+    return torch.tensor(mean, device=device).view(3, 1, 1), torch.tensor(std, device=device).view(3, 1, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +22,9 @@ from tgrpo_trainer.policy.openvla.prompt import TOKENIZER_FILE, Prompter
 from tgrpo_trainer.policy.openvla.weights import MAX_SHARD_BYTES, DType, load_weights, read_headers, save_weights
 from tgrpo_trainer.policy.tokens import choose, score
 from tgrpo_trainer.types import ActionSample, LogProbs, PolicyInput
+
+Draw = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Logits to drawn tokens and their log-probabilities."""
 
 KIND = "openvla"
 SETTINGS_FILE = "tgrpo.json"
@@ -150,23 +153,12 @@ class OpenVlaPolicy(Policy):
         """See `Policy.sample`; the pictures are looked at once, and all rows are decoded together."""
         was_training = self.training
         self.eval()  # gradient checkpointing, active in training mode only, would bypass the cache
-        prefix = self._prefix(obs)
-        tokens: list[Tensor] = []
-        logp: list[Tensor] = []
-
-        def choose_next(logits_NV: Tensor) -> Tensor:
-            tokens_N, logp_N = choose(logits_NV, temperature=temperature, greedy=greedy, generator=generator)
-            tokens.append(tokens_N)
-            logp.append(logp_N)
-            return self.model.embed(self.codec.token_ids(tokens_N))
-
-        if self.settings.decoding == "autoregressive":
-            decode(self.model, prefix, self.tokens_per_decision, choose_next)
-            tokens_NK, logp_NK = torch.stack(tokens, dim=1), torch.stack(logp, dim=1)
-        else:
-            logits_NKV = parallel_logits(self.model, prefix, self.tokens_per_decision)
-            tokens_NK, logp_NK = choose(logits_NKV, temperature=temperature, greedy=greedy, generator=generator)
-        self.train(was_training)
+        try:
+            tokens_NK, logp_NK = self._draw(
+                obs, lambda logits: choose(logits, temperature=temperature, greedy=greedy, generator=generator)
+            )
+        finally:
+            self.train(was_training)
         return ActionSample(tokens_NK, logp_NK, self.codec.decode(tokens_NK))
 
     def log_prob(self, obs: PolicyInput, tokens_NK: Tensor, temperature: float = 1.0) -> LogProbs:
@@ -186,6 +178,21 @@ class OpenVlaPolicy(Policy):
         _write_json(folder / SETTINGS_FILE, {"kind": KIND, **asdict(self.settings)})
         for name, contents in self.companions.items():
             (folder / name).write_bytes(contents)
+
+    def _draw(self, obs: PolicyInput, draw: Draw) -> tuple[Tensor, Tensor]:
+        """tokens_NK and logp_NK of one decision."""
+        prefix = self._prefix(obs)
+        if self.settings.decoding == "parallel":
+            return draw(parallel_logits(self.model, prefix, self.tokens_per_decision))
+        drawn: list[tuple[Tensor, Tensor]] = []
+
+        def draw_next(logits_NV: Tensor) -> Tensor:
+            drawn.append(draw(logits_NV))
+            return self.model.embed(self.codec.token_ids(drawn[-1][0]))
+
+        decode(self.model, prefix, self.tokens_per_decision, draw_next)
+        tokens, logp = zip(*drawn, strict=True)
+        return torch.stack(tokens, dim=1), torch.stack(logp, dim=1)
 
     def _prefix(self, obs: PolicyInput) -> Prefix:
         pixels_NCHW = prepare_pictures(
