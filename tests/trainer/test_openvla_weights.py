@@ -26,6 +26,7 @@ from tgrpo_envs.errors import CheckpointError
 from tgrpo_trainer.policy import load_policy
 from tgrpo_trainer.policy.openvla import OpenVlaPolicy, OpenVlaSettings
 from tgrpo_trainer.policy.openvla.architecture import LlamaShape, read_architecture
+from tgrpo_trainer.policy.openvla.decoding import parallel_logits, teacher_forced_logits
 from tgrpo_trainer.policy.openvla.model import OpenVlaModel
 
 SETTINGS = OpenVlaSettings("libero_object", image_size=32)
@@ -80,6 +81,26 @@ def test_a_config_that_contradicts_the_tensors_is_refused():
     config["text_config"]["vocab_size"] += 64
     with pytest.raises(CheckpointError, match="vocab_size"):
         read_architecture(config, published_shapes(TINY))
+    with pytest.raises(CheckpointError, match="image_sizes"):
+        read_architecture({**tiny_config(TINY), "image_sizes": [384, 384]}, published_shapes(TINY))
+    with pytest.raises(CheckpointError, match="names 1 vision towers"):
+        read_architecture({**tiny_config(TINY), "timm_model_ids": ["dinov2"]}, published_shapes(TINY))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_tokens", [7, 56])
+def test_the_full_size_fits_together(num_tokens):
+    """A pass on the meta device: shapes only. 1 + 256 + 29 places of the prefix, then the action tokens."""
+    architecture = read_architecture(tiny_config(FULL), published_shapes(FULL))
+    with torch.device("meta"):
+        model = OpenVlaModel(architecture)
+        prefix = model.prefix(torch.empty(2, 6, 224, 224), torch.ones(2, 30, dtype=torch.int64))
+        assert prefix.embeddings_NSD.shape == (2, 1 + 256 + 29, 4096)
+        if num_tokens == 7:
+            logits_NKV = teacher_forced_logits(model, prefix, torch.ones(2, 7, dtype=torch.int64))
+        else:
+            logits_NKV = parallel_logits(model, prefix, num_tokens)
+    assert logits_NKV.shape == (2, num_tokens, 256)
 
 
 def test_weights_arrive_bit_for_bit(tmp_path):

@@ -7,6 +7,7 @@ for any sizes, so that the tests compare the model with them and not with itself
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,7 +132,7 @@ def tiny_config(sizes: Sizes = TINY) -> dict:
         "architectures": ["OpenVLAForActionPrediction"],
         "arch_specifier": "no-align+fused-gelu-mlp" if fused else "no-align+gelu-mlp",
         "image_resize_strategy": "resize-naive",
-        "image_sizes": [28] * len(sizes.towers),
+        "image_sizes": [tower.patch * math.isqrt(tower.patches) for tower in sizes.towers],
         "llm_backbone_id": "llama2-7b-pure",
         "model_type": "openvla",
         "n_action_bins": NUM_BINS,

@@ -89,6 +89,7 @@ def read_architecture(config: Mapping[str, Any], shapes: Shapes) -> Architecture
         towers = tuple(
             _tower_shape(kind, name, shapes) for kind, name in zip(_tower_kinds(config), TOWER_NAMES, strict=False)
         )
+        _refuse_other_pictures(towers, config.get("image_sizes"))
         llama = _llama_shape(config.get("text_config") or {}, shapes)
         projector_dim = shapes["projector.fc1.weight"][0]
     except KeyError as error:
@@ -136,6 +137,13 @@ def _tower_shape(kind: TowerKind, name: str, shapes: Shapes) -> TowerShape:
         num_patches=num_patches,
         num_registers=shapes[f"{name}.reg_token"][1] if kind == "dinov2" else 0,
     )
+
+
+def _refuse_other_pictures(towers: tuple[TowerShape, ...], stated: Any) -> None:
+    """All towers see one picture cut into the same patches, whose size the config may state."""
+    sizes = [tower.image_size for tower in towers]
+    if len(set(sizes)) > 1 or (stated is not None and list(stated) != sizes):
+        raise ValueError(f"the towers take pictures of {sizes} pixels, config.json's image_sizes says {stated}.")
 
 
 def _llama_shape(text_config: Mapping[str, Any], shapes: Shapes) -> LlamaShape:
