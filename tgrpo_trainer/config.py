@@ -45,13 +45,31 @@ class EnvConfig(Settings):
         return f"tgrpo_envs:TGRPO-{camel}-v0"
 
 
+class OpenVlaConfig(Settings):
+    """What an OpenVLA checkpoint leaves open (policy.kind openvla); docs/openvla.md has the conventions."""
+
+    unnorm_key: str | None = None
+    """Data set whose action statistics apply; none = the suite's own (with or without _no_noops)."""
+    center_crop: bool = True
+    """Look at the centre 0.9 of the picture's area: for models trained with random crops, as the published ones are."""
+    decoding: Literal["autoregressive", "parallel"] = "autoregressive"
+    """autoregressive = OpenVLA, one step a decision; parallel = OpenVLA-OFT with its token head, a chunk a decision."""
+    dtype: Literal["bfloat16", "float16", "float32"] | None = None
+    """Convert the weights; none = train them as they are stored."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass: less memory, about a third more time."""
+
+
 class PolicyConfig(Settings):
     """What is trained."""
 
+    kind: Literal["nano", "openvla"] = "nano"
+    """nano = new, small, learns on a CPU; openvla = starts from checkpoint, published or saved by a run."""
     checkpoint: Path | None = None
-    """Start from this saved policy (a folder with config.json); none = a new nano policy."""
+    """Start from this policy (a folder with config.json); none = a new nano policy."""
     num_bins: int = Field(default=21, ge=2)
-    """Values each action number can take, in a new policy."""
+    """Values each action number can take, in a new nano policy."""
+    openvla: OpenVlaConfig = OpenVlaConfig()
 
 
 class SftConfig(Settings):
@@ -131,6 +149,8 @@ class UpdateConfig(Settings):
     """Passes over each rollout batch (TRL's name; epochs elsewhere)."""
     minibatch_size: int = Field(default=256, ge=1)
     """Decisions per gradient step."""
+    microbatch_size: int | None = Field(default=None, ge=1)
+    """Decisions in memory at once; changes memory, not the result. none = whole minibatches."""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Gradients are clipped to this norm."""
 

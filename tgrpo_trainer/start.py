@@ -69,6 +69,8 @@ def resolve_device(name: str) -> torch.device:
 
 def _new_or_saved(config: TrainConfig) -> Policy:
     env = config.env
+    if config.policy.kind == "openvla":
+        return _openvla(config)
     if config.policy.checkpoint is None:
         # Modules draw their weights from torch's global generator; the fork leaves it as it was for everyone else.
         with torch.random.fork_rng(devices=[]):
@@ -84,6 +86,26 @@ def _new_or_saved(config: TrainConfig) -> Policy:
             f"give --env.image-size {policy.image_size} --env.action-chunk {policy.action_chunk}."
         )
     return policy
+
+
+def _openvla(config: TrainConfig) -> Policy:
+    """An OpenVLA checkpoint, published or of a run, under this run's settings."""
+    from tgrpo_trainer.policy.openvla import OpenVlaPolicy, OpenVlaSettings  # brings transformers
+
+    env, chosen = config.env, config.policy.openvla
+    if config.policy.checkpoint is None:
+        raise ConfigError(
+            "policy.kind is openvla, which starts from a checkpoint; give its folder with --policy.checkpoint FOLDER."
+        )
+    settings = OpenVlaSettings(
+        unnorm_key=chosen.unnorm_key or env.suite,
+        image_size=env.image_size,
+        action_chunk=env.action_chunk,
+        center_crop=chosen.center_crop,
+        decoding=chosen.decoding,
+        gradient_checkpointing=chosen.gradient_checkpointing,
+    )
+    return OpenVlaPolicy.load(config.policy.checkpoint, settings, dtype=chosen.dtype)
 
 
 def _recorded_demonstrations(config: TrainConfig, folder: Path) -> Path:

@@ -221,6 +221,7 @@ def _make_updater(config: TrainConfig, folder: Path, start: Checkpoint) -> Polic
         optimiser=config.update,
         temperature=config.rollout.temperature,
         total_iterations=config.run.iterations,
+        microbatch_size=config.update.microbatch_size,
     )
     if "optimizer" in start.state:
         updater.load_state_dict(start.state["optimizer"])

@@ -9,7 +9,7 @@ import torch
 
 from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.policy.text import hash_words
-from tgrpo_trainer.policy.tokens import ActionBins, draw, score
+from tgrpo_trainer.policy.tokens import ActionBins, choose, draw, score
 
 
 def test_known_bins():
@@ -54,6 +54,15 @@ def test_known_probabilities():
     assert scored.greedy_NK.tolist() == [[1] * 7]
     warm = score(logits_NKV, tokens_NK, 2.0)
     assert warm.logp_NK[0, 0].exp().item() == pytest.approx(1 / (1 + math.sqrt(3)))
+
+
+def test_drawing_is_multinomials_number_for_number():
+    logits_NKV = torch.randn(50, 7, 21, generator=torch.Generator().manual_seed(0))
+    drawn, logp = choose(logits_NKV, temperature=1.3, greedy=False, generator=torch.Generator().manual_seed(1))
+    probabilities = torch.softmax(logits_NKV / 1.3, dim=-1)
+    expected = torch.multinomial(probabilities.flatten(0, 1), 1, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(drawn, expected.view(50, 7))
+    torch.testing.assert_close(logp.exp(), probabilities.gather(-1, drawn[..., None])[..., 0])
 
 
 def test_drawing_follows_the_probabilities_and_reports_them():

@@ -16,6 +16,9 @@ from tgrpo_trainer.policy.nano import NanoConfig, NanoPolicy
 
 __all__ = ["NanoConfig", "NanoPolicy", "Policy", "load_policy"]
 
+OPENVLA_KIND = "openvla"
+"""`model_type` in the config.json of published OpenVLA checkpoints."""
+
 
 def load_policy(folder: Path) -> Policy:
     """Read a policy that `Policy.save` wrote.
@@ -25,9 +28,13 @@ def load_policy(folder: Path) -> Policy:
         UnknownNameError: A kind of policy this version does not have.
     """
     config = _read_config(folder / CONFIG_FILE)
-    kind = config.pop("kind", None)
+    kind = config.pop("kind", None) or config.get("model_type")  # published models have their own config.json
+    if kind == OPENVLA_KIND:
+        from tgrpo_trainer.policy.openvla import OpenVlaPolicy  # brings transformers, which no other policy needs
+
+        return OpenVlaPolicy.load(folder)
     if kind != nano.KIND:
-        raise UnknownNameError("kind of policy", kind, [nano.KIND])
+        raise UnknownNameError("kind of policy", kind, [nano.KIND, OPENVLA_KIND])
     try:
         policy = NanoPolicy(NanoConfig(**config))
         policy.load_state_dict(load_file(folder / WEIGHTS_FILE))

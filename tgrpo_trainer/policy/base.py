@@ -89,7 +89,7 @@ class Policy(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def save(self, folder: Path) -> None:
-        """Write `config.json` (with its `kind`) and `policy.safetensors` into an existing folder.
+        """Write `config.json` (which tells the kind of policy) and the weights into an existing folder.
 
         `tgrpo_trainer.policy.load_policy` reads them back.
         """

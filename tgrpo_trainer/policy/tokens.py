@@ -58,13 +58,28 @@ def draw(
     Raises:
         ConfigError: temperature is not above 0.
     """
-    logp_NKV = _log_softmax(logits_NKV, temperature)
+    tokens_NK, logp_NK = choose(logits_NKV, temperature=temperature, greedy=greedy, generator=generator)
+    return ActionSample(tokens_NK, logp_NK, bins.decode(tokens_NK))
+
+
+def choose(
+    logits: Tensor, *, temperature: float, greedy: bool, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
+    """One token along the last axis of logits, and its log-probability at `temperature` (float32).
+
+    Draws what `torch.multinomial` draws and in the same way (the first of exponential clocks to ring), but without its
+    check of the probabilities, which makes the host wait for the device at every token.
+
+    Raises:
+        ConfigError: temperature is not above 0.
+    """
+    logp = _log_softmax(logits, temperature)
     if greedy:
-        tokens_NK = logp_NKV.argmax(-1)
+        tokens = logp.argmax(-1)
     else:
-        flat_MV = logp_NKV.flatten(0, 1).exp()
-        tokens_NK = torch.multinomial(flat_MV, 1, generator=generator).view(logp_NKV.shape[:2])
-    return ActionSample(tokens_NK, _pick(logp_NKV, tokens_NK), bins.decode(tokens_NK))
+        clocks = torch.empty_like(logp).exponential_(generator=generator)
+        tokens = (logp.exp() / clocks).argmax(-1)
+    return tokens, _pick(logp, tokens)
 
 
 def score(logits_NKV: Tensor, tokens_NK: Tensor, temperature: float) -> LogProbs:
@@ -81,14 +96,14 @@ def score(logits_NKV: Tensor, tokens_NK: Tensor, temperature: float) -> LogProbs
     )
 
 
-def _log_softmax(logits_NKV: Tensor, temperature: float) -> Tensor:
+def _log_softmax(logits: Tensor, temperature: float) -> Tensor:
     """In float32 whatever the model computes in: rounding here would go straight into the probability ratio."""
     if not temperature > 0.0:
         raise ConfigError(
             f"temperature is {temperature}; use a value above 0, or greedy=True for the most probable action."
         )
-    return torch.log_softmax(logits_NKV.float() / temperature, dim=-1)
+    return torch.log_softmax(logits.float() / temperature, dim=-1)
 
 
-def _pick(logp_NKV: Tensor, tokens_NK: Tensor) -> Tensor:
-    return logp_NKV.gather(-1, tokens_NK[..., None]).squeeze(-1)
+def _pick(logp: Tensor, tokens: Tensor) -> Tensor:
+    return logp.gather(-1, tokens[..., None]).squeeze(-1)

@@ -1,0 +1,97 @@
+"""OpenVLA's action tokens and un-normalisation against numbers worked out by hand, and the published formulas."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from tiny_openvla import STATISTICS
+
+from tgrpo_envs.errors import CheckpointError
+from tgrpo_trainer.policy.openvla.actions import ActionCodec, ActionStatistics, read_statistics
+
+Q01 = (-0.5, -1.0, 0.0, -0.2, -0.2, -0.1, 0.0)
+Q99 = (0.5, 1.0, 0.4, 0.2, 0.2, 0.3, 1.0)
+SCALED = (True,) * 6 + (False,)
+CODEC = ActionCodec(ActionStatistics("made_up", Q01, Q99, SCALED), num_bins=256, vocab_end=32000)
+
+
+def published_decode(ids):
+    """What the published model does with generated ids, and then its LIBERO evaluation with the gripper."""
+    bins = np.linspace(-1, 1, 256)
+    centres = (bins[:-1] + bins[1:]) / 2
+    unit = centres[np.clip(32000 - ids - 1, 0, 254)]
+    low, high = np.array(Q01), np.array(Q99)
+    action = np.where(SCALED, 0.5 * (unit + 1) * (high - low) + low, unit)
+    action[..., -1] = -np.sign(2 * action[..., -1] - 1)
+    return action
+
+
+def published_encode(actions):
+    """The LIBERO transform, the normalisation and the tokenizer of the published training data."""
+    actions = np.concatenate([actions[..., :6], 1 - np.clip(actions[..., 6:], 0, 1)], axis=-1)
+    low, high = np.array(Q01), np.array(Q99)
+    unit = np.where(SCALED, np.clip(2 * (actions - low) / (high - low + 1e-8) - 1, -1, 1), actions)
+    return 32000 - np.digitize(np.clip(unit, -1, 1), np.linspace(-1, 1, 256))
+
+
+def test_the_numbers_of_one_action_by_hand():
+    # 256 edges from -1 to 1: bin b has its centre at (2 b + 1) / 255 - 1, so bins 0, 127, 254 at -254/255, 0, 254/255.
+    tokens = torch.tensor([[127, 254, 0, 255, 127, 127, 254]])
+    assert CODEC.token_ids(tokens).tolist() == [[31872, 31745, 31999, 31744, 31872, 31872, 31745]]
+    expected = [0.0, 254 / 255, 0.2 / 255, 0.2 * 254 / 255, 0.0, 0.1, -1.0]  # gripper 254/255 is open, which is -1
+    torch.testing.assert_close(CODEC.decode(tokens)[0, 0], torch.tensor(expected), rtol=0, atol=1e-6)
+    assert CODEC.decode(torch.tensor([[127] * 7]))[0, 0, -1] == 1.0  # gripper 0 is closed, which is +1
+
+
+def test_decoding_is_the_published_formula():
+    tokens_NK = torch.randint(0, 256, (500, 14), generator=torch.Generator().manual_seed(0))
+    ids = CODEC.token_ids(tokens_NK).numpy().reshape(500, 2, 7)
+    np.testing.assert_allclose(CODEC.decode(tokens_NK).numpy(), np.clip(published_decode(ids), -1, 1), atol=1e-6)
+
+
+def test_encoding_is_the_published_formula():
+    rng = np.random.default_rng(0)
+    actions = rng.uniform(-1.2, 1.2, (500, 2, 7)).clip(-1, 1).astype(np.float32)
+    actions[:, :, -1] = np.sign(actions[:, :, -1])
+    actions[0] = 1.0  # lands on the last edge: the token that has no bin of its own
+    ids = CODEC.token_ids(CODEC.encode(torch.from_numpy(actions)))
+    np.testing.assert_array_equal(ids.numpy(), published_encode(actions.astype(np.float64)).reshape(500, 14))
+
+
+def test_encoding_undoes_decoding():
+    tokens_NK = torch.arange(255)[:, None].repeat(1, 7)
+    again_NK = CODEC.encode(CODEC.decode(tokens_NK))
+    assert torch.equal(again_NK[:, :6], tokens_NK[:, :6])
+    # The gripper keeps its side only: closed is 0 (bin 127 ends there), open is 1 (the last token).
+    assert set(again_NK[:, 6].tolist()) == {127, 255}
+
+
+def test_statistics_are_found_by_suite_and_a_fine_tuned_models_own_win():
+    config = {"norm_stats": STATISTICS}
+    assert read_statistics(config, None, "libero_object").key == "libero_object_no_noops"
+    assert read_statistics(config, None, "libero_spatial").low == (-1.0,) * 7
+    own = json.dumps({"libero_object": STATISTICS["libero_spatial"]}).encode()
+    assert read_statistics(config, own, "libero_object").low == (-1.0,) * 7
+
+
+def test_statistics_that_do_not_fit_are_refused_with_what_there_is():
+    config = {"norm_stats": STATISTICS}
+    with pytest.raises(CheckpointError, match=r"'libero_90'.*libero_object_no_noops, libero_spatial.*unnorm-key"):
+        read_statistics(config, None, "libero_90")
+    with pytest.raises(CheckpointError, match=r"dataset_statistics\.json"):
+        read_statistics({}, None, "libero_object")
+    with pytest.raises(CheckpointError, match="not JSON"):
+        read_statistics({}, b"{", "libero_object")
+    short = {"libero_object": {"action": {"q01": [0.0] * 6, "q99": [1.0] * 6}}}
+    with pytest.raises(CheckpointError, match="6 entries, not 7"):
+        read_statistics({"norm_stats": short}, None, "libero_object")
+    with pytest.raises(CheckpointError, match="q99"):
+        read_statistics({"norm_stats": {"libero_object": {"action": {"q01": [0.0] * 7}}}}, None, "libero_object")
+
+
+def test_a_mask_that_is_not_there_scales_everything():
+    action = {"q01": list(Q01), "q99": list(Q99)}
+    assert read_statistics({"norm_stats": {"a": {"action": action}}}, None, "a").scaled == (True,) * 7

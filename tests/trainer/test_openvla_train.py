@@ -1,0 +1,138 @@
+"""A tiny OpenVLA through the whole trainer: rollout, update, evaluation, checkpoint and resume know nothing of it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_openvla import STATISTICS, openvla_input, tiny_openvla, write_checkpoint
+from toy_run import make_toy_envs
+
+from tgrpo_envs.errors import CheckpointError, ConfigError
+from tgrpo_trainer.__main__ import main
+from tgrpo_trainer.checkpoint import latest_checkpoint, load_checkpoint
+from tgrpo_trainer.config import EnvConfig, OpenVlaConfig, PolicyConfig, RunConfig, SftConfig
+from tgrpo_trainer.dataset import DemoDataset
+from tgrpo_trainer.metrics import read_metrics
+from tgrpo_trainer.policy import load_policy
+from tgrpo_trainer.policy.openvla import OpenVlaPolicy
+from tgrpo_trainer.recipes import openvla_libero
+from tgrpo_trainer.sft import train_sft
+from tgrpo_trainer.start import start_policy
+from tgrpo_trainer.train import train
+
+
+def tiny_run(tmp_path, *, iterations=1, chunk=1, **policy):
+    """The recipe itself, cut to the toy task: 16-pixel pictures, episodes of six or three decisions."""
+    checkpoint = tmp_path / "published"
+    if not checkpoint.is_dir():
+        write_checkpoint(checkpoint)
+    recipe = openvla_libero()
+    return recipe.replace(
+        env=EnvConfig(image_size=16, action_chunk=chunk, max_control_steps=6 if chunk == 1 else 12),
+        policy=PolicyConfig(kind="openvla", checkpoint=checkpoint, openvla=OpenVlaConfig(**policy)),
+        tgrpo={**recipe.tgrpo.model_dump(), "beta": 0.01},
+        update={**recipe.update.model_dump(), "learning_rate": 1e-3, "warmup_iterations": 0},
+        evaluation={**recipe.evaluation.model_dump(), "every": 10, "num_heldout": 1, "num_official": 1},
+        run=RunConfig(name="run", folder=tmp_path, iterations=iterations, device="cpu"),
+    )
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    monkeypatch.setattr("tgrpo_trainer.train.make_envs", make_toy_envs)
+    monkeypatch.setattr("toy_env.NEAR_RADIUS", 0.75)  # a drift of half a step earns something: groups differ
+    monkeypatch.setattr("tgrpo_trainer.train.write_report", lambda folder: folder / "report.html")
+    monkeypatch.setattr("tgrpo_trainer.train._write_videos", lambda *_: None)
+
+
+@pytest.mark.parametrize(("chunk", "decoding"), [(1, "autoregressive"), (4, "parallel")])
+def test_one_iteration_learns_saves_and_goes_on(tmp_path, toy, chunk, decoding):
+    config = tiny_run(tmp_path, chunk=chunk, decoding=decoding)
+    train(config)
+    metrics = next(row for row in read_metrics(tmp_path / "run") if "update/optimiser_steps" in row)
+    # The only gradient step sees the policy that drew, which is also the reference: ratios of 1, no divergence.
+    assert metrics["update/optimiser_steps"] == 1 and metrics["update/grad_norm"] > 0
+    assert metrics["update/ratio_max"] == pytest.approx(1, abs=1e-3) and abs(metrics["update/kl"]) < 1e-6
+
+    first = load_policy(tmp_path / "run" / "checkpoints" / "iteration_000000" / "policy")
+    last = load_checkpoint(latest_checkpoint(tmp_path / "run" / "last")).policy
+    assert isinstance(first, OpenVlaPolicy) and first.settings == last.settings
+    assert first.settings.unnorm_key == "libero_object" and first.action_chunk == chunk
+    changed = {name for name, value in first.named_parameters() if not torch.equal(value, last.state_dict()[name])}
+    assert {name.split(".")[1] for name in changed} == {"vision_backbone", "projector", "language_model"}
+    assert not any("attn_pool" in name for name in changed)
+
+    longer = config.replace(run={**config.run.model_dump(), "iterations": 2})
+    train(longer)
+    assert load_checkpoint(latest_checkpoint(tmp_path / "run" / "last")).iteration == 2
+
+
+def test_it_starts_from_a_runs_checkpoint_as_from_a_published_one(tmp_path):
+    config = tiny_run(tmp_path)
+    policy = start_policy(config, tmp_path, "reach the middle")
+    saved = tmp_path / "saved"
+    saved.mkdir()
+    policy.save(saved)
+    other = config.replace(
+        policy={**config.policy.model_dump(), "checkpoint": saved, "openvla": {"gradient_checkpointing": True}},
+        env={**config.env.model_dump(), "suite": "libero_spatial", "image_size": 32},
+    )
+    again = start_policy(other, tmp_path, "reach the middle")
+    assert again.image_size == 32 and again.settings.unnorm_key == "libero_spatial"
+    assert torch.equal(again.codec.low_A, torch.tensor(STATISTICS["libero_spatial"]["action"]["q01"]).double())
+    assert again.settings.gradient_checkpointing
+
+
+def test_what_cannot_work_is_refused_at_the_start(tmp_path):
+    config = tiny_run(tmp_path)
+    nothing = config.replace(policy={"kind": "openvla"})
+    with pytest.raises(ConfigError, match=r"--policy\.checkpoint"):
+        start_policy(nothing, tmp_path, "reach")
+    uncovered = config.replace(env={**config.env.model_dump(), "suite": "libero_90"})
+    with pytest.raises(CheckpointError, match="libero_90"):
+        start_policy(uncovered, tmp_path, "reach")
+    with pytest.raises(ConfigError, match="parallel"):
+        start_policy(config.replace(env={**config.env.model_dump(), "action_chunk": 8}), tmp_path, "reach")
+    with pytest.raises(CheckpointError, match=r"--policy\.kind openvla"):
+        start_policy(config.replace(policy={"checkpoint": tmp_path / "published"}), tmp_path, "reach")
+
+
+def test_cloning_learns_demonstrations_by_heart(tmp_path):
+    policy = tiny_openvla(tmp_path, image_size=16)
+    obs = openvla_input(policy, ["reach the middle"] * 6)
+    generator = torch.Generator().manual_seed(0)
+    actions_MCA = torch.rand(6, 1, 7, generator=generator) - 0.5
+    actions_MCA[:, :, 6] = torch.tensor([1.0, -1.0] * 3)[:, None]
+    dataset = DemoDataset(
+        obs.agentview_NHWC, obs.wrist_NHWC, obs.proprio_NP, actions_MCA, torch.ones(6, 1, dtype=torch.bool), "reach"
+    )
+    config = SftConfig(max_steps=40, batch_size=8, learning_rate=1e-2)
+    seen: list[float] = []
+    train_sft(policy, dataset, config=config, generator=generator, on_step=lambda _, now: seen.append(now["loss"]))
+    # Before: about uniform over 256 bins (5.5 nats). The demonstrations' six pictures can be told apart.
+    assert seen[0] > 4.0 and sum(seen[-5:]) / 5 < 2.5
+
+
+@pytest.mark.slow
+def test_the_command_line_trains_it_on_libero(tmp_path, capsys):
+    """LIBERO's simulator with primitive assets and 64-pixel pictures, which the policy resizes to its own 28."""
+    write_checkpoint(tmp_path / "published")
+    options = {
+        "policy.checkpoint": tmp_path / "published",
+        "env.assets": "primitive",
+        "env.image-size": 64,
+        "env.max-control-steps": 12,
+        "rollout.num-groups": 1,
+        "rollout.num-generations": 2,
+        "tgrpo.std-floor": 0.0,
+        "evaluation.num-heldout": 1,
+        "evaluation.num-official": 1,
+        "run.iterations": 1,
+        "run.folder": tmp_path,
+        "run.device": "cpu",
+    }
+    arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    assert main(["train", "--recipe", "openvla_libero", *arguments]) == 0
+    assert (tmp_path / "openvla_libero" / "report.html").is_file()
+    policy = load_checkpoint(latest_checkpoint(tmp_path / "openvla_libero" / "last")).policy
+    assert isinstance(policy, OpenVlaPolicy) and policy.image_size == 64

@@ -1,0 +1,127 @@
+"""OpenVLA's actions: 256 bins at the tail of the vocabulary, statistics of the training data, LIBERO's gripper.
+
+    environment action  <->  model's units  <->  [-1, 1]  <->  bin  <->  token id
+                   gripper sign       q01, q99        256 bins     action_vocab_end - 1 - bin
+
+In the model's units the gripper is 1 = open and 0 = closed; the environment has -1 = open and +1 = closed. Its
+statistics leave it as it is (mask False).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tgrpo_envs.errors import CheckpointError
+from tgrpo_trainer.types import ACTION_DIM
+
+STATISTICS_FILE = "dataset_statistics.json"
+NO_NOOPS = "_no_noops"
+"""Suffix of the keys of checkpoints trained on demonstrations without their idle steps."""
+GRIPPER_OPEN_ABOVE = 0.5
+_TINY = 1e-8
+
+
+@dataclass(frozen=True)
+class ActionStatistics:
+    """Quantiles of the training data's actions, one entry per number of an action.
+
+    Attributes:
+        key: Name of the data set.
+        low: 1 % quantiles; they become -1.
+        high: 99 % quantiles; they become +1.
+        scaled: False for numbers that are used as they are.
+    """
+
+    key: str
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    scaled: tuple[bool, ...]
+
+
+def read_statistics(config: Mapping[str, Any], beside: bytes | None, key: str) -> ActionStatistics:
+    """The statistics of one data set.
+
+    Args:
+        config: The checkpoint's config.json; its `norm_stats` hold what the base model was trained on.
+        beside: Contents of dataset_statistics.json, which a fine-tuned checkpoint has and which then wins.
+        key: The data set, or a LIBERO suite: `libero_goal` also finds `libero_goal_no_noops`.
+
+    Raises:
+        CheckpointError: The statistics do not cover the key, or are malformed.
+    """
+    try:
+        known = json.loads(beside) if beside is not None else config.get("norm_stats")
+    except ValueError as error:
+        raise CheckpointError(f"{STATISTICS_FILE} is not JSON: {error}") from error
+    if not isinstance(known, dict) or not known:
+        raise CheckpointError(
+            f"The checkpoint has no action statistics; put the {STATISTICS_FILE} of its training data beside it."
+        )
+    found = next((name for name in (key, key + NO_NOOPS) if name in known), None)
+    if found is None:
+        raise CheckpointError(
+            f"The checkpoint's action statistics do not cover {key!r}, only: {', '.join(sorted(known))}. Choose a task "
+            "of a suite it was trained on, or name one of these with --policy.openvla.unnorm-key."
+        )
+    try:
+        action = known[found]["action"]
+        low, high = tuple(map(float, action["q01"])), tuple(map(float, action["q99"]))
+        scaled = tuple(map(bool, action.get("mask", [True] * len(low))))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"The action statistics of {found!r} are malformed: {error!r}.") from error
+    if {len(low), len(high), len(scaled)} != {ACTION_DIM}:
+        raise CheckpointError(f"The action statistics of {found!r} have {len(low)} entries, not {ACTION_DIM}.")
+    return ActionStatistics(found, low, high, scaled)
+
+
+class ActionCodec(nn.Module):
+    """Between the environment's actions and action tokens.
+
+    A token here is a bin in [0, num_bins), rising with the action; `token_ids` gives the vocabulary's ids, which fall.
+    A module so that its constants move to the policy's device with it; it has no parameters.
+    """
+
+    def __init__(self, statistics: ActionStatistics, *, num_bins: int, vocab_end: int) -> None:
+        super().__init__()
+        self.vocab_end = vocab_end
+        edges_V = torch.linspace(-1.0, 1.0, num_bins, dtype=torch.float64)
+        # num_bins edges have one bin fewer between them: the last token (exactly +1) means what the one before it does.
+        centres_V = (edges_V[1:] + edges_V[:-1]) / 2
+        self.register_buffer("edges_V", edges_V, persistent=False)
+        self.register_buffer("centres_V", torch.cat([centres_V, centres_V[-1:]]), persistent=False)
+        self.register_buffer("low_A", torch.tensor(statistics.low, dtype=torch.float64), persistent=False)
+        self.register_buffer("high_A", torch.tensor(statistics.high, dtype=torch.float64), persistent=False)
+        self.register_buffer("scaled_A", torch.tensor(statistics.scaled), persistent=False)
+        self.edges_V: Tensor
+        self.centres_V: Tensor
+        self.low_A: Tensor
+        self.high_A: Tensor
+        self.scaled_A: Tensor
+
+    def token_ids(self, tokens: Tensor) -> Tensor:
+        """The vocabulary's ids of tokens."""
+        return self.vocab_end - 1 - tokens
+
+    def encode(self, actions_NCA: Tensor) -> Tensor:
+        """tokens_NK of the environment's actions, as the published training data were made; on the actions' device."""
+        device = actions_NCA.device
+        actions_NCA = actions_NCA.to(self.low_A)
+        model_NCA = torch.cat([actions_NCA[..., :-1], 1.0 - actions_NCA[..., -1:].clamp(0.0, 1.0)], dim=-1)
+        unit_NCA = 2.0 * (model_NCA - self.low_A) / (self.high_A - self.low_A + _TINY) - 1.0
+        unit_NCA = torch.where(self.scaled_A, unit_NCA, model_NCA).clamp(-1.0, 1.0)
+        return (torch.bucketize(unit_NCA.contiguous(), self.edges_V, right=True) - 1).flatten(1).to(device)
+
+    def decode(self, tokens_NK: Tensor) -> Tensor:
+        """The environment's actions_NCA float32 in [-1, 1]; the gripper is -1 (open) or +1 (closed)."""
+        unit_NCA = self.centres_V[tokens_NK].view(tokens_NK.shape[0], -1, ACTION_DIM)
+        scaled_NCA = 0.5 * (unit_NCA + 1.0) * (self.high_A - self.low_A) + self.low_A
+        model_NCA = torch.where(self.scaled_A, scaled_NCA, unit_NCA)
+        closed_NC1 = model_NCA[..., -1:] < GRIPPER_OPEN_ABOVE
+        gripper_NC1 = torch.where(closed_NC1, 1.0, -1.0).to(model_NCA)
+        return torch.cat([model_NCA[..., :-1].clamp(-1.0, 1.0), gripper_NC1], dim=-1).float()

@@ -1,0 +1,129 @@
+"""OpenVLA as a module: pictures and a prompt in, hidden states of the places that predict action tokens out.
+
+    <s> | projected patches | rest of the prompt | action places        in this order, one sequence per decision
+
+Prompts of unequal length are padded on the right, between prompt and actions. Padding is hidden from attention and the
+action places' positions follow each row's own prompt, so a row's numbers do not depend on the rows beside it, and
+the action places stand at the same index in every row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
+from tgrpo_trainer.policy.openvla.architecture import Architecture
+from tgrpo_trainer.policy.openvla.vision import VisionBackbone
+
+PROMPT_PADDING_ID = 0
+"""What shorter prompts are padded with (PolicyInput's convention); the tokenizer's id 0 (unknown) never occurs."""
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Everything before the action places.
+
+    Attributes:
+        embeddings_NSD: Embeddings of `<s>`, the patches and the rest of the prompt.
+        visible_NS: False at padding.
+        last_N: Index of each row's last prompt token, which predicts the first action token.
+    """
+
+    embeddings_NSD: Tensor
+    visible_NS: Tensor
+    last_N: Tensor
+
+    def __len__(self) -> int:
+        return self.visible_NS.shape[1]
+
+
+class OpenVlaModel(nn.Module):
+    """The network; its `state_dict` has exactly the names and shapes of the published checkpoints."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.vision_backbone = VisionBackbone(architecture.towers)
+        self.projector = _Projector(architecture)
+        self.language_model = LlamaForCausalLM(_llama_config(architecture))
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of the pictures the towers take."""
+        return self.architecture.towers[0].image_size
+
+    def rebuild_buffers(self) -> None:
+        """Compute what no checkpoint holds (the rotary frequencies), after building on the meta device."""
+        self.language_model.model.rotary_emb = LlamaRotaryEmbedding(self.language_model.config)
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Trade time for memory in training passes: keep only the blocks' inputs and compute the rest again."""
+        for tower in self.vision_backbone.towers:
+            tower.gradient_checkpointing = True
+        # Its later name (activation_checkpointing_enable) is not in all versions that pyproject.toml allows.
+        self.language_model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
+
+    def prefix(self, pixels_NCHW: Tensor, prompt_NL: Tensor) -> Prefix:
+        """Look at the pictures once and put them behind the first token of the prompt."""
+        prompt_NLD = self.embed(prompt_NL)
+        patches_NPD = self.projector(self.vision_backbone(pixels_NCHW.to(prompt_NLD.dtype)))
+        is_text_NL = prompt_NL != PROMPT_PADDING_ID
+        num_patches = patches_NPD.shape[1]
+        is_patch_NP = is_text_NL.new_ones(len(prompt_NL), num_patches)
+        return Prefix(
+            embeddings_NSD=torch.cat([prompt_NLD[:, :1], patches_NPD, prompt_NLD[:, 1:]], dim=1),
+            visible_NS=torch.cat([is_text_NL[:, :1], is_patch_NP, is_text_NL[:, 1:]], dim=1),
+            last_N=num_patches + is_text_NL.sum(1) - 1,
+        )
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Embeddings of token ids, one more axis at the end."""
+        embeddings: Tensor = self.language_model.model.embed_tokens(ids)
+        return embeddings
+
+    def action_logits(self, hidden_NKD: Tensor) -> Tensor:
+        """float32 logits_NKV over the action bins, whatever the model computes in.
+
+        Only these rows of the vocabulary are computed: the policy is the model's distribution over action tokens. The
+        ids fall while the bins rise (`actions.ActionCodec.token_ids`).
+        """
+        end, num_bins = self.architecture.action_vocab_end, self.architecture.num_bins
+        head_VD = self.language_model.lm_head.weight[end - num_bins : end].flip(0)
+        return nn.functional.linear(hidden_NKD.float(), head_VD.float())
+
+
+class _Projector(nn.Module):
+    """From the towers' channels to Llama's width: three layers behind two towers, two behind one."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        vision_dim = sum(tower.dim for tower in architecture.towers)
+        inner, width = architecture.projector_dim, architecture.llama.hidden_size
+        self.fc1 = nn.Linear(vision_dim, inner)
+        self.fc2 = nn.Linear(inner, width)
+        self.fc3 = nn.Linear(width, width) if len(architecture.towers) == 2 else None
+
+    def forward(self, features_NPD: Tensor) -> Tensor:
+        hidden_NPD: Tensor = self.fc2(nn.functional.gelu(self.fc1(features_NPD)))
+        return hidden_NPD if self.fc3 is None else self.fc3(nn.functional.gelu(hidden_NPD))
+
+
+def _llama_config(architecture: Architecture) -> LlamaConfig:
+    llama = architecture.llama
+    return LlamaConfig(
+        vocab_size=llama.vocab_size,
+        hidden_size=llama.hidden_size,
+        intermediate_size=llama.intermediate_size,
+        num_hidden_layers=llama.num_hidden_layers,
+        num_attention_heads=llama.num_attention_heads,
+        num_key_value_heads=llama.num_key_value_heads,
+        rms_norm_eps=llama.rms_norm_eps,
+        rope_parameters={"rope_type": "default", "rope_theta": llama.rope_theta},
+        max_position_embeddings=llama.max_position_embeddings,
+        tie_word_embeddings=False,
+        use_cache=False,
+    )

@@ -1,0 +1,230 @@
+"""OpenVLA as a policy: reads a published checkpoint, draws and scores action tokens, and saves in the same format."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from tgrpo_envs.errors import CheckpointError, ConfigError
+from tgrpo_trainer.policy.base import CONFIG_FILE, Policy
+from tgrpo_trainer.policy.openvla.actions import STATISTICS_FILE, ActionCodec, read_statistics
+from tgrpo_trainer.policy.openvla.architecture import read_architecture
+from tgrpo_trainer.policy.openvla.decoding import decode, parallel_logits, teacher_forced_logits
+from tgrpo_trainer.policy.openvla.model import OpenVlaModel, Prefix
+from tgrpo_trainer.policy.openvla.pictures import prepare_pictures
+from tgrpo_trainer.policy.openvla.prompt import TOKENIZER_FILE, Prompter
+from tgrpo_trainer.policy.openvla.weights import MAX_SHARD_BYTES, DType, load_weights, read_headers, save_weights
+from tgrpo_trainer.policy.tokens import choose, score
+from tgrpo_trainer.types import ActionSample, LogProbs, PolicyInput
+
+Draw = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Logits to drawn tokens and their log-probabilities."""
+
+KIND = "openvla"
+SETTINGS_FILE = "tgrpo.json"
+"""Written beside config.json: what a run decided and no published file has a place for."""
+COMPANIONS = (
+    STATISTICS_FILE,
+    TOKENIZER_FILE,
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "generation_config.json",
+)
+"""Small files of a checkpoint that travel with it unchanged."""
+
+
+@dataclass(frozen=True)
+class OpenVlaSettings:
+    """What a checkpoint's own files leave open.
+
+    Attributes:
+        unnorm_key: Data set whose action statistics apply, or a LIBERO suite.
+        image_size: Side of the environment's pictures in pixels (published models saw 256).
+        action_chunk: Control steps a decision; 1 unless decoding is parallel.
+        center_crop: Keep the centre 0.9 of the picture's area, for models trained with random crops.
+        decoding: "autoregressive" (OpenVLA) or "parallel" (OpenVLA-OFT with its token head).
+        gradient_checkpointing: Compute activations again in the backward pass: less memory, more time.
+    """
+
+    unnorm_key: str
+    image_size: int = 256
+    action_chunk: int = 1
+    center_crop: bool = True
+    decoding: Literal["autoregressive", "parallel"] = "autoregressive"
+    gradient_checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        if self.action_chunk < 1 or (self.decoding == "autoregressive" and self.action_chunk != 1):
+            raise ConfigError(
+                f"OpenVLA with {self.decoding} decoding and an action_chunk of {self.action_chunk}: autoregressive "
+                "decoding decides one step (--env.action-chunk 1); parallel decoding was published with 8."
+            )
+
+
+class OpenVlaPolicy(Policy):
+    """OpenVLA, one token after another or a whole chunk at once; looks at the agentview and the instruction only."""
+
+    def __init__(
+        self,
+        model: OpenVlaModel,
+        codec: ActionCodec,
+        prompter: Prompter,
+        settings: OpenVlaSettings,
+        *,
+        config: dict[str, Any],
+        companions: dict[str, bytes],
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.codec = codec
+        self.prompter = prompter
+        self.settings = settings
+        self.config = config
+        self.companions = companions
+        self.towers = tuple(tower.kind for tower in model.architecture.towers)
+        if settings.gradient_checkpointing:
+            model.enable_gradient_checkpointing()
+
+    @classmethod
+    def load(cls, folder: Path, settings: OpenVlaSettings | None = None, dtype: DType | None = None) -> OpenVlaPolicy:
+        """Read a published checkpoint, or one that `save` wrote.
+
+        Args:
+            folder: config.json, shards and index, tokenizer.json, perhaps dataset_statistics.json.
+            settings: None takes those that `save` left; a published folder has none.
+            dtype: Weights are converted to this; None keeps what is stored.
+
+        Raises:
+            CheckpointError: Something is missing, damaged or of another model; the action statistics do not cover the
+                settings' key.
+        """
+        config = _read_json(folder / CONFIG_FILE)
+        settings = settings or _read_settings(folder)
+        headers = read_headers(folder)
+        architecture = read_architecture(config, {name: stored.shape for name, stored in headers.items()})
+        companions = {name: (folder / name).read_bytes() for name in COMPANIONS if (folder / name).is_file()}
+        vocab_end = architecture.action_vocab_end
+        statistics = read_statistics(config, companions.get(STATISTICS_FILE), settings.unnorm_key)
+        prompter = Prompter.load(folder, bos_id=architecture.llama.bos_token_id, vocab_end=vocab_end)
+        with torch.device("meta"):
+            model = OpenVlaModel(architecture)
+        load_weights(model, headers, dtype)
+        model.rebuild_buffers()
+        codec = ActionCodec(statistics, num_bins=architecture.num_bins, vocab_end=vocab_end)
+        return cls(model, codec, prompter, settings, config=config, companions=companions)
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of the environment's pictures; they are resized to the towers' (224) here."""
+        return self.settings.image_size
+
+    @property
+    def action_chunk(self) -> int:
+        """C, control steps a decision."""
+        return self.settings.action_chunk
+
+    def encode_instructions(self, texts: Sequence[str]) -> Tensor:
+        """Token ids of the whole prompts (`prompt.Prompter`)."""
+        return self.prompter.encode(texts).to(self.device)
+
+    def encode_actions(self, actions_NCA: Tensor) -> Tensor:
+        """Bins of the environment's actions, as in the published training data (`actions.ActionCodec`)."""
+        return self.codec.encode(actions_NCA)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        obs: PolicyInput,
+        *,
+        temperature: float = 1.0,
+        greedy: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> ActionSample:
+        """See `Policy.sample`; the pictures are looked at once, and all rows are decoded together."""
+        was_training = self.training
+        self.eval()  # gradient checkpointing, active in training mode only, would bypass the cache
+        try:
+            tokens_NK, logp_NK = self._draw(
+                obs, lambda logits: choose(logits, temperature=temperature, greedy=greedy, generator=generator)
+            )
+        finally:
+            self.train(was_training)
+        return ActionSample(tokens_NK, logp_NK, self.codec.decode(tokens_NK))
+
+    def log_prob(self, obs: PolicyInput, tokens_NK: Tensor, temperature: float = 1.0) -> LogProbs:
+        """See `Policy.log_prob`; one forward pass, and logits of the action places only."""
+        prefix = self._prefix(obs)
+        if self.settings.decoding == "autoregressive":
+            logits_NKV = teacher_forced_logits(self.model, prefix, self.codec.token_ids(tokens_NK))
+        else:
+            logits_NKV = parallel_logits(self.model, prefix, tokens_NK.shape[1])
+        return score(logits_NKV, tokens_NK, temperature)
+
+    def save(self, folder: Path, max_shard_bytes: int = MAX_SHARD_BYTES) -> None:
+        """Write the published format (config.json, shards, index and the companions) and this policy's settings."""
+        save_weights(folder, self.model.state_dict(), max_shard_bytes)
+        dtype = str(next(self.parameters()).dtype).removeprefix("torch.")
+        _write_json(folder / CONFIG_FILE, {**self.config, "torch_dtype": dtype})
+        _write_json(folder / SETTINGS_FILE, {"kind": KIND, **asdict(self.settings)})
+        for name, contents in self.companions.items():
+            (folder / name).write_bytes(contents)
+
+    def _draw(self, obs: PolicyInput, draw: Draw) -> tuple[Tensor, Tensor]:
+        """tokens_NK and logp_NK of one decision."""
+        prefix = self._prefix(obs)
+        if self.settings.decoding == "parallel":
+            return draw(parallel_logits(self.model, prefix, self.tokens_per_decision))
+        drawn: list[tuple[Tensor, Tensor]] = []
+
+        def draw_next(logits_NV: Tensor) -> Tensor:
+            drawn.append(draw(logits_NV))
+            return self.model.embed(self.codec.token_ids(drawn[-1][0]))
+
+        decode(self.model, prefix, self.tokens_per_decision, draw_next)
+        tokens, logp = zip(*drawn, strict=True)
+        return torch.stack(tokens, dim=1), torch.stack(logp, dim=1)
+
+    def _prefix(self, obs: PolicyInput) -> Prefix:
+        pixels_NCHW = prepare_pictures(
+            obs.agentview_NHWC, self.towers, size=self.model.image_size, center_crop=self.settings.center_crop
+        )
+        return self.model.prefix(pixels_NCHW, obs.instruction_NL)
+
+
+def _read_settings(folder: Path) -> OpenVlaSettings:
+    path = folder / SETTINGS_FILE
+    if not path.is_file():
+        raise CheckpointError(
+            f"{folder} is a published OpenVLA without settings of a run; start from it with --policy.kind openvla "
+            f"--policy.checkpoint {folder} (the recipe openvla_libero has the other settings)."
+        )
+    settings = _read_json(path)
+    settings.pop("kind", None)
+    try:
+        return OpenVlaSettings(**settings)
+    except (TypeError, ConfigError) as error:
+        raise CheckpointError(f"{path} does not hold the settings of an OpenVLA policy: {error}") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is missing or not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds {type(content).__name__}, not an object with settings.")
+    return content
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
