@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from tgrpo_envs.official import Pair, open_pair
 from tgrpo_envs.placing import placed_states
-from tgrpo_envs.scene import InitStates, official_states
-from tgrpo_envs.sensitivity import OwnPath, own_paths, single_steps
+from tgrpo_envs.scene import official_states
+from tgrpo_envs.sensitivity import Run, own_errors, single_steps
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray
 from tgrpo_envs.tasks import Task, get_task, list_tasks
 
@@ -38,8 +38,7 @@ class TaskParity:
         observation_error: Largest difference of gripper position, fingers and object positions.
         steps_within: Control steps before the difference first exceeded `TOLERANCE`.
         steps: Control steps taken.
-        own_change: Which inputs of LIBERO were changed in the last bit.
-        own_error: Largest difference of time, qpos and qvel of LIBERO with that change from LIBERO without.
+        own_error: Largest difference of time, qpos and qvel of LIBERO from LIBERO with a last bit changed.
         own_steps_within: Control steps before that difference first exceeded `TOLERANCE`.
         single_error: Largest difference after a control step that ours took from LIBERO's state.
         single_within: How many of these control steps ended within `TOLERANCE`.
@@ -54,7 +53,6 @@ class TaskParity:
     observation_error: float
     steps_within: int
     steps: int
-    own_change: str
     own_error: float
     own_steps_within: int
     single_error: float
@@ -101,13 +99,12 @@ def compare_task(task: Task, assets: str | Path, *, steps: int, states: int) -> 
         all_states = official_states(pair.scene)
         init = all_states.take(np.array([task.index % len(all_states)]))
         rng = np.random.default_rng([task.index, len(task.name)])
-        actions_TA = rng.uniform(-1.0, 1.0, (steps, 7))
+        run = init, rng.uniform(-1.0, 1.0, (steps, 7))
         truths: list[Truths] = []
         path: list[FloatArray] = []
-        errors = np.array(list(_trajectory(pair, init, actions_TA, truths, path)))
-        left = steps_within(errors[:, 0]) < steps
-        own = _own_path(own_paths(pair, init, actions_TA, np.array(path)), left=left)
-        single_T = np.array(list(single_steps(pair, init, actions_TA)))
+        errors = np.array(list(_trajectory(pair, run, truths, path)))
+        own_T = own_errors(pair, run, np.array(path)).max(axis=0)
+        single_T = np.array(list(single_steps(pair, run)))
         pair.reset(init, settle=False)
         for state in placed_states(pair, init, rng, states):
             pair.show(state)
@@ -120,9 +117,8 @@ def compare_task(task: Task, assets: str | Path, *, steps: int, states: int) -> 
         observation_error=float(errors[:, 1].max()),
         steps_within=steps_within(errors[:, 0]),
         steps=steps,
-        own_change=own.change,
-        own_error=float(own.errors_T.max()),
-        own_steps_within=steps_within(own.errors_T),
+        own_error=float(own_T.max()),
+        own_steps_within=steps_within(own_T),
         single_error=float(single_T.max()),
         single_within=int((single_T <= TOLERANCE).sum()),
         conjuncts=official.size,
@@ -137,20 +133,9 @@ def steps_within(errors_T: FloatArray) -> int:
     return int(over_T.argmax()) if over_T.any() else len(errors_T)
 
 
-def _own_path(paths: Iterator[OwnPath], *, left: bool) -> OwnPath:
-    """The first change that makes LIBERO leave its path; simply the first where ours had not `left` it."""
-    tried = []
-    for own in paths:
-        tried.append(own)
-        if not left or own.errors_T.max() > TOLERANCE:
-            break
-    return max(tried, key=lambda own: float(own.errors_T.max()))
-
-
-def _trajectory(
-    pair: Pair, init: InitStates, actions_TA: FloatArray, truths: list[Truths], path: list[FloatArray]
-) -> Iterator[tuple[float, float]]:
+def _trajectory(pair: Pair, run: Run, truths: list[Truths], path: list[FloatArray]) -> Iterator[tuple[float, float]]:
     """Differences of state and observation after settling and each step; truths and LIBERO's states are appended."""
+    init, actions_TA = run
     pair.reset(init, settle=True)
     for action_A in actions_TA:
         pair.step(action_A)
