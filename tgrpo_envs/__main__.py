@@ -241,8 +241,12 @@ def bench(
     *,
     official: bool = True,
     out: Path | None = None,
+    plot: Path | None = None,
+    numbers: tuple[Path, ...] = (),
 ) -> str:
     """Measure steps, resets and pictures on this machine, beside LIBERO's own environment (about a minute).
+
+    With `plot`, draw what was measured before instead.
 
     Args:
         suite: The task's suite.
@@ -250,7 +254,13 @@ def bench(
         assets: Asset pack: auto, primitive, libero, or a folder.
         official: Measure LIBERO's own environment too.
         out: Also write the numbers to this file, as JSON.
+        plot: Measure nothing, but draw `numbers` into this picture; the ending chooses the format.
+        numbers: Files that `out` wrote, one for each asset pack.
     """
+    if plot is not None:
+        from tgrpo_envs.bench_plot import draw_bench
+
+        return draw_bench(numbers, plot)
     from tgrpo_envs.bench import run_bench
 
     return run_bench(suite, task, assets, official=official, out=out)
