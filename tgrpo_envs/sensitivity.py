@@ -5,7 +5,8 @@ Some amplify it: a contact opens in one run and not in the other, and within a c
 apart, both of them right. Where LIBERO leaves its own trajectory like that, nothing but the same bits can stay on it,
 and a difference says nothing about the physics. So a difference of ours is held against LIBERO's own (`own_errors`),
 and every control step is also taken from LIBERO's own state, where what earlier steps amplified is gone
-(`single_steps`).
+(`single_steps`). What is left is not rounding but the solver's: robosuite solves the contacts of a substep three times
+to a coarse tolerance, ours once to a fine one. `robosuite_solver_errors` solves as robosuite does.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tgrpo_envs.official import Pair
+from tgrpo_envs.official import ONE, Pair
+from tgrpo_envs.sim.control_block import step_as_robosuite
 from tgrpo_envs.sim.init_states import InitStates
+from tgrpo_envs.sim.simulator import SETTLE_ACTION, SETTLE_STEPS
 from tgrpo_envs.sim.snapshot import FloatArray
 
 TRANSLATION = slice(0, 3)
@@ -68,3 +71,26 @@ def single_steps(pair: Pair, run: Run) -> Iterator[float]:
         pair.step(action_A)
         ours_X, official_X = pair.states()
         yield float(np.abs(ours_X - official_X).max())
+
+
+def robosuite_solver_errors(pair: Pair, run: Run, path_TX: FloatArray) -> FloatArray:
+    """Largest difference of time, qpos and qvel after each action (T,), ours with robosuite's solves and tolerance.
+
+    Args:
+        pair: Ours is used, LIBERO's environment is left alone.
+        run: The run.
+        path_TX: (T, X) LIBERO's states after each of its actions.
+    """
+    init, actions_TA = run
+    (model,), (data,), (block,) = pair.ours.thread_models, pair.ours.datas, pair.ours.blocks
+    fine = model.opt.tolerance
+    model.opt.tolerance = pair.official.sim.model._model.opt.tolerance
+    pair.ours.reset(init, ONE, settle=False)
+    for _ in range(SETTLE_STEPS):
+        step_as_robosuite(model, data, block, SETTLE_ACTION)
+    errors = []
+    for action_A, official_X in zip(actions_TA, path_TX, strict=True):
+        step_as_robosuite(model, data, block, action_A)
+        errors.append(np.abs(pair.ours.get_states().states_NX[0] - official_X).max())
+    model.opt.tolerance = fine
+    return np.array(errors)

@@ -31,6 +31,7 @@ def test_the_command_reports_equal_simulators(tmp_path: Path, capsys: pytest.Cap
     assert (row["steps_within"], row["single_within"], row["conjuncts"]) == (20, 20, 80)
     assert row["own_steps_within"] == 20
     assert 0 < row["own_error"] < parity.TOLERANCE
+    assert row["solver_error"] is None
     assert 0 < row["true_conjuncts"] < 80
     assert "1/1 within 1e-09 for the whole trajectory; success equal in 1/1" in capsys.readouterr().out
 
@@ -54,16 +55,20 @@ def test_a_wrong_action_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert row.single_error > 1e-7
     assert row.single_within == 0
     assert row.own_error < parity.TOLERANCE, "LIBERO is as it was: nothing of this is explained by rounding"
+    assert row.solver_error is not None
 
 
 def test_the_last_lines_count_what_is_explained() -> None:
-    same = parity.TaskParity("libero_goal", 0, 1e-15, 1e-16, 9, 9, 1e-15, 9, 1e-15, 9, 4, 2, 0)
+    same = parity.TaskParity("libero_goal", 0, 1e-15, 1e-16, 9, 9, 1e-15, 9, 1e-15, 9, None, 4, 2, 0)
     rattles = replace(same, task=1, state_error=1e-3, steps_within=3, own_error=1e-5, own_steps_within=3)
-    wrong = replace(same, task=2, state_error=1e-3, steps_within=3, single_error=1e-3, single_within=2)
-    *_, exact, explained, single = parity.report([same, rattles, wrong]).splitlines()
-    assert exact.startswith("1/3 within 1e-09 ")
-    assert explained.endswith(" in 1/2; not explained by that: libero_goal 2")
-    assert single.startswith("20/27 ")
+    coarse = replace(same, task=2, state_error=1e-6, steps_within=3, solver_error=1e-12)
+    wrong = replace(same, task=3, state_error=1e-3, steps_within=3, single_within=2, solver_error=1e-3)
+    *_, exact, explained, single = parity.report([same, rattles, coarse, wrong]).splitlines()
+    assert exact.startswith("1/4 within 1e-09 ")
+    assert explained.startswith("of the other 3, LIBERO leaves its own trajectory by more than 1e-09 in 1 ")
+    assert "; 1 are within " in explained
+    assert explained.endswith("unexplained: libero_goal 3")
+    assert single.startswith("29/36 ")
 
 
 def test_placed_states_reach_both_sides_of_a_goal() -> None:

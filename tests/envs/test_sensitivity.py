@@ -68,3 +68,10 @@ def test_single_steps_start_from_liberos_state_every_time(
     assert max(errors) < 1e-9
     pair.follow()
     assert np.array_equal(pair.ours.datas[0].qacc_warmstart, pair.official.sim.data._data.qacc_warmstart)
+
+
+def test_robosuites_solves_give_liberos_trajectory(pair: Pair, run: Run) -> None:
+    path_TX = np.array(list(sensitivity.own_states(pair, run)))
+    tolerance = pair.scene.model.opt.tolerance
+    assert sensitivity.robosuite_solver_errors(pair, run, path_TX).max() < 1e-12
+    assert pair.scene.model.opt.tolerance == tolerance
