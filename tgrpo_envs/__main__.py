@@ -207,7 +207,9 @@ def parity(
     states: int = 1000,
     out: Path | None = None,
 ) -> str:
-    """Compare our physics, observations and success with LIBERO's own environment, some ten seconds a task.
+    """Compare our physics, observations and success with LIBERO's own environment, some twenty seconds a task.
+
+    A trajectory that leaves LIBERO's is held against how far LIBERO leaves its own when an input's last bit changes.
 
     Args:
         suite: Only this suite; by default all 130 tasks.
@@ -229,8 +231,12 @@ def bench(
     *,
     official: bool = True,
     out: Path | None = None,
+    plot: Path | None = None,
+    numbers: tuple[Path, ...] = (),
 ) -> str:
     """Measure steps, resets and pictures on this machine, beside LIBERO's own environment (about a minute).
+
+    With `plot`, draw what was measured before instead.
 
     Args:
         suite: The task's suite.
@@ -238,7 +244,13 @@ def bench(
         assets: Asset pack: auto, primitive, libero, or a folder.
         official: Measure LIBERO's own environment too.
         out: Also write the numbers to this file, as JSON.
+        plot: Measure nothing, but draw `numbers` into this picture; the ending chooses the format.
+        numbers: Files that `out` wrote, one for each asset pack.
     """
+    if plot is not None:
+        from tgrpo_envs.bench_plot import draw_bench
+
+        return draw_bench(numbers, plot)
     from tgrpo_envs.bench import run_bench
 
     return run_bench(suite, task, assets, official=official, out=out)

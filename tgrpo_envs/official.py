@@ -12,6 +12,7 @@ from tgrpo_envs.assets import find_pack
 from tgrpo_envs.errors import StateError
 from tgrpo_envs.scene import Scene, load_scene
 from tgrpo_envs.scene.build import official_env
+from tgrpo_envs.sim.controller import GOAL_MAT, GRIPPER, PHASE, RUN
 from tgrpo_envs.sim.init_states import InitStates
 from tgrpo_envs.sim.simulator import SETTLE_ACTION, SETTLE_STEPS, Simulator
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray
@@ -31,13 +32,29 @@ class Pair:
 
     def reset(self, init: InitStates, *, settle: bool) -> None:
         """Reset both to one state, as LIBERO's evaluation does: reset, write the state, wait ten steps."""
+        self.reset_official(init, settle=settle)
+        self.ours.reset(init, ONE, settle=settle)
+
+    def reset_official(self, init: InitStates, *, settle: bool) -> None:
+        """Reset LIBERO's alone, with the same seed every time: the same calls then give the same bits."""
+        self.official.seed(0)
         self.official.reset()
         self._place_fixtures(init)
         self.official.set_init_state(init.states_NX[0])
         if settle:
             for _ in range(SETTLE_STEPS):
                 self.official.step(SETTLE_ACTION)
-        self.ours.reset(init, ONE, settle=settle)
+
+    def follow(self) -> None:
+        """Put ours into the state LIBERO's is in between two control steps, with all that its next step starts from."""
+        (data,), (block,) = self.ours.datas, self.ours.blocks
+        official, robot = self.official.sim.data._data, self.official.env.robots[0]
+        data.time = official.time
+        data.qpos[:], data.qvel[:] = official.qpos, official.qvel
+        data.qacc_warmstart[:] = official.qacc_warmstart
+        block[GOAL_MAT : GOAL_MAT + 9] = robot.controller.goal_ori.ravel()
+        block[GRIPPER] = robot.gripper.current_action[1]
+        block.view(np.int64)[PHASE] = RUN
 
     def show(self, init: InitStates) -> None:
         """Write a state into both without a step."""
@@ -103,6 +120,4 @@ def open_pair(suite: str, task: int | str, assets: str | Path) -> Pair:
         SceneError: LIBERO or robosuite is not installed.
     """
     scene = load_scene(get_task(suite, task), assets)
-    official = official_env(scene.task, find_pack(assets).folder)
-    official.seed(0)
-    return Pair(scene, Simulator(scene, 1), official)
+    return Pair(scene, Simulator(scene, 1), official_env(scene.task, find_pack(assets).folder))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from tgrpo_envs import parity
 from tgrpo_envs.__main__ import main
 from tgrpo_envs.official import open_pair
+from tgrpo_envs.placing import placed_states
 from tgrpo_envs.scene import official_states
 from tgrpo_envs.sim import success
 from tgrpo_envs.tasks import Task, get_task, list_tasks
@@ -26,7 +28,10 @@ def test_the_command_reports_equal_simulators(tmp_path: Path, capsys: pytest.Cap
     assert row["state_error"] < parity.TOLERANCE
     assert row["observation_error"] < parity.TOLERANCE
     assert row["wrong_conjuncts"] == 0
-    assert (row["steps_within"], row["conjuncts"]) == (20, 80)
+    assert (row["steps_within"], row["single_within"], row["conjuncts"]) == (20, 20, 80)
+    assert row["own_steps_within"] == 20
+    assert 0 < row["own_error"] < parity.TOLERANCE
+    assert row["solver_error"] is None
     assert 0 < row["true_conjuncts"] < 80
     assert "1/1 within 1e-09 for the whole trajectory; success equal in 1/1" in capsys.readouterr().out
 
@@ -47,6 +52,23 @@ def test_a_wrong_action_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     row = parity.compare_task(TASK, "primitive", steps=3, states=1)
     assert row.state_error > 1e-7
     assert row.steps_within == 0
+    assert row.single_error > 1e-7
+    assert row.single_within == 0
+    assert row.own_error < parity.TOLERANCE, "LIBERO is as it was: nothing of this is explained by rounding"
+    assert row.solver_error is not None
+
+
+def test_the_last_lines_count_what_is_explained() -> None:
+    same = parity.TaskParity("libero_goal", 0, 1e-15, 1e-16, 9, 9, 1e-15, 9, 1e-15, 9, None, 4, 2, 0)
+    rattles = replace(same, task=1, state_error=1e-3, steps_within=3, own_error=1e-5, own_steps_within=3)
+    coarse = replace(same, task=2, state_error=1e-6, steps_within=3, solver_error=1e-12)
+    wrong = replace(same, task=3, state_error=1e-3, steps_within=3, single_within=2, solver_error=1e-3)
+    *_, exact, explained, single = parity.report([same, rattles, coarse, wrong]).splitlines()
+    assert exact.startswith("1/4 within 1e-09 ")
+    assert explained.startswith("of the other 3, LIBERO leaves its own trajectory by more than 1e-09 in 1 ")
+    assert "; 1 are within " in explained
+    assert explained.endswith("unexplained: libero_goal 3")
+    assert single.startswith("29/36 ")
 
 
 def test_placed_states_reach_both_sides_of_a_goal() -> None:
@@ -54,7 +76,7 @@ def test_placed_states_reach_both_sides_of_a_goal() -> None:
     init = official_states(pair.scene).take(np.array([0]))
     pair.reset(init, settle=False)
     truths = []
-    for state in parity.placed_states(pair, init, np.random.default_rng(0), 100):
+    for state in placed_states(pair, init, np.random.default_rng(0), 100):
         pair.show(state)
         truths.append(bool(pair.truths()[1].all()))
     pair.close()
@@ -66,7 +88,7 @@ def test_placed_states_reach_both_sides_of_a_goal() -> None:
 @pytest.mark.parametrize("assets", ["primitive", "libero"])
 @pytest.mark.parametrize("task", list_tasks(), ids=lambda task: f"{task.suite}-{task.index}")
 def test_success_is_liberos_in_every_task(task: Task, assets: str) -> None:
-    """Trajectories are only reported: contacts that rattle amplify the last digits of the solver, see
+    """Whole trajectories are only reported: LIBERO itself leaves its own where contacts amplify the last bit, see
     docs/performance.md, "How equal is the physics"."""
     row = parity.compare_task(task, assets, steps=200, states=1000)
     print(row)

@@ -25,6 +25,7 @@ from tgrpo_envs.sim.controller import (
     GRIPPER,
     INERTIA,
     MUJOCO_LIBRARY,
+    OFF,
     PHASE,
     POSTURE,
     QPOS,
@@ -101,6 +102,25 @@ def step(model: mujoco.MjModel, data: mujoco.MjData, block: FloatArray, action_A
     words[SUBSTEP] = 0
     words[PHASE] = max(words[PHASE], RUN)
     mujoco.mj_step(model, data, SUBSTEPS)
+    words[PHASE] = RUN
+
+
+def step_as_robosuite(model: mujoco.MjModel, data: mujoco.MjData, block: FloatArray, action_A: FloatArray) -> None:
+    """The same control step with contacts solved as often as robosuite solves them: slower, for comparisons.
+
+    robosuite runs MuJoCo's forward pass before its controller and again inside it (not in the first substep after a
+    reset), with the controls of the substep before. Each solve starts from the result of the last.
+    """
+    words = block.view(np.int64)
+    block[ACTION : ACTION + ACTION_SIZE] = action_A
+    words[SUBSTEP] = 0
+    phase = max(words[PHASE], RUN)
+    for substep in range(SUBSTEPS):
+        words[PHASE] = OFF
+        for _ in range(1 if phase == FIRST and substep == 0 else 2):
+            mujoco.mj_forward(model, data)
+        words[PHASE] = phase
+        mujoco.mj_step(model, data)
     words[PHASE] = RUN
 
 

@@ -59,6 +59,7 @@ class Simulator:
         proprio_NP: (N, 12) float32: gripper position (3, metres), first two columns of its rotation matrix (6), finger
             joints (2, metres), gripper command (-1 open to 1 closed); overwritten in place too.
         datas: MuJoCo's data of each environment, for tools that look deeper; writing to them is at your own risk.
+        blocks: The controller's memory of each (`sim.control_block`), for the same tools at the same risk.
         thread_models: The model each thread uses.
         segmentation_names: What the numbers of a segmentation stand for.
 
@@ -86,7 +87,7 @@ class Simulator:
         self.proprio_NP: NDArray[np.float32] = np.zeros((num_envs, PROPRIO_SIZE), dtype=np.float32)
         self._writer = SnapshotWriter(scene, self.snapshot)
         self.datas = [mujoco.MjData(model) for _ in range(num_envs)]
-        self._blocks = [control_block.new_block(data, record.robot) for data in self.datas]
+        self.blocks = [control_block.new_block(data, record.robot) for data in self.datas]
         self._warnings = [data.warning.number for data in self.datas]  # views that follow the data
         self._states_NX: FloatArray = np.zeros((num_envs, 1 + model.nq + model.nv))
         self._fixtures_NF7: FloatArray = np.zeros((num_envs, len(scene.fixture_bodies), 7))
@@ -210,7 +211,7 @@ class Simulator:
         self._pool.close()
 
     def _advance(self, worker: int, row: int, action_A: FloatArray) -> None:
-        control_block.step(self._model(worker, row), self.datas[row], self._blocks[row], action_A)
+        control_block.step(self._model(worker, row), self.datas[row], self.blocks[row], action_A)
 
     def _model(self, worker: int, row: int) -> mujoco.MjModel:
         """The worker's model, with the fixtures as they are in this environment."""
@@ -230,11 +231,11 @@ class Simulator:
         data.time = state_X[0]
         data.qpos[:], data.qvel[:] = state_X[1 : 1 + model.nq], state_X[1 + model.nq :]
         mujoco.mj_forward(model, data)
-        control_block.attach(data, self._blocks[row])
-        control_block.begin_episode(self._blocks[row], self.scene.record.robot)
+        control_block.attach(data, self.blocks[row])
+        control_block.begin_episode(self.blocks[row], self.scene.record.robot)
 
     def _copy(self, row: int, source: int) -> None:
-        pairs = [(self.datas[i], self._blocks[i]) for i in (source, row)]
+        pairs = [(self.datas[i], self.blocks[i]) for i in (source, row)]
         control_block.copy_episode(self.scene.model, *pairs)
         self._publish(row)
 
@@ -244,7 +245,7 @@ class Simulator:
         proprio[:3] = self.snapshot.gripper_pos_N3[row]
         proprio[3:6], proprio[6:9] = mat[:, 0], mat[:, 1]
         proprio[9:11] = self.snapshot.finger_qpos_N2[row]
-        proprio[11] = self._blocks[row][controller.GRIPPER]
+        proprio[11] = self.blocks[row][controller.GRIPPER]
 
     def _new_renderer(self, worker: int, model: mujoco.MjModel) -> Renderer:
         renderer = self._renderers[worker] = Renderer(model, self.scene.record, self._image_size, self._reduced)
