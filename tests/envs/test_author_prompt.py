@@ -161,8 +161,7 @@ def test_the_command_prints_one_prompt_or_writes_many(tmp_path):
     assert (tmp_path / "libero_goal" / "turn_on_the_stove.prompt.txt").read_text() == prompt("libero_goal", 7)
     with pytest.raises(ConfigError, match="--out"):
         prompt("libero_goal")
-    with pytest.raises(ConfigError, match="--suite"):
-        prompt(task=3)
+    assert prompt(task=3) == prompt("libero_object", 3)
 
 
 def test_prompting_needs_no_simulator_and_nothing_loads_the_network_library_before_it_is_used():

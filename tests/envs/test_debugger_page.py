@@ -137,7 +137,7 @@ def test_without_the_scene_the_page_says_so(recorded: Path, tmp_path: Path) -> N
 def test_a_spec_file_needs_no_libero(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scene = load_scene(get_task("libero_object", 0), "primitive")
     spec = tmp_path / "spec.json"
-    save_spec(choose_spec("stages", scene.problem, scene.task), spec)
+    save_spec(choose_spec("compiled", scene.problem, scene.task), spec)
     monkeypatch.setattr("tgrpo_envs.tasks.bddl_path", None)  # calling it would fail
     show(recorded, tmp_path / "page.html", reward=str(spec), assets=str(tmp_path / "no_pack"))
     assert "Reach alphabet soup 1" in (tmp_path / "page.html").read_text(encoding="utf-8")
