@@ -21,6 +21,7 @@ from tgrpo_envs.assets import find_pack
 from tgrpo_envs.rewards import CreditProfile, StageTracker, choose_spec
 from tgrpo_envs.scene import Scene, load_scene, official_states, sample_train_states
 from tgrpo_envs.scene.build import official_env
+from tgrpo_envs.sim.opengl import backend
 from tgrpo_envs.sim.pictures import CAMERAS
 from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.sim.success import goal_truth
@@ -31,6 +32,7 @@ NUM_ENVS = 8
 SCALES = (1, 8, 32, 128)  # environments
 SCALE_ROUNDS = 6
 MEMORY_ENVS = 32
+PIXEL_ENVS = 32
 STEPS = 150
 OFFICIAL_STEPS = 30
 PICTURE_ROUNDS = 10
@@ -92,10 +94,11 @@ def run_bench(
     rows += _memory(scene)
     rows += _rewards(scene)
     rows += [row for size in IMAGE_SIZES for row in _pictures(scene, size)]
+    rows += _pixels(scene)
     if official:
         rows += _official(chosen, scene, assets, _value(rows, f"step and 2 pictures, {OFFICIAL_IMAGE_SIZE} px"))
     facts = {"suite": suite, "task": chosen.name, "assets": scene.pack_name, "cores": os.cpu_count()}
-    facts |= {"python": platform.python_version(), **scene.record.versions}
+    facts |= {"opengl": backend(), "python": platform.python_version(), **scene.record.versions}
     if out is not None:
         out.write_text(json.dumps({**facts, "measurements": [asdict(row) for row in rows]}, indent=1), encoding="utf-8")
     return _report(facts, rows)
@@ -238,6 +241,28 @@ def _pictures(scene: Scene, size: int) -> list[Measurement]:
         Measurement(f"pictures per second, {size} px, 2 threads", 2 * NUM_ENVS / float(np.median(drawing)), "1/s"),
         Measurement(f"first picture, {size} px (meshes go to OpenGL)", 1e3 * first, "ms"),
         Measurement(f"step and 2 pictures, {size} px", 1e3 * float(np.median(both)), "ms"),
+    ]
+
+
+def _pixels(scene: Scene) -> list[Measurement]:
+    """Environment steps with two pictures on all cores, against drawing the same pictures and nothing else."""
+    mask_N, size = np.ones(PIXEL_ENVS, dtype=bool), OFFICIAL_IMAGE_SIZE
+    simulator = Simulator(scene, PIXEL_ENVS, cameras=tuple(CAMERAS), image_size=size)
+    simulator.reset(sample_train_states(scene, np.random.default_rng(0), PIXEL_ENVS), mask_N)
+    images = {camera: np.zeros((PIXEL_ENVS, size, size, 3), np.uint8) for camera in CAMERAS}
+    actions_NA = np.random.default_rng(1).uniform(-1, 1, (PIXEL_ENVS, 7))
+    simulator.render(images, mask_N)  # the first takes meshes to OpenGL
+    stepping, drawing = [], []
+    for _ in range(PICTURE_ROUNDS):
+        stepping.append(_timed(partial(simulator.step, actions_NA, mask_N))[0])
+        drawing.append(_timed(partial(simulator.render, images, mask_N))[0])
+    simulator.close()
+    draw = float(np.median(drawing))
+    both = draw + float(np.median(stepping))
+    what = f"steps with 2 pictures per second, {size} px, N = {PIXEL_ENVS}, all cores"
+    return [
+        Measurement(what, PIXEL_ENVS / both, "1/s"),
+        Measurement("the same against drawing alone", draw / both, "x"),
     ]
 
 
