@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -124,7 +125,7 @@ def evaluate(
 ) -> Evaluation:
     """Play one episode from each of the given states.
 
-    Greedy results do not depend on how many environments run side by side; sampled ones do, as any other seed would.
+    Results do not depend on how many environments run side by side: each episode draws from a generator of its own.
 
     Args:
         policy: Plays.
@@ -142,13 +143,15 @@ def evaluate(
         ConfigError: No states, or a row outside the set.
     """
     _check_ids(envs, states, state_ids)
-    generator = torch.Generator(policy.device).manual_seed(seed)
-    sampling = Sampling(temperature=temperature, greedy=mode == "greedy", generator=generator)
+    seeds = episode_seeds(seed, state_ids)
     episodes: list[EpisodeResult] = []
     for ids in _even_batches(state_ids, envs.num_envs):
         # The environment's size is fixed: a short batch is filled with repeats, whose episodes are not counted.
         filled = np.resize(np.asarray(ids, dtype=np.int64), envs.num_envs)
         observation, _ = envs.reset(options={"init_states": states, "init_state_ids": filled})
+        here = np.resize(np.asarray(seeds[len(episodes) : len(episodes) + len(ids)]), envs.num_envs)
+        generators = [torch.Generator(policy.device).manual_seed(int(one)) for one in here]
+        sampling = Sampling(temperature, greedy=mode == "greedy", generators=generators)
         members = play(policy, envs, observation, sampling).members[: len(ids)]
         episodes += [_episode_result(state, member) for state, member in zip(ids, members, strict=True)]
         if on_progress is not None:
@@ -169,6 +172,16 @@ def evaluate(
         interval=wilson_interval(num_successes, len(episodes)),
         episodes=tuple(episodes),
     )
+
+
+def episode_seeds(seed: int, state_ids: Sequence[int]) -> list[int]:
+    """Seed of each episode's actions: follows from the evaluation's seed, the state, and how often it came before."""
+    trials: Counter[int] = Counter()
+    seeds = []
+    for state in state_ids:
+        seeds.append(int(np.random.SeedSequence([seed, state, trials[state]]).generate_state(1)[0]))
+        trials[state] += 1
+    return seeds
 
 
 def evaluate_all(policy: Policy, envs: Envs, config: TrainConfig, *, iteration: int) -> tuple[Evaluation, ...]:

@@ -34,8 +34,8 @@ class Sampling:
     """Divides the logits."""
     greedy: bool = False
     """Take the most probable token."""
-    generator: torch.Generator | None = None
-    """Source of randomness, on the policy's device."""
+    generators: Sequence[torch.Generator] | None = None
+    """One for each member, on the policy's device: what a member does depends on its own only. None = torch's own."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def play(
         seen = PolicyInput.from_observation(
             {key: rows[live] for key, rows in observation.items()}, instruction_NL[live]
         )
-        sample = _choose(policy, seen, sampling)
+        sample = _choose(policy, seen, sampling, live)
         actions_NCA = np.zeros((envs.num_envs, chunk, ACTION_DIM), dtype=np.float32)
         actions_NCA[live] = sample.actions_NCA.numpy()
         chosen = time.perf_counter()
@@ -209,13 +209,13 @@ def executed_tokens(ran_N: IntArray, chunk: int) -> BoolArray:
     return step_K[None, :] < ran_N[:, None]
 
 
-def _choose(policy: Policy, seen: PolicyInput, sampling: Sampling) -> ActionSample:
+def _choose(policy: Policy, seen: PolicyInput, sampling: Sampling, live: IntArray) -> ActionSample:
     """Ask the policy, and bring its answer to the CPU, where the environment and the record are."""
     sample = policy.sample(
         seen.to(policy.device),
         temperature=sampling.temperature,
         greedy=sampling.greedy,
-        generator=sampling.generator,
+        generator=sampling.generators and [sampling.generators[i] for i in live],
     )
     return ActionSample(sample.tokens_NK.cpu(), sample.logp_NK.cpu(), sample.actions_NCA.cpu())
 

@@ -18,7 +18,7 @@ class Stream(enum.IntEnum):
     STATES = 2
     """Start states of an iteration's groups."""
     ACTIONS = 3
-    """Actions drawn in an iteration's rollouts."""
+    """Actions drawn in an iteration's rollouts, one stream a member."""
     SHUFFLE = 4
     """Order of an iteration's minibatches."""
     EVALUATION = 5
@@ -42,4 +42,11 @@ def make_generator(
     seed: int, stream: Stream, iteration: int = 0, *, device: torch.device | str = "cpu"
 ) -> torch.Generator:
     """A torch generator on its own stream."""
-    return torch.Generator(device).manual_seed(derive_seed(seed, stream, iteration))
+    return make_generators(seed, stream, iteration, count=1, device=device)[0]
+
+
+def make_generators(
+    seed: int, stream: Stream, iteration: int = 0, *, count: int, device: torch.device | str = "cpu"
+) -> list[torch.Generator]:
+    """`count` torch generators, each on a stream of its own."""
+    return [torch.Generator(device).manual_seed(one) for one in derive_seeds(seed, stream, iteration, count=count)]

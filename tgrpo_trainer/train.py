@@ -27,7 +27,7 @@ from tgrpo_trainer.report.replay import write_videos
 from tgrpo_trainer.rollout import Group, Sampling, collect_groups, to_learn_from
 from tgrpo_trainer.rundir import CHECKPOINTS_NAME, CONFIG_NAME, EVALUATIONS_NAME, LAST_NAME, iteration_name
 from tgrpo_trainer.schedule import Schedule
-from tgrpo_trainer.seeds import Stream, derive_seeds, make_generator
+from tgrpo_trainer.seeds import Stream, derive_seeds, make_generator, make_generators
 from tgrpo_trainer.start import resolve_device, start_policy
 from tgrpo_trainer.update import PolicyUpdater
 
@@ -116,7 +116,10 @@ def run_iteration(config: TrainConfig, envs: Envs, policy: Policy, updater: Poli
     groups, played = collect_groups(
         policy,
         envs,
-        Sampling(rollout.temperature, generator=make_generator(seed, Stream.ACTIONS, index, device=policy.device)),
+        Sampling(
+            rollout.temperature,
+            generators=make_generators(seed, Stream.ACTIONS, index, count=envs.num_envs, device=policy.device),
+        ),
         seeds=seeds,
         num_generations=rollout.num_generations,
         end=rollout.end,

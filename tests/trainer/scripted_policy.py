@@ -39,7 +39,9 @@ class StraightPolicy(Policy):
         actions_NCA = torch.zeros(len(obs), self._chunk, ACTION_DIM)
         actions_NCA[:, :, :2] = self.speed * heading_N2[:, None]
         if not greedy:
-            actions_NCA[:, :, :2] += self.noise * torch.randn(actions_NCA[:, :, :2].shape, generator=generator)
+            rows = generator if generator is not None else [None] * len(obs)
+            for row_CA, own in zip(actions_NCA, rows, strict=True):
+                row_CA[:, :2] += self.noise * torch.randn(self._chunk, 2, generator=own)
         tokens_NK = torch.arange(self._chunk * ACTION_DIM).expand(len(obs), -1)
         logp_NK = -obs.proprio_NP[:, :1].expand(-1, self._chunk * ACTION_DIM)
         return ActionSample(tokens_NK, logp_NK, actions_NCA.clamp(-1, 1))

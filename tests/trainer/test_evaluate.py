@@ -94,6 +94,14 @@ def test_sampled_evaluations_repeat_with_their_seed():
     assert first == second
 
 
+def test_sampled_results_do_not_depend_on_the_number_of_environments():
+    policy = StraightPolicy(speed=0.5, noise=0.5)
+    few, many = (evaluate_toy(policy, num_envs, [*range(12), *[5] * 7], "sampled") for num_envs in (3, 16))
+    assert few.episodes == many.episodes
+    again = [one for one in few.episodes if one.state == 5]
+    assert len({one.control_steps for one in again}) > 1  # a state given again is another trial
+
+
 @pytest.mark.parametrize("ids", [[], [40], [-1]])
 def test_states_outside_the_set_are_refused(ids):
     with pytest.raises(ConfigError, match="rows 0 to 39"):

@@ -7,7 +7,6 @@ import dataclasses
 import imageio_ffmpeg
 import numpy as np
 import pytest
-import torch
 from scripted_policy import StraightPolicy
 from toy_env import ToyReach
 from toy_run import make_toy_envs
@@ -16,6 +15,7 @@ from tgrpo_trainer.config import EnvConfig
 from tgrpo_trainer.report.record import LastGroup, save_last_group
 from tgrpo_trainer.report.replay import find_video, write_videos
 from tgrpo_trainer.rollout import Sampling, collect_groups
+from tgrpo_trainer.seeds import Stream, make_generators
 
 ENV = EnvConfig(action_chunk=2, max_control_steps=24)
 SEEDS = [11, 12, 13, 21, 22, 23, 31, 32, 33]
@@ -23,10 +23,14 @@ SEEDS = [11, 12, 13, 21, 22, 23, 31, 32, 33]
 
 @pytest.fixture
 def groups():
-    generator = torch.Generator().manual_seed(0)
     policy = StraightPolicy(speed=0.45, noise=0.6)
     groups, _ = collect_groups(
-        policy, ToyReach(9), Sampling(generator=generator), seeds=SEEDS, num_generations=3, end="each"
+        policy,
+        ToyReach(9),
+        Sampling(generators=make_generators(0, Stream.ACTIONS, count=9)),
+        seeds=SEEDS,
+        num_generations=3,
+        end="each",
     )
     return groups
 

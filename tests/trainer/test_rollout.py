@@ -10,7 +10,9 @@ import torch
 from scripted_policy import SpeedByMember, StraightPolicy
 from toy_env import ToyReach
 
+from tgrpo_trainer.policy import NanoConfig, NanoPolicy
 from tgrpo_trainer.rollout import Sampling, collect_groups, executed_tokens, play, to_learn_from
+from tgrpo_trainer.seeds import Stream, make_generators
 from tgrpo_trainer.types import EpisodeEnd
 
 # A straight walk from distance 0.8 enters the goal radius 0.15 after ceil(0.65 / 0.1) = 7 control steps at full speed:
@@ -18,9 +20,9 @@ from tgrpo_trainer.types import EpisodeEnd
 STEPS_TO_GOAL = math.ceil((0.8 - 0.15) / 0.1 - 1e-9)
 
 
-def play_heldout(envs, policy, ids, **kwargs):
+def play_heldout(envs, policy, ids, sampling=Sampling(greedy=True), **kwargs):  # noqa: B008
     observation, _ = envs.reset(options={"init_states": "heldout", "init_state_ids": np.array(ids)})
-    return play(policy, envs, observation, Sampling(greedy=True), **kwargs)
+    return play(policy, envs, observation, sampling, **kwargs)
 
 
 def test_a_straight_walk_is_recorded_step_by_step():
@@ -88,17 +90,26 @@ def test_members_of_a_group_start_alike_and_groups_apart():
 def test_equal_generators_give_equal_rollouts():
     returns = []
     for _ in range(2):
-        generator = torch.Generator().manual_seed(3)
         groups, _ = collect_groups(
             StraightPolicy(speed=0.3, noise=0.8),
             ToyReach(num_envs=4),
-            Sampling(generator=generator),
+            Sampling(generators=make_generators(3, Stream.ACTIONS, count=4)),
             seeds=range(4),
             num_generations=2,
             end="each",
         )
         returns.append([member.actions_TCA for group in groups for member in group])
     assert all(torch.equal(a, b) for a, b in zip(*returns, strict=True))
+
+
+def test_what_a_member_does_depends_on_its_own_generator_only():
+    torch.manual_seed(0)
+    policy = NanoPolicy(NanoConfig(image_size=16, action_chunk=2))
+    generators = [make_generators(3, Stream.ACTIONS, count=4) for _ in range(2)]
+    together = play_heldout(ToyReach(4), policy, range(4), Sampling(generators=generators[0]))
+    for i, own in enumerate(generators[1]):
+        alone = play_heldout(ToyReach(1), policy, [i], Sampling(generators=[own]))
+        assert torch.equal(alone.members[0].actions_TCA, together.members[i].actions_TCA)
 
 
 @pytest.mark.parametrize(("ran", "expected"), [(0, [0, 0, 0]), (1, [1, 0, 0]), (3, [1, 1, 1])])

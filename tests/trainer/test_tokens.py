@@ -65,6 +65,23 @@ def test_drawing_is_multinomials_number_for_number():
     torch.testing.assert_close(logp.exp(), probabilities.gather(-1, drawn[..., None])[..., 0])
 
 
+def test_a_row_with_its_own_generator_draws_alike_in_any_company():
+    logits_NKV = torch.randn(5, 7, 21, generator=torch.Generator().manual_seed(0))
+
+    def drawn(rows):
+        own = [torch.Generator().manual_seed(int(row)) for row in rows]
+        return choose(logits_NKV[rows], temperature=1.0, greedy=False, generator=own)[0]
+
+    together = drawn(torch.arange(5))
+    assert torch.equal(drawn(torch.tensor([3, 1])), together[[3, 1]])
+    assert torch.equal(
+        choose(logits_NKV[2:3], temperature=1.0, greedy=False, generator=torch.Generator().manual_seed(2))[0][0],
+        together[2],
+    )
+    with pytest.raises(ValueError, match="shorter"):
+        choose(logits_NKV, temperature=1.0, greedy=False, generator=[torch.Generator()])
+
+
 def test_drawing_follows_the_probabilities_and_reports_them():
     bins = ActionBins.uniform(3)
     logits_NKV = torch.tensor([0.0, 1.0, 2.0]).expand(3000, 7, 3)

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from tgrpo_trainer.policy.tokens import Randomness
 from tgrpo_trainer.types import ACTION_DIM, ActionSample, LogProbs, PolicyInput
 
 CONFIG_FILE = "config.json"
@@ -59,7 +60,7 @@ class Policy(nn.Module, abc.ABC):
         *,
         temperature: float = 1.0,
         greedy: bool = False,
-        generator: torch.Generator | None = None,
+        generator: Randomness = None,
     ) -> ActionSample:
         """Draw one decision for each of the N rows, without gradients.
 
@@ -67,7 +68,8 @@ class Policy(nn.Module, abc.ABC):
             obs: N rows.
             temperature: Divides the logits, for drawing and for the reported log-probabilities; above 0.
             greedy: Take the most probable token instead of drawing; log-probabilities are still those at `temperature`.
-            generator: Source of randomness, on the policy's device; None uses torch's global one.
+            generator: Source of randomness, one for all rows or one for each, on the policy's device; None uses torch's
+                global one.
 
         Raises:
             ConfigError: temperature is not above 0.

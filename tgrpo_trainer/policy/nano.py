@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.policy.base import CONFIG_FILE, WEIGHTS_FILE, Policy
 from tgrpo_trainer.policy.text import PADDING_ID, hash_words
-from tgrpo_trainer.policy.tokens import ActionBins, draw, score
+from tgrpo_trainer.policy.tokens import ActionBins, Randomness, draw, score
 from tgrpo_trainer.types import ActionSample, LogProbs, PolicyInput
 
 KIND = "nano"
@@ -111,7 +111,7 @@ class NanoPolicy(Policy):
         *,
         temperature: float = 1.0,
         greedy: bool = False,
-        generator: torch.Generator | None = None,
+        generator: Randomness = None,
     ) -> ActionSample:
         """See `Policy.sample`; one forward pass."""
         return draw(self._logits(obs), self.bins, temperature=temperature, greedy=greedy, generator=generator)

@@ -6,6 +6,7 @@ binned like the others: what LIBERO's gripper reads is the sign, and both extrem
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,10 @@ from torch import Tensor
 
 from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.types import ACTION_DIM, ActionSample, LogProbs
+
+Randomness = torch.Generator | Sequence[torch.Generator] | None
+"""One generator for all rows; or one for each row, which makes a row's draws independent of the rows beside it; or None
+for torch's global one. Generators are on the policy's device."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class ActionBins:
 
 
 def draw(
-    logits_NKV: Tensor, bins: ActionBins, *, temperature: float, greedy: bool, generator: torch.Generator | None
+    logits_NKV: Tensor, bins: ActionBins, *, temperature: float, greedy: bool, generator: Randomness
 ) -> ActionSample:
     """Draw one token per place from logits, with the log-probability it had at `temperature`.
 
@@ -62,9 +67,7 @@ def draw(
     return ActionSample(tokens_NK, logp_NK, bins.decode(tokens_NK))
 
 
-def choose(
-    logits: Tensor, *, temperature: float, greedy: bool, generator: torch.Generator | None
-) -> tuple[Tensor, Tensor]:
+def choose(logits: Tensor, *, temperature: float, greedy: bool, generator: Randomness) -> tuple[Tensor, Tensor]:
     """One token along the last axis of logits, and its log-probability at `temperature` (float32).
 
     Draws what `torch.multinomial` draws and in the same way (the first of exponential clocks to ring), but without its
@@ -74,11 +77,8 @@ def choose(
         ConfigError: temperature is not above 0.
     """
     logp = _log_softmax(logits, temperature)
-    if greedy:
-        tokens = logp.argmax(-1)
-    else:
-        clocks = torch.empty_like(logp).exponential_(generator=generator)
-        tokens = (logp.exp() / clocks).argmax(-1)
+    scores = logp if greedy else logp.exp() / _exponential_like(logp, generator)
+    tokens = scores.argmax(-1)
     return tokens, _pick(logp, tokens)
 
 
@@ -94,6 +94,16 @@ def score(logits_NKV: Tensor, tokens_NK: Tensor, temperature: float) -> LogProbs
         entropy_NK=-(logp_NKV.exp() * logp_NKV).sum(-1),
         greedy_NK=logp_NKV.detach().argmax(-1),
     )
+
+
+def _exponential_like(values_N: Tensor, generator: Randomness) -> Tensor:
+    """Standard exponential numbers of the same shape (N rows and any further axes)."""
+    drawn_N = torch.empty_like(values_N)
+    if not isinstance(generator, Sequence):
+        return drawn_N.exponential_(generator=generator)
+    for row, own in zip(drawn_N, generator, strict=True):
+        row.exponential_(generator=own)
+    return drawn_N
 
 
 def _log_softmax(logits: Tensor, temperature: float) -> Tensor:

@@ -20,7 +20,7 @@ from tgrpo_trainer.policy.openvla.model import OpenVlaModel, Prefix
 from tgrpo_trainer.policy.openvla.pictures import prepare_pictures
 from tgrpo_trainer.policy.openvla.prompt import TOKENIZER_FILE, Prompter
 from tgrpo_trainer.policy.openvla.weights import MAX_SHARD_BYTES, DType, load_weights, read_headers, save_weights
-from tgrpo_trainer.policy.tokens import choose, score
+from tgrpo_trainer.policy.tokens import Randomness, choose, score
 from tgrpo_trainer.types import ActionSample, LogProbs, PolicyInput
 
 Draw = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -148,7 +148,7 @@ class OpenVlaPolicy(Policy):
         *,
         temperature: float = 1.0,
         greedy: bool = False,
-        generator: torch.Generator | None = None,
+        generator: Randomness = None,
     ) -> ActionSample:
         """See `Policy.sample`; the pictures are looked at once, and all rows are decoded together."""
         was_training = self.training
