@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -110,6 +111,29 @@ def wilson_interval(num_successes: int, num_trials: int, z: float = Z_95) -> tup
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def _gather_alone(here: Any) -> list[Any]:
+    return [here]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Which of the episodes this process plays, and how it learns what the others played."""
+
+    rank: int = 0
+    """This process, from 0."""
+    size: int = 1
+    """Processes."""
+    gather: Callable[[Any], list[Any]] = _gather_alone
+    """Takes what this process has and returns what each process has, in the order of ranks."""
+
+    def positions(self, num_episodes: int) -> range:
+        """Every `size`-th episode, starting with this process's own."""
+        return range(self.rank, num_episodes, self.size)
+
+
+ALONE = Shard()
+
+
 def evaluate(
     policy: Policy,
     envs: Envs,
@@ -121,6 +145,7 @@ def evaluate(
     temperature: float = 1.0,
     seed: int = 0,
     iteration: int = 0,
+    shard: Shard = ALONE,
     on_progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Play one episode from each of the given states.
@@ -137,25 +162,29 @@ def evaluate(
         temperature: Of a sampled evaluation.
         seed: Of a sampled evaluation.
         iteration: Recorded in the result.
-        on_progress: Told the number of finished episodes.
+        shard: This process's share; the result is the same on every process.
+        on_progress: Told the number of episodes finished here.
 
     Raises:
         ConfigError: No states, or a row outside the set.
     """
     _check_ids(envs, states, state_ids)
     seeds = episode_seeds(seed, state_ids)
-    episodes: list[EpisodeResult] = []
-    for ids in _even_batches(state_ids, envs.num_envs):
+    here: dict[int, EpisodeResult] = {}
+    for batch in _even_batches(shard.positions(len(state_ids)), envs.num_envs):
         # The environment's size is fixed: a short batch is filled with repeats, whose episodes are not counted.
-        filled = np.resize(np.asarray(ids, dtype=np.int64), envs.num_envs)
-        observation, _ = envs.reset(options={"init_states": states, "init_state_ids": filled})
-        here = np.resize(np.asarray(seeds[len(episodes) : len(episodes) + len(ids)]), envs.num_envs)
-        generators = [torch.Generator(policy.device).manual_seed(int(one)) for one in here]
+        filled = np.resize(np.asarray(batch, dtype=np.int64), envs.num_envs)
+        ids = np.asarray([state_ids[int(position)] for position in filled], dtype=np.int64)
+        observation, _ = envs.reset(options={"init_states": states, "init_state_ids": ids})
+        generators = [torch.Generator(policy.device).manual_seed(seeds[position]) for position in filled]
         sampling = Sampling(temperature, greedy=mode == "greedy", generators=generators)
-        members = play(policy, envs, observation, sampling).members[: len(ids)]
-        episodes += [_episode_result(state, member) for state, member in zip(ids, members, strict=True)]
+        members = play(policy, envs, observation, sampling).members[: len(batch)]
+        for position, member in zip(batch, members, strict=True):
+            here[position] = _episode_result(state_ids[position], member)
         if on_progress is not None:
-            on_progress(len(episodes))
+            on_progress(len(here))
+    played = {position: episode for part in shard.gather(here) for position, episode in part.items()}
+    episodes = [played[position] for position in range(len(state_ids))]
     num_successes = sum(one.success for one in episodes)
     return Evaluation(
         iteration=iteration,
@@ -184,15 +213,18 @@ def episode_seeds(seed: int, state_ids: Sequence[int]) -> list[int]:
     return seeds
 
 
-def evaluate_all(policy: Policy, envs: Envs, config: TrainConfig, *, iteration: int) -> tuple[Evaluation, ...]:
+def evaluate_all(
+    policy: Policy, envs: Envs, config: TrainConfig, *, iteration: int, shard: Shard = ALONE
+) -> tuple[Evaluation, ...]:
     """Both sets of states, greedy and sampled, as the run's settings say; held-out greedy comes first."""
     counts: dict[StateSet, int] = {"heldout": config.evaluation.num_heldout, "official": config.evaluation.num_official}
     modes: tuple[Mode, ...] = ("greedy", "sampled")
     evaluations: list[Evaluation] = []
-    with progress("Evaluating", len(modes) * sum(counts.values())) as bar:
+    before = 0
+    total = len(modes) * sum(len(shard.positions(count)) for count in counts.values())
+    with progress("Evaluating", total, shown=shard.rank == 0) as bar:
         for states, count in counts.items():
             for mode in modes:
-                before = sum(one.num_episodes for one in evaluations)
                 evaluation = evaluate(
                     policy,
                     envs,
@@ -203,9 +235,11 @@ def evaluate_all(policy: Policy, envs: Envs, config: TrainConfig, *, iteration: 
                     temperature=config.evaluation.temperature,
                     seed=derive_seed(config.run.seed, Stream.EVALUATION),
                     iteration=iteration,
+                    shard=shard,
                     on_progress=partial(_advance, bar, before),
                 )
                 evaluations.append(evaluation)
+                before += len(shard.positions(count))
     return tuple(evaluations)
 
 
@@ -244,10 +278,12 @@ def _check_ids(envs: Envs, states: StateSet, state_ids: Sequence[int]) -> None:
         raise ConfigError(f"Evaluation needs rows 0 to {size - 1} of the {states} states; {what}.")
 
 
-def _even_batches(state_ids: Sequence[int], most: int) -> list[list[int]]:
+def _even_batches(positions: Sequence[int], most: int) -> list[list[int]]:
     """As few batches as possible, of nearly equal size, so that little is filled up."""
-    count = math.ceil(len(state_ids) / most)
-    return [part.tolist() for part in np.array_split(np.asarray(state_ids, dtype=np.int64), count)]
+    if not positions:
+        return []
+    count = math.ceil(len(positions) / most)
+    return [part.tolist() for part in np.array_split(np.asarray(positions, dtype=np.int64), count)]
 
 
 def _episode_result(state: int, member: Member) -> EpisodeResult:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from tgrpo_envs.errors import CheckpointError
@@ -84,6 +85,28 @@ def peak_memory_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
+def gpu_peak_memory_gib(device: torch.device) -> dict[str, float]:
+    """Largest memory of tensors on a GPU since its count was last reset; nothing for other devices."""
+    if device.type != "cuda":
+        return {}
+    return {"memory/gpu_peak_gib": torch.cuda.max_memory_allocated(device) / 2**30}
+
+
+def merge_metrics(parts: Sequence[Metrics]) -> dict[str, float | Mean]:
+    """What several ranks measured as one: means of all their values, and of plain numbers the largest."""
+    merged: dict[str, float | Mean] = {}
+    for part in parts:
+        for key, value in part.items():
+            earlier = merged.get(key)
+            if earlier is None:
+                merged[key] = value
+            elif isinstance(earlier, Mean) and isinstance(value, Mean):
+                merged[key] = earlier + value
+            else:
+                merged[key] = max(float(earlier), float(value))  # type: ignore[arg-type]
+    return merged
+
+
 class MetricsWriter:
     """Appends one line per iteration to metrics.jsonl and the same numbers to TensorBoard.
 
@@ -99,6 +122,7 @@ class MetricsWriter:
         temporary = path.with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
         temporary.replace(path)
+        self._evaluated = {row["iteration"] for row in kept if any(key.startswith("eval/") for key in row)}
         self._file = path.open("a", encoding="utf-8")
         self._board = SummaryWriter(str(folder / TENSORBOARD_NAME), purge_step=next_iteration)
 
@@ -110,6 +134,10 @@ class MetricsWriter:
         self._file.flush()
         for key, value in values.items():
             self._board.add_scalar(key, value, iteration)
+
+    def has_evaluation(self, iteration: int) -> bool:
+        """Whether an earlier process of the run had logged the evaluation after this iteration."""
+        return iteration in self._evaluated
 
     def close(self) -> None:
         """Flush and close both."""

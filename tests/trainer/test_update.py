@@ -143,14 +143,14 @@ def test_resuming_from_a_checkpoint_is_bitwise_the_same(tmp_path):
     policy, generator = tiny_nano(), shuffler()
     updater = updater_of(policy, minibatch_size=4)
     iterate(policy, updater, generator, range(2))
-    state = {"updater": updater.state_dict(), "generator": generator.get_state()}
-    folder = save_checkpoint(tmp_path, iteration=2, policy=policy, state=state)
+    state = {"generator": generator.get_state()}
+    folder = save_checkpoint(tmp_path, iteration=2, policy=policy, state=state, optimizer=updater.optimizer)
 
     checkpoint = load_checkpoint(folder)
     resumed, generator = checkpoint.policy, torch.Generator()
     generator.set_state(checkpoint.state["generator"])
     updater = updater_of(resumed, minibatch_size=4)
-    updater.load_state_dict(checkpoint.state["updater"])
+    checkpoint.restore_optimizer(resumed, updater.optimizer)
     iterate(resumed, updater, generator, range(2, 4))
     assert torch.equal(flat_parameters(resumed), flat_parameters(straight))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -170,9 +170,13 @@ class OpenVlaPolicy(Policy):
             logits_NKV = parallel_logits(self.model, prefix, tokens_NK.shape[1])
         return score(logits_NKV, tokens_NK, temperature)
 
-    def save(self, folder: Path, max_shard_bytes: int = MAX_SHARD_BYTES) -> None:
+    def save(
+        self, folder: Path, state: Mapping[str, Tensor] | None = None, *, max_shard_bytes: int = MAX_SHARD_BYTES
+    ) -> None:
         """Write the published format (config.json, shards, index and the companions) and this policy's settings."""
-        save_weights(folder, self.model.state_dict(), max_shard_bytes)
+        weights = self.state_dict() if state is None else state
+        published = {name.removeprefix("model."): tensor for name, tensor in weights.items()}
+        save_weights(folder, published, max_shard_bytes)
         dtype = str(next(self.parameters()).dtype).removeprefix("torch.")
         _write_json(folder / CONFIG_FILE, {**self.config, "torch_dtype": dtype})
         _write_json(folder / SETTINGS_FILE, {"kind": KIND, **asdict(self.settings)})
