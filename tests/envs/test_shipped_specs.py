@@ -31,7 +31,7 @@ def test_every_task_has_a_spec_without_lint_errors(producer: str) -> None:
     for task in TASKS:
         findings = lint_spec(shipped_spec(task, producer), read_problem(bddl_path(task)), task)
         assert not any(finding.is_error for finding in findings), (task.name, findings)
-        assert lint_score(findings) == 100 or producer == "compiled", (task.name, findings)
+        assert lint_score(findings) == 100, (task.name, findings)
 
 
 def test_a_language_model_s_spec_is_what_its_kept_reply_says() -> None:
