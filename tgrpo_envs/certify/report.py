@@ -29,7 +29,7 @@ _STYLE = """
   th, td { padding: 4px 18px 4px 0; border-bottom: 1px solid var(--line); white-space: nowrap; }
   .task { border-top: 1px solid var(--line); padding: 14px 0; }
   .specs { display: grid; grid-template-columns: repeat(auto-fill, minmax(560px, 1fr)); gap: 10px 28px; }
-  .numbers { font-size: 13px; font-variant-numeric: tabular-nums; }
+  .numbers { font-size: 12px; font-variant-numeric: tabular-nums; white-space: nowrap; }
   .badge { color: #fff; border-radius: 4px; padding: 0 7px; font-size: 12.5px; margin-right: 6px; }
   .passed { background: var(--green); } .failed { background: var(--red); } .static-only { background: var(--grey); }
   .why { color: var(--red); font-size: 13px; }
@@ -82,13 +82,13 @@ def html_page(certificates: Sequence[Certificate]) -> str:
         "the line is progress from 0 to 1. A draw is a set of initial states and noise: a spec that was changed after "
         "its certificate is certified again on the next one."
     )
-    subtitle = f"{subtitle} {defaults_text(certificates)}"
     suites = "".join(_suite_card(suite, own) for suite, own in by_suite(certificates))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         "<title>Certificates of stage rewards</title>\n"
         f"<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n<h1>Certificates of stage rewards</h1>\n"
-        f'<p class="muted">{escape(subtitle)}</p>\n{suites}</main>\n</body>\n</html>\n'
+        f'<p class="muted">{escape(subtitle)}</p>\n<p>{escape(defaults_text(certificates))}</p>\n'
+        f"{suites}</main>\n</body>\n</html>\n"
     )
 
 
