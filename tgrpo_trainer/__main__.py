@@ -65,7 +65,7 @@ class EvalOptions:
 def eval_command(arguments: Sequence[str]) -> None:
     """Evaluate a checkpoint on held-out and official states, greedy and sampled."""
     options = tyro.cli(EvalOptions, args=arguments, prog=f"{PROG} eval")
-    from tgrpo_trainer.evaluate import save_evaluations
+    from tgrpo_trainer.evaluation_record import save_evaluations
     from tgrpo_trainer.train import evaluate_checkpoint
 
     folder, checkpoint = find_checkpoint(options.checkpoint)

@@ -17,7 +17,8 @@ from tgrpo_trainer.batch import build_batch
 from tgrpo_trainer.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, prune_checkpoints, save_checkpoint
 from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.environment import Envs, make_envs
-from tgrpo_trainer.evaluate import Evaluation, evaluate_all, save_evaluations
+from tgrpo_trainer.evaluate import evaluate_all
+from tgrpo_trainer.evaluation_record import Evaluation, save_evaluations
 from tgrpo_trainer.metrics import Mean, MetricsWriter, evaluation_metrics, peak_memory_gib, rollout_metrics
 from tgrpo_trainer.policy import Policy
 from tgrpo_trainer.progress import Progress, Stopwatch, progress, say

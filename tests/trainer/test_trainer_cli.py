@@ -11,7 +11,7 @@ from toy_run import make_toy_envs, toy_config
 
 from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.__main__ import find_checkpoint, main, parse_run
-from tgrpo_trainer.evaluate import load_evaluations
+from tgrpo_trainer.evaluation_record import load_evaluations
 from tgrpo_trainer.recipes import get_recipe
 from tgrpo_trainer.train import train
 
