@@ -16,6 +16,7 @@ import tyro
 
 from tgrpo_envs.errors import ConfigError, TgrpoError, UnknownNameError
 from tgrpo_trainer.config import TrainConfig
+from tgrpo_trainer.evaluation.options import EvalOptions
 from tgrpo_trainer.recipes import RECIPES, get_recipe
 from tgrpo_trainer.rundir import CONFIG_NAME, LAST_NAME
 
@@ -46,38 +47,19 @@ def sft_command(arguments: Sequence[str]) -> None:
     _say(f"Cloned policy: {checkpoint}\nGo on with: {PROG} train --resume {config.run.path}")
 
 
-@dataclass(frozen=True)
-class EvalOptions:
-    """Evaluate a checkpoint: held-out and official states, greedy and sampled."""
-
-    checkpoint: tyro.conf.Positional[Path]
-    """A checkpoint (runs/NAME/checkpoints/iteration_000040), or a run's folder for its last one."""
-    num_heldout: int | None = None
-    """Held-out states; none = as in the run."""
-    num_official: int | None = None
-    """Official states; none = as in the run."""
-    num_envs: int = 32
-    """Environments side by side."""
-    out: Path | None = None
-    """Write the results as JSON here; none = only print them."""
-
-
 def eval_command(arguments: Sequence[str]) -> None:
-    """Evaluate a checkpoint on held-out and official states, greedy and sampled."""
+    """Evaluate a policy on any tasks: successes with intervals, a record, videos of failures."""
     options = tyro.cli(EvalOptions, args=arguments, prog=f"{PROG} eval")
-    from tgrpo_trainer.evaluate import save_evaluations
-    from tgrpo_trainer.train import evaluate_checkpoint
+    from tgrpo_trainer.evaluation.command import run_evaluation
+    from tgrpo_trainer.evaluation.record import RECORD_NAME
+    from tgrpo_trainer.evaluation.table import table
 
-    folder, checkpoint = find_checkpoint(options.checkpoint)
-    config = TrainConfig.load(folder / CONFIG_NAME)
-    counts = {"num_heldout": options.num_heldout, "num_official": options.num_official}
-    chosen = {name: count for name, count in counts.items() if count is not None}
-    config = config.replace(evaluation={**config.evaluation.model_dump(), **chosen})
-    evaluations = evaluate_checkpoint(checkpoint, config, num_envs=options.num_envs)
-    for evaluation in evaluations:
-        _say(f"{evaluation.states}, {evaluation.mode}: {evaluation}")
+    file = run_evaluation(options)
+    _say(table(file))
+    for video in file.videos:
+        _say(f"Failure: {options.out}/{video.path}\n  {video.shows}")
     if options.out is not None:
-        save_evaluations(options.out, evaluations)
+        _say(f"Record: {options.out / RECORD_NAME}")
 
 
 @dataclass(frozen=True)
@@ -132,25 +114,6 @@ def parse_run(command: str, arguments: Sequence[str]) -> TrainConfig:
             "- or give the new one another name: --run.name NAME."
         )
     return config
-
-
-def find_checkpoint(path: Path) -> tuple[Path, Path]:
-    """(run's folder, checkpoint's folder) of a checkpoint, or of a run's folder and its last checkpoint.
-
-    Raises:
-        ConfigError: It is neither.
-    """
-    from tgrpo_trainer.checkpoint import latest_checkpoint
-
-    if (path / CONFIG_NAME).is_file():
-        last = latest_checkpoint(path / LAST_NAME)
-        if last is None:
-            raise ConfigError(f"{path} has no checkpoint yet; go on with: {PROG} train --resume {path}.")
-        return path, last
-    folder = path.resolve().parent.parent
-    if not (folder / CONFIG_NAME).is_file():
-        raise ConfigError(f"{path} is neither a run's folder nor one of its checkpoints (runs/NAME/checkpoints/...).")
-    return folder, path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -17,7 +17,8 @@ from tgrpo_trainer.batch import build_batch
 from tgrpo_trainer.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, prune_checkpoints, save_checkpoint
 from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.environment import Envs, make_envs
-from tgrpo_trainer.evaluate import Evaluation, evaluate_all, save_evaluations
+from tgrpo_trainer.evaluate import evaluate_all
+from tgrpo_trainer.evaluation_record import save_evaluations
 from tgrpo_trainer.metrics import Mean, MetricsWriter, evaluation_metrics, peak_memory_gib, rollout_metrics
 from tgrpo_trainer.policy import Policy
 from tgrpo_trainer.progress import Progress, Stopwatch, progress, say
@@ -172,18 +173,6 @@ def evaluate_once(
         say(f"After {done:3d} iterations, {evaluation.states}, {evaluation.mode}: {evaluation}")
     write_report(folder)
     schedule.evaluation_s = time.monotonic() - begun
-
-
-def evaluate_checkpoint(folder: Path, config: TrainConfig, *, num_envs: int) -> tuple[Evaluation, ...]:
-    """Evaluate a saved policy in the run's environment, on `num_envs` members side by side.
-
-    Raises:
-        CheckpointError: The checkpoint is missing or damaged.
-    """
-    checkpoint = load_checkpoint(folder)
-    policy = checkpoint.policy.to(resolve_device(config.run.device))
-    with closing(make_envs(config.env, num_envs)) as envs:
-        return evaluate_all(policy, envs, config, iteration=checkpoint.iteration)
 
 
 def _open_folder(config: TrainConfig) -> Path:
