@@ -1,4 +1,4 @@
-"""The command line: `python -m tgrpo_trainer [train|sft|eval|report]`; no arguments train the quickstart recipe."""
+"""The command line: `python -m tgrpo_trainer [train|sft|eval|report|bench]`; without arguments: the quickstart."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import tyro
 
@@ -78,11 +78,61 @@ def report_command(arguments: Sequence[str]) -> None:
     _say(f"Report: {write_report(options.run)}")
 
 
+@dataclass(frozen=True)
+class BenchOptions:
+    """Measure an OpenVLA on this machine: decisions, updates, and what share of the machine's limits they reach."""
+
+    checkpoint: Path | None = None
+    """A published checkpoint; none = random weights of a size."""
+    size: str | None = None
+    """Random weights of this size, 7b or tiny; none = 7b on a GPU, else tiny."""
+    batch_sizes: tuple[int, ...] = (8, 32)
+    """Rows decided together (1 is always measured)."""
+    device: str = "auto"
+    """Torch device: auto, cpu, cuda, cuda:0 ..."""
+    dtype: Literal["bfloat16", "float16", "float32"] | None = None
+    """Type of the weights; none = bfloat16 on a GPU, else float32."""
+    compile: bool = False
+    """Compile the decoding step."""
+    num_decisions: int = 64
+    """Decisions of an update's gradient step."""
+    microbatch_size: int = 8
+    """Decisions of an update in memory at once."""
+    iteration: bool = False
+    """Run a whole iteration with environments too (a scene in the cache is enough)."""
+    assets: str = "auto"
+    """Asset pack of that iteration."""
+    out: Path | None = None
+    """Write the numbers as JSON here; none = only print them."""
+
+
+def bench_command(arguments: Sequence[str]) -> None:
+    """Measure decisions and updates of an OpenVLA, beside a plain loop and the roofline."""
+    options = tyro.cli(BenchOptions, args=arguments, prog=f"{PROG} bench")
+    from tgrpo_trainer.bench.run import run_bench
+
+    report = run_bench(
+        options.checkpoint,
+        options.size,
+        options.batch_sizes,
+        device=options.device,
+        dtype=options.dtype,
+        compiled=options.compile,
+        num_decisions=options.num_decisions,
+        microbatch_size=options.microbatch_size,
+        iteration=options.iteration,
+        assets=options.assets,
+        out=options.out,
+    )
+    _say(report)
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "train": train_command,
     "sft": sft_command,
     "eval": eval_command,
     "report": report_command,
+    "bench": bench_command,
 }
 
 

@@ -58,6 +58,8 @@ class OpenVlaConfig(Settings):
     """Convert the weights; none = train them as they are stored."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, about a third more time."""
+    compile: bool = False
+    """Compile the decoding step (CUDA graphs on a GPU): faster rollouts, a slow first one; needs a C++ compiler."""
 
 
 class PolicyConfig(Settings):

@@ -104,6 +104,7 @@ def _openvla(config: TrainConfig) -> Policy:
         center_crop=chosen.center_crop,
         decoding=chosen.decoding,
         gradient_checkpointing=chosen.gradient_checkpointing,
+        compile=chosen.compile,
     )
     return OpenVlaPolicy.load(config.policy.checkpoint, settings, dtype=chosen.dtype)
 

@@ -85,15 +85,24 @@ class OpenVlaModel(nn.Module):
         embeddings: Tensor = self.language_model.model.embed_tokens(ids)
         return embeddings
 
-    def action_logits(self, hidden_NKD: Tensor) -> Tensor:
+    def action_logits(self, hidden_NKD: Tensor, head_VD: Tensor | None = None) -> Tensor:
         """float32 logits_NKV over the action bins, whatever the model computes in.
+
+        Args:
+            hidden_NKD: Hidden states of the places that predict action tokens.
+            head_VD: What `action_head` gave, where many calls share it; None takes it anew.
+        """
+        return nn.functional.linear(hidden_NKD.float(), self.action_head() if head_VD is None else head_VD)
+
+    def action_head(self) -> Tensor:
+        """head_VD float32, the head's rows of the action bins in the order of the bins.
 
         Only these rows of the vocabulary are computed: the policy is the model's distribution over action tokens. The
         ids fall while the bins rise (`actions.ActionCodec.token_ids`).
         """
         end, num_bins = self.architecture.action_vocab_end, self.architecture.num_bins
-        head_VD = self.language_model.lm_head.weight[end - num_bins : end].flip(0)
-        return nn.functional.linear(hidden_NKD.float(), head_VD.float())
+        head_VD: Tensor = self.language_model.lm_head.weight[end - num_bins : end].flip(0).float()
+        return head_VD
 
 
 class _Projector(nn.Module):

@@ -15,7 +15,7 @@ from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_trainer.policy.base import CONFIG_FILE, Policy
 from tgrpo_trainer.policy.openvla.actions import STATISTICS_FILE, ActionCodec, read_statistics
 from tgrpo_trainer.policy.openvla.architecture import read_architecture
-from tgrpo_trainer.policy.openvla.decoding import decode, parallel_logits, teacher_forced_logits
+from tgrpo_trainer.policy.openvla.decoding import Decoder, parallel_logits, teacher_forced_logits
 from tgrpo_trainer.policy.openvla.model import OpenVlaModel, Prefix
 from tgrpo_trainer.policy.openvla.pictures import prepare_pictures
 from tgrpo_trainer.policy.openvla.prompt import TOKENIZER_FILE, Prompter
@@ -54,6 +54,7 @@ class OpenVlaSettings:
         center_crop: Keep the centre 0.9 of the picture's area, for models trained with random crops.
         decoding: "autoregressive" (OpenVLA) or "parallel" (OpenVLA-OFT with its token head).
         gradient_checkpointing: Compute activations again in the backward pass: less memory, more time.
+        compile: Compile the step of autoregressive decoding (`decoding.Decoder`).
     """
 
     unnorm_key: str
@@ -62,6 +63,7 @@ class OpenVlaSettings:
     center_crop: bool = True
     decoding: Literal["autoregressive", "parallel"] = "autoregressive"
     gradient_checkpointing: bool = False
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if self.action_chunk < 1 or (self.decoding == "autoregressive" and self.action_chunk != 1):
@@ -92,6 +94,7 @@ class OpenVlaPolicy(Policy):
         self.config = config
         self.companions = companions
         self.towers = tuple(tower.kind for tower in model.architecture.towers)
+        self.decoder = Decoder(compiled=settings.compile)
         if settings.gradient_checkpointing:
             model.enable_gradient_checkpointing()
 
@@ -170,6 +173,12 @@ class OpenVlaPolicy(Policy):
             logits_NKV = parallel_logits(self.model, prefix, tokens_NK.shape[1])
         return score(logits_NKV, tokens_NK, temperature)
 
+    def train(self, mode: bool = True) -> OpenVlaPolicy:  # noqa: FBT001, FBT002 (torch's signature)
+        """Switch to training, and give the memory of decoding to it; a compiled step keeps the memory it knows."""
+        if mode and not self.settings.compile:
+            self.decoder.release()
+        return super().train(mode)
+
     def save(self, folder: Path, max_shard_bytes: int = MAX_SHARD_BYTES) -> None:
         """Write the published format (config.json, shards, index and the companions) and this policy's settings."""
         save_weights(folder, self.model.state_dict(), max_shard_bytes)
@@ -190,7 +199,7 @@ class OpenVlaPolicy(Policy):
             drawn.append(draw(logits_NV))
             return self.model.embed(self.codec.token_ids(drawn[-1][0]))
 
-        decode(self.model, prefix, self.tokens_per_decision, draw_next)
+        self.decoder.decode(self.model, prefix, self.tokens_per_decision, draw_next)
         tokens, logp = zip(*drawn, strict=True)
         return torch.stack(tokens, dim=1), torch.stack(logp, dim=1)
 
