@@ -153,6 +153,9 @@ class UpdateConfig(Settings):
     """Decisions in memory at once; changes memory, not the result. none = whole minibatches."""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Gradients are clipped to this norm."""
+    optimizer: Literal["adamw", "adamw_master", "adamw_stochastic"] = "adamw"
+    """adamw = in the weights' type; adamw_master = float32 master weights, for bfloat16 (16 bytes a parameter);
+    adamw_stochastic = bfloat16 throughout with stochastic rounding (8 bytes a parameter)."""
 
 
 class EvaluationConfig(Settings):

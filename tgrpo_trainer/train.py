@@ -6,7 +6,6 @@ next one starts. So an interrupted run goes on after its last finished iteration
 
 from __future__ import annotations
 
-import copy
 import time
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,13 +20,14 @@ from tgrpo_trainer.evaluate import Evaluation, evaluate_all, save_evaluations
 from tgrpo_trainer.metrics import Mean, MetricsWriter, evaluation_metrics, peak_memory_gib, rollout_metrics
 from tgrpo_trainer.policy import Policy
 from tgrpo_trainer.progress import Progress, Stopwatch, progress, say
+from tgrpo_trainer.reference import Reference, SwappedReference, first_weights
 from tgrpo_trainer.report import write_report
 from tgrpo_trainer.report.record import LastGroup, save_last_group
 from tgrpo_trainer.report.replay import write_videos
 from tgrpo_trainer.rollout import Group, Sampling, collect_groups, to_learn_from
 from tgrpo_trainer.rundir import CHECKPOINTS_NAME, CONFIG_NAME, EVALUATIONS_NAME, LAST_NAME, iteration_name
 from tgrpo_trainer.schedule import Schedule
-from tgrpo_trainer.seeds import Stream, derive_seeds, make_generator
+from tgrpo_trainer.seeds import Stream, derive_seed, derive_seeds, make_generator
 from tgrpo_trainer.start import resolve_device, start_policy
 from tgrpo_trainer.update import PolicyUpdater
 
@@ -208,24 +208,27 @@ def _last_or_cloned(config: TrainConfig, folder: Path, envs: Envs, stopwatch: St
 
 def _make_updater(config: TrainConfig, folder: Path, start: Checkpoint) -> PolicyUpdater:
     """The optimiser as it was after the checkpoint, and the cloned policy as the reference of the KL term."""
-    reference = None
-    if config.tgrpo.beta > 0:
-        cloned = start
-        if start.iteration > 0:
-            cloned = load_checkpoint(folder / CHECKPOINTS_NAME / iteration_name(0))
-        reference = copy.deepcopy(cloned.policy).to(start.policy.device).requires_grad_(requires_grad=False).eval()
     updater = PolicyUpdater(
         start.policy,
-        reference,
+        _make_reference(config, folder, start) if config.tgrpo.beta > 0 else None,
         objective=config.tgrpo,
         optimiser=config.update,
         temperature=config.rollout.temperature,
         total_iterations=config.run.iterations,
         microbatch_size=config.update.microbatch_size,
+        rounding_seed=derive_seed(config.run.seed, Stream.ROUNDING),
     )
     if "optimizer" in start.state:
         updater.load_state_dict(start.state["optimizer"])
     return updater
+
+
+def _make_reference(config: TrainConfig, folder: Path, start: Checkpoint) -> Reference:
+    """The cloned policy, iteration 0."""
+    size = config.update.microbatch_size or config.update.minibatch_size
+    first = load_checkpoint(folder / CHECKPOINTS_NAME / iteration_name(0)).policy if start.iteration > 0 else None
+    weights = first_weights(start.policy, first)
+    return SwappedReference(start.policy, weights, temperature=config.rollout.temperature, microbatch_size=size)
 
 
 def _save(
