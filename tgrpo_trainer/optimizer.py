@@ -227,5 +227,5 @@ def _shard(parameter: Tensor) -> list[int]:
     """Which part of a sharded parameter this rank has; replicas of a part agree."""
     if not isinstance(parameter, DTensor):
         return []
-    coordinate: list[int] = parameter.device_mesh.get_coordinate() or []
+    coordinate = parameter.device_mesh.get_coordinate() or ()
     return [place for place, placement in zip(coordinate, parameter.placements, strict=True) if placement.is_shard()]

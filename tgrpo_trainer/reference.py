@@ -9,15 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.optimizer import trained_parameters
 from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.types import Batch
+
+
+class Shared(TypedDict):
+    """What every reference is told about the scoring."""
+
+    temperature: float
+    microbatch_size: int
 
 
 class Reference(Protocol):
@@ -89,6 +97,25 @@ class AdapterReference:
         """See `Reference`."""
         with self.switched_off():
             return score_batch(self.policy, batch, self.temperature, self.microbatch_size)
+
+
+def make_reference(config: TrainConfig, policy: Policy, load_first: Callable[[], Policy | None]) -> Reference:
+    """The reference of a run.
+
+    Args:
+        config: The run's settings.
+        policy: The one that learns.
+        load_first: Reads the policy before reinforcement learning; None where `policy` still is that one.
+    """
+    size = config.update.microbatch_size or config.update.minibatch_size
+    shared: Shared = {"temperature": config.rollout.temperature, "microbatch_size": size}
+    adapters_are_zero_at_first = config.policy.openvla.lora.rank > 0 and config.sft.max_steps == 0
+    if config.policy.kind == "openvla" and adapters_are_zero_at_first:
+        from tgrpo_trainer.policy.openvla import OpenVlaPolicy  # brings transformers
+
+        assert isinstance(policy, OpenVlaPolicy)
+        return AdapterReference(policy, policy.adapters_off, **shared)
+    return SwappedReference(policy, first_weights(policy, load_first()), **shared)
 
 
 def first_weights(policy: Policy, first: Policy | None = None) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from tgrpo_trainer.evaluate import Evaluation, evaluate_all, save_evaluations
 from tgrpo_trainer.metrics import Mean, MetricsWriter, evaluation_metrics, peak_memory_gib, rollout_metrics
 from tgrpo_trainer.policy import Policy
 from tgrpo_trainer.progress import Progress, Stopwatch, progress, say
-from tgrpo_trainer.reference import Reference, SwappedReference, first_weights
+from tgrpo_trainer.reference import Reference, make_reference
 from tgrpo_trainer.report import write_report
 from tgrpo_trainer.report.record import LastGroup, save_last_group
 from tgrpo_trainer.report.replay import write_videos
@@ -28,7 +28,7 @@ from tgrpo_trainer.rollout import Group, Sampling, collect_groups, to_learn_from
 from tgrpo_trainer.rundir import CHECKPOINTS_NAME, CONFIG_NAME, EVALUATIONS_NAME, LAST_NAME, iteration_name
 from tgrpo_trainer.schedule import Schedule
 from tgrpo_trainer.seeds import Stream, derive_seed, derive_seeds, make_generator
-from tgrpo_trainer.start import resolve_device, start_policy
+from tgrpo_trainer.start import pin_checkpoint, resolve_device, start_policy
 from tgrpo_trainer.update import PolicyUpdater
 
 
@@ -51,6 +51,7 @@ def train(config: TrainConfig) -> Path:
     Raises:
         TgrpoError: See `start_policy`, `PolicyUpdater.update` and `load_checkpoint`.
     """
+    config = pin_checkpoint(config)
     folder = _open_folder(config)
     with closing(make_envs(config.env, config.rollout.num_envs)) as envs:
         stopwatch = Stopwatch()
@@ -92,6 +93,7 @@ def clone(config: TrainConfig) -> Path:
     Returns:
         The checkpoint of the cloned policy.
     """
+    config = pin_checkpoint(config)
     folder = _open_folder(config)
     with closing(make_envs(config.env, 1)) as envs:
         _last_or_cloned(config, folder, envs, Stopwatch())
@@ -225,10 +227,11 @@ def _make_updater(config: TrainConfig, folder: Path, start: Checkpoint) -> Polic
 
 def _make_reference(config: TrainConfig, folder: Path, start: Checkpoint) -> Reference:
     """The cloned policy, iteration 0."""
-    size = config.update.microbatch_size or config.update.minibatch_size
-    first = load_checkpoint(folder / CHECKPOINTS_NAME / iteration_name(0)).policy if start.iteration > 0 else None
-    weights = first_weights(start.policy, first)
-    return SwappedReference(start.policy, weights, temperature=config.rollout.temperature, microbatch_size=size)
+
+    def load_first() -> Policy | None:
+        return load_checkpoint(folder / CHECKPOINTS_NAME / iteration_name(0)).policy if start.iteration > 0 else None
+
+    return make_reference(config, start.policy, load_first)
 
 
 def _save(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
+from tgrpo_trainer.policy.lora import rows_from_adapter
 from tgrpo_trainer.policy.openvla.architecture import Architecture
 from tgrpo_trainer.policy.openvla.vision import VisionBackbone
 
@@ -92,8 +93,11 @@ class OpenVlaModel(nn.Module):
         ids fall while the bins rise (`actions.ActionCodec.token_ids`).
         """
         end, num_bins = self.architecture.action_vocab_end, self.architecture.num_bins
-        head_VD = self.language_model.lm_head.weight[end - num_bins : end].flip(0)
-        return nn.functional.linear(hidden_NKD.float(), head_VD.float())
+        rows, head = slice(end - num_bins, end), self.language_model.lm_head
+        logits_NKV = nn.functional.linear(hidden_NKD.float(), head.weight[rows].flip(0).float())
+        if not isinstance(head, nn.Linear):  # with a LoRA adapter
+            logits_NKV = logits_NKV + rows_from_adapter(head, hidden_NKD, rows).flip(-1)
+        return logits_NKV
 
 
 class _Projector(nn.Module):
