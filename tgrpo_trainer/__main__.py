@@ -1,4 +1,4 @@
-"""The command line: `python -m tgrpo_trainer [train|sft|eval|report|bench]`; without arguments: the quickstart."""
+"""The command line: `python -m tgrpo_trainer [COMMAND]`; no arguments train the quickstart recipe."""
 
 from __future__ import annotations
 
@@ -127,12 +127,33 @@ def bench_command(arguments: Sequence[str]) -> None:
     _say(report)
 
 
+@dataclass(frozen=True)
+class ExportOptions:
+    """Write a checkpoint's policy as a full one in its published format, LoRA adapters merged into their base."""
+
+    checkpoint: tyro.conf.Positional[Path]
+    """A checkpoint (runs/NAME/checkpoints/iteration_000040), or a run's folder for its last one."""
+    out: tyro.conf.Positional[Path]
+    """Folder to write; it must not exist."""
+
+
+def export_command(arguments: Sequence[str]) -> None:
+    """Write a checkpoint's policy in its published format, LoRA adapters merged."""
+    options = tyro.cli(ExportOptions, args=arguments, prog=f"{PROG} export")
+    from tgrpo_trainer.evaluation.source import find_source
+    from tgrpo_trainer.export import export_policy
+
+    export_policy(find_source(options.checkpoint).folder, options.out)
+    _say(f"Policy: {options.out}")
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "train": train_command,
     "sft": sft_command,
     "eval": eval_command,
     "report": report_command,
     "bench": bench_command,
+    "export": export_command,
 }
 
 

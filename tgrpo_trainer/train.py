@@ -6,7 +6,6 @@ next one starts. So an interrupted run goes on after its last finished iteration
 
 from __future__ import annotations
 
-import copy
 import time
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,14 +21,15 @@ from tgrpo_trainer.evaluation_record import save_evaluations
 from tgrpo_trainer.metrics import Mean, MetricsWriter, evaluation_metrics, peak_memory_gib, rollout_metrics
 from tgrpo_trainer.policy import Policy
 from tgrpo_trainer.progress import Progress, Stopwatch, progress, say
+from tgrpo_trainer.reference import Reference, make_reference
 from tgrpo_trainer.report import write_report
 from tgrpo_trainer.report.record import LastGroup, save_last_group
 from tgrpo_trainer.report.replay import write_videos
 from tgrpo_trainer.rollout import Group, Sampling, collect_groups, to_learn_from
 from tgrpo_trainer.rundir import CHECKPOINTS_NAME, CONFIG_NAME, EVALUATIONS_NAME, LAST_NAME, iteration_name
 from tgrpo_trainer.schedule import Schedule
-from tgrpo_trainer.seeds import Stream, derive_seeds, make_generator, make_generators
-from tgrpo_trainer.start import resolve_device, start_policy
+from tgrpo_trainer.seeds import Stream, derive_seed, derive_seeds, make_generator, make_generators
+from tgrpo_trainer.start import pin_checkpoint, resolve_device, start_policy
 from tgrpo_trainer.update import PolicyUpdater
 
 
@@ -52,6 +52,7 @@ def train(config: TrainConfig) -> Path:
     Raises:
         TgrpoError: See `start_policy`, `PolicyUpdater.update` and `load_checkpoint`.
     """
+    config = pin_checkpoint(config)
     folder = _open_folder(config)
     with closing(make_envs(config.env, config.rollout.num_envs)) as envs:
         stopwatch = Stopwatch()
@@ -93,6 +94,7 @@ def clone(config: TrainConfig) -> Path:
     Returns:
         The checkpoint of the cloned policy.
     """
+    config = pin_checkpoint(config)
     folder = _open_folder(config)
     with closing(make_envs(config.env, 1)) as envs:
         _last_or_cloned(config, folder, envs, Stopwatch())
@@ -200,24 +202,28 @@ def _last_or_cloned(config: TrainConfig, folder: Path, envs: Envs, stopwatch: St
 
 def _make_updater(config: TrainConfig, folder: Path, start: Checkpoint) -> PolicyUpdater:
     """The optimiser as it was after the checkpoint, and the cloned policy as the reference of the KL term."""
-    reference = None
-    if config.tgrpo.beta > 0:
-        cloned = start
-        if start.iteration > 0:
-            cloned = load_checkpoint(folder / CHECKPOINTS_NAME / iteration_name(0))
-        reference = copy.deepcopy(cloned.policy).to(start.policy.device).requires_grad_(requires_grad=False).eval()
     updater = PolicyUpdater(
         start.policy,
-        reference,
+        _make_reference(config, folder, start) if config.tgrpo.beta > 0 else None,
         objective=config.tgrpo,
         optimiser=config.update,
         temperature=config.rollout.temperature,
         total_iterations=config.run.iterations,
         microbatch_size=config.update.microbatch_size,
+        rounding_seed=derive_seed(config.run.seed, Stream.ROUNDING),
     )
     if "optimizer" in start.state:
         updater.load_state_dict(start.state["optimizer"])
     return updater
+
+
+def _make_reference(config: TrainConfig, folder: Path, start: Checkpoint) -> Reference:
+    """The cloned policy, iteration 0."""
+
+    def load_first() -> Policy | None:
+        return load_checkpoint(folder / CHECKPOINTS_NAME / iteration_name(0)).policy if start.iteration > 0 else None
+
+    return make_reference(config, start.policy, load_first)
 
 
 def _save(

@@ -97,7 +97,7 @@ def load_source(source: PolicySource, env: EnvConfig, openvla: OpenVlaConfig, de
     if is_published(source):
         config = source.config.replace(
             env=env,
-            policy=PolicyConfig(kind="openvla", checkpoint=source.folder, openvla=openvla),
+            policy=PolicyConfig(kind="openvla", checkpoint=str(source.folder), openvla=openvla),
             sft={**source.config.sft.model_dump(), "max_steps": 0},
             run={**source.config.run.model_dump(), "device": device},
         )

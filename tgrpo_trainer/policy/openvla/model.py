@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
+from tgrpo_trainer.policy.lora import rows_from_adapter
 from tgrpo_trainer.policy.openvla.architecture import Architecture
 from tgrpo_trainer.policy.openvla.vision import VisionBackbone
 
@@ -101,8 +102,11 @@ class OpenVlaModel(nn.Module):
         ids fall while the bins rise (`actions.ActionCodec.token_ids`).
         """
         end, num_bins = self.architecture.action_vocab_end, self.architecture.num_bins
-        head_VD: Tensor = self.language_model.lm_head.weight[end - num_bins : end].flip(0).float()
-        return head_VD
+        rows, head = slice(end - num_bins, end), self.language_model.lm_head
+        head_VD: Tensor = head.weight[rows].float()
+        if not isinstance(head, nn.Linear):  # with a LoRA adapter
+            head_VD = head_VD + rows_from_adapter(head, rows)
+        return head_VD.flip(0)
 
 
 class _Projector(nn.Module):

@@ -1,0 +1,174 @@
+"""The reference policy of the KL term, the policy before reinforcement learning, without a second copy on the device.
+
+What is trained has changed since then, what is frozen has not. So the policy itself becomes the reference for as long
+as it scores: LoRA's adapters are switched off where they started at zero; otherwise the trained weights change places
+with their first values, which wait on the CPU, one tensor at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol, TypedDict
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from tgrpo_trainer.config import TrainConfig
+from tgrpo_trainer.optimizer import trained_parameters
+from tgrpo_trainer.policy.base import Policy
+from tgrpo_trainer.types import Batch
+
+
+class Shared(TypedDict):
+    """What every reference is told about the scoring."""
+
+    temperature: float
+    microbatch_size: int
+
+
+class Reference(Protocol):
+    """What the update asks of a reference policy."""
+
+    def log_probs(self, batch: Batch) -> Tensor:
+        """logp_NK, float32 on the CPU: how probable the batch's tokens are under the reference."""
+        ...
+
+
+class SwappedReference:
+    """The policy with other values in the weights it trains.
+
+    Args:
+        policy: The one that learns.
+        weights: The reference's values of exactly the trained parameters, by name, as `first_weights` gives them; they
+            must be the caller's to give away: they hold the policy's own weights while it scores.
+        temperature: The one the tokens were drawn with.
+        microbatch_size: Most rows in memory at once.
+    """
+
+    def __init__(
+        self, policy: Policy, weights: Mapping[str, Tensor], *, temperature: float, microbatch_size: int
+    ) -> None:
+        self.policy = policy
+        self.weights = dict(weights)
+        self.temperature = temperature
+        self.microbatch_size = microbatch_size
+
+    def log_probs(self, batch: Batch) -> Tensor:
+        """See `Reference`."""
+        with self._swapped():
+            return score_batch(self.policy, batch, self.temperature, self.microbatch_size)
+
+    @contextmanager
+    def _swapped(self) -> Iterator[None]:
+        trained = trained_parameters(self.policy)
+        exchange(trained, self.weights)
+        try:
+            yield
+        finally:
+            exchange(trained, self.weights)
+
+
+class AdapterReference:
+    """The policy without its adapters: for a LoRA run whose adapters were zero when reinforcement learning began.
+
+    Args:
+        policy: The one that learns.
+        switched_off: Called for a `with` in which the adapters are off.
+        temperature: The one the tokens were drawn with.
+        microbatch_size: Most rows in memory at once.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        switched_off: Callable[[], AbstractContextManager[None]],
+        *,
+        temperature: float,
+        microbatch_size: int,
+    ) -> None:
+        self.policy = policy
+        self.switched_off = switched_off
+        self.temperature = temperature
+        self.microbatch_size = microbatch_size
+
+    def log_probs(self, batch: Batch) -> Tensor:
+        """See `Reference`."""
+        with self.switched_off():
+            return score_batch(self.policy, batch, self.temperature, self.microbatch_size)
+
+
+def make_reference(config: TrainConfig, policy: Policy, load_first: Callable[[], Policy | None]) -> Reference:
+    """The reference of a run.
+
+    Args:
+        config: The run's settings.
+        policy: The one that learns.
+        load_first: Reads the policy before reinforcement learning; None where `policy` still is that one.
+    """
+    size = config.update.microbatch_size or config.update.minibatch_size
+    shared: Shared = {"temperature": config.rollout.temperature, "microbatch_size": size}
+    adapters_are_zero_at_first = config.policy.openvla.lora.rank > 0 and config.sft.max_steps == 0
+    if config.policy.kind == "openvla" and adapters_are_zero_at_first:
+        from tgrpo_trainer.policy.openvla import OpenVlaPolicy  # brings transformers
+
+        assert isinstance(policy, OpenVlaPolicy)
+        return AdapterReference(policy, policy.adapters_off, **shared)
+    return SwappedReference(policy, first_weights(policy, load_first()), **shared)
+
+
+def first_weights(policy: Policy, first: Policy | None = None) -> dict[str, Tensor]:
+    """Copies on the CPU of what the policy trains; of sharded weights only this rank's part.
+
+    Args:
+        policy: The one that learns.
+        first: The same policy before it learnt, whole and on the CPU; None where it has not learnt yet.
+    """
+    values = dict((first or policy).named_parameters())
+    return {name: _part(values[name], like).to("cpu", copy=True) for name, like in trained_parameters(policy).items()}
+
+
+@torch.no_grad()
+def score_batch(policy: Policy, batch: Batch, temperature: float, microbatch_size: int) -> Tensor:
+    """logp_NK of a whole batch, on the CPU, in parts of at most `microbatch_size` rows, in evaluation mode."""
+    was_training = policy.training
+    policy.eval()
+    try:
+        parts = []
+        for rows in torch.split(torch.arange(len(batch)), microbatch_size):
+            part = batch.rows(rows).to(policy.device)
+            parts.append(policy(part.observations, part.tokens_NK, temperature).logp_NK.cpu())
+        return torch.cat(parts)
+    finally:
+        policy.train(was_training)
+
+
+@torch.no_grad()
+def exchange(trained: Mapping[str, nn.Parameter], weights: Mapping[str, Tensor]) -> None:
+    """Swap the values of parameters and kept tensors, one after the other.
+
+    Raises:
+        ValueError: The names differ.
+    """
+    if trained.keys() != weights.keys():
+        raise ValueError(
+            f"The reference holds other weights than are trained: {sorted(trained.keys() ^ weights.keys())}."
+        )
+    for name, parameter in trained.items():
+        mine = _local(parameter)
+        held = mine.to("cpu", copy=True)
+        mine.copy_(weights[name])
+        weights[name].copy_(held)
+
+
+def _part(value: Tensor, like: Tensor) -> Tensor:
+    """What this rank holds of a value that is sharded like another tensor; every rank has the whole value."""
+    if isinstance(like, DTensor) and not isinstance(value, DTensor):
+        whole = value.detach().to(like.device)
+        value = distribute_tensor(whole, like.device_mesh, like.placements, src_data_rank=None)
+    return _local(value).detach()
+
+
+def _local(tensor: Tensor) -> Tensor:
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
