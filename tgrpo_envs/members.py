@@ -50,6 +50,11 @@ class TaskFacts:
         """Names of the reward's stages, in the order of ``info["stages"]``."""
         return tuple(stage.id for stage in self.episodes.spec.stages)
 
+    @property
+    def asset_pack(self) -> str:
+        """Shapes the scene is made of, resolved where `assets` is ``auto``: the label that results carry."""
+        return self.episodes.scene.pack_name
+
     def num_init_states(self, name: str) -> int:
         """Size of the ``heldout`` or ``official`` set."""
         return len(self.episodes.fixed_states(name))

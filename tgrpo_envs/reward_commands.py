@@ -42,14 +42,25 @@ def compile_specs(suite: str = "libero_object", task: int | str | None = None, o
     return f"{len(specs)} specs written to {out / suite}"
 
 
-def lint(files: tyro.conf.Positional[tuple[Path, ...]], *, warnings: bool = True) -> str:
+def diff(a: tyro.conf.Positional[Path], b: tyro.conf.Positional[Path]) -> str:
+    """How two spec files differ: stages added and removed, and fields changed.
+
+    Args:
+        a: The one file.
+        b: The other.
+    """
+    return linting.diff(a, b)
+
+
+def lint(files: tyro.conf.Positional[tuple[Path, ...]], *, warnings: bool = True, strict: bool = False) -> str:
     """Check spec files without a simulator; the exit code is not zero if one has errors.
 
     Args:
-        files: Spec files; each names its task.
+        files: Spec files, one or more; each names its task.
         warnings: Whether to print warnings too.
+        strict: Whether warnings that cost points forbid a spec as errors do.
     """
-    text, passed = linting.lint(files, warnings=warnings)
+    text, passed = linting.lint(files, warnings=warnings, strict=strict)
     if not passed:
         raise SpecError(text)
     return text
@@ -64,5 +75,5 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "certify": certify,
     "report": report,
     "show": show,
-    "diff": linting.diff,
+    "diff": diff,
 }

@@ -1,4 +1,4 @@
-"""The command line: `python -m tgrpo_trainer [train|sft|eval|report]`; no arguments train the quickstart recipe."""
+"""The command line: `python -m tgrpo_trainer [COMMAND]`; no arguments train the quickstart recipe."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 import tyro
 
 from tgrpo_envs.errors import ConfigError, TgrpoError, UnknownNameError
 from tgrpo_trainer.config import TrainConfig
+from tgrpo_trainer.evaluation.options import EvalOptions
 from tgrpo_trainer.interrupt import Interrupted, Signals
 from tgrpo_trainer.recipes import RECIPES, get_recipe
 from tgrpo_trainer.rundir import CONFIG_NAME, LAST_NAME
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from tgrpo_trainer.distributed import World
 
 PROG = "python -m tgrpo_trainer"
+EVALUATION_TIMEOUT_MINUTES = 120.0
+"""How long a rank waits for the others' episodes of one task."""
 
 # Commands import torch and the environments only when they run, so that help and mistakes are answered at once.
 
@@ -33,7 +36,10 @@ def train_command(arguments: Sequence[str]) -> None:
     config = parse_run("train", arguments)
     from tgrpo_trainer.train import train
 
-    with _interruptible(config.run.path) as signals, _ranks(config) as world:
+    with (
+        _interruptible(config.run.path) as signals,
+        _ranks_of(config) as world,
+    ):
         report = train(config, world, signals)
         if world.is_main:
             _say(f"Report: {report}")
@@ -44,44 +50,32 @@ def sft_command(arguments: Sequence[str]) -> None:
     config = parse_run("sft", arguments)
     from tgrpo_trainer.train import clone
 
-    with _interruptible(config.run.path), _ranks(config) as world:
+    with _interruptible(config.run.path), _ranks_of(config) as world:
         checkpoint = clone(config, world)
         if world.is_main:
             _say(f"Cloned policy: {checkpoint}\nGo on with: {PROG} train --resume {config.run.path}")
 
 
-@dataclass(frozen=True)
-class EvalOptions:
-    """Evaluate a checkpoint: held-out and official states, greedy and sampled."""
-
-    checkpoint: tyro.conf.Positional[Path]
-    """A checkpoint (runs/NAME/checkpoints/iteration_000040), or a run's folder for its last one."""
-    num_heldout: int | None = None
-    """Held-out states; none = as in the run."""
-    num_official: int | None = None
-    """Official states; none = as in the run."""
-    num_envs: int = 32
-    """Environments side by side."""
-    out: Path | None = None
-    """Write the results as JSON here; none = only print them."""
-
-
 def eval_command(arguments: Sequence[str]) -> None:
-    """Evaluate a checkpoint on held-out and official states, greedy and sampled."""
+    """Evaluate a policy on any tasks: successes with intervals, a record, videos of failures."""
     options = tyro.cli(EvalOptions, args=arguments, prog=f"{PROG} eval")
-    from tgrpo_trainer.evaluate import save_evaluations
-    from tgrpo_trainer.train import evaluate_checkpoint
+    from tgrpo_trainer.evaluate import Shard
+    from tgrpo_trainer.evaluation.command import run_evaluation
+    from tgrpo_trainer.evaluation.record import RECORD_NAME
+    from tgrpo_trainer.evaluation.table import table
 
-    folder, checkpoint = find_checkpoint(options.checkpoint)
-    config = TrainConfig.load(folder / CONFIG_NAME)
-    counts = {"num_heldout": options.num_heldout, "num_official": options.num_official}
-    chosen = {name: count for name, count in counts.items() if count is not None}
-    config = config.replace(evaluation={**config.evaluation.model_dump(), **chosen})
-    evaluations = evaluate_checkpoint(checkpoint, config, num_envs=options.num_envs)
-    for evaluation in evaluations:
-        _say(f"{evaluation.states}, {evaluation.mode}: {evaluation}")
+    with _ranks(options.device or "auto", EVALUATION_TIMEOUT_MINUTES) as world:
+        if world.size > 1:  # each rank its own device; one process alone takes the run's
+            options = replace(options, device=str(world.device))
+        with world.together():
+            file = run_evaluation(options, Shard(world.rank, world.size, world.gather))
+    if not world.is_main:
+        return
+    _say(table(file))
+    for video in file.videos:
+        _say(f"Failure: {options.out}/{video.path}\n  {video.shows}")
     if options.out is not None:
-        save_evaluations(options.out, evaluations)
+        _say(f"Record: {options.out / RECORD_NAME}")
 
 
 @dataclass(frozen=True)
@@ -100,11 +94,82 @@ def report_command(arguments: Sequence[str]) -> None:
     _say(f"Report: {write_report(options.run)}")
 
 
+@dataclass(frozen=True)
+class BenchOptions:
+    """Measure an OpenVLA on this machine: decisions, updates, and what share of the machine's limits they reach."""
+
+    checkpoint: Path | None = None
+    """A published checkpoint; none = random weights of a size."""
+    size: str | None = None
+    """Random weights of this size, 7b or tiny; none = 7b on a GPU, else tiny."""
+    batch_sizes: tuple[int, ...] = (8, 32)
+    """Rows decided together (1 is always measured)."""
+    device: str = "auto"
+    """Torch device: auto, cpu, cuda, cuda:0 ..."""
+    dtype: Literal["bfloat16", "float16", "float32"] | None = None
+    """Type of the weights; none = bfloat16 on a GPU, else float32."""
+    compile: bool = False
+    """Compile the decoding step."""
+    num_decisions: int = 64
+    """Decisions of an update's gradient step."""
+    microbatch_size: int = 8
+    """Decisions of an update in memory at once."""
+    iteration: bool = False
+    """Run a whole iteration with environments too (a scene in the cache is enough)."""
+    assets: str = "auto"
+    """Asset pack of that iteration."""
+    out: Path | None = None
+    """Write the numbers as JSON here; none = only print them."""
+
+
+def bench_command(arguments: Sequence[str]) -> None:
+    """Measure decisions and updates of an OpenVLA, beside a plain loop and the roofline."""
+    options = tyro.cli(BenchOptions, args=arguments, prog=f"{PROG} bench")
+    from tgrpo_trainer.bench.run import run_bench
+
+    report = run_bench(
+        options.checkpoint,
+        options.size,
+        options.batch_sizes,
+        device=options.device,
+        dtype=options.dtype,
+        compiled=options.compile,
+        num_decisions=options.num_decisions,
+        microbatch_size=options.microbatch_size,
+        iteration=options.iteration,
+        assets=options.assets,
+        out=options.out,
+    )
+    _say(report)
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Write a checkpoint's policy as a full one in its published format, LoRA adapters merged into their base."""
+
+    checkpoint: tyro.conf.Positional[Path]
+    """A checkpoint (runs/NAME/checkpoints/iteration_000040), or a run's folder for its last one."""
+    out: tyro.conf.Positional[Path]
+    """Folder to write; it must not exist."""
+
+
+def export_command(arguments: Sequence[str]) -> None:
+    """Write a checkpoint's policy in its published format, LoRA adapters merged."""
+    options = tyro.cli(ExportOptions, args=arguments, prog=f"{PROG} export")
+    from tgrpo_trainer.evaluation.source import find_source
+    from tgrpo_trainer.export import export_policy
+
+    export_policy(find_source(options.checkpoint).folder, options.out)
+    _say(f"Policy: {options.out}")
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "train": train_command,
     "sft": sft_command,
     "eval": eval_command,
     "report": report_command,
+    "bench": bench_command,
+    "export": export_command,
 }
 
 
@@ -137,25 +202,6 @@ def parse_run(command: str, arguments: Sequence[str]) -> TrainConfig:
             "- or give the new one another name: --run.name NAME."
         )
     return config
-
-
-def find_checkpoint(path: Path) -> tuple[Path, Path]:
-    """(run's folder, checkpoint's folder) of a checkpoint, or of a run's folder and its last checkpoint.
-
-    Raises:
-        ConfigError: It is neither.
-    """
-    from tgrpo_trainer.checkpoint import latest_checkpoint
-
-    if (path / CONFIG_NAME).is_file():
-        last = latest_checkpoint(path / LAST_NAME)
-        if last is None:
-            raise ConfigError(f"{path} has no checkpoint yet; go on with: {PROG} train --resume {path}.")
-        return path, last
-    folder = path.resolve().parent.parent
-    if not (folder / CONFIG_NAME).is_file():
-        raise ConfigError(f"{path} is neither a run's folder nor one of its checkpoints (runs/NAME/checkpoints/...).")
-    return folder, path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -202,14 +248,14 @@ def _interruptible(folder: Path) -> Iterator[Signals]:
 
 
 @contextmanager
-def _ranks(config: TrainConfig) -> Iterator[World]:
+def _ranks(device: str, timeout_minutes: float) -> Iterator[World]:
     """Join the other ranks of the run, if a launcher started several, and part from them at the end.
 
     A rank that fails leaves without tidying up: what torch would wait for on the way out, other ranks no longer do.
     """
     from tgrpo_trainer.distributed import init_world, leave_world, translated_loss
 
-    world = init_world(config.run.device, timeout_minutes=config.run.rank_timeout_minutes)
+    world = init_world(device, timeout_minutes=timeout_minutes)
     if world.size == 1:
         yield world
         return
@@ -223,6 +269,10 @@ def _ranks(config: TrainConfig) -> Iterator[World]:
     except Exception:  # noqa: BLE001 - a bug: its traceback, then the same way out
         traceback.print_exc()
         _leave_at_once(1)
+
+
+def _ranks_of(config: TrainConfig) -> AbstractContextManager[World]:
+    return _ranks(config.run.device, config.run.rank_timeout_minutes)
 
 
 def _leave_at_once(code: int) -> NoReturn:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tgrpo_envs.errors import ConfigError
 
@@ -45,6 +45,17 @@ class EnvConfig(Settings):
         return f"tgrpo_envs:TGRPO-{camel}-v0"
 
 
+class LoraConfig(Settings):
+    """Train small adapters beside frozen weights (docs/openvla.md, LoRA)."""
+
+    rank: int = Field(default=0, ge=0)
+    """Rank of the adapters (OpenVLA's own fine-tuning: 32); 0 = train the weights themselves."""
+    alpha: float = Field(default=16.0, gt=0)
+    """The adapters' output is multiplied by alpha / rank."""
+    targets: Literal["all-linear", "language-model"] = "all-linear"
+    """Layers with adapters: all that are run, or only the language model's (less memory)."""
+
+
 class OpenVlaConfig(Settings):
     """What an OpenVLA checkpoint leaves open (policy.kind openvla); docs/openvla.md has the conventions."""
 
@@ -58,6 +69,9 @@ class OpenVlaConfig(Settings):
     """Convert the weights; none = train them as they are stored."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, about a third more time."""
+    compile: bool = False
+    """Compile the decoding step (CUDA graphs on a GPU): faster rollouts, a slow first one; needs a C++ compiler."""
+    lora: LoraConfig = LoraConfig()
 
 
 class PolicyConfig(Settings):
@@ -65,11 +79,17 @@ class PolicyConfig(Settings):
 
     kind: Literal["nano", "openvla"] = "nano"
     """nano = new, small, learns on a CPU; openvla = starts from checkpoint, published or saved by a run."""
-    checkpoint: Path | None = None
-    """Start from this policy (a folder with config.json); none = a new nano policy."""
+    checkpoint: str | None = None
+    """Start from this policy: a folder with config.json, or for openvla owner/name or owner/name@revision on the
+    Hugging Face hub; none = a new nano policy."""
     num_bins: int = Field(default=21, ge=2)
     """Values each action number can take, in a new nano policy."""
     openvla: OpenVlaConfig = OpenVlaConfig()
+
+    @field_validator("checkpoint", mode="before")
+    @classmethod
+    def _path_as_text(cls, value: object) -> object:
+        return str(value) if isinstance(value, Path) else value
 
 
 class SftConfig(Settings):
@@ -153,6 +173,9 @@ class UpdateConfig(Settings):
     """Decisions in memory at once; changes memory, not the result. none = whole minibatches."""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Gradients are clipped to this norm."""
+    optimizer: Literal["adamw", "adamw_master", "adamw_stochastic"] = "adamw"
+    """adamw = in the weights' type; adamw_master = float32 master weights, for bfloat16 (16 bytes a parameter);
+    adamw_stochastic = bfloat16 throughout with stochastic rounding (8 bytes a parameter)."""
 
 
 class EvaluationConfig(Settings):

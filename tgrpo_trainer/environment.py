@@ -34,6 +34,10 @@ class Envs(Protocol):
     def stage_names(self) -> tuple[str, ...]:
         """Names of the stages in `info["stages"]`."""
 
+    @property
+    def asset_pack(self) -> str:
+        """Name of the shapes the scene is made of: libero, primitive or a folder's."""
+
     def num_init_states(self, name: str) -> int:
         """Size of a fixed set of initial states: heldout or official."""
 

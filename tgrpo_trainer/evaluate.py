@@ -1,4 +1,9 @@
-"""Evaluation: k successes of n with their interval, on fixed initial states, with every setting beside the numbers."""
+"""Evaluation: choose episodes, play them, count. Who plays which episode changes nothing about its result.
+
+The episodes of an evaluation are numbered; each draws its actions from a generator of its own, which follows from the
+evaluation's seed and its initial state. So a result depends neither on how many environments run side by side nor on a
+split over processes: `evaluate_part` plays some positions, `merge_evaluations` makes the whole.
+"""
 
 from __future__ import annotations
 
@@ -7,108 +12,26 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import TypeAdapter, ValidationError
 
-from tgrpo_envs.errors import CheckpointError, ConfigError
-from tgrpo_trainer.config import EnvConfig, Settings, TrainConfig
+from tgrpo_envs.errors import ConfigError
+from tgrpo_trainer.config import EnvConfig, TrainConfig
 from tgrpo_trainer.environment import Envs
+from tgrpo_trainer.evaluation_record import (
+    EpisodeResult,
+    Evaluation,
+    EvaluationPart,
+    Mode,
+    StateSet,
+    merge_evaluations,
+)
 from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.progress import Progress, progress
 from tgrpo_trainer.rollout import Member, Sampling, play
 from tgrpo_trainer.seeds import Stream, derive_seed
-from tgrpo_trainer.types import EpisodeEnd
-
-Z_95 = 1.959963984540054
-"""Standard normal quantile of a two-sided 95 % interval."""
-
-StateSet = Literal["heldout", "official"]
-Mode = Literal["greedy", "sampled"]
-
-
-class EpisodeResult(Settings):
-    """One evaluated episode."""
-
-    state: int
-    """Row of the set of initial states."""
-    success: bool
-    """LIBERO's check held."""
-    end: EpisodeEnd
-    """Why it ended; a diverged simulation counts as no success and is visible here."""
-    control_steps: int
-    """Length (20 Hz)."""
-    total_reward: float
-    """Sum of rewards."""
-    num_stages: int
-    """Most stages of the reward that were done at once."""
-
-
-class Evaluation(Settings):
-    """Success of one policy on one set of states in one mode, with everything needed to repeat it."""
-
-    iteration: int
-    """Training iterations behind the policy; 0 = after behaviour cloning."""
-    states: StateSet
-    """heldout = region states that training never draws; official = LIBERO's own 50."""
-    mode: Mode
-    """greedy = the most probable action; sampled = drawn at the temperature."""
-    temperature: float
-    """Temperature of a sampled evaluation."""
-    seed: int
-    """Seed of a sampled evaluation."""
-    env: EnvConfig
-    """The environment's settings."""
-    instruction: str
-    """What the policy was told."""
-    horizon: int
-    """Episode limit in control steps."""
-    stage_names: tuple[str, ...]
-    """Stages of the reward, in order."""
-    num_successes: int
-    """k"""
-    num_episodes: int
-    """n"""
-    interval: tuple[float, float]
-    """Wilson's 95 % interval of the success rate."""
-    episodes: tuple[EpisodeResult, ...]
-    """In the order of the states."""
-
-    @property
-    def success_rate(self) -> float:
-        """Successes per episode."""
-        return self.num_successes / self.num_episodes
-
-    @property
-    def key(self) -> str:
-        """Its name in logs, for example `heldout_greedy`."""
-        return f"{self.states}_{self.mode}"
-
-    def stage_histogram(self) -> list[int]:
-        """Episodes that got as far as 0, 1, ... all stages done."""
-        counts = np.bincount([one.num_stages for one in self.episodes], minlength=len(self.stage_names) + 1)
-        return [int(count) for count in counts]
-
-    def __str__(self) -> str:
-        low, high = self.interval
-        return f"{self.num_successes}/{self.num_episodes} = {self.success_rate:.0%} [{low:.0%}, {high:.0%}]"
-
-
-def wilson_interval(num_successes: int, num_trials: int, z: float = Z_95) -> tuple[float, float]:
-    """Wilson's score interval of a success rate (Wilson 1927): sensible at 0/n and n/n, where k/n +- z s is not.
-
-    Raises:
-        ValueError: Not 0 <= num_successes <= num_trials with at least one trial.
-    """
-    if num_trials < 1 or not 0 <= num_successes <= num_trials:
-        raise ValueError(f"{num_successes} successes of {num_trials} trials is not a proportion.")
-    rate, spread = num_successes / num_trials, z * z / num_trials
-    centre = (rate + spread / 2) / (1 + spread)
-    half = z / (1 + spread) * math.sqrt(rate * (1 - rate) / num_trials + spread / (4 * num_trials))
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def _gather_alone(here: Any) -> list[Any]:
@@ -147,10 +70,9 @@ def evaluate(
     iteration: int = 0,
     shard: Shard = ALONE,
     on_progress: Callable[[int], None] | None = None,
+    on_episode: Callable[[int, Member], None] | None = None,
 ) -> Evaluation:
-    """Play one episode from each of the given states.
-
-    Results do not depend on how many environments run side by side: each episode draws from a generator of its own.
+    """Play one episode from each of the given states, this process its share of them, and count all.
 
     Args:
         policy: Plays.
@@ -164,29 +86,66 @@ def evaluate(
         iteration: Recorded in the result.
         shard: This process's share; the result is the same on every process.
         on_progress: Told the number of episodes finished here.
+        on_episode: Given the state and the record of each episode played here.
 
     Raises:
         ConfigError: No states, or a row outside the set.
     """
-    _check_ids(envs, states, state_ids)
+    part = evaluate_part(
+        policy,
+        envs,
+        env=env,
+        states=states,
+        state_ids=state_ids,
+        mode=mode,
+        temperature=temperature,
+        seed=seed,
+        iteration=iteration,
+        positions=shard.positions(len(state_ids)),
+        on_progress=on_progress,
+        on_episode=on_episode,
+    )
+    return merge_evaluations(shard.gather(part))
+
+
+def evaluate_part(
+    policy: Policy,
+    envs: Envs,
+    *,
+    env: EnvConfig,
+    states: StateSet,
+    state_ids: Sequence[int],
+    mode: Mode,
+    positions: Sequence[int],
+    temperature: float = 1.0,
+    seed: int = 0,
+    iteration: int = 0,
+    on_progress: Callable[[int], None] | None = None,
+    on_episode: Callable[[int, Member], None] | None = None,
+) -> EvaluationPart:
+    """Play the episodes at the given positions of `state_ids`, perhaps none; see `evaluate` for the arguments.
+
+    Raises:
+        ConfigError: No states, or a row outside the set.
+    """
+    check_state_ids(envs, states, state_ids)
     seeds = episode_seeds(seed, state_ids)
-    here: dict[int, EpisodeResult] = {}
-    for batch in _even_batches(shard.positions(len(state_ids)), envs.num_envs):
+    episodes: dict[int, EpisodeResult] = {}
+    for batch in _even_batches(positions, envs.num_envs):
         # The environment's size is fixed: a short batch is filled with repeats, whose episodes are not counted.
-        filled = np.resize(np.asarray(batch, dtype=np.int64), envs.num_envs)
-        ids = np.asarray([state_ids[int(position)] for position in filled], dtype=np.int64)
+        filled: list[int] = np.resize(np.asarray(batch, dtype=np.int64), envs.num_envs).tolist()
+        ids = np.asarray([state_ids[position] for position in filled], dtype=np.int64)
         observation, _ = envs.reset(options={"init_states": states, "init_state_ids": ids})
         generators = [torch.Generator(policy.device).manual_seed(seeds[position]) for position in filled]
         sampling = Sampling(temperature, greedy=mode == "greedy", generators=generators)
         members = play(policy, envs, observation, sampling).members[: len(batch)]
         for position, member in zip(batch, members, strict=True):
-            here[position] = _episode_result(state_ids[position], member)
+            episodes[position] = _episode_result(state_ids[position], member)
+            if on_episode is not None:
+                on_episode(state_ids[position], member)
         if on_progress is not None:
-            on_progress(len(here))
-    played = {position: episode for part in shard.gather(here) for position, episode in part.items()}
-    episodes = [played[position] for position in range(len(state_ids))]
-    num_successes = sum(one.success for one in episodes)
-    return Evaluation(
+            on_progress(len(episodes))
+    return EvaluationPart(
         iteration=iteration,
         states=states,
         mode=mode,
@@ -195,11 +154,10 @@ def evaluate(
         env=env,
         instruction=envs.task_description,
         horizon=envs.horizon,
+        asset_pack=envs.asset_pack,
         stage_names=tuple(envs.stage_names),
-        num_successes=num_successes,
-        num_episodes=len(episodes),
-        interval=wilson_interval(num_successes, len(episodes)),
-        episodes=tuple(episodes),
+        state_ids=tuple(state_ids),
+        episodes=episodes,
     )
 
 
@@ -236,41 +194,24 @@ def evaluate_all(
                     seed=derive_seed(config.run.seed, Stream.EVALUATION),
                     iteration=iteration,
                     shard=shard,
-                    on_progress=partial(_advance, bar, before),
+                    on_progress=partial(advance, bar, before),
                 )
                 evaluations.append(evaluation)
                 before += len(shard.positions(count))
     return tuple(evaluations)
 
 
-def _advance(bar: Progress, before: int, episodes: int) -> None:
+def advance(bar: Progress, before: int, episodes: int) -> None:
+    """Move a bar over several evaluations to `episodes` of the present one."""
     bar.advance(before + episodes, {})
 
 
-_EVALUATIONS = TypeAdapter(tuple[Evaluation, ...])
-
-
-def save_evaluations(path: Path, evaluations: Sequence[Evaluation]) -> None:
-    """Write as JSON, replacing an earlier file in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(_EVALUATIONS.dump_json(tuple(evaluations), indent=1))
-    temporary.replace(path)
-
-
-def load_evaluations(path: Path) -> tuple[Evaluation, ...]:
-    """Read what `save_evaluations` wrote.
+def check_state_ids(envs: Envs, states: StateSet, state_ids: Sequence[int]) -> None:
+    """Refuse rows that the set of states does not have.
 
     Raises:
-        CheckpointError: Not such a file, or of another version.
+        ConfigError: No states, or a row outside the set.
     """
-    try:
-        return _EVALUATIONS.validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise CheckpointError(f"{path} does not hold evaluations of this version: {error}") from error
-
-
-def _check_ids(envs: Envs, states: StateSet, state_ids: Sequence[int]) -> None:
     size = envs.num_init_states(states)
     bad = [state for state in state_ids if not 0 <= state < size]
     if not state_ids or bad:

@@ -14,7 +14,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from tgrpo_envs.errors import CheckpointError
-from tgrpo_trainer.evaluate import Evaluation
+from tgrpo_trainer.evaluation_record import Evaluation
 from tgrpo_trainer.rollout import Group
 from tgrpo_trainer.types import EpisodeEnd
 

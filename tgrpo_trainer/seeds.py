@@ -25,6 +25,10 @@ class Stream(enum.IntEnum):
     """Actions drawn in sampled evaluations: the same for every policy of a run."""
     DEMONSTRATIONS = 6
     """States and noise of the recorded demonstrations."""
+    ROUNDING = 7
+    """Stochastic rounding of an optimiser."""
+    ADAPTERS = 8
+    """LoRA's new adapters."""
 
 
 def derive_seeds(seed: int, stream: Stream, iteration: int = 0, *, count: int) -> list[int]:

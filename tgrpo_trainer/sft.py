@@ -13,6 +13,7 @@ from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.config import SftConfig
 from tgrpo_trainer.dataset import DemoDataset
 from tgrpo_trainer.distributed import World
+from tgrpo_trainer.optimizer import trained_parameters
 from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.types import ACTION_DIM, PolicyInput
 from tgrpo_trainer.update import clip_gradients, refuse_non_finite
@@ -58,7 +59,7 @@ def train_sft(
         raise ConfigError(f"sft.batch_size is {config.batch_size}, with {world.size} ranks; use at least one for each.")
     instruction_1L = policy.encode_instructions([dataset.instruction])
     tokens_MK = policy.encode_actions(dataset.actions_MCA)
-    optimizer = torch.optim.AdamW(policy.parameters(), lr=config.learning_rate)
+    optimizer = torch.optim.AdamW(trained_parameters(policy).values(), lr=config.learning_rate)
     recent: deque[dict[str, float]] = deque(maxlen=AVERAGED_STEPS)
     for step in range(config.max_steps):
         for group in optimizer.param_groups:

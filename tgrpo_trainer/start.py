@@ -14,11 +14,27 @@ from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.dataset import load_demonstrations
 from tgrpo_trainer.distributed import World
 from tgrpo_trainer.policy import NanoConfig, NanoPolicy, Policy, load_policy
+from tgrpo_trainer.policy.hub import resolve_checkpoint
+from tgrpo_trainer.policy.lora import LoraSettings
 from tgrpo_trainer.progress import progress, say
 from tgrpo_trainer.rundir import DEMONSTRATIONS_NAME
 from tgrpo_trainer.seeds import Stream, derive_seed, make_generator
 from tgrpo_trainer.sft import train_sft
 from tgrpo_trainer.sharding import Student
+
+
+def pin_checkpoint(config: TrainConfig) -> TrainConfig:
+    """The same run with its starting checkpoint at hand and named so that resuming finds the same one.
+
+    A name on the hub gets the commit it stands for now; whatever is missing is downloaded.
+
+    Raises:
+        CheckpointError: It is neither a folder nor to be had from the hub.
+    """
+    policy = config.policy
+    if policy.kind != "openvla" or policy.checkpoint is None or Path(policy.checkpoint).is_dir():
+        return config
+    return config.replace(policy={**policy.model_dump(), "checkpoint": resolve_checkpoint(policy.checkpoint).pinned})
 
 
 def start_policy(
@@ -84,7 +100,7 @@ def _new_or_saved(config: TrainConfig) -> Policy:
             return NanoPolicy(
                 NanoConfig(image_size=env.image_size, action_chunk=env.action_chunk, num_bins=config.policy.num_bins)
             )
-    policy = load_policy(config.policy.checkpoint)
+    policy = load_policy(Path(config.policy.checkpoint))
     if (policy.image_size, policy.action_chunk) != (env.image_size, env.action_chunk):
         raise ConfigError(
             f"{config.policy.checkpoint} takes {policy.image_size}-pixel pictures and decides {policy.action_chunk} "
@@ -96,12 +112,13 @@ def _new_or_saved(config: TrainConfig) -> Policy:
 
 def _openvla(config: TrainConfig) -> Policy:
     """An OpenVLA checkpoint, published or of a run, under this run's settings."""
-    from tgrpo_trainer.policy.openvla import OpenVlaPolicy, OpenVlaSettings  # brings transformers
+    from tgrpo_trainer.policy.openvla import BaseCheckpoint, OpenVlaPolicy, OpenVlaSettings  # brings transformers
 
     env, chosen = config.env, config.policy.openvla
     if config.policy.checkpoint is None:
         raise ConfigError(
-            "policy.kind is openvla, which starts from a checkpoint; give its folder with --policy.checkpoint FOLDER."
+            "policy.kind is openvla, which starts from a checkpoint; give its folder, or its name on the hub, with "
+            "--policy.checkpoint FOLDER."
         )
     settings = OpenVlaSettings(
         unnorm_key=chosen.unnorm_key or env.suite,
@@ -110,8 +127,14 @@ def _openvla(config: TrainConfig) -> Policy:
         center_crop=chosen.center_crop,
         decoding=chosen.decoding,
         gradient_checkpointing=chosen.gradient_checkpointing,
+        compile=chosen.compile,
     )
-    return OpenVlaPolicy.load(config.policy.checkpoint, settings, dtype=chosen.dtype)
+    folder = resolve_checkpoint(config.policy.checkpoint).folder
+    policy = OpenVlaPolicy.load(folder, settings, dtype=chosen.dtype)
+    if chosen.lora.rank > 0:
+        base = BaseCheckpoint.of(config.policy.checkpoint, chosen.dtype)
+        policy.adapt(LoraSettings(**chosen.lora.model_dump()), base, seed=derive_seed(config.run.seed, Stream.ADAPTERS))
+    return policy
 
 
 def _record_demonstrations(config: TrainConfig, path: Path) -> None:

@@ -8,7 +8,6 @@ With several ranks all of them run this loop. Rank 0 writes, speaks and looks at
 
 from __future__ import annotations
 
-import copy
 import os
 import time
 from contextlib import closing, nullcontext
@@ -28,19 +27,22 @@ from tgrpo_trainer.checkpoint import (
 from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.distributed import World, resolve_device
 from tgrpo_trainer.environment import Envs, make_envs
-from tgrpo_trainer.evaluate import Evaluation, Shard, evaluate_all, load_evaluations, save_evaluations
+from tgrpo_trainer.evaluate import Shard, evaluate_all
+from tgrpo_trainer.evaluation_record import load_evaluations, save_evaluations
 from tgrpo_trainer.interrupt import Interrupted, Signals
 from tgrpo_trainer.iteration import Iteration, run_iteration
 from tgrpo_trainer.metrics import Mean, MetricsWriter, evaluation_metrics
 from tgrpo_trainer.policy import Policy
 from tgrpo_trainer.progress import Progress, Stopwatch, progress, say
+from tgrpo_trainer.reference import Reference, make_reference
 from tgrpo_trainer.report import write_report
 from tgrpo_trainer.report.record import LastGroup, find_last_group
 from tgrpo_trainer.report.replay import write_videos
 from tgrpo_trainer.rundir import CHECKPOINTS_NAME, CONFIG_NAME, EVALUATIONS_NAME, LAST_NAME, iteration_name
 from tgrpo_trainer.schedule import Schedule
+from tgrpo_trainer.seeds import Stream, derive_seed
 from tgrpo_trainer.sharding import Student
-from tgrpo_trainer.start import start_policy
+from tgrpo_trainer.start import pin_checkpoint, start_policy
 from tgrpo_trainer.update import PolicyUpdater
 
 ALONE = World()
@@ -81,16 +83,15 @@ def train(config: TrainConfig, world: World = ALONE, signals: Signals | None = N
         world = World(device=resolve_device(config.run.device))
     _refuse_uneven(config, world)
     signals = signals or Signals()
-    folder = _open_folder(config, world)
+    config, folder = _open_folder(config, world)
     with closing(_rank_envs(config, world, config.rollout.num_envs // world.size)) as envs:
         stopwatch = Stopwatch()
         start, clock = _last_or_cloned(config, folder, envs, stopwatch, world)
-        reference = _make_reference(config, folder, start, world)
         student = Student(start.policy, world)
         schedule = Schedule.of(config)
         schedule.restore(clock.get("pace_s", []))
         log = MetricsWriter(folder, next_iteration=start.iteration + 1) if world.is_main else None
-        updater = _make_updater(config, start, student, reference, world)
+        updater = _make_updater(config, folder, start, student, world)
         with closing(log) if log is not None else nullcontext():
             run = _Run(config, folder, world, envs, student, updater, schedule, stopwatch, log)
             done, stopped = _loop(run, start.iteration, signals)
@@ -113,7 +114,7 @@ def clone(config: TrainConfig, world: World = ALONE) -> Path:
     """
     if world.size == 1:
         world = World(device=resolve_device(config.run.device))
-    folder = _open_folder(config, world)
+    config, folder = _open_folder(config, world)
     with closing(_rank_envs(config, world, 1)) as envs:
         start, _ = _last_or_cloned(config, folder, envs, Stopwatch(), world)
     return start.folder
@@ -169,18 +170,6 @@ def _evaluate_once(run: _Run, done: int) -> None:
     run.schedule.evaluation_s = time.monotonic() - begun
 
 
-def evaluate_checkpoint(folder: Path, config: TrainConfig, *, num_envs: int) -> tuple[Evaluation, ...]:
-    """Evaluate a saved policy in the run's environment, on `num_envs` members side by side.
-
-    Raises:
-        CheckpointError: The checkpoint is missing or damaged.
-    """
-    checkpoint = load_checkpoint(folder)
-    policy = checkpoint.policy.to(resolve_device(config.run.device))
-    with closing(make_envs(config.env, num_envs)) as envs:
-        return evaluate_all(policy, envs, config, iteration=checkpoint.iteration)
-
-
 def _refuse_uneven(config: TrainConfig, world: World) -> None:
     """Each rank collects whole groups, all equally many."""
     if config.rollout.num_groups % world.size:
@@ -190,17 +179,22 @@ def _refuse_uneven(config: TrainConfig, world: World) -> None:
         )
 
 
-def _open_folder(config: TrainConfig, world: World) -> Path:
-    """The run's folder, with the settings in it before anything else, so that it can be resumed from the start."""
+def _open_folder(config: TrainConfig, world: World) -> tuple[TrainConfig, Path]:
+    """The run's folder, with the settings in it before anything else, so that it can be resumed from the start.
+
+    The settings come back with the policy's checkpoint pinned.
+    """
     folder = config.run.path
     with world.together():
         if world.is_main:
+            config = pin_checkpoint(config)
             folder.mkdir(parents=True, exist_ok=True)
             config.save(folder / CONFIG_NAME)
+    config = world.broadcast(config)
     with world.together():
         if not (folder / CONFIG_NAME).is_file():
             raise ConfigError(f"Rank {world.rank} does not see {folder}; use a folder that all machines share.")
-    return folder
+    return config, folder
 
 
 def _rank_envs(config: TrainConfig, world: World, num_envs: int) -> Envs:
@@ -233,31 +227,34 @@ def _last_or_cloned(
     return checkpoint, clock
 
 
-def _make_reference(config: TrainConfig, folder: Path, start: Checkpoint, world: World) -> Policy | None:
-    """The cloned policy, which the KL term pulls towards: whole on each rank."""
-    if config.tgrpo.beta == 0:
-        return None
-    first = start if start.iteration == 0 else load_checkpoint(folder / CHECKPOINTS_NAME / iteration_name(0), world)
-    return copy.deepcopy(first.policy).to(world.device).requires_grad_(requires_grad=False).eval()
-
-
 def _make_updater(
-    config: TrainConfig, start: Checkpoint, student: Student, reference: Policy | None, world: World
+    config: TrainConfig, folder: Path, start: Checkpoint, student: Student, world: World
 ) -> PolicyUpdater:
-    """The optimiser as it was after the checkpoint."""
+    """The optimiser as it was after the checkpoint, and the cloned policy as the reference of the KL term."""
     updater = PolicyUpdater(
         student.policy,
-        reference,
+        _make_reference(config, folder, start, student, world) if config.tgrpo.beta > 0 else None,
         objective=config.tgrpo,
         optimiser=config.update,
         temperature=config.rollout.temperature,
         total_iterations=config.run.iterations,
         microbatch_size=config.update.microbatch_size,
+        rounding_seed=derive_seed(config.run.seed, Stream.ROUNDING),
         world=world,
     )
     with world.together():
         start.restore_optimizer(student.policy, updater.optimizer)
     return updater
+
+
+def _make_reference(config: TrainConfig, folder: Path, start: Checkpoint, student: Student, world: World) -> Reference:
+    """The cloned policy, iteration 0."""
+
+    def load_first() -> Policy | None:
+        path = folder / CHECKPOINTS_NAME / iteration_name(0)
+        return load_checkpoint(path, world).policy if start.iteration > 0 else None
+
+    return make_reference(config, student, load_first)
 
 
 def _save(

@@ -17,12 +17,11 @@ from tgrpo_envs.errors import ConfigError, TrainingError
 from tgrpo_trainer.config import TgrpoConfig, UpdateConfig
 from tgrpo_trainer.distributed import World
 from tgrpo_trainer.loss import tgrpo_loss
+from tgrpo_trainer.optimizer import make_optimizer
 from tgrpo_trainer.policy.base import Policy
+from tgrpo_trainer.reference import Reference
 from tgrpo_trainer.shares import Minibatch, Shares
 from tgrpo_trainer.types import Batch
-
-BETAS = (0.9, 0.95)
-"""Adam's decay rates; the second is shorter than usual because a run has only some hundreds of steps."""
 
 
 class PolicyUpdater:
@@ -30,28 +29,30 @@ class PolicyUpdater:
 
     Args:
         policy: Learns in place.
-        reference: Stays as it is; the KL term pulls towards it. None exactly when the objective's beta is 0.
+        reference: What the KL term pulls towards. None exactly when the objective's beta is 0.
         objective: Clip ranges, KL weight, kind of ratio.
         optimiser: Learning rate, passes, minibatch size, gradient norm.
         temperature: The one the tokens were drawn with.
         total_iterations: Iterations of the whole run, for the learning-rate decay.
         microbatch_size: Most rows in memory at once; None takes whole minibatches. Changes memory, not the result.
+        rounding_seed: Of an optimiser that rounds at random.
         world: The ranks; with several, the policy is sharded over them.
 
     Raises:
-        ConfigError: A reference without beta or beta without a reference.
+        ConfigError: A reference without beta or beta without a reference; an optimiser that does not fit the weights.
     """
 
     def __init__(
         self,
         policy: Policy,
-        reference: Policy | None,
+        reference: Reference | None,
         *,
         objective: TgrpoConfig,
         optimiser: UpdateConfig,
         temperature: float,
         total_iterations: int,
         microbatch_size: int | None = None,
+        rounding_seed: int = 0,
         world: World = World(),  # noqa: B008 - frozen
     ) -> None:
         if (reference is None) != (objective.beta == 0.0):
@@ -64,7 +65,7 @@ class PolicyUpdater:
         self.total_iterations = total_iterations
         self.microbatch_size = microbatch_size or optimiser.minibatch_size
         self.world = world
-        self.optimizer = torch.optim.AdamW(policy.parameters(), lr=0.0, betas=BETAS, weight_decay=0.0)
+        self.optimizer = make_optimizer(policy, optimiser, rounding_seed)
 
     def update(self, batch: Batch, iteration: int, generator: torch.Generator) -> dict[str, float]:
         """Learn from one batch.
@@ -84,7 +85,8 @@ class PolicyUpdater:
         learning_rate = learning_rate_at(iteration, self.config, self.total_iterations)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        ref_logp_NK = self._reference_log_probs(batch)
+        # The reference does not change while the batch is learnt from, so once is enough.
+        ref_logp_NK = None if self.reference is None else self.reference.log_probs(batch)
         shares = Shares.of(batch, self.world)
         history = [
             self._step(batch, ref_logp_NK, minibatch)
@@ -129,17 +131,6 @@ class PolicyUpdater:
         # FSDP averages the ranks' gradients, which are parts of one sum.
         (loss * self.world.size).backward()  # type: ignore[no-untyped-call]
         return {"loss": loss.item(), **{key: value.item() for key, value in metrics.items()}}
-
-    @torch.no_grad()
-    def _reference_log_probs(self, batch: Batch) -> Tensor | None:
-        """The reference policy's view of the whole batch; it does not change while the batch is learnt from."""
-        if self.reference is None:
-            return None
-        parts = []
-        for rows in torch.split(torch.arange(len(batch)), self.microbatch_size):
-            part = batch.rows(rows).to(self.reference.device)
-            parts.append(self.reference(part.observations, part.tokens_NK, self.temperature).logp_NK.cpu())
-        return torch.cat(parts)
 
 
 def learning_rate_at(iteration: int, config: UpdateConfig, total_iterations: int) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tgrpo_trainer.evaluate import load_evaluations
+from tgrpo_trainer.evaluation_record import load_evaluations
 from tgrpo_trainer.metrics import read_metrics
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,11 +13,12 @@ from tgrpo_envs.certify.certificate import Certificate, make_certificate
 from tgrpo_envs.certify.checks import failed_checks, quick_check
 from tgrpo_envs.certify.commands import certify, report
 from tgrpo_envs.certify.evidence import Evidence, Sizes, evidence_key, evidence_path
-from tgrpo_envs.certify.record import load_evidence
+from tgrpo_envs.certify.record import initial_states, load_evidence
 from tgrpo_envs.certify.scoring import NEVER, Judged
 from tgrpo_envs.certify.wrong import wrong_goals
-from tgrpo_envs.errors import StateError
-from tgrpo_envs.rewards import compile_spec, goals_spec, parse_spec, rescore
+from tgrpo_envs.errors import ConfigError, StateError
+from tgrpo_envs.rewards import compile_spec, goals_spec, parse_spec, rescore, save_spec
+from tgrpo_envs.rewards.library import certificate_path, shipped_spec, spec_path
 from tgrpo_envs.scene import load_scene
 from tgrpo_envs.sim.snapshot import SnapshotLayout
 from tgrpo_envs.tasks import get_task
@@ -203,11 +204,48 @@ def test_evidence_survives_its_file_and_a_damaged_one_is_named(evidence, tmp_pat
         Evidence.load(path)
 
 
-def test_choosing_and_certifying_use_other_states(scene):
+SOURCES = [("certification", 0), ("certification", 1), ("selection", 0), ("selection", 1)]
+
+
+def test_choosing_and_each_draw_of_certifying_use_other_states(scene):
     record = scene.record.model_dump_json()
-    keys = {evidence_key(record, purpose, SIZES) for purpose in ("certification", "selection")}
-    assert len(keys) == 2
-    assert len({evidence_path("s", "t", key) for key in keys}) == 2
+    keys = {evidence_key(record, purpose, SIZES, draw) for purpose, draw in SOURCES}
+    assert len(keys) == 4
+    assert len({evidence_path("s", "t", key) for key in keys}) == 4
+    sizes = Sizes(starts=50)
+    drawn = [initial_states(scene, purpose, sizes, draw) for purpose, draw in SOURCES]
+    states_NX = np.concatenate([init.states_NX for init, _ in drawn])
+    assert len(np.unique(states_NX, axis=0)) == len(states_NX) == 4 * 50
+    assert len({rng.integers(2**60) for _, rng in drawn}) == 4
+    again, _ = initial_states(scene, "certification", sizes, 1)
+    np.testing.assert_array_equal(again.states_NX, drawn[1][0].states_NX)
+    with pytest.raises(ConfigError, match="draw"):
+        load_evidence(scene, sizes=SIZES, draw=-1)
+
+
+def test_a_spec_that_replaces_a_certified_one_is_certified_on_unseen_states(scene, tmp_path, monkeypatch):
+    monkeypatch.setattr("tgrpo_envs.certify.record.Sizes", lambda: SIZES)
+    monkeypatch.setattr("tgrpo_envs.rewards.library.SPECS_FOLDER", tmp_path)
+    path = certificate_path(TASK, "compiled", tmp_path)
+
+    def draw():
+        evidence = Certificate.load(path).evidence
+        assert evidence.key == evidence_key(scene.record.model_dump_json(), evidence.purpose, SIZES, evidence.draw)
+        return evidence.draw
+
+    assert "passed      selection 0" in certify("libero_object", 0, states="selection", out=tmp_path)
+    assert not path.exists()  # what it shows is for who chooses and repairs
+    certify("libero_object", 0, out=tmp_path)
+    assert draw() == 0
+    certify("libero_object", 0, out=tmp_path)
+    assert draw() == 0  # the same spec
+    document = json.loads(shipped_spec(TASK, "compiled").model_dump_json(by_alias=True))
+    document["stages"][0]["effort"] = 2
+    save_spec(parse_spec(json.dumps(document)), spec_path(TASK, "compiled", tmp_path))
+    assert "certification 1" in certify("libero_object", 0, out=tmp_path)
+    assert draw() == 1
+    certify("libero_object", 0, out=tmp_path)
+    assert draw() == 1
 
 
 def test_wrong_goals_take_the_look_alike_first_and_never_the_goal_itself():

@@ -38,6 +38,14 @@ def test_lint_names_every_file_its_score_and_its_faults(tmp_path, document):
     assert "  W03 stages[1].hold_steps" in text and "  E07 stages[1].done.a: got 'milk_1'" in text
     assert lint([good, meh])[1]
     assert "W03" not in lint([meh], warnings=False)[0]
+    text, is_good = lint([good, meh], strict=True)
+    assert not is_good and text.splitlines()[-1] == "1 of 2 specs have the full score"
+    assert lint([good], strict=True)[1]
+
+
+def test_lint_of_nothing_is_no_success():
+    with pytest.raises(SpecError, match="name spec files"):
+        lint([])
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"task": 3}'])

@@ -52,15 +52,19 @@ def test_siblings_are_taken_first():
     assert any("akita_black_bowl_1 -> akita_black_bowl_2" in where for where in changed("instance", "libero_spatial"))
 
 
-def test_a_survivor_of_lint_is_shown_to_the_dynamic_check():
-    """A check that refuses all kills all; one that accepts all leaves what lint passes over."""
+def test_what_lint_does_not_forbid_is_shown_to_the_dynamic_check():
+    """A check that refuses all forbids all, warned of or not; one that accepts all leaves what lint passes over."""
     good = given("libero_goal", 3)
     lenient, strict = kill_table(*good, passes=lambda _: True), kill_table(*good, passes=lambda _: False)
     alone = kill_table(*good)
     for kind, count in lenient.items():
         assert count.survivors == alone[kind].survivors and count.by_check == 0
-        assert strict[kind].by_check == len(count.survivors) and strict[kind].killed_frac == 1.0
+        assert strict[kind].by_check == count.by_warning + len(count.survivors)
+        assert strict[kind].forbidden_frac == strict[kind].noticed_frac == 1.0
         assert count.total == count.by_error + count.by_warning + len(count.survivors)
+        assert count.forbidden_frac == count.by_error / count.total
+        assert count.noticed_frac == (count.by_error + count.by_warning) / count.total
+    assert sum(count.by_warning for count in lenient.values()) > 0
     assert sum(len(count.survivors) for count in lenient.values()) > 0
 
 

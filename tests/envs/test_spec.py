@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import json
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from reward_cases import specs
 
+import tgrpo_envs
 from tgrpo_envs.errors import SpecError
 from tgrpo_envs.rewards import load_spec, parse_spec, save_spec, spec_id
 from tgrpo_envs.rewards.predicates import ATOMS, KINDS, RAMPS
@@ -112,6 +115,42 @@ def test_deep_nesting_cannot_exhaust_the_stack():
     for _ in range(900):
         condition = {"not": condition}
     assert "recursion limit" in refusal(stage(0, done=condition))
+
+
+READERS = ("rewards", "author", "certify", "debugger")  # of specs, replies, certificates and episodes
+RUNS_TEXT = {"eval", "exec", "compile", "__import__", "breakpoint"}
+RUNS_FILES = {"pickle", "marshal", "shelve", "dill", "yaml", "runpy", "code", "subprocess", "ctypes", "importlib"}
+
+
+def test_nothing_that_reads_a_spec_could_run_it():
+    """No room that reads what others wrote calls or imports anything that turns text or files into code."""
+    package = Path(tgrpo_envs.__file__).parent
+    paths = [package / "bddl.py", *(path for room in READERS for path in (package / room).rglob("*.py"))]
+    assert len(paths) > 60
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in RUNS_TEXT, f"{path.name}:{node.lineno}"
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            if isinstance(node, ast.ImportFrom) and node.module not in ("importlib", "importlib.metadata"):
+                names = [str(node.module)]
+            assert not {name.split(".")[0] for name in names} & RUNS_FILES, f"{path.name}:{node.lineno}"
+
+
+@pytest.mark.parametrize("place", ["id", "op", "a", "rationale", "schema"])
+def test_code_in_a_spec_is_text_or_refused_wherever_it_stands(place, tmp_path):
+    """Each text of a spec in turn is Python that leaves a trace if anything runs it."""
+    loot = tmp_path / "loot"
+    code = f"__import__('os').mkdir({str(loot)!r})"
+    document = json.loads(changed(lambda _: None))
+    done = document["stages"][0]["done"]["all"][0]
+    holder = {"schema": document, "op": done, "a": done}.get(place, document["stages"][0])
+    holder[place] = code
+    if place == "rationale":  # for readers: any text may stand here
+        spec_id(parse_spec(json.dumps(document)))
+    else:
+        assert refusal(json.dumps(document))
+    assert not loot.exists()
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path):

@@ -8,6 +8,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import socket
+import sys
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,7 @@ DEADLINE_S = 240
 
 def launch(function, *arguments, stderr: Path | None = None, **environment):
     """Start a process that calls a module-level function; its standard error goes to a file."""
+    _start_server()
     process = CONTEXT.Process(target=_enter, args=(function, arguments, stderr, environment))
     process.start()
     return process
@@ -66,6 +69,13 @@ def on_ranks(function, *arguments, folder: Path, size: int = 2):
     codes = wait(processes)
     assert codes == [0] * size, [(folder / f"stderr_{rank}").read_text()[-3000:] for rank in range(size)]
     return [torch.load(folder / f"answer_{rank}.pt", weights_only=True) for rank in range(size)]
+
+
+def _start_server() -> None:
+    """With this process's path: Python 3.11 forgets to give it, and the server would import nothing ahead."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+        forkserver.ensure_running()
 
 
 def _answer(function, folder: Path, arguments) -> None:

@@ -7,7 +7,7 @@ import re
 import torch
 
 from tgrpo_trainer.checkpoint import latest_checkpoint, load_checkpoint
-from tgrpo_trainer.evaluate import load_evaluations
+from tgrpo_trainer.evaluation_record import load_evaluations
 from tgrpo_trainer.metrics import read_metrics
 from tgrpo_trainer.optimizer_files import load_optimizer
 

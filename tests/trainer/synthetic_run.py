@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tgrpo_trainer.evaluate import EpisodeResult, Evaluation, save_evaluations, wilson_interval
+from tgrpo_trainer.evaluation_record import EpisodeResult, Evaluation, save_evaluations
+from tgrpo_trainer.intervals import wilson_interval
 from tgrpo_trainer.metrics import MetricsWriter
 from tgrpo_trainer.recipes import quickstart
 from tgrpo_trainer.report.record import LastGroup, RolloutRecord

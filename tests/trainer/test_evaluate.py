@@ -1,55 +1,34 @@
-"""Evaluation: the interval against published numbers, exact counts on a known task, independence of the batch size."""
+"""Evaluation: exact counts on a known task, whoever plays which episode beside how many others."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from scripted_policy import StraightPolicy
 from toy_env import ToyReach
 
 from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_trainer.config import EnvConfig
-from tgrpo_trainer.evaluate import evaluate, load_evaluations, save_evaluations, wilson_interval
+from tgrpo_trainer.evaluate import Shard, evaluate, evaluate_part
+from tgrpo_trainer.evaluation_record import load_evaluations, merge_evaluations, save_evaluations
+from tgrpo_trainer.intervals import wilson_interval
 from tgrpo_trainer.policy import NanoConfig, NanoPolicy
 
 
-@pytest.mark.parametrize(
-    ("successes", "trials", "low", "high"),
-    [
-        # Newcombe (1998), Statistics in Medicine 17, table I, method 3 (score without continuity correction).
-        (81, 263, 0.2553, 0.3662),
-        (15, 148, 0.0624, 0.1605),
-        (0, 20, 0.0000, 0.1611),
-        (1, 29, 0.0061, 0.1718),
-        # By symmetry with 0/20.
-        (20, 20, 0.8389, 1.0000),
-    ],
-)
-def test_wilson_interval_gives_the_published_numbers(successes, trials, low, high):
-    assert wilson_interval(successes, trials) == pytest.approx((low, high), abs=5e-5)
-
-
-@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_wilson_interval_solves_its_defining_equation(counts):
-    successes, trials = counts
-    rate = successes / trials
-    for bound in wilson_interval(successes, trials):
-        # A bound p is where the score test just rejects: (k/n - p)^2 = z^2 p (1 - p) / n.
-        assert (rate - bound) ** 2 == pytest.approx(1.959963984540054**2 * bound * (1 - bound) / trials, abs=1e-9)
-
-
-@pytest.mark.parametrize(("successes", "trials"), [(-1, 5), (6, 5), (0, 0)])
-def test_wilson_interval_refuses_what_is_no_proportion(successes, trials):
-    with pytest.raises(ValueError, match="proportion"):
-        wilson_interval(successes, trials)
-
-
-def evaluate_toy(policy, num_envs, ids, mode="greedy", **toy):
+def evaluate_toy(policy, num_envs, ids, mode="greedy", shard=None, **toy):
+    share = {} if shard is None else {"shard": shard}
     return evaluate(
-        policy, ToyReach(num_envs=num_envs, **toy), env=EnvConfig(), states="heldout", state_ids=ids, mode=mode
+        policy, ToyReach(num_envs=num_envs, **toy), env=EnvConfig(), states="heldout", state_ids=ids, mode=mode, **share
     )
+
+
+def decisive_nano():
+    """A random policy hardly moves: make it decisive, so that episodes differ."""
+    torch.manual_seed(7)
+    policy = NanoPolicy(NanoConfig(image_size=16, action_chunk=2))
+    with torch.no_grad():
+        policy.head.weight.mul_(30)
+    return policy
 
 
 def test_every_state_is_counted_once_with_length_return_and_stages():
@@ -73,10 +52,7 @@ def test_every_state_is_counted_once_with_length_return_and_stages():
 
 
 def test_greedy_results_do_not_depend_on_the_number_of_environments():
-    torch.manual_seed(7)
-    policy = NanoPolicy(NanoConfig(image_size=16, action_chunk=2))
-    with torch.no_grad():  # a random policy hardly moves: make it decisive, so that episodes differ
-        policy.head.weight.mul_(30)
+    policy = decisive_nano()
     few, many = (evaluate_toy(policy, num_envs, range(24), horizon=40) for num_envs in (3, 16))
     assert few.episodes == many.episodes
     assert {one.total_reward for one in few.episodes} == {0.0, 0.5, 1.0}
@@ -100,6 +76,67 @@ def test_sampled_results_do_not_depend_on_the_number_of_environments():
     assert few.episodes == many.episodes
     again = [one for one in few.episodes if one.state == 5]
     assert len({one.control_steps for one in again}) > 1  # a state given again is another trial
+
+
+IDS = [*range(0, 30, 3), 9, 9, 27]  # 13 episodes: no multiple of the numbers of ranks
+
+
+@pytest.mark.parametrize("mode", ["greedy", "sampled"])
+@pytest.mark.parametrize("size", [1, 2, 3, 15])
+def test_parts_of_any_number_of_ranks_merge_to_the_whole(mode, size):
+    policy = decisive_nano()
+    whole = evaluate_toy(policy, 4, IDS, mode, horizon=40)
+    parts = []
+
+    def keep(part):
+        parts.append(part)
+        return [part] if size == 1 else parts
+
+    for rank in reversed(range(size)):  # the last rank finishes first; with 15 ranks two have nothing to play
+        share = Shard(rank, size, keep)
+        if rank == 0:
+            merged = evaluate_toy(policy, 1 + size % 4, IDS, mode, share, horizon=40)
+        else:
+            with pytest.raises(ConfigError, match="was played 0 times"):
+                evaluate_toy(policy, 1 + size % 4, IDS, mode, share, horizon=40)
+    assert merged == whole
+    assert sum(len(part.episodes) for part in parts) == len(IDS)
+    assert len({one.total_reward for one in whole.episodes}) > 1
+
+
+def part_of(positions, seed=0):
+    envs = ToyReach(num_envs=2)
+    facts = {"env": EnvConfig(), "states": "heldout", "state_ids": [0, 1, 2], "mode": "greedy", "seed": seed}
+    return evaluate_part(StraightPolicy(), envs, **facts, positions=positions)
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        (list, "at least one"),
+        (lambda: [part_of([0, 1]), part_of([1, 2])], "Episode 1 of 3 was played 2 times"),
+        (lambda: [part_of([0]), part_of([2])], "Episode 1 of 3 was played 0 times"),
+        (lambda: [part_of([0, 1]), part_of([2], seed=1)], "differ in seed"),
+    ],
+)
+def test_parts_that_are_not_one_evaluation_are_refused(parts, said):
+    with pytest.raises(ConfigError, match=said):
+        merge_evaluations(parts())
+
+
+def test_every_counted_episode_is_shown_once_with_its_state():
+    seen = []
+    envs = ToyReach(num_envs=4)  # batches of 4 and 3: the repeat that fills the second is not shown
+    evaluate(
+        StraightPolicy(),
+        envs,
+        env=EnvConfig(),
+        states="heldout",
+        state_ids=[7, 1, 1, 0, 9, 2, 3],
+        mode="greedy",
+        on_episode=lambda state, member: seen.append((state, member.trajectory.control_steps)),
+    )
+    assert seen == [(state, 7) for state in (7, 1, 1, 0, 9, 2, 3)]
 
 
 @pytest.mark.parametrize("ids", [[], [40], [-1]])

@@ -12,7 +12,7 @@ from toy_run import make_toy_envs, toy_config
 
 from tgrpo_trainer.checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint
 from tgrpo_trainer.config import TrainConfig
-from tgrpo_trainer.evaluate import load_evaluations
+from tgrpo_trainer.evaluation_record import load_evaluations
 from tgrpo_trainer.metrics import read_metrics
 from tgrpo_trainer.progress import Stopwatch
 from tgrpo_trainer.report.record import LastGroup

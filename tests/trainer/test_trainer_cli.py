@@ -7,13 +7,10 @@ import sys
 
 import pytest
 from synthetic_run import write_synthetic_run
-from toy_run import make_toy_envs, toy_config
 
 from tgrpo_envs.errors import ConfigError
-from tgrpo_trainer.__main__ import find_checkpoint, main, parse_run
-from tgrpo_trainer.evaluate import load_evaluations
+from tgrpo_trainer.__main__ import main, parse_run
 from tgrpo_trainer.recipes import get_recipe
-from tgrpo_trainer.train import train
 
 
 @pytest.fixture(autouse=True)
@@ -89,19 +86,3 @@ def test_report_command_writes_the_page(tmp_path, capsys):
     assert main(["report", "runs/quickstart"]) == 0
     assert "runs/quickstart/report.html" in capsys.readouterr().out
     assert (tmp_path / "runs/quickstart/report.html").is_file()
-
-
-def test_eval_command_repeats_the_run_s_own_evaluation(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("tgrpo_trainer.train.make_envs", make_toy_envs)
-    monkeypatch.setattr("tgrpo_trainer.train.write_report", lambda folder: folder)
-    folder = tmp_path / "run"
-    train(toy_config(folder, iterations=1))
-    checkpoint = folder / "checkpoints" / "iteration_000001"
-    assert find_checkpoint(folder) == (folder, folder / "last" / "iteration_000001")
-    capsys.readouterr()
-    assert main(["eval", str(checkpoint), "--num-envs", "6", "--num-official", "3", "--out", "again.json"]) == 0
-    recorded = load_evaluations(folder / "evaluations" / "iteration_000001.json")
-    again = load_evaluations(tmp_path / "again.json")
-    assert again[:2] == recorded[:2]
-    assert [one.num_episodes for one in again] == [6, 6, 3, 3]
-    assert f"heldout, greedy: {recorded[0]}" in capsys.readouterr().out

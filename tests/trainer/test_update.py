@@ -13,6 +13,9 @@ from tgrpo_envs.errors import ConfigError, TrainingError
 from tgrpo_trainer.batch import build_batch
 from tgrpo_trainer.checkpoint import load_checkpoint, save_checkpoint
 from tgrpo_trainer.config import TgrpoConfig, UpdateConfig
+from tgrpo_trainer.distributed import World
+from tgrpo_trainer.reference import SwappedReference, first_weights
+from tgrpo_trainer.sharding import Student
 from tgrpo_trainer.types import EpisodeEnd, PolicyInput, Trajectory, TrajectoryGroup
 from tgrpo_trainer.update import PolicyUpdater, clip_gradients, learning_rate_at
 
@@ -20,6 +23,10 @@ REWARDS = [[0.0, 0.5, 1.0], [0.25, 0.0], [1.0, 1.0, 0.5, 0.0]]
 
 
 def updater_of(policy, *, beta=0.0, reference=None, microbatch_size=None, **optimiser):
+    if reference is not None:
+        reference = SwappedReference(
+            Student(policy, World()), first_weights(reference), temperature=1.0, microbatch_size=32
+        )
     return PolicyUpdater(
         policy,
         reference,

@@ -22,6 +22,7 @@ FIXED = {"heldout": 40, "official": 50}
 class ToyReach(VectorEnv):
     stage_names = ("near", "reached")
     task_description = "reach the middle"
+    asset_pack = "toy"
 
     def __init__(self, num_envs=4, *, action_chunk=2, horizon=24, diverge_at=None, **_ignored: Any) -> None:
         self.num_envs, self.action_chunk, self.horizon = num_envs, action_chunk, horizon

@@ -64,7 +64,7 @@ class Certificate(BaseModel):
     Attributes:
         spec_id: Digest of the spec's meaning; a certificate says nothing about any other spec.
         producer: Who wrote the spec.
-        evidence: What it was judged on: seeds by purpose, sizes, versions, key.
+        evidence: What it was judged on: purpose and draw of the states, sizes, versions, key.
         verdict: ``passed``: no check failed; ``failed``; ``static-only``: none failed, but no expert solves at least
             half of its episodes of this task, so nothing shows that a good episode is paid.
         episodes: How many episodes there are of each kind, and of those how many reached the task's goal.
@@ -114,6 +114,21 @@ class Certificate(BaseModel):
             raise StateError(f"Cannot read the certificate {path}: {error.strerror}; make it with certify.") from error
         except ValidationError as error:
             raise StateError(f"{path} is no certificate of this version; make it again with certify.") from error
+
+
+def unseen_draw(spec: StageSpec, earlier: Certificate | None) -> int:
+    """The draw of states on which a spec is certified, so that nobody who wrote it has seen them.
+
+    Whoever replaced a certified spec may have read why it failed, so the new one gets the next draw. The same spec
+    keeps its draw: certified again, it shows the same numbers.
+
+    Args:
+        spec: The spec to certify.
+        earlier: The certificate that the task has from before, of this spec or of the one it replaced.
+    """
+    if earlier is None:
+        return 0
+    return earlier.evidence.draw + (earlier.spec_id != spec_id(spec))
 
 
 def make_certificate(spec: StageSpec, producer: str, evidence: Evidence) -> Certificate:

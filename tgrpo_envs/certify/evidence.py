@@ -66,7 +66,9 @@ class EvidenceInfo(BaseModel):
         pack: Asset pack.
         horizon: Most control steps of an episode.
         key: Digest of all it was made from.
-        purpose: Certification, or the choice among several specs; the two share no initial state.
+        purpose: Certification, or the choice and repair of specs; the two share no initial state.
+        draw: Which draw of initial states and noise. Whoever repaired the spec may have seen the draws before it, and
+            none of those shares a state with it.
         sizes: How much there is.
         versions: Of mujoco, LIBERO, robosuite and the expert's source.
         has_expert: Whether the scripted expert accepts the task's goal.
@@ -82,6 +84,7 @@ class EvidenceInfo(BaseModel):
     horizon: int
     key: str
     purpose: Purpose
+    draw: int = 0
     sizes: Sizes
     versions: dict[str, str]
     has_expert: bool
@@ -242,9 +245,13 @@ def evidence_path(suite: str, task: str, key: str) -> Path:
     return cache_dir() / "evidence" / suite / f"{task}-{key}.npz"
 
 
-def evidence_key(scene_digest: str, purpose: Purpose, sizes: Sizes) -> str:
-    """Digest of what evidence is made from: compiled scene, expert's source, seeds (by purpose), sizes, format."""
-    parts = [FORMAT, scene_digest, expert_version(), purpose, sizes.model_dump()]
+def evidence_key(scene_digest: str, purpose: Purpose, sizes: Sizes, draw: int = 0) -> str:
+    """Digest of what evidence is made from: compiled scene, expert's source, seeds, sizes, format.
+
+    The seeds follow from purpose and draw.
+    """
+    parts: list[Any] = [FORMAT, scene_digest, expert_version(), purpose, sizes.model_dump()]
+    parts += [draw] if draw else []  # the first draw keeps the key it had before there were others
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 

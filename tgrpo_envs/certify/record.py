@@ -77,32 +77,37 @@ class _Film:
         self.goals.append(goal_NC)
 
 
-def load_evidence(scene: Scene, purpose: Purpose = "certification", sizes: Sizes | None = None) -> Evidence:
+def load_evidence(
+    scene: Scene, purpose: Purpose = "certification", sizes: Sizes | None = None, draw: int = 0
+) -> Evidence:
     """The task's evidence from the cache, recorded first where it is not there (half a minute).
 
     Args:
         scene: The task's scene.
-        purpose: Specs are chosen on ``selection`` evidence and certified on the other, so that the certificate of the
-            best of many is not the luck of its seeds.
+        purpose: Specs are chosen and repaired on ``selection`` evidence and certified on the other, so that a
+            certificate is not the luck of its seeds.
         sizes: How much; None takes the defaults.
+        draw: Which draw of initial states and noise: a spec that was repaired after its certificate on one draw is
+            certified on the next.
 
     Raises:
+        ConfigError: The draw is negative.
         StateError: The file in the cache is damaged.
     """
     sizes = sizes or Sizes()
-    key = evidence_key(scene.record.model_dump_json(), purpose, sizes)
+    if draw < 0:
+        raise ConfigError(f"The draw of evidence is {draw}, but must be 0 or more; 0 is the first.")
+    key = evidence_key(scene.record.model_dump_json(), purpose, sizes, draw)
     path = evidence_path(scene.task.suite, scene.task.name, key)
     if not path.exists():
-        record_evidence(scene, purpose, sizes, key).save(path)
+        record_evidence(scene, purpose, sizes, key, draw).save(path)
     # Always from the file, whose numbers are rounded: the first certificate equals the second.
     return Evidence.load(path)
 
 
-def record_evidence(scene: Scene, purpose: Purpose, sizes: Sizes, key: str) -> Evidence:
+def record_evidence(scene: Scene, purpose: Purpose, sizes: Sizes, key: str, draw: int = 0) -> Evidence:
     """Simulate all episodes of a task; one thread, so that the machine stays usable."""
-    seeds = np.random.SeedSequence(STREAM, spawn_key=(0, PURPOSES.index(purpose)))
-    states_rng, acts_rng = (np.random.default_rng(seed) for seed in seeds.spawn(2))
-    init = sample_train_states(scene, states_rng, max(sizes.starts, sizes.expert, sizes.random))
+    init, acts_rng = initial_states(scene, purpose, sizes, draw)
     starts, start_goal_SC = _settled(scene, init)
     began = time.perf_counter()
     films = []
@@ -126,12 +131,20 @@ def record_evidence(scene: Scene, purpose: Purpose, sizes: Sizes, key: str) -> E
         horizon=scene.task.horizon,
         key=key,
         purpose=purpose,
+        draw=draw,
         sizes=sizes,
         versions={**scene.record.versions, "expert": expert_version()},
         has_expert=has_expert,
         microseconds=microseconds,
     )
     return _assemble(info, scene, films, starts, start_goal_SC)
+
+
+def initial_states(scene: Scene, purpose: Purpose, sizes: Sizes, draw: int) -> tuple[InitStates, np.random.Generator]:
+    """The states from which evidence is recorded, and what its noise is drawn from."""
+    seeds = np.random.SeedSequence(STREAM, spawn_key=(draw, PURPOSES.index(purpose)))
+    states_rng, acts_rng = (np.random.default_rng(seed) for seed in seeds.spawn(2))
+    return sample_train_states(scene, states_rng, max(sizes.starts, sizes.expert, sizes.random)), acts_rng
 
 
 def _run(scene: Scene, groups: Sequence[Group]) -> _Film:

@@ -1,4 +1,4 @@
-"""Certificates as a report: a table of the suites in text, and one page with a row and a timeline for each spec."""
+"""Certificates as a report: tables of the suites in text, and one page with numbers and a timeline for each spec."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from statistics import fmean
 
 from tgrpo_envs.certify.certificate import Certificate
 from tgrpo_envs.certify.drawing import timeline_svg
+from tgrpo_envs.certify.summary import DEMAND_HEADINGS, by_suite, defaults_text, demand_rows
 
 HEADINGS = ("producer", "specs", "passed", "static-only", "failed", "AUC", "VOC", "MV", "idle M", "random M", "stages")
 NUMBERS = ("auc", "voc", "mv", "leak_idle", "leak_random")
@@ -23,12 +24,12 @@ _STYLE = """
   .muted { color: var(--muted); }
   .card { background: #fff; border: 1px solid var(--line); border-radius: 10px; padding: 16px 20px; margin-top: 16px;
           overflow-x: auto; }
-  table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+  table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin-bottom: 14px; }
   th { text-align: left; font-weight: 600; color: var(--muted); font-size: 12.5px; }
   th, td { padding: 4px 18px 4px 0; border-bottom: 1px solid var(--line); white-space: nowrap; }
   .task { border-top: 1px solid var(--line); padding: 14px 0; }
   .specs { display: grid; grid-template-columns: repeat(auto-fill, minmax(560px, 1fr)); gap: 10px 28px; }
-  .numbers { font-size: 13px; font-variant-numeric: tabular-nums; }
+  .numbers { font-size: 12px; font-variant-numeric: tabular-nums; white-space: nowrap; }
   .badge { color: #fff; border-radius: 4px; padding: 0 7px; font-size: 12.5px; margin-right: 6px; }
   .passed { background: var(--green); } .failed { background: var(--red); } .static-only { background: var(--grey); }
   .why { color: var(--red); font-size: 13px; }
@@ -49,10 +50,20 @@ def summary_rows(certificates: Sequence[Certificate]) -> list[tuple[str, ...]]:
 
 
 def text_table(certificates: Sequence[Certificate]) -> str:
-    """The summary of each suite, in aligned columns."""
-    rows = [("suite", *HEADINGS)]
-    for suite, own in groupby(certificates, key=lambda one: one.suite):
-        rows += [(suite, *row) for row in summary_rows(list(own))]
+    """The summary of each suite, what its specs had to show, and whose spec pays by default, in aligned columns."""
+    summary = [(suite, *row) for suite, own in by_suite(certificates) for row in summary_rows(own)]
+    demands = [(suite, *row) for suite, own in by_suite(certificates) for row in demand_rows(own)]
+    return "\n\n".join(
+        [
+            _aligned([("suite", *HEADINGS), *summary]),
+            "Specs that kept each demand, of those that could be asked, and the worst value:\n"
+            + _aligned([("suite", *DEMAND_HEADINGS), *demands]),
+            defaults_text(certificates),
+        ]
+    )
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
@@ -68,24 +79,29 @@ def html_page(certificates: Sequence[Certificate]) -> str:
     subtitle = (
         f"{len(certificates)} specs: {counts[0]} passed, {counts[1]} static-only (no expert for the task), "
         f"{counts[2]} failed. Asset pack: {packs}. Timelines show one episode: green where a stage is done, "
-        "the line is progress from 0 to 1."
+        "the line is progress from 0 to 1. A draw is a set of initial states and noise: a spec that was changed after "
+        "its certificate is certified again on the next one."
     )
-    suites = "".join(_suite_card(suite, list(own)) for suite, own in groupby(certificates, key=lambda one: one.suite))
+    suites = "".join(_suite_card(suite, own) for suite, own in by_suite(certificates))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         "<title>Certificates of stage rewards</title>\n"
         f"<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n<h1>Certificates of stage rewards</h1>\n"
-        f'<p class="muted">{escape(subtitle)}</p>\n{suites}</main>\n</body>\n</html>\n'
+        f'<p class="muted">{escape(subtitle)}</p>\n<p>{escape(defaults_text(certificates))}</p>\n'
+        f"{suites}</main>\n</body>\n</html>\n"
     )
 
 
 def _suite_card(suite: str, certificates: Sequence[Certificate]) -> str:
-    header = "".join(f"<th>{escape(name)}</th>" for name in HEADINGS)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in summary_rows(certificates)
-    )
+    tables = _table(HEADINGS, summary_rows(certificates)) + _table(DEMAND_HEADINGS, demand_rows(certificates))
     tasks = "".join(_task_block(task, list(own)) for task, own in groupby(certificates, key=lambda one: one.task))
-    return f'<section class="card"><h2>{suite}</h2><table><tr>{header}</tr>{body}</table>{tasks}</section>\n'
+    return f'<section class="card"><h2>{suite}</h2>{tables}{tasks}</section>\n'
+
+
+def _table(headings: Sequence[str], rows: Sequence[tuple[str, ...]]) -> str:
+    header = "".join(f"<th>{escape(name)}</th>" for name in headings)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><tr>{header}</tr>{body}</table>"
 
 
 def _task_block(task: str, certificates: Sequence[Certificate]) -> str:
@@ -96,7 +112,7 @@ def _task_block(task: str, certificates: Sequence[Certificate]) -> str:
 def _spec_block(certificate: Certificate) -> str:
     shown = {"auc": "AUC", "voc": "VOC", "mv": "MV", "leak_idle": "idle", "leak_random": "random"}
     numbers = " · ".join(f"{label} {_number(certificate, name)}" for name, label in shown.items())
-    stages = f" · {len(certificate.timeline.stages)} stages" if certificate.timeline else ""
+    states = f"draw {certificate.evidence.draw}"
     failures = "".join(
         f'<div class="why">{check.id} {_three(check.value)} (limit {check.threshold:g}): {escape(check.note)}</div>'
         for check in certificate.failures
@@ -104,7 +120,7 @@ def _spec_block(certificate: Certificate) -> str:
     drawing = timeline_svg(certificate.timeline) if certificate.timeline else '<p class="muted">no episode to show</p>'
     return (
         f'<div><div class="numbers"><span class="badge {certificate.verdict}">{certificate.verdict}</span>'
-        f"<b>{escape(certificate.producer)}</b> · {numbers}{stages}</div>{failures}{drawing}</div>"
+        f"<b>{escape(certificate.producer)}</b> · {numbers} · {states}</div>{failures}{drawing}</div>"
     )
 
 

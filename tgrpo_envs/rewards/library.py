@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from tgrpo_envs.errors import SpecError
-from tgrpo_envs.rewards.spec import StageSpec, load_spec
+from tgrpo_envs.rewards.spec import StageSpec, load_spec, spec_id
 from tgrpo_envs.tasks import Task
 
 Producer = Literal["compiled", "llm"]
@@ -45,19 +45,24 @@ def shipped_spec(task: Task, producer: Producer) -> StageSpec:
     return load_spec(spec_path(task, producer))
 
 
-def default_producer(task: Task) -> Producer:
-    """Whose spec pays by default: the language model's, unless it is missing or its certificate says that it failed."""
-    if not spec_path(task, "llm").is_file():
+def default_producer(task: Task, folder: Path = SPECS_FOLDER) -> Producer:
+    """Whose spec pays by default: the language model's, unless it is missing or its certificate says that it failed.
+
+    A certificate says nothing about any other spec: one that is left from before a spec was replaced does not count.
+    """
+    path = spec_path(task, "llm", folder)
+    if not path.is_file():
         return "compiled"
-    return "compiled" if _verdict(certificate_path(task, "llm")) == FAILED else "llm"
+    failed = _certified(certificate_path(task, "llm", folder)) == (FAILED, spec_id(load_spec(path)))
+    return "compiled" if failed else "llm"
 
 
-def _verdict(path: Path) -> str | None:
+def _certified(path: Path) -> tuple[object, object] | None:
+    """Verdict and spec of a certificate, read without the simulator's side; None where there is none."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise SpecError(f"The certificate {path} cannot be read ({error}); certify the spec again.") from error
-    verdict = document.get("verdict") if isinstance(document, dict) else None
-    return verdict if isinstance(verdict, str) else None
+    return (document.get("verdict"), document.get("spec_id")) if isinstance(document, dict) else None

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from tgrpo_envs.errors import CheckpointError, ConfigError, UnknownNameError
 from tgrpo_trainer.policy import nano
 from tgrpo_trainer.policy.base import CONFIG_FILE, WEIGHTS_FILE, Policy
+from tgrpo_trainer.policy.lora import ADAPTER_CONFIG_FILE
 from tgrpo_trainer.policy.nano import NanoConfig, NanoPolicy
 
 __all__ = ["NanoConfig", "NanoPolicy", "Policy", "load_policy"]
@@ -27,7 +28,8 @@ def load_policy(folder: Path) -> Policy:
         CheckpointError: A file is missing or damaged, or the weights do not fit the settings beside them.
         UnknownNameError: A kind of policy this version does not have.
     """
-    config = _read_config(folder / CONFIG_FILE)
+    is_adapter = (folder / ADAPTER_CONFIG_FILE).is_file()  # peft's folders have no config.json
+    config = {"kind": OPENVLA_KIND} if is_adapter else _read_config(folder / CONFIG_FILE)
     kind = config.pop("kind", None) or config.get("model_type")  # published models have their own config.json
     if kind == OPENVLA_KIND:
         from tgrpo_trainer.policy.openvla import OpenVlaPolicy  # brings transformers, which no other policy needs

@@ -89,6 +89,10 @@ class Policy(nn.Module, abc.ABC):
         """`log_prob`, as the module's call, so that wrappers which hook `forward` (FSDP, DDP) see training passes."""
         return self.log_prob(obs, tokens_NK, temperature)
 
+    def merge(self) -> None:
+        """Make adapters part of the weights they adapt, in place; without adapters nothing happens."""
+        return
+
     @abc.abstractmethod
     def save(self, folder: Path, state: Mapping[str, Tensor] | None = None) -> None:
         """Write `config.json` (which tells the kind of policy) and the weights into an existing folder.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tgrpo_envs.video import Video, encode
 from tgrpo_trainer.config import EnvConfig
 from tgrpo_trainer.environment import CONTROL_STEP_S, Envs, Observation
-from tgrpo_trainer.report.record import LastGroup, RolloutRecord
+from tgrpo_trainer.report.record import LastGroup
 from tgrpo_trainer.rundir import VIDEOS_NAME, iteration_name
 
 IMAGE_SIZE = 256
@@ -35,7 +35,9 @@ def write_videos(folder: Path, group: LastGroup, env: EnvConfig, make_envs: Call
     (folder / VIDEOS_NAME).mkdir(exist_ok=True)
     with closing(make_envs(env.model_copy(update={"image_size": IMAGE_SIZE, "action_chunk": 1}), 1)) as envs:
         for which, record in (("best", group.best), ("worst", group.worst)):
-            frames_FHWC, succeeded = _replay(record, envs, group.state_seed)
+            observation, _ = envs.reset(seed=[group.state_seed], options={"init_states": "train", "group_size": 1})
+            actions_SA = record.actions_TCA.reshape(-1, record.actions_TCA.shape[-1])[: record.control_steps]
+            frames_FHWC, succeeded = replay(actions_SA, envs, observation)
             if succeeded == (record.end == "success"):
                 video = encode(frames_FHWC, 1 / CONTROL_STEP_S)
                 _path(folder, group.iteration, which, video.suffix).write_bytes(video.content)
@@ -50,12 +52,17 @@ def find_video(folder: Path, iteration: int, which: str) -> Video | None:
     return None
 
 
-def _replay(record: RolloutRecord, envs: Envs, state_seed: int) -> tuple[NDArray[np.uint8], bool]:
-    """Pictures before every control step and at the end, and whether it succeeded again."""
-    observation, _ = envs.reset(seed=[state_seed], options={"init_states": "train", "group_size": 1})
+def replay(actions_SA: NDArray[np.float32], envs: Envs, observation: Observation) -> tuple[NDArray[np.uint8], bool]:
+    """Pictures before every control step and at the end (both cameras side by side), and whether it succeeded.
+
+    Args:
+        actions_SA: One row for each control step.
+        envs: One member that decides every control step, just reset.
+        observation: What the reset returned.
+    """
     pictures = [_picture(observation)]
     succeeded = False
-    for action_A in record.actions_TCA.reshape(-1, record.actions_TCA.shape[-1])[: record.control_steps]:
+    for action_A in actions_SA:
         observation, _, terminated_N, _, _ = envs.step(action_A[None])
         pictures.append(_picture(observation))
         succeeded = bool(terminated_N[0])

@@ -8,7 +8,7 @@ from pathlib import Path
 from tgrpo_envs.video import encode
 from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.environment import CONTROL_STEP_S
-from tgrpo_trainer.evaluate import Evaluation, load_evaluations
+from tgrpo_trainer.evaluation_record import Evaluation, load_evaluations
 from tgrpo_trainer.metrics import read_metrics
 from tgrpo_trainer.report import page, plots
 from tgrpo_trainer.report.record import LastGroup, RolloutRecord

@@ -12,22 +12,26 @@ if TYPE_CHECKING:
     from tgrpo_envs.tasks import Task
 
 
-def lint(files: Sequence[Path], warnings: bool = True) -> tuple[str, bool]:  # noqa: FBT001, FBT002  a command's flag
+def lint(files: Sequence[Path], *, warnings: bool = True, strict: bool = False) -> tuple[str, bool]:
     """Check spec files against the tasks they name, without a simulator.
 
     Args:
         files: The files; each names its task.
         warnings: Show warnings, too.
+        strict: Ask for the full score, so that warnings which cost points count as errors do.
 
     Returns:
-        A line per finding and one per file, and whether no file has an error.
+        A line per finding and one per file, and whether no file has an error (strict: nor a warning).
 
     Raises:
-        SpecError: A file cannot be read.
+        SpecError: There is no file, or one cannot be read.
     """
-    reports = [_lint_file(path, warnings=warnings) for path in files]
+    if not files:
+        raise SpecError("There is nothing to check; name spec files: python -m tgrpo_envs rewards lint FILE...")
+    reports = [_lint_file(path, warnings=warnings, strict=strict) for path in files]
     good = sum(is_good for _, is_good in reports)
-    text = "\n".join([*(text for text, _ in reports), f"{good} of {len(reports)} specs have no errors"])
+    words = "have the full score" if strict else "have no errors"
+    text = "\n".join([*(text for text, _ in reports), f"{good} of {len(reports)} specs {words}"])
     return text, good == len(reports)
 
 
@@ -45,16 +49,18 @@ def diff(a: Path, b: Path) -> str:
     return "\n".join(lines) if lines else "no difference but in rationales"
 
 
-def _lint_file(path: Path, *, warnings: bool) -> tuple[str, bool]:
+def _lint_file(path: Path, *, warnings: bool, strict: bool) -> tuple[str, bool]:
     from tgrpo_envs.bddl import read_problem
-    from tgrpo_envs.rewards.lint.rules import lint_score, lint_text
+    from tgrpo_envs.rewards.lint.rules import FULL_SCORE, lint_score, lint_text
     from tgrpo_envs.tasks import bddl_path
 
     text = _read(path)
     task = _task_named_in(text, path)
     _, findings = lint_text(text, read_problem(bddl_path(task)), task, source=str(path))
     shown = [f"  {finding}" for finding in findings if warnings or finding.is_error]
-    return "\n".join([f"{path}: score {lint_score(findings)}", *shown]), not any(f.is_error for f in findings)
+    score = lint_score(findings)
+    passed = score == FULL_SCORE if strict else not any(finding.is_error for finding in findings)
+    return "\n".join([f"{path}: score {score}", *shown]), passed
 
 
 def _read(path: Path) -> str:

@@ -29,9 +29,10 @@ def dead_end(case: Case) -> Faults:
 
 
 def goal_count(case: Case) -> Faults:
-    """Each goal conjunct is the whole `done` of exactly one stage; one that holds at reset is in `maintain` instead.
+    """Each goal conjunct is the whole `done` of one stage, `live` beside others; if true at reset, in `maintain`.
 
-    Catches: forgotten goals, goals paid twice, goals paid for holding from the start, goals the task does not have.
+    Catches: forgotten goals, goals paid twice, goals paid for holding from the start, goals the task does not have,
+        and, of several, goals that stay paid when they have come undone: progress would be 1 without success.
     Example: `{"op": "goal", "index": 1}` in a task whose goal has one conjunct.
     """
     for use in case.uses:
@@ -54,6 +55,16 @@ def goal_count(case: Case) -> Faults:
         if isinstance(use.word, Goal) and use.role == "done" and case.spec.stages[use.stage].done != use.word:
             got = f"goal {use.word.index} inside a larger `done`"
             yield Fault(use.path, got, "the goal alone", "success would not be the end of it", "split the stage")
+    yield from _goals_paid_for_good(case)
+
+
+def _goals_paid_for_good(case: Case) -> Faults:
+    """Of several conjuncts, those whose stage stays done when they have come undone."""
+    for rows in case.goal_stages.values() if len(case.goal) > 1 else ():
+        for row in rows:
+            if case.spec.stages[row].latch == "once":
+                why = "it would stay paid after it has come undone, and progress be 1 without success"
+                yield Fault(f"stages[{row}].latch", "'once'", "'live'", why, "write live")
 
 
 def shut_container(case: Case) -> Faults:

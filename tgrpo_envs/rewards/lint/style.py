@@ -10,7 +10,7 @@ from tgrpo_envs.rewards.lint.entities import place_of
 from tgrpo_envs.rewards.lint.finding import Fault, Faults
 from tgrpo_envs.rewards.lint.roles import roles
 from tgrpo_envs.rewards.predicates import GRIPPER
-from tgrpo_envs.rewards.vocabulary import Above, Actuated, Goal, Grasped, Lifted, Near, RestingOn, SpecModel, Touching
+from tgrpo_envs.rewards.vocabulary import Above, Actuated, Grasped, Lifted, Near, RestingOn, SpecModel, Touching
 
 MAX_EFFORT_SHARE = 0.5
 FEW_STAGES, MAX_EFFORT_SHARE_OF_FEW = 3, 0.65  # reach 1, touch 1, move 3 is fair
@@ -79,7 +79,7 @@ def flickering_contact(case: Case) -> Faults:
 
 
 def wrong_latch(case: Case) -> Faults:
-    """`live` on what has to stay true (grasp, carry, goals), `once` on what passes by (reach, lift).
+    """`live` on what has to stay true (grasp, carry), `once` on what passes by (reach, lift).
 
     Catches: credit for a grasp that was lost, and credit that vanishes as the object is put down.
     Example: `grasp` with `"latch": "once"`.
@@ -97,8 +97,6 @@ def wrong_latch(case: Case) -> Faults:
 
 def _should_stay(case: Case, stage: int, use: Use) -> bool:
     word = use.word
-    if isinstance(word, Goal):
-        return len(case.goal) > 1
     if isinstance(word, Near):
         return GRIPPER not in use.names.values() and bool(set(use.names.values()) & roles_here(case, stage))
     if isinstance(word, Actuated) and word.toward == "open":

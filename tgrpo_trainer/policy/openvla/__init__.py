@@ -7,6 +7,7 @@ prompt ──┘   sizes: architecture   files: weights
 
 from __future__ import annotations
 
+from tgrpo_trainer.policy.openvla.base import BaseCheckpoint
 from tgrpo_trainer.policy.openvla.policy import KIND, OpenVlaPolicy, OpenVlaSettings
 
-__all__ = ["KIND", "OpenVlaPolicy", "OpenVlaSettings"]
+__all__ = ["KIND", "BaseCheckpoint", "OpenVlaPolicy", "OpenVlaSettings"]

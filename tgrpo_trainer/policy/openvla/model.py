@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
+from tgrpo_trainer.policy.lora import rows_from_adapter
 from tgrpo_trainer.policy.openvla.architecture import Architecture
 from tgrpo_trainer.policy.openvla.vision import VisionBackbone
 
@@ -85,15 +86,27 @@ class OpenVlaModel(nn.Module):
         embeddings: Tensor = self.language_model.model.embed_tokens(ids)
         return embeddings
 
-    def action_logits(self, hidden_NKD: Tensor) -> Tensor:
+    def action_logits(self, hidden_NKD: Tensor, head_VD: Tensor | None = None) -> Tensor:
         """float32 logits_NKV over the action bins, whatever the model computes in.
+
+        Args:
+            hidden_NKD: Hidden states of the places that predict action tokens.
+            head_VD: What `action_head` gave, where many calls share it; None takes it anew.
+        """
+        return nn.functional.linear(hidden_NKD.float(), self.action_head() if head_VD is None else head_VD)
+
+    def action_head(self) -> Tensor:
+        """head_VD float32, the head's rows of the action bins in the order of the bins.
 
         Only these rows of the vocabulary are computed: the policy is the model's distribution over action tokens. The
         ids fall while the bins rise (`actions.ActionCodec.token_ids`).
         """
         end, num_bins = self.architecture.action_vocab_end, self.architecture.num_bins
-        head_VD = self.language_model.lm_head.weight[end - num_bins : end].flip(0)
-        return nn.functional.linear(hidden_NKD.float(), head_VD.float())
+        rows, head = slice(end - num_bins, end), self.language_model.lm_head
+        head_VD: Tensor = head.weight[rows].float()
+        if not isinstance(head, nn.Linear):  # with a LoRA adapter
+            head_VD = head_VD + rows_from_adapter(head, rows)
+        return head_VD.flip(0)
 
 
 class _Projector(nn.Module):

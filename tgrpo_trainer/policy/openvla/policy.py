@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,9 +14,20 @@ from torch import Tensor
 
 from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_trainer.policy.base import CONFIG_FILE, Policy
+from tgrpo_trainer.policy.lora import (
+    ADAPTER_CONFIG_FILE,
+    LoraSettings,
+    Targets,
+    adapters_off,
+    add_adapters,
+    load_adapters,
+    merge_adapters,
+    save_adapters,
+)
 from tgrpo_trainer.policy.openvla.actions import STATISTICS_FILE, ActionCodec, read_statistics
 from tgrpo_trainer.policy.openvla.architecture import read_architecture
-from tgrpo_trainer.policy.openvla.decoding import decode, parallel_logits, teacher_forced_logits
+from tgrpo_trainer.policy.openvla.base import BaseCheckpoint
+from tgrpo_trainer.policy.openvla.decoding import Decoder, parallel_logits, teacher_forced_logits
 from tgrpo_trainer.policy.openvla.model import OpenVlaModel, Prefix
 from tgrpo_trainer.policy.openvla.pictures import prepare_pictures
 from tgrpo_trainer.policy.openvla.prompt import TOKENIZER_FILE, Prompter
@@ -54,6 +66,7 @@ class OpenVlaSettings:
         center_crop: Keep the centre 0.9 of the picture's area, for models trained with random crops.
         decoding: "autoregressive" (OpenVLA) or "parallel" (OpenVLA-OFT with its token head).
         gradient_checkpointing: Compute activations again in the backward pass: less memory, more time.
+        compile: Compile the step of autoregressive decoding (`decoding.Decoder`).
     """
 
     unnorm_key: str
@@ -62,6 +75,7 @@ class OpenVlaSettings:
     center_crop: bool = True
     decoding: Literal["autoregressive", "parallel"] = "autoregressive"
     gradient_checkpointing: bool = False
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if self.action_chunk < 1 or (self.decoding == "autoregressive" and self.action_chunk != 1):
@@ -69,6 +83,19 @@ class OpenVlaSettings:
                 f"OpenVLA with {self.decoding} decoding and an action_chunk of {self.action_chunk}: autoregressive "
                 "decoding decides one step (--env.action-chunk 1); parallel decoding was published with 8."
             )
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """That a policy is LoRA adapters on top of a checkpoint.
+
+    Attributes:
+        settings: What shapes the adapters.
+        base: The checkpoint.
+    """
+
+    settings: LoraSettings
+    base: BaseCheckpoint
 
 
 class OpenVlaPolicy(Policy):
@@ -91,23 +118,32 @@ class OpenVlaPolicy(Policy):
         self.settings = settings
         self.config = config
         self.companions = companions
+        self.adaptation: Adaptation | None = None
         self.towers = tuple(tower.kind for tower in model.architecture.towers)
+        self.decoder = Decoder(compiled=settings.compile)
         if settings.gradient_checkpointing:
             model.enable_gradient_checkpointing()
 
     @classmethod
     def load(cls, folder: Path, settings: OpenVlaSettings | None = None, dtype: DType | None = None) -> OpenVlaPolicy:
-        """Read a published checkpoint, or one that `save` wrote.
+        """Read a published checkpoint, or one that `save` wrote; of a LoRA run, its base and the adapters.
 
         Args:
-            folder: config.json, shards and index, tokenizer.json, perhaps dataset_statistics.json.
+            folder: config.json, shards and index, tokenizer.json, perhaps dataset_statistics.json; or adapters.
             settings: None takes those that `save` left; a published folder has none.
             dtype: Weights are converted to this; None keeps what is stored.
 
         Raises:
             CheckpointError: Something is missing, damaged or of another model; the action statistics do not cover the
-                settings' key.
+                settings' key; adapters whose base is not there, or that a new run would start from.
         """
+        if (folder / ADAPTER_CONFIG_FILE).is_file():
+            if settings is not None:
+                raise CheckpointError(
+                    f"{folder} holds LoRA adapters, which a run goes on with (--resume) but does not start from; merge "
+                    f"them first: python -m tgrpo_trainer export {folder.parent} OUT, then --policy.checkpoint OUT."
+                )
+            return cls._load_adapted(folder)
         config = _read_json(folder / CONFIG_FILE)
         settings = settings or _read_settings(folder)
         headers = read_headers(folder)
@@ -122,6 +158,45 @@ class OpenVlaPolicy(Policy):
         model.rebuild_buffers()
         codec = ActionCodec(statistics, num_bins=architecture.num_bins, vocab_end=vocab_end)
         return cls(model, codec, prompter, settings, config=config, companions=companions)
+
+    @classmethod
+    def _load_adapted(cls, folder: Path) -> OpenVlaPolicy:
+        """The base that a LoRA run started from, with the adapters of this folder."""
+        path = folder / SETTINGS_FILE
+        content = _read_json(path) if path.is_file() else {}
+        base = BaseCheckpoint.from_json(content.pop("base", None), path)
+        lora = content.pop("lora", None)
+        policy = cls.load(base.find(folder), _parse_settings(content, path), base.dtype)
+        try:
+            policy.adapt(LoraSettings(**lora), base, seed=0)
+        except (TypeError, ConfigError) as error:
+            raise CheckpointError(f"{path} does not hold the settings of LoRA adapters: {error}") from error
+        load_adapters(folder, policy.model)
+        return policy
+
+    def adapt(self, settings: LoraSettings, base: BaseCheckpoint, seed: int) -> None:
+        """Freeze the weights and train LoRA adapters instead; the policy's output stays as it is.
+
+        Args:
+            settings: Rank, scale and which layers.
+            base: The checkpoint that the policy was loaded from.
+            seed: Of the new adapters.
+
+        Raises:
+            ConfigError: The rank is larger than a layer.
+        """
+        add_adapters(self.model, settings, lora_targets(self.model, settings.targets), seed)
+        self.adaptation = Adaptation(settings, base)
+
+    def adapters_off(self) -> AbstractContextManager[None]:
+        """For a `with` in which the policy is its base."""
+        return adapters_off(self.model)
+
+    def merge(self) -> None:
+        """Make a full policy of base and adapters, in place; it saves the published format again."""
+        if self.adaptation is not None:
+            merge_adapters(self.model)
+            self.adaptation = None
 
     @property
     def image_size(self) -> int:
@@ -170,13 +245,27 @@ class OpenVlaPolicy(Policy):
             logits_NKV = parallel_logits(self.model, prefix, tokens_NK.shape[1])
         return score(logits_NKV, tokens_NK, temperature)
 
+    def train(self, mode: bool = True) -> OpenVlaPolicy:  # noqa: FBT001, FBT002 (torch's signature)
+        """Switch to training, and give the memory of decoding to it; a compiled step keeps the memory it knows."""
+        if mode and not self.settings.compile:
+            self.decoder.release()
+        return super().train(mode)
+
     def save(
         self, folder: Path, state: Mapping[str, Tensor] | None = None, *, max_shard_bytes: int = MAX_SHARD_BYTES
     ) -> None:
-        """Write the published format (config.json, shards, index and the companions) and this policy's settings."""
-        weights = self.state_dict() if state is None else state
-        published = {name.removeprefix("model."): tensor for name, tensor in weights.items()}
-        save_weights(folder, published, max_shard_bytes)
+        """Write the published format (config.json, shards, index and the companions) and this policy's settings.
+
+        Of a LoRA run: the adapters in peft's format, and in the settings where their base is.
+        """
+        whole = self.state_dict() if state is None else state
+        weights = {name.removeprefix("model."): tensor for name, tensor in whole.items()}
+        if self.adaptation is not None:
+            save_adapters(folder, self.model, self.adaptation.base.checkpoint, weights)
+            more = {"lora": asdict(self.adaptation.settings), "base": asdict(self.adaptation.base)}
+            _write_json(folder / SETTINGS_FILE, {"kind": KIND, **asdict(self.settings), **more})
+            return
+        save_weights(folder, weights, max_shard_bytes)
         dtype = str(next(self.parameters()).dtype).removeprefix("torch.")
         _write_json(folder / CONFIG_FILE, {**self.config, "torch_dtype": dtype})
         _write_json(folder / SETTINGS_FILE, {"kind": KIND, **asdict(self.settings)})
@@ -194,7 +283,7 @@ class OpenVlaPolicy(Policy):
             drawn.append(draw(logits_NV))
             return self.model.embed(self.codec.token_ids(drawn[-1][0]))
 
-        decode(self.model, prefix, self.tokens_per_decision, draw_next)
+        self.decoder.decode(self.model, prefix, self.tokens_per_decision, draw_next)
         tokens, logp = zip(*drawn, strict=True)
         return torch.stack(tokens, dim=1), torch.stack(logp, dim=1)
 
@@ -205,6 +294,23 @@ class OpenVlaPolicy(Policy):
         return self.model.prefix(pixels_NCHW, obs.instruction_NL)
 
 
+def lora_targets(model: OpenVlaModel, targets: Targets) -> list[str]:
+    """Full names of the layers that get adapters.
+
+    "all-linear" is what OpenVLA's own fine-tuning adapts (`target_modules="all-linear"` in vla-scripts/finetune.py of
+    github.com/openvla/openvla): every linear layer, and through the name `proj` both towers' patch convolutions. What
+    is stored and never run (the towers' last blocks, SigLIP's pooling head) has no gradient and is left out here.
+    """
+    kinds = (torch.nn.Linear, torch.nn.Conv2d)
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, kinds)
+        and module.weight.requires_grad
+        and (targets == "all-linear" or name.startswith("language_model."))
+    ]
+
+
 def _read_settings(folder: Path) -> OpenVlaSettings:
     path = folder / SETTINGS_FILE
     if not path.is_file():
@@ -212,10 +318,13 @@ def _read_settings(folder: Path) -> OpenVlaSettings:
             f"{folder} is a published OpenVLA without settings of a run; start from it with --policy.kind openvla "
             f"--policy.checkpoint {folder} (the recipe openvla_libero has the other settings)."
         )
-    settings = _read_json(path)
-    settings.pop("kind", None)
+    return _parse_settings(_read_json(path), path)
+
+
+def _parse_settings(content: dict[str, Any], path: Path) -> OpenVlaSettings:
+    content.pop("kind", None)
     try:
-        return OpenVlaSettings(**settings)
+        return OpenVlaSettings(**content)
     except (TypeError, ConfigError) as error:
         raise CheckpointError(f"{path} does not hold the settings of an OpenVLA policy: {error}") from error
 

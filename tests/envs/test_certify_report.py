@@ -1,0 +1,55 @@
+"""The report on certificates: what each suite had to show, counted from known certificates, and whose spec pays."""
+
+from __future__ import annotations
+
+import pytest
+
+from tgrpo_envs.certify.certificate import Certificate
+from tgrpo_envs.certify.report import html_page, text_table
+from tgrpo_envs.certify.summary import DEMAND_HEADINGS, defaults_text, demand_rows
+from tgrpo_envs.rewards.library import certificate_path
+from tgrpo_envs.tasks import get_task
+
+
+def shown(certificate: Certificate, values: dict[str, tuple[float | None, int, bool | None]], **changes) -> Certificate:
+    """The certificate with the value, number and outcome of some checks changed."""
+    checks = []
+    for check in certificate.checks:
+        value, n, passed = values.get(check.id, (check.value, check.n, check.passed))
+        checks.append(check.model_copy(update={"value": value, "n": n, "passed": passed}))
+    return certificate.model_copy(update={"checks": tuple(checks), **changes})
+
+
+@pytest.fixture(scope="module")
+def certificate() -> Certificate:
+    return Certificate.load(certificate_path(get_task("libero_object", 0), "llm"))
+
+
+def test_demands_are_counted_over_specs_and_pooled_over_episodes(certificate):
+    good = shown(certificate, {"D04": (1.0, 8, True), "D02": (0.002, 2, True), "D08": (0.99, 9, True)})
+    bad = shown(certificate, {"D04": (0.5, 4, False), "D02": (0.02, 2, False), "D08": (None, 0, None)})
+    ((producer, *cells),) = demand_rows([good, bad])
+    row = dict(zip(DEMAND_HEADINGS[1:], cells, strict=True))
+    assert producer == "llm"
+    assert row["expert in order >= 95 %"] == "1/2 (0.500)"
+    assert row["idle M <= 0.01"] == "1/2 (0.020)"
+    assert row["AUC >= 0.95"] == "1/1 (0.990)"
+    assert row["expert episodes in order"] == "10/12 (83.3%)"
+
+
+def test_thresholds_in_the_headings_are_those_of_the_checks(certificate):
+    thresholds = {check.id: check.threshold for check in certificate.checks}
+    assert [thresholds[check] for check in ("D04", "D02", "D03", "D08")] == [0.95, 0.01, 0.15, 0.95]
+    assert DEMAND_HEADINGS[1:5] == (
+        "expert in order >= 95 %", "idle M <= 0.01", "random M <= 0.15", "AUC >= 0.95"
+    )  # fmt: skip
+
+
+def test_the_report_says_where_the_compiled_spec_pays_and_on_which_draw(certificate):
+    other = shown(certificate, {}, task="another_task", verdict="failed")
+    assert defaults_text([certificate]) == "By default the language model's spec pays in 1 of 1 tasks."
+    text = text_table([certificate, other])
+    assert "pays in 1 of 2 tasks" in text and "in: libero_object/another_task." in text
+    later = certificate.model_copy(update={"evidence": certificate.evidence.model_copy(update={"draw": 7})})
+    page = html_page([later, other])
+    assert "draw 7" in page and "libero_object/another_task" in page and page.count("<table>") == 2

@@ -1,0 +1,204 @@
+"""The `eval` command on the toy task: what it plays, prints, records and refuses, and that ranks share it out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+
+import imageio_ffmpeg
+import pytest
+import tyro
+from tiny_openvla import write_checkpoint
+from toy_run import make_toy_envs, toy_config
+
+from tgrpo_envs.errors import CheckpointError, ConfigError
+from tgrpo_trainer.__main__ import main
+from tgrpo_trainer.evaluate import Shard
+from tgrpo_trainer.evaluation.command import run_evaluation
+from tgrpo_trainer.evaluation.options import EvalOptions
+from tgrpo_trainer.evaluation.record import EvaluationFile, comparability, pool
+from tgrpo_trainer.evaluation.source import find_source, policy_digest
+from tgrpo_trainer.evaluation.tasks import task_env
+from tgrpo_trainer.evaluation_record import load_evaluations
+from tgrpo_trainer.intervals import wilson_interval
+from tgrpo_trainer.recipes import get_recipe
+from tgrpo_trainer.train import train
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tgrpo_trainer.train.make_envs", make_toy_envs)
+        patch.setattr("tgrpo_trainer.train.write_report", lambda folder: folder)
+        patch.setattr("tgrpo_trainer.train._write_videos", lambda *_: None)
+        train(toy_config(folder, iterations=1))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def toy(monkeypatch, tmp_path):
+    monkeypatch.setattr("tgrpo_trainer.evaluation.command.make_envs", make_toy_envs)
+    monkeypatch.chdir(tmp_path)
+
+
+def options(*arguments):
+    return tyro.cli(EvalOptions, args=[str(one) for one in arguments])
+
+
+def test_a_checkpoint_repeats_the_run_s_own_evaluation(run):
+    checkpoint = run / "checkpoints" / "iteration_000001"
+    recorded = load_evaluations(run / "evaluations" / "iteration_000001.json")
+    again = run_evaluation(options(checkpoint, "--num-states", 5, "--num-envs", 4)).evaluations
+    assert again[2:] == recorded[2:]  # the official 5
+    assert [one.episodes for one in again[:2]] == [one.episodes[:5] for one in recorded[:2]]  # 5 of 6 held-out
+
+
+def test_sets_and_modes_default_to_all_and_tasks_to_the_run_s(run):
+    file = run_evaluation(options(run))
+    assert [(one.states, one.mode, one.num_episodes) for one in file.evaluations] == [
+        ("heldout", "greedy", 6),
+        ("heldout", "sampled", 6),
+        ("official", "greedy", 50),
+        ("official", "sampled", 50),
+    ]
+    assert {one.env.task for one in file.evaluations} == {0}
+
+
+def test_several_tasks_are_pooled_recorded_printed_and_read_back(run, tmp_path, capsys):
+    arguments = ["eval", run, "--tasks", "0", "3", "5", "--states", "official", "--mode", "greedy", "--num-states", "7"]
+    arguments += ["--videos", "2", "--out", tmp_path / "out", "--max-control-steps", "10", "--seed", "3"]
+    assert main([str(one) for one in arguments]) == 0
+    printed = capsys.readouterr()
+    file = EvaluationFile.load(tmp_path / "out" / "evaluation.json")
+
+    assert [(one.env.suite, one.env.task, one.num_episodes) for one in file.evaluations] == [
+        ("libero_object", task, 7) for task in (0, 3, 5)
+    ]
+    successes = sum(one.num_successes for one in file.evaluations)
+    (pooled,) = file.pooled
+    assert (pooled.num_tasks, pooled.num_successes, pooled.num_episodes) == (3, successes, 21)
+    assert pooled.interval == wilson_interval(successes, 21)
+    assert {one.seed for one in file.evaluations} == {3}
+    assert file.versions.keys() >= {"tgrpo", "mujoco", "torch"}
+    last = run / "last" / "iteration_000001"
+    assert (file.policy.path, file.policy.kind, file.policy.iteration) == (str(last.resolve()), "nano", 1)
+
+    assert "Pooled over 3 tasks" in printed.out and str(pooled) in printed.out
+    assert "Asset pack toy: these results are NOT comparable" in printed.out
+    assert "cut after 10 control steps; libero_object is evaluated with 280" in printed.out
+    assert "21/21" in printed.err  # one bar over all episodes
+
+    assert len(file.videos) == 6
+    for video in file.videos:
+        path = tmp_path / "out" / video.path
+        assert f"Failure: {path}\n  {video.shows}" in printed.out
+        assert video.shows.startswith("step limit after 0.5 s; stages done: none; never: near, reached")
+        assert sum(1 for _ in imageio_ffmpeg.read_frames(str(path))) - 1 == 10 + 1
+
+
+def test_ranks_share_the_episodes_and_all_have_the_result_of_one_process(run, tmp_path):
+    arguments = [run, "--tasks", "0", "1", "--num-states", "5", "--videos", "3", "--max-control-steps", "8"]
+    alone = run_evaluation(options(*arguments, "--out", tmp_path / "alone"))
+    size, parts, barrier, results = 2, {}, threading.Barrier(2, timeout=60), {}
+
+    def rank(index):
+        def gather(here):
+            barrier.wait()
+            parts[index] = here
+            barrier.wait()
+            return [parts[one] for one in range(size)]
+
+        results[index] = run_evaluation(options(*arguments, "--out", tmp_path / "two"), Shard(index, size, gather))
+
+    threads = [threading.Thread(target=rank, args=(index,)) for index in range(size)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=120)
+    assert results[0] == alone
+    assert results[1].evaluations == alone.evaluations and results[1].videos == ()
+    assert json.loads((tmp_path / "two" / "evaluation.json").read_text()) == json.loads(
+        (tmp_path / "alone" / "evaluation.json").read_text()
+    )
+
+
+def test_a_published_openvla_is_evaluated_under_a_recipe_s_settings(tmp_path):
+    folder = write_checkpoint(tmp_path / "published") or tmp_path / "published"
+    source = find_source(folder)
+    assert (source.kind, source.config) == ("openvla", get_recipe("openvla_libero"))
+    arguments = [folder, "--image-size", 16, "--num-states", 2, "--states", "official", "--mode", "greedy"]
+    file = run_evaluation(options(*arguments, "--action-chunk", 1, "--max-control-steps", 4, "--device", "cpu"))
+    assert (file.policy.kind, file.policy.image_size, file.policy.iteration) == ("openvla", 16, 0)
+    assert file.evaluations[0].num_episodes == 2
+    with pytest.raises(CheckpointError, match="libero_goal"):  # its statistics do not cover that suite
+        run_evaluation(options(*arguments, "--suite", "libero_goal", "--tasks", "all"))
+
+
+def test_a_policy_folder_alone_brings_its_own_picture_size_and_chunk(run):
+    folder = run / "last" / "iteration_000001" / "policy"
+    file = run_evaluation(options(folder, "--states", "official", "--mode", "greedy", "--num-states", 3))
+    assert (file.evaluations[0].env.image_size, file.evaluations[0].env.action_chunk) == (16, 2)
+
+
+def test_the_digest_is_of_names_and_contents(tmp_path):
+    (tmp_path / "b").write_bytes(b"two")
+    (tmp_path / "a").write_bytes(b"one")
+    lines = "".join(f"{n} {hashlib.sha256(c).hexdigest()}\n" for n, c in (("a", b"one"), ("b", b"two")))
+    assert policy_digest(tmp_path) == hashlib.sha256(lines.encode()).hexdigest()
+
+
+def test_another_suite_has_its_own_length_and_a_file_of_stages_stays_with_its_task(run):
+    arguments = [run, "--suite", "libero_goal", "--tasks", "2", "--states", "official", "--mode", "greedy"]
+    (one,) = run_evaluation(options(*arguments, "--num-states", 1, "--max-control-steps", 6)).evaluations
+    assert (one.env.suite, one.env.task, one.env.max_control_steps) == ("libero_goal", 2, 6)
+    env = toy_config(run, 1).env.model_copy(update={"reward": "mine.json"})
+    assert (task_env(env, 0).reward, task_env(env, 1).reward) == ("mine.json", "stages")
+
+
+def test_only_libero_s_pack_is_said_to_be_comparable():
+    assert "NOT comparable" in comparability(["libero", "primitive"])
+    assert "NOT" not in comparability(["libero", "libero"])
+
+
+def test_pooling_weighs_every_episode_the_same(run):
+    few = run_evaluation(options(run, "--states", "heldout", "--mode", "greedy", "--num-states", 3)).evaluations[0]
+    many = few.model_copy(update={"num_successes": 30, "num_episodes": 40})
+    (pooled,) = pool([few, many])
+    assert (pooled.num_successes, pooled.num_episodes) == (few.num_successes + 30, 43)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--tasks", "99"], "Unknown libero_object task '99'"),
+        (["--suite", "libero_goal"], "--tasks all"),
+        (["--num-states", "0"], "--num-states is 0; give 1 or more"),
+        (["--num-states", "51", "--states", "official"], "rows 0 to 49"),
+        (["--temperature", "0"], "above 0"),
+        (["--videos", "1"], "--out FOLDER"),
+        (["--recipe", "smoke"], "settings of its own run"),
+        (["--image-size", "64"], "brings its own settings"),
+        (["--out", "taken"], "holds an evaluation already"),
+    ],
+)
+def test_what_does_not_go_together_is_one_sentence(run, tmp_path, arguments, said, capsys):
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "evaluation.json").touch()
+    assert main(["eval", str(run), *arguments]) == 2
+    errors = capsys.readouterr().err
+    assert said in errors and "Traceback" not in errors
+
+
+def test_paths_that_hold_no_policy_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="neither a run's folder nor"):
+        find_source(tmp_path)
+    get_recipe("smoke").save(tmp_path / "config.json")
+    with pytest.raises(ConfigError, match="has no checkpoint yet"):
+        find_source(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ConfigError, match="not JSON"):
+        find_source(tmp_path)
+    with pytest.raises(CheckpointError, match="does not hold evaluations"):
+        EvaluationFile.load(tmp_path / "config.json")

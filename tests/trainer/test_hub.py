@@ -1,0 +1,103 @@
+"""Checkpoints by name: folders go first, the hub gives a pinned commit and no code, each failure is one sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hub_server import COMMIT, REPOSITORY, serve
+from tiny_openvla import write_checkpoint
+
+from tgrpo_envs.errors import CheckpointError
+from tgrpo_trainer.config import PolicyConfig
+from tgrpo_trainer.policy.hub import resolve_checkpoint
+from tgrpo_trainer.recipes import openvla_libero
+from tgrpo_trainer.start import pin_checkpoint
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = """
+import json, sys
+from tgrpo_envs.errors import CheckpointError
+from tgrpo_trainer.policy.hub import resolve_checkpoint
+from tgrpo_trainer.recipes import openvla_libero
+from tgrpo_trainer.start import pin_checkpoint
+answers = []
+for name in sys.argv[1:]:
+    try:
+        found = resolve_checkpoint(name)
+        run = pin_checkpoint(openvla_libero().replace(policy={"kind": "openvla", "checkpoint": name}))
+        answers.append([str(found.folder), found.pinned, run.policy.checkpoint])
+    except CheckpointError as error:
+        answers.append(str(error))
+print(json.dumps(answers))
+"""
+
+
+def resolve_elsewhere(names, *, cache, **environment):
+    """In a process of its own: the hub's address and cache are read when its library is imported."""
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HOME": str(cache), "NO_PROXY": "127.0.0.1", **environment}
+    command = [sys.executable, "-c", SCRIPT, *names]
+    finished = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
+    return json.loads(finished.stdout.splitlines()[-1])
+
+
+def test_the_hub_gives_a_pinned_snapshot_without_code_and_later_without_network(tmp_path):
+    published = write_checkpoint(tmp_path / "published")
+    for harmful in ("modeling_prismatic.py", "pytorch_model.bin", "weights.pkl", "tokenizer.model", "README.md"):
+        (published / harmful).write_text("never run")
+    (published / "checkpoints").mkdir()
+    (published / "checkpoints" / "old.safetensors").write_text("")
+    cache = tmp_path / "cache"
+    with serve(published) as (address, asked):
+        names = [REPOSITORY, f"{REPOSITORY}@v9", "somebody/nothing", "somebody/gated"]
+        found, no_revision, nothing, gated = resolve_elsewhere(names, cache=cache, HF_ENDPOINT=address)
+    folder, pinned, in_the_run = found
+    assert in_the_run == pinned
+    assert pinned == f"{REPOSITORY}@{COMMIT}" and Path(folder).name == COMMIT
+    expected = {path.name for path in published.iterdir() if path.suffix in (".json", ".safetensors")}
+    assert {path.name for path in Path(folder).iterdir()} == expected | {"tokenizer.model"}
+    assert all((Path(folder) / name).read_bytes() == (published / name).read_bytes() for name in expected)
+    assert not any(path.endswith((".py", ".bin", ".pkl")) for path in asked)
+    assert no_revision == f"{REPOSITORY} has no revision v9; look at its branches on the hub."
+    assert nothing.startswith("somebody/nothing is neither a folder here nor a model on the hub")
+    assert gated.startswith("somebody/gated is gated: accept its terms")
+
+    # Offline, from the cache: by its pinned name and by its branch; what is not there is one sentence.
+    names = [pinned, REPOSITORY, "somebody/else"]
+    again, by_branch, missing = resolve_elsewhere(names, cache=cache, HF_HUB_OFFLINE="1")
+    assert again == by_branch == found
+    assert missing.startswith("somebody/else is not in the hub's cache and cannot be downloaded (")
+    assert "\n" not in missing
+
+
+def test_without_a_network_it_says_so(tmp_path):
+    (answer,) = resolve_elsewhere(["somebody/else"], cache=tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+    assert answer.startswith("somebody/else is not in the hub's cache and cannot be downloaded (")
+    assert answer.endswith("or run again with a network.") and "\n" not in answer
+
+
+def test_a_folder_goes_first_and_other_names_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "owner" / "name"
+    folder.mkdir(parents=True)
+    found = resolve_checkpoint("owner/name")
+    assert (found.folder, found.pinned) == (Path("owner/name"), str(folder))
+    for name in ("/no/such/folder", "a/b/c", "name", "../name", "owner/name@", "owner/na me"):
+        with pytest.raises(CheckpointError, match="neither a folder nor a name on the hub"):
+            resolve_checkpoint(name)
+
+
+def test_a_run_from_a_folder_keeps_its_settings(tmp_path):
+    config = openvla_libero()
+    assert pin_checkpoint(config) == config  # no checkpoint: refused when it starts, with what to give
+    local = config.replace(policy={"kind": "openvla", "checkpoint": tmp_path})
+    assert pin_checkpoint(local) == local and local.policy.checkpoint == str(tmp_path)
+
+
+def test_settings_hold_the_name_as_text(tmp_path):
+    assert PolicyConfig(checkpoint=tmp_path).checkpoint == str(tmp_path)
+    assert PolicyConfig(checkpoint="openvla/openvla-7b").checkpoint == "openvla/openvla-7b"

@@ -1,0 +1,145 @@
+"""Whole LoRA runs at tiny size: what a checkpoint holds, resuming, the reference by adapter switch, and export."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_openvla_train import tiny_run, toy  # noqa: F401 - a fixture
+from tiny_openvla import TINY, openvla_input, published_shapes
+
+from tgrpo_envs.errors import CheckpointError
+from tgrpo_trainer.__main__ import main
+from tgrpo_trainer.checkpoint import latest_checkpoint, load_checkpoint
+from tgrpo_trainer.distributed import World
+from tgrpo_trainer.metrics import read_metrics
+from tgrpo_trainer.optimizer import trained_parameters
+from tgrpo_trainer.policy import load_policy
+from tgrpo_trainer.reference import AdapterReference, SwappedReference, first_weights, make_reference
+from tgrpo_trainer.sharding import Student
+from tgrpo_trainer.start import start_policy
+from tgrpo_trainer.train import train
+
+pytestmark = pytest.mark.usefixtures("toy")
+TIMES = ("time/", "memory/")
+
+
+def lora_run(tmp_path, name="run", *, iterations=2, optimizer="adamw_master", **policy):
+    config = tiny_run(tmp_path, iterations=iterations, lora={"rank": 4}, **policy)
+    return config.replace(
+        tgrpo={**config.tgrpo.model_dump(), "beta": 0.5, "drop_uniform_groups": False},
+        update={**config.update.model_dump(), "optimizer": optimizer, "final_learning_rate_ratio": 1.0},
+        run={**config.run.model_dump(), "name": name},
+    )
+
+
+def last(folder):
+    return latest_checkpoint(folder / "last")
+
+
+def rows(folder):
+    return [{k: v for k, v in row.items() if not k.startswith(TIMES)} for row in read_metrics(folder)]
+
+
+def test_checkpoints_hold_adapters_and_resuming_is_exact(tmp_path):
+    for name, parts in (("whole", [2]), ("parts", [1, 2])):
+        for iterations in parts:
+            train(lora_run(tmp_path, name, iterations=iterations))
+    policy = last(tmp_path / "whole") / "policy"
+    names = {path.name for path in policy.iterdir()}
+    assert names == {"adapter_config.json", "adapter_model.safetensors", "tgrpo.json"}
+    adapters = load_file(policy / "adapter_model.safetensors")
+    other = load_file(last(tmp_path / "parts") / "policy" / "adapter_model.safetensors")
+    assert all(torch.equal(other[name], value) for name, value in adapters.items())
+    changed = [name for name, value in adapters.items() if "lora_B" in name and value.abs().max() > 0]
+    assert len(changed) == len(adapters) // 2
+    learnt = [[row for row in rows(tmp_path / name) if "update/kl" in row] for name in ("whole", "parts")]
+    assert learnt[0] == learnt[1] and [row["iteration"] for row in learnt[0]] == [1, 2]
+    assert abs(learnt[0][0]["update/kl"]) < 1e-6 < learnt[0][1]["update/kl"]
+
+
+def test_the_switch_scores_as_a_copy_of_the_base_does(tmp_path):
+    config = lora_run(tmp_path)
+    train(config)
+    policy = load_checkpoint(last(tmp_path / "run")).policy
+    first = load_checkpoint(tmp_path / "run" / "checkpoints" / "iteration_000000").policy
+    switch = make_reference(config, Student(policy, World()), lambda: first)
+    assert isinstance(switch, AdapterReference)
+    swap = SwappedReference(Student(policy, World()), first_weights(policy, first), temperature=1.5, microbatch_size=8)
+    # Cloning before reinforcement learning moves the adapters: then the base is not the reference any more.
+    cloned = config.replace(sft={**config.sft.model_dump(), "max_steps": 1})
+    assert isinstance(make_reference(cloned, Student(policy, World()), lambda: first), SwappedReference)
+
+    class Rows:
+        def __init__(self, index):
+            self.observations = openvla_input(policy, ["reach the middle"] * 5).rows(index)
+            self.tokens_NK = torch.arange(35).view(5, 7)[index]
+
+        def rows(self, index):
+            return Rows(index)
+
+        def to(self, device):
+            return self
+
+        def __len__(self):
+            return len(self.tokens_NK)
+
+    batch = Rows(slice(None))
+    assert torch.equal(switch.log_probs(batch), swap.log_probs(batch))
+    obs, tokens_NK = batch.observations, batch.tokens_NK
+    assert torch.equal(switch.log_probs(batch), first.eval().log_prob(obs, tokens_NK, 1.5).logp_NK.detach())
+    assert not torch.equal(switch.log_probs(batch), policy.log_prob(obs, tokens_NK, 1.5).logp_NK)
+
+
+def test_export_merges_adapters_and_copies_full_policies(tmp_path, capsys):
+    train(lora_run(tmp_path, "lora", iterations=1))
+    assert main(["export", str(tmp_path / "lora"), str(tmp_path / "out" / "merged")]) == 0
+    merged, adapted = load_policy(tmp_path / "out" / "merged"), load_checkpoint(last(tmp_path / "lora")).policy
+    stored = load_file(tmp_path / "out" / "merged" / "model-00001-of-00001.safetensors")
+    assert {name: tuple(value.shape) for name, value in stored.items()} == published_shapes(TINY)
+    obs, tokens_NK = openvla_input(merged, ["reach the middle"] * 3), torch.arange(21).view(3, 7)
+    scores = [policy.log_prob(obs, tokens_NK).logp_NK for policy in (merged, adapted)]
+    torch.testing.assert_close(scores[0], scores[1], rtol=0, atol=1e-5)
+
+    assert main(["export", str(tmp_path / "lora"), str(tmp_path / "out" / "merged")]) == 2
+    assert "exists already" in capsys.readouterr().err
+
+    # A run goes on from the merged policy, and does not start from adapters.
+    again = start_policy(lora_run(tmp_path).replace(policy=policy_at(tmp_path / "out" / "merged")), tmp_path, "reach")
+    assert all(torch.equal(value, stored[name]) for name, value in again.model.state_dict().items())
+    with pytest.raises(CheckpointError, match=r"tgrpo_trainer export .*iteration_000001 OUT"):
+        start_policy(
+            lora_run(tmp_path).replace(policy=policy_at(last(tmp_path / "lora") / "policy")), tmp_path, "reach"
+        )
+
+    train(tiny_run(tmp_path, iterations=0))
+    assert main(["export", str(tmp_path / "run"), str(tmp_path / "copy")]) == 0
+    source = last(tmp_path / "run") / "policy"
+    assert {path.name: path.read_bytes() for path in source.iterdir()} == {
+        path.name: path.read_bytes() for path in (tmp_path / "copy").iterdir()
+    }
+
+
+def policy_at(folder):
+    return {"kind": "openvla", "checkpoint": folder}
+
+
+def test_a_moved_base_is_named_when_resuming(tmp_path):
+    train(lora_run(tmp_path, iterations=1))
+    shutil.move(tmp_path / "published", tmp_path / "elsewhere")
+    with pytest.raises(CheckpointError, match="their base cannot be had"):
+        load_checkpoint(last(tmp_path / "run"))
+
+
+def test_bfloat16_trains_by_stochastic_rounding(tmp_path):
+    config = lora_run(tmp_path, iterations=1, optimizer="adamw_stochastic", dtype="bfloat16")
+    train(config)
+    policy = load_checkpoint(last(tmp_path / "run")).policy
+    assert {parameter.dtype for parameter in policy.parameters()} == {torch.bfloat16}
+    moved = [value for name, value in trained_parameters(policy).items() if "lora_B" in name]
+    assert all(value.abs().max() > 0 for value in moved)
+    pointer = json.loads((last(tmp_path / "run") / "policy" / "tgrpo.json").read_text())["base"]
+    assert pointer["checkpoint"] == str((tmp_path / "published").resolve()) and pointer["dtype"] == "bfloat16"

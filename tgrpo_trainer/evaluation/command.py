@@ -1,0 +1,144 @@
+"""Do what `python -m tgrpo_trainer eval` was asked for: settle the settings, play, record, film the failures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tgrpo_envs.errors import ConfigError
+from tgrpo_trainer.config import EnvConfig, EvaluationConfig, OpenVlaConfig, TrainConfig
+from tgrpo_trainer.environment import make_envs
+from tgrpo_trainer.evaluate import ALONE, Shard
+from tgrpo_trainer.evaluation.options import EvalOptions
+from tgrpo_trainer.evaluation.record import (
+    RECORD_NAME,
+    EvaluationFile,
+    PolicyRecord,
+    comparability,
+    installed_versions,
+    pool,
+)
+from tgrpo_trainer.evaluation.source import (
+    PolicySource,
+    find_source,
+    is_published,
+    load_source,
+    policy_digest,
+    policy_kind,
+)
+from tgrpo_trainer.evaluation.tasks import Plan, evaluate_tasks, task_indices
+from tgrpo_trainer.evaluation_record import Mode, StateSet
+from tgrpo_trainer.policy.base import Policy
+from tgrpo_trainer.report.failures import write_failures
+from tgrpo_trainer.seeds import Stream, derive_seed
+
+NUM_OFFICIAL = 50
+"""LIBERO's initial states of a task."""
+
+
+def run_evaluation(options: EvalOptions, shard: Shard = ALONE) -> EvaluationFile:
+    """Evaluate a policy as the options say, and write the record and videos where they want them.
+
+    Args:
+        options: What was asked for.
+        shard: This process's share of the episodes; process 0 writes.
+
+    Raises:
+        ConfigError: Options that do not go together; nothing was played then.
+        CheckpointError: A policy that is missing or damaged.
+    """
+    _check(options)
+    source = find_source(options.checkpoint, options.recipe)
+    if not is_published(source) and (options.image_size or options.action_chunk or options.openvla != OpenVlaConfig()):
+        raise ConfigError(
+            f"--image-size, --action-chunk and --openvla.* say how a published OpenVLA is used; {options.checkpoint} "
+            "brings its own settings, so leave them out."
+        )
+    env = chosen_env(options, source.config)
+    own_task = source.config.env.task if env.suite == source.config.env.suite else None
+    tasks = task_indices(env.suite, options.tasks, own_task)
+    device = options.device or source.config.run.device
+    policy, iteration = load_source(source, env, options.openvla, device)
+    plan = make_plan(options, source.config, env, tasks, policy, iteration)
+    evaluations, failures = evaluate_tasks(
+        policy, plan, make_envs, num_envs=options.num_envs, num_failures=options.videos, shard=shard
+    )
+    writes = options.out is not None and shard.rank == 0
+    file = EvaluationFile(
+        policy=_policy_record(source, policy, iteration),
+        versions=installed_versions(),
+        device=str(policy.device),
+        num_envs=options.num_envs,
+        note=comparability([one.asset_pack for one in evaluations]),
+        evaluations=evaluations,
+        pooled=pool(evaluations),
+        videos=write_failures(options.out, failures, make_envs) if writes and options.out else (),
+    )
+    if writes and options.out:
+        file.save(options.out)
+    return file
+
+
+def chosen_env(options: EvalOptions, config: TrainConfig) -> EnvConfig:
+    """The run's environment, changed as the options say.
+
+    On another suite than its own, episodes have that suite's length, and the reward is the default: it does not decide
+    success, but a file of stages belongs to one task.
+    """
+    own = config.env
+    changes = {
+        "suite": options.suite,
+        "assets": options.assets,
+        "max_control_steps": options.max_control_steps,
+        "image_size": options.image_size,
+        "action_chunk": options.action_chunk,
+    }
+    env = own.model_dump()
+    if options.suite not in (None, own.suite):
+        env |= {"max_control_steps": None, "task": 0}
+        if own.reward.endswith(".json"):
+            env["reward"] = "stages"
+    return EnvConfig.model_validate(env | {name: value for name, value in changes.items() if value is not None})
+
+
+def make_plan(
+    options: EvalOptions, config: TrainConfig, env: EnvConfig, tasks: tuple[int, ...], policy: Policy, iteration: int
+) -> Plan:
+    """Options where they are given, else what the run's own evaluation does."""
+    usual: EvaluationConfig = config.evaluation
+    sets: tuple[StateSet, ...] = ("heldout", "official") if options.states == "both" else (options.states,)
+    defaults: dict[StateSet, int] = {"heldout": usual.num_heldout, "official": NUM_OFFICIAL}
+    modes: tuple[Mode, ...] = ("greedy", "sampled") if options.mode == "both" else (options.mode,)
+    return Plan(
+        env=env.model_copy(update={"image_size": policy.image_size, "action_chunk": policy.action_chunk}),
+        tasks=tasks,
+        counts={states: defaults[states] if options.num_states is None else options.num_states for states in sets},
+        modes=modes,
+        temperature=usual.temperature if options.temperature is None else options.temperature,
+        seed=derive_seed(config.run.seed, Stream.EVALUATION) if options.seed is None else options.seed,
+        iteration=iteration,
+    )
+
+
+def _check(options: EvalOptions) -> None:
+    at_least = {"num_states": 1, "num_envs": 1, "max_control_steps": 1, "videos": 0, "seed": 0}
+    for name, smallest in at_least.items():
+        value = getattr(options, name)
+        if value is not None and value < smallest:
+            raise ConfigError(f"--{name.replace('_', '-')} is {value}; give {smallest} or more.")
+    if options.temperature is not None and not options.temperature > 0:
+        raise ConfigError(f"--temperature is {options.temperature}; give a number above 0, or --mode greedy.")
+    if options.videos and options.out is None:
+        raise ConfigError("--videos are written beside the record; say where with --out FOLDER.")
+    if options.out is not None and (options.out / RECORD_NAME).exists():
+        raise ConfigError(f"{options.out} holds an evaluation already; give another folder with --out.")
+
+
+def _policy_record(source: PolicySource, policy: Policy, iteration: int) -> PolicyRecord:
+    return PolicyRecord(
+        path=str(Path(source.folder).resolve()),
+        digest=policy_digest(source.policy_folder),
+        kind=policy_kind(source.policy_folder),
+        image_size=policy.image_size,
+        action_chunk=policy.action_chunk,
+        iteration=iteration,
+    )

@@ -1,0 +1,54 @@
+"""What one may say to `python -m tgrpo_trainer eval`. Imports nothing heavy: help is answered at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from tgrpo_trainer.config import OpenVlaConfig, Suite
+
+
+@dataclass(frozen=True)
+class EvalOptions:
+    """Evaluate a policy on any tasks: successes with Wilson intervals per task, and pooled over tasks."""
+
+    checkpoint: tyro.conf.Positional[Path]
+    """A run's folder (its last checkpoint), a checkpoint (runs/NAME/checkpoints/iteration_000040), or the folder of a
+    policy alone, such as a published OpenVLA."""
+    suite: Suite | None = None
+    """LIBERO suite; none = the run's."""
+    tasks: tuple[str, ...] = ()
+    """Task indices or names (--tasks 0 3 5), or all; none = the run's task."""
+    states: Literal["official", "heldout", "both"] = "both"
+    """official = LIBERO's own 50 of the task; heldout = region states that training never draws."""
+    mode: Literal["greedy", "sampled", "both"] = "both"
+    """greedy = the most probable action; sampled = drawn at the temperature."""
+    num_states: int | None = None
+    """States of each set; none = all 50 official ones, and as many held-out ones as the run evaluates."""
+    num_envs: int = 32
+    """Environments side by side; changes the time, not the result."""
+    temperature: float | None = None
+    """Temperature of sampled actions; none = as the run evaluates."""
+    seed: int | None = None
+    """Seed of sampled actions; none = the run's own evaluation."""
+    assets: str | None = None
+    """Asset pack: auto, primitive, libero, or a folder; none = the run's."""
+    max_control_steps: int | None = None
+    """Cut episodes after this many control steps; none = as the run does on its own suite, else the suite's horizon."""
+    videos: int = 0
+    """Write videos of up to this many failures of each task; needs --out."""
+    out: Path | None = None
+    """Folder for evaluation.json (all settings, counts and episodes) and videos/; none = only print."""
+    device: str | None = None
+    """Torch device: auto, cpu, cuda, cuda:0 ...; none = the run's."""
+    recipe: str | None = None
+    """Settings for a policy that comes without a run; none = openvla_libero for OpenVLA, quickstart for nano."""
+    image_size: int | None = None
+    """Picture size in pixels for a published OpenVLA; none = the recipe's."""
+    action_chunk: int | None = None
+    """Control steps a decision for a published OpenVLA; none = the recipe's."""
+    openvla: OpenVlaConfig = field(default_factory=OpenVlaConfig)
+    """How a published OpenVLA is used; a policy that a run saved has its own."""

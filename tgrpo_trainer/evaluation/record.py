@@ -1,0 +1,129 @@
+"""The record of an `eval` command: one JSON file with the policy, every setting, the counts and all episodes."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from tgrpo_trainer.config import Settings
+from tgrpo_trainer.evaluation_record import Evaluation, Mode, StateSet, read_json, write_json
+from tgrpo_trainer.intervals import counted, wilson_interval
+from tgrpo_trainer.report.failures import FailureVideo
+
+RECORD_NAME = "evaluation.json"
+BENCHMARK_PACK = "libero"
+PACKAGES = ("tgrpo", "mujoco", "torch", "gymnasium", "numpy")
+
+
+class PolicyRecord(Settings):
+    """Which policy was evaluated."""
+
+    path: str
+    """Checkpoint or policy folder."""
+    digest: str
+    """SHA-256 over its files (`evaluation.source.policy_digest`)."""
+    kind: str
+    """nano or openvla."""
+    image_size: int
+    """Side of its pictures in pixels."""
+    action_chunk: int
+    """Control steps a decision."""
+    iteration: int
+    """Training iterations behind it; 0 for a policy that comes without a run."""
+
+
+class Pooled(Settings):
+    """Episodes of several tasks counted as one: every episode weighs the same."""
+
+    states: StateSet
+    mode: Mode
+    num_tasks: int
+    num_successes: int
+    num_episodes: int
+    interval: tuple[float, float]
+    """Wilson's 95 % interval, as if the episodes were independent draws from these very tasks."""
+
+    def __str__(self) -> str:
+        return counted(self.num_successes, self.num_episodes)
+
+
+class EvaluationFile(Settings):
+    """All that one `eval` command found, and what is needed to repeat it."""
+
+    policy: PolicyRecord
+    versions: dict[str, str]
+    """Of python, tgrpo, mujoco, torch, gymnasium and numpy."""
+    device: str
+    """Where the policy ran."""
+    num_envs: int
+    """Environments side by side (no result depends on it)."""
+    note: str
+    """Whether the numbers can stand beside the benchmark's."""
+    evaluations: tuple[Evaluation, ...]
+    """One for each task, set and mode, with settings, horizon, seed and every episode."""
+    pooled: tuple[Pooled, ...]
+    """One for each set and mode, over all tasks."""
+    videos: tuple[FailureVideo, ...]
+    """Failures on video."""
+
+    def save(self, folder: Path) -> Path:
+        """Write `folder`/evaluation.json and return its path."""
+        write_json(folder / RECORD_NAME, _FILE, self)
+        return folder / RECORD_NAME
+
+    @classmethod
+    def load(cls, path: Path) -> EvaluationFile:
+        """Read what `save` wrote.
+
+        Raises:
+            CheckpointError: Not such a file, or of another version.
+        """
+        return read_json(path, _FILE)
+
+
+_FILE = TypeAdapter(EvaluationFile)
+
+
+def pool(evaluations: Sequence[Evaluation]) -> tuple[Pooled, ...]:
+    """Successes and episodes summed over tasks, for each set and mode in the order they first appear."""
+    pooled = []
+    for states, mode in dict.fromkeys((one.states, one.mode) for one in evaluations):
+        chosen = [one for one in evaluations if (one.states, one.mode) == (states, mode)]
+        successes, episodes = sum(one.num_successes for one in chosen), sum(one.num_episodes for one in chosen)
+        pooled.append(
+            Pooled(
+                states=states,
+                mode=mode,
+                num_tasks=len(chosen),
+                num_successes=successes,
+                num_episodes=episodes,
+                interval=wilson_interval(successes, episodes),
+            )
+        )
+    return tuple(pooled)
+
+
+def comparability(asset_packs: Sequence[str]) -> str:
+    """What a reader must know before setting the numbers beside published ones."""
+    others = sorted({pack for pack in asset_packs if pack != BENCHMARK_PACK})
+    if others:
+        return f"Asset pack {', '.join(others)}: these results are NOT comparable with the benchmark's."
+    return (
+        "Asset pack libero: official states can be compared with published results, within what "
+        "docs/evaluation.md says differs; held-out states are this project's own."
+    )
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # run from a source tree that was never installed
+            found[package] = "not installed"
+    return found

@@ -1,0 +1,138 @@
+"""What a path given to `eval` is: a run, one of its checkpoints, or a policy alone; and the policy in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tgrpo_envs.errors import ConfigError
+from tgrpo_trainer.checkpoint import POLICY, latest_checkpoint, load_checkpoint
+from tgrpo_trainer.config import EnvConfig, OpenVlaConfig, PolicyConfig, TrainConfig
+from tgrpo_trainer.distributed import resolve_device
+from tgrpo_trainer.policy import OPENVLA_KIND, Policy, load_policy
+from tgrpo_trainer.policy.base import CONFIG_FILE
+from tgrpo_trainer.recipes import get_recipe
+from tgrpo_trainer.rundir import CONFIG_NAME, LAST_NAME
+from tgrpo_trainer.start import start_policy
+
+PROG = "python -m tgrpo_trainer"
+
+
+@dataclass(frozen=True)
+class PolicySource:
+    """Where a policy lies, and the settings it is evaluated under unless others are given."""
+
+    folder: Path
+    """A checkpoint's folder, or a policy's."""
+    config: TrainConfig
+    """The run's settings, or a recipe's."""
+    kind: str | None
+    """nano or openvla, of a policy alone; None for a checkpoint, whose loader knows."""
+
+    @property
+    def policy_folder(self) -> Path:
+        """Where the weights are."""
+        inside = self.folder / POLICY
+        return inside if inside.is_dir() else self.folder
+
+
+def find_source(path: Path, recipe: str | None = None) -> PolicySource:
+    """What `path` is.
+
+    Args:
+        path: A run's folder, a checkpoint or a policy's folder.
+        recipe: Settings for a policy alone; None takes the usual ones of its kind.
+
+    Raises:
+        ConfigError: It is none of them, a run without a checkpoint, or a recipe was given for a run.
+    """
+    settings = _read_settings(path / CONFIG_FILE)
+    if settings is not None and not _is_run(settings):
+        kind = str(settings.get("kind") or settings.get("model_type"))
+        usual = "openvla_libero" if kind == OPENVLA_KIND else "quickstart"
+        return PolicySource(path, get_recipe(recipe or usual), kind)
+    if recipe is not None:
+        raise ConfigError(f"--recipe {recipe} is for a policy without a run; {path} has the settings of its own run.")
+    if settings is not None:
+        last = latest_checkpoint(path / LAST_NAME)
+        if last is None:
+            raise ConfigError(f"{path} has no checkpoint yet; go on with: {PROG} train --resume {path}.")
+        return PolicySource(last, TrainConfig.load(path / CONFIG_NAME), None)
+    run = path.resolve().parent.parent
+    if not path.is_dir() or not (run / CONFIG_NAME).is_file():
+        raise ConfigError(
+            f"{path} is neither a run's folder nor one of its checkpoints (runs/NAME/checkpoints/...), "
+            "nor the folder of a policy (with a config.json)."
+        )
+    return PolicySource(path, TrainConfig.load(run / CONFIG_NAME), None)
+
+
+def is_published(source: PolicySource) -> bool:
+    """Whether it is an OpenVLA that no run has saved: it comes without picture size, chunk and decoding."""
+    if source.kind != OPENVLA_KIND:
+        return False
+    from tgrpo_trainer.policy.openvla.policy import SETTINGS_FILE  # brings transformers
+
+    return not (source.folder / SETTINGS_FILE).is_file()
+
+
+def load_source(source: PolicySource, env: EnvConfig, openvla: OpenVlaConfig, device: str) -> tuple[Policy, int]:
+    """The policy on its device, and the training iterations behind it (0 for a policy alone).
+
+    Args:
+        source: What `find_source` found.
+        env: Its suite, picture size and chunk are those a published OpenVLA is used with.
+        openvla: The rest of a published OpenVLA's settings.
+        device: torch's name, or auto.
+
+    Raises:
+        CheckpointError: A file is missing or damaged.
+        ConfigError: Settings that do not fit the policy.
+    """
+    if source.kind is None:
+        checkpoint = load_checkpoint(source.folder)
+        return checkpoint.policy.to(resolve_device(device)), checkpoint.iteration
+    if is_published(source):
+        config = source.config.replace(
+            env=env,
+            policy=PolicyConfig(kind="openvla", checkpoint=str(source.folder), openvla=openvla),
+            sft={**source.config.sft.model_dump(), "max_steps": 0},
+            run={**source.config.run.model_dump(), "device": device},
+        )
+        return start_policy(config, source.folder, ""), 0
+    return load_policy(source.folder).to(resolve_device(device)), 0
+
+
+def policy_digest(folder: Path) -> str:
+    """SHA-256 of names and contents of a policy's files: the same wherever they lie, another for any other policy."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and not path.name.startswith("."):
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+            digest.update(f"{path.name} {content}\n".encode())
+    return digest.hexdigest()
+
+
+def policy_kind(folder: Path) -> str:
+    """Which kind of policy lies there, nano or openvla."""
+    settings = _read_settings(folder / CONFIG_FILE) or {}
+    return str(settings.get("kind") or settings.get("model_type"))
+
+
+def _is_run(settings: dict[str, Any]) -> bool:
+    """A run's config.json has groups of settings; a policy's has its kind or, if published, `model_type`."""
+    return "rollout" in settings
+
+
+def _read_settings(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path} is not JSON ({error}), so what lies in its folder cannot be told.") from error
+    return settings if isinstance(settings, dict) else {}

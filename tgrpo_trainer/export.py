@@ -1,0 +1,31 @@
+"""A checkpoint's policy as other programs read it: the published format, LoRA adapters merged into their base."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from tgrpo_envs.errors import ConfigError
+from tgrpo_trainer.checkpoint import load_checkpoint
+
+
+def export_policy(checkpoint: Path, out: Path) -> None:
+    """Write the policy of a checkpoint into a new folder.
+
+    Args:
+        checkpoint: Of a run.
+        out: Must not exist; it appears when everything is written.
+
+    Raises:
+        ConfigError: `out` exists.
+        CheckpointError: The checkpoint, or the base of its adapters, is missing or damaged.
+    """
+    if out.exists():
+        raise ConfigError(f"{out} exists already; name a new folder.")
+    policy = load_checkpoint(checkpoint).policy
+    partial = out.with_name(f"{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    policy.merge()
+    policy.save(partial)
+    partial.rename(out)
