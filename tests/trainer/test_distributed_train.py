@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 import torch
+import toy_env
 from ranks import launch_ranks, on_ranks, use_toy, wait
 from runs import evaluated, logged, tensors
 from toy_env import ToyReach
@@ -31,6 +32,7 @@ def config_of(folder, iterations):
 
 def train_on(folder, iterations, world=None):
     use_toy(make_toy_envs)
+    toy_env.NEAR_RADIUS, toy_env.GOAL_RADIUS = 0.6, 0.45  # so that some episodes succeed, and end early
     train(config_of(folder, iterations), world or World())
 
 
@@ -57,9 +59,19 @@ def assert_close_run(got, expected):
     assert np.array_equal(mine.best.actions_TCA, other.best.actions_TCA)
 
 
-def test_a_run_is_the_same_on_one_process_and_on_two_ranks(tmp_path, monkeypatch):
-    for name in ("make_envs", "write_report", "_write_videos"):
-        monkeypatch.setattr(f"tgrpo_trainer.train.{name}", getattr(sys.modules["tgrpo_trainer.train"], name))
+@pytest.fixture
+def restored(monkeypatch):
+    """What `train_on` changes in this process, as it was."""
+    for module, names in (
+        ("tgrpo_trainer.train", ("make_envs", "write_report", "_write_videos")),
+        ("toy_env", ("NEAR_RADIUS", "GOAL_RADIUS")),
+    ):
+        for name in names:
+            monkeypatch.setattr(f"{module}.{name}", getattr(sys.modules[module], name))
+
+
+@pytest.mark.usefixtures("restored")
+def test_a_run_is_the_same_on_one_process_and_on_two_ranks(tmp_path):
     train_on(tmp_path / "one", 3)
     train_on(tmp_path / "one_then_two", 2)
     on_ranks(three_runs, tmp_path, folder=tmp_path)
@@ -116,12 +128,6 @@ def goes_on(folder):
     done = load_checkpoint(saved(folder)).iteration
     train_on(folder, done + 1)
     return load_checkpoint(saved(folder)).iteration == done + 1
-
-
-@pytest.fixture
-def restored(monkeypatch):
-    for name in ("make_envs", "write_report", "_write_videos"):
-        monkeypatch.setattr(f"tgrpo_trainer.train.{name}", getattr(sys.modules["tgrpo_trainer.train"], name))
 
 
 @pytest.mark.usefixtures("restored")
