@@ -80,7 +80,7 @@ def run_iteration(
         **metrics,
         "time/env_s": Mean(played.env_s, 1),
         "time/policy_s": Mean(played.policy_s, 1),
-        "time/idle_s": Mean(collected - finished, 1),
+        "time/idle_s": Mean(collected - finished if world.size > 1 else 0.0, 1),
         "time/update_s": Mean(ended - collected, 1),
         "time/iteration_s": Mean(ended - begun, 1),
         "memory/peak_gib": peak_memory_gib(),
