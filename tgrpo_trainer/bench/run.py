@@ -79,11 +79,14 @@ def run_bench(
     dtype = dtype or ("bfloat16" if where.type == "cuda" else "float32")
     if checkpoint is None:
         chosen = get_size(name)
-        refuse_too_large(name, chosen, max(batch_sizes), where, DTYPES[dtype])
+        refuse_too_large(name, chosen.architecture, max(batch_sizes), where, DTYPES[dtype])
         policy = random_policy(chosen, where, DTYPES[dtype], compiled=compiled)
     else:
         name = checkpoint.name
-        policy = checkpoint_policy(checkpoint, where, dtype, compiled=compiled)
+        policy = checkpoint_policy(checkpoint, dtype, compiled=compiled)
+        if where.type != "cpu":
+            refuse_too_large(name, policy.model.architecture, max(batch_sizes), where, DTYPES[dtype])
+            policy = policy.to(where)
     repeats = REPEATS[where.type]
     roof, data_sheet = measured_roof(where, DTYPES[dtype], repeats=repeats), DATA_SHEETS.get(device_name(where))
     rows = machine_rows(roof, data_sheet)
