@@ -154,6 +154,9 @@ def test_mistakes_are_one_sentence(tmp_path, capsys, monkeypatch):
     assert "Did you mean '7b'" in capsys.readouterr().err
     assert main(["bench", "--size", "tiny", "--batch-sizes", "0"]) == 2
     assert "give 1 or more" in capsys.readouterr().err
+    if not torch.cuda.is_available():
+        assert main(["bench", "--device", "cuda"]) == 2
+        assert "use auto or cpu" in capsys.readouterr().err
     monkeypatch.setattr(subject, "free_memory", lambda device: 16.0)
     # 7,541,237,184 parameters of two bytes are 14.05 GiB; 320 places of half a MiB are 0.16 GiB a row.
     refuse_too_large("7b", get_size("7b").architecture, 12, CPU, torch.bfloat16)
