@@ -70,7 +70,7 @@ class OpenVlaConfig(Settings):
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, about a third more time."""
     compile: bool = False
-    """Compile the decoding step (CUDA graphs on a GPU): faster rollouts, a slow first one; needs a C++ compiler."""
+    """Compile the step of autoregressive decoding (CUDA graphs on a GPU); needs a C++ compiler, and a minute."""
     lora: LoraConfig = LoraConfig()
 
 
