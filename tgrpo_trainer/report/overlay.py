@@ -51,7 +51,7 @@ def metric_overlay(groups: Sequence[RunGroup]) -> str:
     figure, axes = new_figure(2, rows=2, height=5.2)
     for axis, (key, title) in zip(axes, PANELS.items(), strict=True):
         for index, group in enumerate(groups):
-            _draw_group(axis, group, index, partial(_metric, key=key))
+            _draw_group(axis, group, index, partial(_metric, key=key), marker=".")
         axis.set(xlabel="iteration", title=title)
     _legend(figure, axes[0])
     return to_svg(figure)

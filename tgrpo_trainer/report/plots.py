@@ -98,7 +98,7 @@ def health_curves(rows: Rows) -> str:
     }
     figure, axes = new_figure(len(panels), height=2.1)
     for axis, (key, title) in zip(axes, panels.items(), strict=True):
-        axis.plot(*series(rows, key), color="#1b6ca8")
+        axis.plot(*series(rows, key), color="#1b6ca8", marker=".", markersize=3)
         axis.set_title(title, fontsize=9.5)
         axis.set(xlabel="iteration", xlim=(0, max(row["iteration"] or 0 for row in rows) + 1))
     return to_svg(figure)
@@ -113,7 +113,7 @@ def cost_curves(rows: Rows) -> str:
     for name, colour in TIME_COLOURS.items():
         left.bar(iterations, seconds[name], bottom=bottom, color=colour, width=0.8, label=name)
         bottom = bottom + seconds[name]
-    left.set(xlabel="iteration", ylabel="seconds", title="Where the time of an iteration went")
+    left.set(xlabel="iteration", title="Where the time of an iteration went (s)")
     left.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     for key, name, colour in (
         ("memory/peak_gib", "process, so far", "#2a4d8f"),
@@ -121,7 +121,7 @@ def cost_curves(rows: Rows) -> str:
     ):
         if any(key in row for row in rows):
             right.plot(*series(rows, key), color=colour, label=name)
-    right.set(xlabel="iteration", ylabel="GiB", title="Peak memory", ylim=(0, None))
+    right.set(xlabel="iteration", title="Peak memory (GiB)", ylim=(0, None))
     if right.lines:
         right.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     return to_svg(figure)
