@@ -64,18 +64,25 @@ def eval_command(arguments: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """Write report.html from the files in a run's folder, also while the run goes on."""
+    """Write a page from the files in the folders of runs, also while they go on: of one run, or comparing several."""
 
-    run: tyro.conf.Positional[Path]
-    """The run's folder, for example runs/quickstart."""
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders of runs, for example runs/quickstart."""
+    out: Path | None = None
+    """The page that compares several; none = compare.html beside the first run's folder."""
 
 
 def report_command(arguments: Sequence[str]) -> None:
-    """Write report.html from the files in a run's folder."""
+    """Write report.html of a run, or compare.html of several."""
     options = tyro.cli(ReportOptions, args=arguments, prog=f"{PROG} report")
-    from tgrpo_trainer.report import write_report
+    if not options.runs:
+        raise ConfigError("No run was given; name one folder for its report, or several to compare them.")
+    if len(options.runs) == 1 and options.out is not None:
+        raise ConfigError("--out is for a comparison of several runs; a run's own report lies in its folder.")
+    from tgrpo_trainer.report import write_comparison, write_report
 
-    _say(f"Report: {write_report(options.run)}")
+    page = write_report(*options.runs) if len(options.runs) == 1 else write_comparison(options.runs, options.out)
+    _say(f"Report: {page}")
 
 
 @dataclass(frozen=True)

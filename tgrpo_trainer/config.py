@@ -206,6 +206,8 @@ class RunConfig(Settings):
     """Wall-clock budget of the whole run: training stops early enough for the last evaluation; none = no limit."""
     device: str = "auto"
     """Torch device of the policy: auto, cpu, cuda, cuda:0 ..."""
+    wandb_project: str | None = None
+    """Log to this Weights & Biases project too (pip install 'tgrpo[wandb]'); none = off."""
 
     @property
     def path(self) -> Path:

@@ -15,10 +15,11 @@ from typing import Any
 from tgrpo_trainer.batch import build_batch
 from tgrpo_trainer.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, prune_checkpoints, save_checkpoint
 from tgrpo_trainer.config import TrainConfig
+from tgrpo_trainer.costs import CostMeter
 from tgrpo_trainer.environment import Envs, make_envs
 from tgrpo_trainer.evaluate import evaluate_all
 from tgrpo_trainer.evaluation_record import save_evaluations
-from tgrpo_trainer.metrics import Mean, MetricsWriter, evaluation_metrics, peak_memory_gib, rollout_metrics
+from tgrpo_trainer.metrics import Mean, MetricsWriter, evaluation_metrics, rollout_metrics
 from tgrpo_trainer.policy import Policy
 from tgrpo_trainer.progress import Progress, Stopwatch, progress, say
 from tgrpo_trainer.reference import Reference, make_reference
@@ -30,6 +31,7 @@ from tgrpo_trainer.rundir import CHECKPOINTS_NAME, CONFIG_NAME, EVALUATIONS_NAME
 from tgrpo_trainer.schedule import Schedule
 from tgrpo_trainer.seeds import Stream, derive_seed, derive_seeds, make_generator, make_generators
 from tgrpo_trainer.start import pin_checkpoint, resolve_device, start_policy
+from tgrpo_trainer.tracking import import_wandb, start_wandb
 from tgrpo_trainer.update import PolicyUpdater
 
 
@@ -63,7 +65,7 @@ def train(config: TrainConfig) -> Path:
         schedule.restore(start.state.get("pace_s", []))
         done = start.iteration
         with (
-            closing(MetricsWriter(folder, next_iteration=done + 1)) as log,
+            closing(MetricsWriter(folder, next_iteration=done + 1, wandb=start_wandb(folder, config))) as log,
             progress("TGRPO", config.run.iterations, done=done) as bar,
         ):
             while True:
@@ -115,7 +117,7 @@ def run_iteration(config: TrainConfig, envs: Envs, policy: Policy, updater: Poli
     """
     seed, rollout = config.run.seed, config.rollout
     seeds = derive_seeds(seed, Stream.STATES, index, count=envs.num_envs)
-    begun = time.monotonic()
+    meter = CostMeter(policy.device)
     groups, played = collect_groups(
         policy,
         envs,
@@ -135,16 +137,11 @@ def run_iteration(config: TrainConfig, envs: Envs, policy: Policy, updater: Poli
     if batch is not None:
         policy.train()
         update_metrics = updater.update(batch, index, make_generator(seed, Stream.SHUFFLE, index))
-    ended = time.monotonic()
     metrics: dict[str, float | Mean] = {
         **rollout_metrics(groups, envs.stage_names),
         **batch_metrics,
         **{f"update/{name}": value for name, value in update_metrics.items()},
-        "time/env_s": played.env_s,
-        "time/policy_s": played.policy_s,
-        "time/update_s": ended - collected,
-        "time/iteration_s": ended - begun,
-        "memory/peak_gib": peak_memory_gib(),
+        **meter.metrics(env_s=played.env_s, policy_s=played.policy_s, update_s=time.monotonic() - collected),
     }
     return Iteration(groups, seeds[:: rollout.num_generations], metrics)
 
@@ -179,6 +176,8 @@ def evaluate_once(
 
 def _open_folder(config: TrainConfig) -> Path:
     """The run's folder, with the settings in it before anything else, so that it can be resumed from the start."""
+    if config.run.wandb_project is not None:
+        import_wandb()  # missing? Better said now than after the demonstrations.
     folder = config.run.path
     folder.mkdir(parents=True, exist_ok=True)
     config.save(folder / CONFIG_NAME)

@@ -1,0 +1,53 @@
+"""What an iteration cost: seconds by what they went into, and peak memory. Keys: docs/metrics.md."""
+
+from __future__ import annotations
+
+import resource
+import time
+
+import torch
+
+GIB = 2**30
+
+
+class CostMeter:
+    """Measures one iteration, from construction on.
+
+    Args:
+        device: The policy's; a GPU's peak memory is counted anew from here.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._started = time.monotonic()
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+
+    def metrics(self, *, env_s: float, policy_s: float, update_s: float, idle_s: float = 0.0) -> dict[str, float]:
+        """The iteration's costs.
+
+        Args:
+            env_s: Seconds in the environment.
+            policy_s: Seconds choosing actions.
+            update_s: Seconds comparing and learning.
+            idle_s: Seconds waiting for other processes.
+
+        Returns:
+            `time/*_s`, `memory/peak_gib`, and `memory/gpu_peak_gib` where the policy is on a GPU.
+        """
+        costs = {
+            "time/env_s": env_s,
+            "time/policy_s": policy_s,
+            "time/update_s": update_s,
+            "time/idle_s": idle_s,
+            "time/iteration_s": time.monotonic() - self._started,
+            "memory/peak_gib": peak_memory_gib(),
+        }
+        if self._device.type == "cuda":
+            costs["memory/gpu_peak_gib"] = torch.cuda.max_memory_allocated(self._device) / GIB
+        return costs
+
+
+def peak_memory_gib() -> float:
+    """Largest resident memory of this process so far, in GiB (Linux counts it in KiB)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
