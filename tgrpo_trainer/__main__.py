@@ -154,6 +154,28 @@ def export_command(arguments: Sequence[str]) -> None:
     _say(f"Policy: {options.out}")
 
 
+@dataclass(frozen=True)
+class MemoryOptions:
+    """Print how many decisions fit on a GPU at once: by arithmetic, for each optimiser, full fine-tuning and LoRA."""
+
+    checkpoint: str | None = None
+    """OpenVLA's folder or its name on the hub; none = the published 7B sizes."""
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """Type of the weights."""
+    rank: int = 32
+    """Rank of the LoRA adapters."""
+    num_gpus: tuple[int, ...] = (1, 2, 4, 8)
+    """Numbers of GPUs that share weights, gradients and optimiser."""
+
+
+def memory_command(arguments: Sequence[str]) -> None:
+    """Print what a training of OpenVLA needs of a GPU's memory, and what fits."""
+    options = tyro.cli(MemoryOptions, args=arguments, prog=f"{PROG} memory")
+    from tgrpo_trainer.memory import describe_memory
+
+    _say(describe_memory(options.checkpoint, options.dtype, options.rank, options.num_gpus))
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "train": train_command,
     "sft": sft_command,
@@ -161,6 +183,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "report": report_command,
     "bench": bench_command,
     "export": export_command,
+    "memory": memory_command,
 }
 
 
@@ -245,7 +268,7 @@ def _run_description(command: str) -> str:
 
 def _overview() -> str:
     commands = "\n".join(f"  {name:<8} {(command.__doc__ or '').strip()}" for name, command in COMMANDS.items())
-    recipes = "\n".join(f"  {name:<12} {(recipe.__doc__ or '').strip()}" for name, recipe in RECIPES.items())
+    recipes = "\n".join(f"  {name:<20} {(recipe.__doc__ or '').strip()}" for name, recipe in RECIPES.items())
     return (
         f"usage: {PROG} [command] [options]\n\n"
         "Fine-tunes policies on LIBERO with TGRPO. Without arguments: train with the quickstart recipe.\n\n"

@@ -91,6 +91,12 @@ class PolicyConfig(Settings):
     def _path_as_text(cls, value: object) -> object:
         return str(value) if isinstance(value, Path) else value
 
+    @model_validator(mode="after")
+    def _adapters_have_a_place(self) -> PolicyConfig:
+        if self.kind != "openvla" and self.openvla.lora.rank > 0:
+            raise ValueError(f"policy.openvla.lora.rank is {self.openvla.lora.rank}, but only kind openvla has LoRA")
+        return self
+
 
 class SftConfig(Settings):
     """Behaviour cloning: the start of reinforcement learning."""

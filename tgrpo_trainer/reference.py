@@ -13,6 +13,7 @@ from typing import Protocol, TypedDict
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from tgrpo_trainer.config import TrainConfig
@@ -62,11 +63,13 @@ class SwappedReference:
 
     @contextmanager
     def _swapped(self) -> Iterator[None]:
+        _gather_anew(self.policy)  # also because a gathered module shows other parameters than its shards
         trained = trained_parameters(self.policy)
         exchange(trained, self.weights)
         try:
             yield
         finally:
+            _gather_anew(self.policy)
             exchange(trained, self.weights)
 
 
@@ -160,6 +163,13 @@ def exchange(trained: Mapping[str, nn.Parameter], weights: Mapping[str, Tensor])
         held = mine.to("cpu", copy=True)
         mine.copy_(weights[name])
         weights[name].copy_(held)
+
+
+def _gather_anew(policy: nn.Module) -> None:
+    """FSDP2 keeps some weights gathered after a pass without gradients; after a swap they would be yesterday's."""
+    for module in policy.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
 
 
 def _part(value: Tensor, like: Tensor) -> Tensor:

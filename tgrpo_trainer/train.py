@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tgrpo_trainer.batch import build_batch
 from tgrpo_trainer.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, prune_checkpoints, save_checkpoint
 from tgrpo_trainer.config import TrainConfig
@@ -19,6 +21,7 @@ from tgrpo_trainer.costs import CostMeter
 from tgrpo_trainer.environment import Envs, make_envs
 from tgrpo_trainer.evaluate import evaluate_all
 from tgrpo_trainer.evaluation_record import save_evaluations
+from tgrpo_trainer.fit import out_of_memory_explained, warn_if_too_little
 from tgrpo_trainer.metrics import Mean, MetricsWriter, evaluation_metrics, rollout_metrics
 from tgrpo_trainer.policy import Policy
 from tgrpo_trainer.progress import Progress, Stopwatch, progress, say
@@ -56,9 +59,10 @@ def train(config: TrainConfig) -> Path:
     """
     config = pin_checkpoint(config)
     folder = _open_folder(config)
-    with closing(make_envs(config.env, config.rollout.num_envs)) as envs:
+    with closing(make_envs(config.env, config.rollout.num_envs)) as envs, out_of_memory_explained(config):
         stopwatch = Stopwatch()
         start = _last_or_cloned(config, folder, envs, stopwatch)
+        warn_if_too_little(config, start.policy)
         policy = start.policy.to(resolve_device(config.run.device))
         updater = _make_updater(config, folder, start)
         schedule = Schedule.of(config)
@@ -201,6 +205,8 @@ def _last_or_cloned(config: TrainConfig, folder: Path, envs: Envs, stopwatch: St
 
 def _make_updater(config: TrainConfig, folder: Path, start: Checkpoint) -> PolicyUpdater:
     """The optimiser as it was after the checkpoint, and the cloned policy as the reference of the KL term."""
+    if config.update.optimizer == "adamw" and next(start.policy.parameters()).dtype != torch.float32:
+        say("Warning: adamw loses steps smaller than 1/256 of a weight in half precision; see --update.optimizer.")
     updater = PolicyUpdater(
         start.policy,
         _make_reference(config, folder, start) if config.tgrpo.beta > 0 else None,

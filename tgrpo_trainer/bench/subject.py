@@ -14,8 +14,9 @@ import torch
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
 
 from tgrpo_envs.errors import ConfigError, UnknownNameError
-from tgrpo_trainer.bench.timing import GIB, free_memory
+from tgrpo_trainer.bench.timing import free_memory
 from tgrpo_trainer.bench.work import cache_bytes
+from tgrpo_trainer.costs import GIB
 from tgrpo_trainer.policy.base import CONFIG_FILE
 from tgrpo_trainer.policy.openvla import OpenVlaPolicy, OpenVlaSettings
 from tgrpo_trainer.policy.openvla.actions import STATISTICS_FILE, ActionCodec, ActionStatistics

@@ -12,9 +12,10 @@ from tgrpo_trainer.bench.decisions import decision_of
 from tgrpo_trainer.bench.roofline import Roof
 from tgrpo_trainer.bench.subject import random_input
 from tgrpo_trainer.bench.table import Measurement, not_run
-from tgrpo_trainer.bench.timing import GIB, free_memory, peak_memory, reset_peak_memory, seconds_of
+from tgrpo_trainer.bench.timing import free_memory, peak_memory, reset_peak_memory, seconds_of
 from tgrpo_trainer.bench.work import BACKWARD_FULL, update_flops
 from tgrpo_trainer.config import TgrpoConfig, UpdateConfig
+from tgrpo_trainer.costs import GIB
 from tgrpo_trainer.policy.openvla import OpenVlaPolicy
 from tgrpo_trainer.types import Batch, PolicyInput
 from tgrpo_trainer.update import PolicyUpdater
