@@ -123,7 +123,11 @@ def test_the_report_has_every_row_and_its_file_the_same_numbers(tmp_path, quick,
     expected |= {"greedy tokens equal to the plain loop's"}
     whole = ("a decision of all rows", "actions per second", "against the plain loop", "share of the roofline")
     expected |= {f"batch {size}: {what}" for size in (1, 2) for what in (*PHASES, *whole)}
-    variants = ("full update", "full update, gradient checkpointing")
+    variants = (
+        "full update",
+        "full update, gradient checkpointing",
+        "LoRA update, rank 32, gradient checkpointing",
+    )
     expected |= {f"{variant}: {what}" for variant in variants for what in UPDATE_ROWS}
     assert expected == {what for what in rows if "OpenVLA-7B" not in what}
     for what, row in rows.items():

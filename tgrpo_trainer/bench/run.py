@@ -1,4 +1,4 @@
-"""The benchmark's order: the machine's limits, decisions, updates, perhaps a whole iteration, then the report."""
+"""The benchmark's order: the machine's limits, decisions, perhaps a whole iteration, updates, then the report."""
 
 from __future__ import annotations
 
@@ -91,6 +91,9 @@ def run_bench(
     roof, data_sheet = measured_roof(where, DTYPES[dtype], repeats=repeats), DATA_SHEETS.get(device_name(where))
     rows = machine_rows(roof, data_sheet)
     rows += decision_rows(policy, sorted({1, *batch_sizes}), roof, repeats=repeats)
+    if iteration:
+        config = iteration_config(policy, assets, TINY_CONTROL_STEPS if name == "tiny" else None)
+        rows += iteration_rows(policy, config, microbatch_size=microbatch_size)
     rows += update_rows(
         policy,
         UPDATES,
@@ -100,9 +103,6 @@ def run_bench(
         data_sheet=data_sheet,
         repeats=UPDATE_REPEATS,
     )
-    if iteration:
-        config = iteration_config(policy, assets, TINY_CONTROL_STEPS if name == "tiny" else None)
-        rows += iteration_rows(policy, config, microbatch_size=microbatch_size)
     remark = ""
     if name == "tiny":
         rows = [replace(row, goal="") for row in rows] + rows_of_7b(batch_sizes)
