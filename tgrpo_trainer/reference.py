@@ -166,7 +166,7 @@ def exchange(trained: Mapping[str, nn.Parameter], weights: Mapping[str, Tensor])
 
 
 def _gather_anew(policy: nn.Module) -> None:
-    """FSDP2 keeps some weights gathered after a pass without gradients; after a swap they would be yesterday's."""
+    """FSDP2 may keep weights gathered after a pass without gradients; after a swap they would be yesterday's."""
     for module in policy.modules():
         if isinstance(module, FSDPModule):
             module.reshard()

@@ -80,7 +80,7 @@ def test_sharded_weights_are_swapped_too(tmp_path):
         fully_shard(policy, mesh=dist.device_mesh.init_device_mesh("cpu", (1,)))
         reference = SwappedReference(policy, first_weights(policy, other), temperature=1.0, microbatch_size=4)
         for _ in range(2):
-            assert torch.equal(score_batch(policy, batch, 1.0, 4), own)  # leaves the weights gathered
+            assert torch.equal(score_batch(policy, batch, 1.0, 4), own)
             assert torch.equal(reference.log_probs(batch), score_batch(other, batch, 1.0, 4))
     finally:
         dist.destroy_process_group()
