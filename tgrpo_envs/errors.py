@@ -77,6 +77,10 @@ class TrainingError(TgrpoError, ArithmeticError):
     """
 
 
+class RankError(TgrpoError, RuntimeError):
+    """Another process of a run on several devices has failed or is gone."""
+
+
 def _listing(names: list[str], limit: int = 12) -> str:
     shown = ", ".join(repr(name) for name in names[:limit])
     rest = f" and {len(names) - limit} more" if len(names) > limit else ""

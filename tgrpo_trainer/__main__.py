@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import argparse
-import signal
+import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
-from typing import Literal, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 import tyro
 
 from tgrpo_envs.errors import ConfigError, TgrpoError, UnknownNameError
 from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.evaluation.options import EvalOptions
+from tgrpo_trainer.interrupt import Interrupted, Signals
 from tgrpo_trainer.recipes import RECIPES, get_recipe
 from tgrpo_trainer.rundir import CONFIG_NAME, LAST_NAME
 
+if TYPE_CHECKING:
+    from tgrpo_trainer.distributed import World
+
 PROG = "python -m tgrpo_trainer"
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it (128 + SIGINT)."""
+EVALUATION_TIMEOUT_MINUTES = 120.0
+"""How long a rank waits for the others' episodes of one task."""
 
 # Commands import torch and the environments only when they run, so that help and mistakes are answered at once.
 
@@ -32,9 +36,13 @@ def train_command(arguments: Sequence[str]) -> None:
     config = parse_run("train", arguments)
     from tgrpo_trainer.train import train
 
-    with _interruptible(config.run.path):
-        report = train(config)
-    _say(f"Report: {report}")
+    with (
+        _interruptible(config.run.path) as signals,
+        _ranks_of(config) as world,
+    ):
+        report = train(config, world, signals)
+        if world.is_main:
+            _say(f"Report: {report}")
 
 
 def sft_command(arguments: Sequence[str]) -> None:
@@ -42,19 +50,27 @@ def sft_command(arguments: Sequence[str]) -> None:
     config = parse_run("sft", arguments)
     from tgrpo_trainer.train import clone
 
-    with _interruptible(config.run.path):
-        checkpoint = clone(config)
-    _say(f"Cloned policy: {checkpoint}\nGo on with: {PROG} train --resume {config.run.path}")
+    with _interruptible(config.run.path), _ranks_of(config) as world:
+        checkpoint = clone(config, world)
+        if world.is_main:
+            _say(f"Cloned policy: {checkpoint}\nGo on with: {PROG} train --resume {config.run.path}")
 
 
 def eval_command(arguments: Sequence[str]) -> None:
     """Evaluate a policy on any tasks: successes with intervals, a record, videos of failures."""
     options = tyro.cli(EvalOptions, args=arguments, prog=f"{PROG} eval")
+    from tgrpo_trainer.evaluate import Shard
     from tgrpo_trainer.evaluation.command import run_evaluation
     from tgrpo_trainer.evaluation.record import RECORD_NAME
     from tgrpo_trainer.evaluation.table import table
 
-    file = run_evaluation(options)
+    with _ranks(options.device or "auto", EVALUATION_TIMEOUT_MINUTES) as world:
+        if world.size > 1:  # each rank its own device; one process alone takes the run's
+            options = replace(options, device=str(world.device))
+        with world.together():
+            file = run_evaluation(options, Shard(world.rank, world.size, world.gather))
+    if not world.is_main:
+        return
     _say(table(file))
     for video in file.videos:
         _say(f"Failure: {options.out}/{video.path}\n  {video.shows}")
@@ -209,7 +225,8 @@ def parse_run(command: str, arguments: Sequence[str]) -> TrainConfig:
     config = tyro.cli(
         TrainConfig, default=default, args=overrides, prog=f"{PROG} {command}", description=_run_description(command)
     )
-    if chosen.resume is None and (config.run.path / CONFIG_NAME).exists():
+    # Of several ranks the first looks, before it makes the folder itself.
+    if chosen.resume is None and _rank() == 0 and (config.run.path / CONFIG_NAME).exists():
         raise ConfigError(
             f"{config.run.path} holds a run already. Go on with it: {PROG} {command} --resume {config.run.path} "
             "- or give the new one another name: --run.name NAME."
@@ -233,29 +250,70 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UnknownNameError("command", command, COMMANDS)
         COMMANDS[command](given)
     except TgrpoError as error:
-        sys.stderr.write(f"error: {error}\n")
+        where = f" on rank {_rank()}" if "RANK" in os.environ else ""
+        sys.stderr.write(f"error{where}: {error}\n")
         return 2
     return 0
 
 
 @contextmanager
-def _interruptible(folder: Path) -> Iterator[None]:
-    """On Ctrl-C or SIGTERM leave at once with what is on disk, and say how to go on."""
+def _interruptible(folder: Path) -> Iterator[Signals]:
+    """On Ctrl-C or SIGTERM finish the iteration, save and leave, on a second one leave at once; say how to go on."""
     from tgrpo_trainer.checkpoint import latest_checkpoint
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    signals = Signals(announce=_rank() == 0)
     try:
-        yield
-    except KeyboardInterrupt:
-        last = latest_checkpoint(folder / LAST_NAME)
-        state = "nothing is finished yet" if last is None else f"finished and on disk: {last.name.replace('_', ' ')}"
-        sys.stderr.write(f"\nInterrupted; {state}. Go on with: {PROG} train --resume {folder}\n")
-        raise SystemExit(INTERRUPTED) from None
+        with signals.install():
+            yield signals
+    except Interrupted as interrupted:
+        if _rank() == 0:
+            last = latest_checkpoint(folder / LAST_NAME)
+            state = (
+                "nothing is finished yet" if last is None else f"finished and on disk: {last.name.replace('_', ' ')}"
+            )
+            sys.stderr.write(f"\nInterrupted; {state}. Go on with: {PROG} train --resume {folder}\n")
+        if "RANK" in os.environ:
+            _leave_at_once(interrupted.exit_code)
+        raise SystemExit(interrupted.exit_code) from None
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
-    raise KeyboardInterrupt
+@contextmanager
+def _ranks(device: str, timeout_minutes: float) -> Iterator[World]:
+    """Join the other ranks of the run, if a launcher started several, and part from them at the end.
+
+    A rank that fails leaves without tidying up: what torch would wait for on the way out, other ranks no longer do.
+    """
+    from tgrpo_trainer.distributed import init_world, leave_world, translated_loss
+
+    world = init_world(device, timeout_minutes=timeout_minutes)
+    if world.size == 1:
+        yield world
+        return
+    try:
+        with translated_loss():
+            yield world
+            leave_world(world)
+    except TgrpoError as error:
+        sys.stderr.write(f"error on rank {world.rank}: {error}\n")
+        _leave_at_once(2)
+    except Exception:  # noqa: BLE001 - a bug: its traceback, then the same way out
+        traceback.print_exc()
+        _leave_at_once(1)
+
+
+def _ranks_of(config: TrainConfig) -> AbstractContextManager[World]:
+    return _ranks(config.run.device, config.run.rank_timeout_minutes)
+
+
+def _leave_at_once(code: int) -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
+
+
+def _rank() -> int:
+    """This process's rank, as its launcher says."""
+    return int(os.environ.get("RANK", "0"))
 
 
 def _run_description(command: str) -> str:

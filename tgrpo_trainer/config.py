@@ -211,7 +211,11 @@ class RunConfig(Settings):
     max_minutes: float | None = Field(default=None, gt=0)
     """Wall-clock budget of the whole run: training stops early enough for the last evaluation; none = no limit."""
     device: str = "auto"
-    """Torch device of the policy: auto, cpu, cuda, cuda:0 ..."""
+    """Torch device of the policy: auto, cpu, cuda, cuda:0 ... With several ranks each takes its own GPU."""
+    keep_checkpoints: int = Field(default=2, ge=1)
+    """Latest checkpoints kept of each kind (to go on from, and evaluated), beside the best and the first."""
+    rank_timeout_minutes: float = Field(default=30.0, gt=0)
+    """With several ranks: how long one waits for the others before it gives up with an error."""
     wandb_project: str | None = None
     """Log to this Weights & Biases project too (pip install 'tgrpo[wandb]'); none = off."""
 

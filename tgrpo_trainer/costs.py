@@ -7,6 +7,8 @@ import time
 
 import torch
 
+from tgrpo_trainer.metrics import Mean
+
 GIB = 2**30
 
 
@@ -23,24 +25,25 @@ class CostMeter:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
 
-    def metrics(self, *, env_s: float, policy_s: float, update_s: float, idle_s: float = 0.0) -> dict[str, float]:
+    def metrics(self, *, env_s: float, policy_s: float, update_s: float, idle_s: float) -> dict[str, float | Mean]:
         """The iteration's costs.
 
         Args:
             env_s: Seconds in the environment.
             policy_s: Seconds choosing actions.
             update_s: Seconds comparing and learning.
-            idle_s: Seconds waiting for other processes.
+            idle_s: Seconds waiting for other ranks.
 
         Returns:
-            `time/*_s`, `memory/peak_gib`, and `memory/gpu_peak_gib` where the policy is on a GPU.
+            `time/*_s`, which ranks average; `memory/peak_gib` and on a GPU `memory/gpu_peak_gib`, of which they take the
+            largest.
         """
-        costs = {
-            "time/env_s": env_s,
-            "time/policy_s": policy_s,
-            "time/update_s": update_s,
-            "time/idle_s": idle_s,
-            "time/iteration_s": time.monotonic() - self._started,
+        costs: dict[str, float | Mean] = {
+            "time/env_s": Mean(env_s, 1),
+            "time/policy_s": Mean(policy_s, 1),
+            "time/update_s": Mean(update_s, 1),
+            "time/idle_s": Mean(idle_s, 1),
+            "time/iteration_s": Mean(time.monotonic() - self._started, 1),
             "memory/peak_gib": peak_memory_gib(),
         }
         if self._device.type == "cuda":

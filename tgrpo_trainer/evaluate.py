@@ -179,7 +179,8 @@ def evaluate_all(
     modes: tuple[Mode, ...] = ("greedy", "sampled")
     evaluations: list[Evaluation] = []
     before = 0
-    with progress("Evaluating", len(modes) * sum(len(shard.positions(count)) for count in counts.values())) as bar:
+    total = len(modes) * sum(len(shard.positions(count)) for count in counts.values())
+    with progress("Evaluating", total, shown=shard.rank == 0) as bar:
         for states, count in counts.items():
             for mode in modes:
                 evaluation = evaluate(

@@ -119,7 +119,7 @@ def _ways_out(own: Footprint, lora: Footprint, plan: Plan) -> list[tuple[str, Fo
 
 def _coming_device(config: TrainConfig) -> torch.device | None:
     """The CUDA device that a policy still on the CPU is about to move to."""
-    from tgrpo_trainer.start import resolve_device
+    from tgrpo_trainer.distributed import resolve_device
 
     device = resolve_device(config.run.device)
     return device if device.type == "cuda" else None

@@ -79,6 +79,21 @@ def evaluation_metrics(evaluations: Sequence[Evaluation]) -> dict[str, Mean]:
     return metrics
 
 
+def merge_metrics(parts: Sequence[Metrics]) -> dict[str, float | Mean]:
+    """What several ranks measured as one: means of all their values, and of plain numbers the largest."""
+    merged: dict[str, float | Mean] = {}
+    for part in parts:
+        for key, value in part.items():
+            earlier = merged.get(key)
+            if earlier is None:
+                merged[key] = value
+            elif isinstance(earlier, Mean) and isinstance(value, Mean):
+                merged[key] = earlier + value
+            else:
+                merged[key] = max(float(earlier), float(value))  # type: ignore[arg-type]
+    return merged
+
+
 class MetricsWriter:
     """Appends one line per iteration to metrics.jsonl, and the same numbers to TensorBoard and, if asked for, to wandb.
 
@@ -95,6 +110,7 @@ class MetricsWriter:
         temporary = path.with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
         temporary.replace(path)
+        self._evaluated = {row["iteration"] for row in kept if any(key.startswith("eval/") for key in row)}
         self._file = path.open("a", encoding="utf-8")
         self._wandb = wandb
         self._board = SummaryWriter(str(folder / TENSORBOARD_NAME), purge_step=next_iteration)
@@ -109,6 +125,10 @@ class MetricsWriter:
             self._board.add_scalar(key, value, iteration)
         if self._wandb is not None:
             self._wandb.write(iteration, values)
+
+    def has_evaluation(self, iteration: int) -> bool:
+        """Whether an earlier process of the run had logged the evaluation after this iteration."""
+        return iteration in self._evaluated
 
     def close(self) -> None:
         """Flush and close all."""

@@ -45,11 +45,18 @@ class Progress:
         title: What is being done.
         total: Units of work.
         done: Units finished before this process started.
+        shown: False for a bar that nobody sees.
     """
 
-    def __init__(self, title: str, total: int, *, done: int = 0) -> None:
+    def __init__(self, title: str, total: int, *, done: int = 0, shown: bool = True) -> None:
         self._bar = tqdm(
-            total=total, initial=done, desc=f"{title:<12}", bar_format=BAR_FORMAT, dynamic_ncols=True, leave=True
+            total=total,
+            initial=done,
+            desc=f"{title:<12}",
+            bar_format=BAR_FORMAT,
+            dynamic_ncols=True,
+            leave=True,
+            disable=not shown,
         )
         self._started = time.monotonic()
         self._done_before = done
@@ -68,10 +75,10 @@ class Progress:
 
 
 @contextmanager
-def progress(title: str, total: int, *, done: int = 0) -> Iterator[Progress]:
+def progress(title: str, total: int, *, done: int = 0, shown: bool = True) -> Iterator[Progress]:
     """A Progress that is closed at the end, whatever happens."""
-    shown = Progress(title, total, done=done)
+    bar = Progress(title, total, done=done, shown=shown)
     try:
-        yield shown
+        yield bar
     finally:
-        shown.close()
+        bar.close()

@@ -13,12 +13,12 @@ from typing import Protocol, TypedDict
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.optimizer import trained_parameters
 from tgrpo_trainer.policy.base import Policy
+from tgrpo_trainer.sharding import Student
 from tgrpo_trainer.types import Batch
 
 
@@ -41,7 +41,7 @@ class SwappedReference:
     """The policy with other values in the weights it trains.
 
     Args:
-        policy: The one that learns.
+        student: Holds the policy that learns; of one spread over ranks, each rank swaps its part.
         weights: The reference's values of exactly the trained parameters, by name, as `first_weights` gives them; they
             must be the caller's to give away: they hold the policy's own weights while it scores.
         temperature: The one the tokens were drawn with.
@@ -49,27 +49,25 @@ class SwappedReference:
     """
 
     def __init__(
-        self, policy: Policy, weights: Mapping[str, Tensor], *, temperature: float, microbatch_size: int
+        self, student: Student, weights: Mapping[str, Tensor], *, temperature: float, microbatch_size: int
     ) -> None:
-        self.policy = policy
+        self.student = student
         self.weights = dict(weights)
         self.temperature = temperature
         self.microbatch_size = microbatch_size
 
     def log_probs(self, batch: Batch) -> Tensor:
         """See `Reference`."""
-        with self._swapped():
-            return score_batch(self.policy, batch, self.temperature, self.microbatch_size)
+        with self._swapped(), self.student.whole() as policy:
+            return score_batch(policy, batch, self.temperature, self.microbatch_size)
 
     @contextmanager
     def _swapped(self) -> Iterator[None]:
-        _gather_anew(self.policy)  # also because a gathered module shows other parameters than its shards
-        trained = trained_parameters(self.policy)
+        trained = trained_parameters(self.student.policy)
         exchange(trained, self.weights)
         try:
             yield
         finally:
-            _gather_anew(self.policy)
             exchange(trained, self.weights)
 
 
@@ -77,38 +75,38 @@ class AdapterReference:
     """The policy without its adapters: for a LoRA run whose adapters were zero when reinforcement learning began.
 
     Args:
-        policy: The one that learns.
-        switched_off: Called for a `with` in which the adapters are off.
+        student: Holds the policy that learns.
+        switched_off: Called with a policy for a `with` in which its adapters are off.
         temperature: The one the tokens were drawn with.
         microbatch_size: Most rows in memory at once.
     """
 
     def __init__(
         self,
-        policy: Policy,
-        switched_off: Callable[[], AbstractContextManager[None]],
+        student: Student,
+        switched_off: Callable[[Policy], AbstractContextManager[None]],
         *,
         temperature: float,
         microbatch_size: int,
     ) -> None:
-        self.policy = policy
+        self.student = student
         self.switched_off = switched_off
         self.temperature = temperature
         self.microbatch_size = microbatch_size
 
     def log_probs(self, batch: Batch) -> Tensor:
         """See `Reference`."""
-        with self.switched_off():
-            return score_batch(self.policy, batch, self.temperature, self.microbatch_size)
+        with self.student.whole() as policy, self.switched_off(policy):
+            return score_batch(policy, batch, self.temperature, self.microbatch_size)
 
 
-def make_reference(config: TrainConfig, policy: Policy, load_first: Callable[[], Policy | None]) -> Reference:
+def make_reference(config: TrainConfig, student: Student, load_first: Callable[[], Policy | None]) -> Reference:
     """The reference of a run.
 
     Args:
         config: The run's settings.
-        policy: The one that learns.
-        load_first: Reads the policy before reinforcement learning; None where `policy` still is that one.
+        student: Holds the policy that learns.
+        load_first: Reads the policy before reinforcement learning; None where the student's still is that one.
     """
     size = config.update.microbatch_size or config.update.minibatch_size
     shared: Shared = {"temperature": config.rollout.temperature, "microbatch_size": size}
@@ -116,9 +114,12 @@ def make_reference(config: TrainConfig, policy: Policy, load_first: Callable[[],
     if config.policy.kind == "openvla" and adapters_are_zero_at_first:
         from tgrpo_trainer.policy.openvla import OpenVlaPolicy  # brings transformers
 
-        assert isinstance(policy, OpenVlaPolicy)
-        return AdapterReference(policy, policy.adapters_off, **shared)
-    return SwappedReference(policy, first_weights(policy, load_first()), **shared)
+        def adapters_off(policy: Policy) -> AbstractContextManager[None]:
+            assert isinstance(policy, OpenVlaPolicy)
+            return policy.adapters_off()
+
+        return AdapterReference(student, adapters_off, **shared)
+    return SwappedReference(student, first_weights(student.policy, load_first()), **shared)
 
 
 def first_weights(policy: Policy, first: Policy | None = None) -> dict[str, Tensor]:
@@ -135,6 +136,8 @@ def first_weights(policy: Policy, first: Policy | None = None) -> dict[str, Tens
 @torch.no_grad()
 def score_batch(policy: Policy, batch: Batch, temperature: float, microbatch_size: int) -> Tensor:
     """logp_NK of a whole batch, on the CPU, in parts of at most `microbatch_size` rows, in evaluation mode."""
+    if len(batch) == 0:
+        return batch.old_logp_NK
     was_training = policy.training
     policy.eval()
     try:
@@ -163,13 +166,6 @@ def exchange(trained: Mapping[str, nn.Parameter], weights: Mapping[str, Tensor])
         held = mine.to("cpu", copy=True)
         mine.copy_(weights[name])
         weights[name].copy_(held)
-
-
-def _gather_anew(policy: nn.Module) -> None:
-    """FSDP2 may keep weights gathered after a pass without gradients; after a swap they would be yesterday's."""
-    for module in policy.modules():
-        if isinstance(module, FSDPModule):
-            module.reshard()
 
 
 def _part(value: Tensor, like: Tensor) -> Tensor:

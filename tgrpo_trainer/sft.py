@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.config import SftConfig
 from tgrpo_trainer.dataset import DemoDataset
+from tgrpo_trainer.distributed import World
 from tgrpo_trainer.optimizer import trained_parameters
 from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.types import ACTION_DIM, PolicyInput
@@ -31,6 +33,7 @@ def train_sft(
     config: SftConfig,
     generator: torch.Generator,
     on_step: OnStep | None = None,
+    world: World = World(),  # noqa: B008 - frozen
 ) -> dict[str, float]:
     """Clone demonstrations: cross-entropy of the expert's next actions, AdamW with cosine decay to 0.
 
@@ -42,14 +45,18 @@ def train_sft(
         config: Steps, batch size, learning rate.
         generator: Draws rows and shifts (a CPU generator).
         on_step: Called after every step with the number of steps done and the latest metrics, for a progress bar.
+        world: The ranks; each takes its part of every batch, and the policy is sharded over them.
 
     Returns:
         `loss` (nats per token) and `accuracy` (share of tokens whose most probable value is the expert's), means over
         the last steps.
 
     Raises:
+        ConfigError: Fewer decisions in a batch than ranks.
         TrainingError: A loss or gradient is not finite.
     """
+    if config.batch_size < world.size:
+        raise ConfigError(f"sft.batch_size is {config.batch_size}, with {world.size} ranks; use at least one for each.")
     instruction_1L = policy.encode_instructions([dataset.instruction])
     tokens_MK = policy.encode_actions(dataset.actions_MCA)
     optimizer = torch.optim.AdamW(trained_parameters(policy).values(), lr=config.learning_rate)
@@ -65,7 +72,12 @@ def train_sft(
             instruction_NL=instruction_1L.expand(len(rows), -1),
         )
         mask_NK = dataset.valid_MC[rows].repeat_interleave(ACTION_DIM, dim=1)
-        recent.append(_clone_step(policy, optimizer, obs, tokens_MK[rows], mask_NK))
+        num_tokens = float(mask_NK.sum())
+        own = slice(world.rank, None, world.size)
+        step_metrics = _clone_step(
+            policy, optimizer, obs.rows(own), tokens_MK[rows][own], mask_NK[own], num_tokens, world
+        )
+        recent.append(step_metrics)
         if on_step is not None:
             on_step(step + 1, recent[-1])
     return {key: sum(each[key] for each in recent) / len(recent) for key in recent[-1]}
@@ -86,16 +98,23 @@ def random_shift(images_NHWC: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _clone_step(
-    policy: Policy, optimizer: torch.optim.Optimizer, obs: PolicyInput, tokens_NK: Tensor, mask_NK: Tensor
+    policy: Policy,
+    optimizer: torch.optim.Optimizer,
+    obs: PolicyInput,
+    tokens_NK: Tensor,
+    mask_NK: Tensor,
+    num_tokens: float,
+    world: World,
 ) -> dict[str, float]:
+    """One step on this rank's rows of a batch that has `num_tokens` in all; returns the whole batch's metrics."""
     obs, tokens_NK, mask_NK = obs.to(policy.device), tokens_NK.to(policy.device), mask_NK.to(policy.device)
     scored = policy(obs, tokens_NK)
-    num_tokens = mask_NK.sum()
     loss = -(scored.logp_NK * mask_NK).sum() / num_tokens
-    refuse_non_finite(loss)
+    refuse_non_finite(loss, world)
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    (loss * world.size).backward()  # FSDP averages the ranks' gradients; they are parts of one sum
     clip_gradients(policy.parameters(), MAX_GRAD_NORM)
     optimizer.step()
     correct = ((scored.greedy_NK == tokens_NK) & mask_NK).sum() / num_tokens
-    return {"loss": loss.item(), "accuracy": correct.item()}
+    parts = world.gather((loss.item(), correct.item()))
+    return {"loss": sum(part[0] for part in parts), "accuracy": sum(part[1] for part in parts)}

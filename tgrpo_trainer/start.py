@@ -12,6 +12,7 @@ import torch
 from tgrpo_envs.errors import ConfigError, TrainingError
 from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.dataset import load_demonstrations
+from tgrpo_trainer.distributed import World
 from tgrpo_trainer.policy import NanoConfig, NanoPolicy, Policy, load_policy
 from tgrpo_trainer.policy.hub import resolve_checkpoint
 from tgrpo_trainer.policy.lora import LoraSettings
@@ -19,6 +20,7 @@ from tgrpo_trainer.progress import progress, say
 from tgrpo_trainer.rundir import DEMONSTRATIONS_NAME
 from tgrpo_trainer.seeds import Stream, derive_seed, make_generator
 from tgrpo_trainer.sft import train_sft
+from tgrpo_trainer.sharding import Student
 
 
 def pin_checkpoint(config: TrainConfig) -> TrainConfig:
@@ -35,52 +37,56 @@ def pin_checkpoint(config: TrainConfig) -> TrainConfig:
     return config.replace(policy={**policy.model_dump(), "checkpoint": resolve_checkpoint(policy.checkpoint).pinned})
 
 
-def start_policy(config: TrainConfig, folder: Path, instruction: str) -> Policy:
-    """Make or load the policy and clone the demonstrations.
+def start_policy(
+    config: TrainConfig,
+    folder: Path,
+    instruction: str,
+    world: World = World(),  # noqa: B008 - frozen
+) -> Policy:
+    """Make or load the policy and clone the demonstrations; all ranks call it together.
 
     Args:
         config: The run's settings.
         folder: The run's folder; recorded demonstrations stay there.
         instruction: The environment's words for the task.
+        world: The ranks.
+
+    Returns:
+        The policy on the world's device, or sharded over its ranks.
 
     Raises:
         ConfigError: A saved policy that does not fit the environment's pictures or action chunk.
         TrainingError: Recording demonstrations failed.
         CheckpointError: A policy or demonstration file that cannot be read.
     """
-    policy = _new_or_saved(config).to(resolve_device(config.run.device))
+    with world.together():
+        start = _new_or_saved(config)
+    policy = Student(start, world).policy
     if config.sft.max_steps == 0:
         return policy
-    path = config.sft.demonstrations or _recorded_demonstrations(config, folder)
+    path = config.sft.demonstrations or folder / DEMONSTRATIONS_NAME
+    with world.together():
+        if config.sft.demonstrations is None and world.is_main:
+            _record_demonstrations(config, path)
     env = config.env
-    dataset = load_demonstrations(
-        path, action_chunk=env.action_chunk, image_size=env.image_size, instruction=instruction
-    )
+    with world.together():
+        dataset = load_demonstrations(
+            path, action_chunk=env.action_chunk, image_size=env.image_size, instruction=instruction
+        )
     policy.train()
-    with progress("Cloning", config.sft.max_steps) as bar:
+    with progress("Cloning", config.sft.max_steps, shown=world.is_main) as bar:
         measured = train_sft(
             policy,
             dataset,
             config=config.sft,
             generator=make_generator(config.run.seed, Stream.SFT),
             on_step=lambda step, numbers: bar.advance(step, {"loss": f"{numbers['loss']:.2f}"}),
+            world=world,
         )
-    say(f"Cloned {path.name}: loss {measured['loss']:.3f}, {measured['accuracy']:.0%} of action tokens as the expert's")
+    if world.is_main:
+        loss, accuracy = measured["loss"], measured["accuracy"]
+        say(f"Cloned {path.name}: loss {loss:.3f}, {accuracy:.0%} of action tokens as the expert's")
     return policy
-
-
-def resolve_device(name: str) -> torch.device:
-    """The torch device; auto takes a GPU where there is one.
-
-    Raises:
-        ConfigError: torch does not know the name.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"run.device is {name!r}; use auto, cpu, cuda or cuda:N.") from error
 
 
 def _new_or_saved(config: TrainConfig) -> Policy:
@@ -131,11 +137,10 @@ def _openvla(config: TrainConfig) -> Policy:
     return policy
 
 
-def _recorded_demonstrations(config: TrainConfig, folder: Path) -> Path:
-    """The run's own demonstrations, recorded by the scripted expert of `tgrpo_envs` in its own process."""
-    path = folder / DEMONSTRATIONS_NAME
+def _record_demonstrations(config: TrainConfig, path: Path) -> None:
+    """The run's own demonstrations, by `tgrpo_envs`' scripted expert in its own process, unless they are there."""
     if path.is_file():
-        return path
+        return
     partial = path.with_suffix(".partial.hdf5")
     env = config.env
     options = {
@@ -157,4 +162,3 @@ def _recorded_demonstrations(config: TrainConfig, folder: Path) -> Path:
             "or give a file of your own with --sft.demonstrations."
         )
     partial.replace(path)
-    return path

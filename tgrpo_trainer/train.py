@@ -2,250 +2,301 @@
 
 Everything random follows from (seed, purpose, iteration), and what an iteration leaves behind is written before the
 next one starts. So an interrupted run goes on after its last finished iteration and ends where it would have ended.
+
+With several ranks all of them run this loop. Rank 0 writes, speaks and looks at the clock; the others do as it decides.
 """
 
 from __future__ import annotations
 
+import os
 import time
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tgrpo_trainer.batch import build_batch
-from tgrpo_trainer.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, prune_checkpoints, save_checkpoint
+from tgrpo_envs.errors import ConfigError
+from tgrpo_trainer.checkpoint import (
+    Checkpoint,
+    latest_checkpoint,
+    load_checkpoint,
+    prune_checkpoints,
+    read_state,
+    save_checkpoint,
+)
 from tgrpo_trainer.config import TrainConfig
-from tgrpo_trainer.costs import CostMeter
+from tgrpo_trainer.distributed import World, resolve_device
 from tgrpo_trainer.environment import Envs, make_envs
-from tgrpo_trainer.evaluate import evaluate_all
-from tgrpo_trainer.evaluation_record import save_evaluations
+from tgrpo_trainer.evaluate import Shard, evaluate_all
+from tgrpo_trainer.evaluation_record import load_evaluations, save_evaluations
 from tgrpo_trainer.fit import out_of_memory_explained, warn_if_too_little
-from tgrpo_trainer.metrics import Mean, MetricsWriter, evaluation_metrics, rollout_metrics
+from tgrpo_trainer.interrupt import Interrupted, Signals
+from tgrpo_trainer.iteration import Iteration, run_iteration
+from tgrpo_trainer.metrics import Mean, MetricsWriter, evaluation_metrics
 from tgrpo_trainer.policy import Policy
 from tgrpo_trainer.progress import Progress, Stopwatch, progress, say
 from tgrpo_trainer.reference import Reference, make_reference
 from tgrpo_trainer.report import write_report
-from tgrpo_trainer.report.record import LastGroup, save_last_group
+from tgrpo_trainer.report.record import LastGroup, find_last_group
 from tgrpo_trainer.report.replay import write_videos
-from tgrpo_trainer.rollout import Group, Sampling, collect_groups, to_learn_from
 from tgrpo_trainer.rundir import CHECKPOINTS_NAME, CONFIG_NAME, EVALUATIONS_NAME, LAST_NAME, iteration_name
 from tgrpo_trainer.schedule import Schedule
-from tgrpo_trainer.seeds import Stream, derive_seed, derive_seeds, make_generator, make_generators
-from tgrpo_trainer.start import pin_checkpoint, resolve_device, start_policy
+from tgrpo_trainer.seeds import Stream, derive_seed
+from tgrpo_trainer.sharding import Student
+from tgrpo_trainer.start import pin_checkpoint, start_policy
 from tgrpo_trainer.tracking import import_wandb, start_wandb
 from tgrpo_trainer.update import PolicyUpdater
 
+ALONE = World()
+
 
 @dataclass(frozen=True)
-class Iteration:
-    """What one iteration of the algorithm leaves behind, beside the changed policy."""
+class _Run:
+    """What a run in progress works with."""
 
-    groups: tuple[Group, ...]
-    state_seeds: list[int]
-    """Seed of each group's start state."""
-    metrics: dict[str, float | Mean]
+    config: TrainConfig
+    folder: Path
+    world: World
+    envs: Envs
+    student: Student
+    updater: PolicyUpdater
+    schedule: Schedule
+    stopwatch: Stopwatch
+    log: MetricsWriter | None
+    """Rank 0's."""
 
 
-def train(config: TrainConfig) -> Path:
+def train(config: TrainConfig, world: World = ALONE, signals: Signals | None = None) -> Path:
     """Do the run in `config.run.path`, or what is left of it, and write its report.
+
+    Args:
+        config: The run's settings.
+        world: The ranks of the run; alone, the policy goes to `config.run.device`.
+        signals: Who listens to Ctrl-C and SIGTERM; the first ends the run after its present iteration.
 
     Returns:
         The report's path.
 
     Raises:
+        Interrupted: A signal came; everything that was begun is finished and on disk.
         TgrpoError: See `start_policy`, `PolicyUpdater.update` and `load_checkpoint`.
     """
-    config = pin_checkpoint(config)
-    folder = _open_folder(config)
-    with closing(make_envs(config.env, config.rollout.num_envs)) as envs, out_of_memory_explained(config):
+    if world.size == 1:
+        world = World(device=resolve_device(config.run.device))
+    _refuse_uneven(config, world)
+    signals = signals or Signals()
+    config, folder = _open_folder(config, world)
+    num_envs = config.rollout.num_envs // world.size
+    with closing(_rank_envs(config, world, num_envs)) as envs, out_of_memory_explained(config):
         stopwatch = Stopwatch()
-        start = _last_or_cloned(config, folder, envs, stopwatch)
+        start, clock = _last_or_cloned(config, folder, envs, stopwatch, world)
         warn_if_too_little(config, start.policy)
-        policy = start.policy.to(resolve_device(config.run.device))
-        updater = _make_updater(config, folder, start)
+        student = Student(start.policy, world)
         schedule = Schedule.of(config)
-        schedule.restore(start.state.get("pace_s", []))
-        done = start.iteration
-        with (
-            closing(MetricsWriter(folder, next_iteration=done + 1, wandb=start_wandb(folder, config))) as log,
-            progress("TGRPO", config.run.iterations, done=done) as bar,
-        ):
-            while True:
-                is_last = schedule.is_last(done, stopwatch.elapsed_s)
-                if is_last or schedule.is_evaluation_due(done):
-                    evaluate_once(config, folder, envs, updater, done, schedule, stopwatch, log)
-                if is_last:
-                    break
-                begun = time.monotonic()
-                iteration = run_iteration(config, envs, policy, updater, done)
-                done += 1
-                log.write(done, iteration.metrics)
-                save_last_group(folder, iteration.groups, iteration.state_seeds, done, config.env.action_chunk)
-                schedule.iteration_s.append(time.monotonic() - begun)
-                _save(folder / LAST_NAME, updater, done, stopwatch, schedule)
-                prune_checkpoints(folder / LAST_NAME, keep_last=1)
-                _show(bar, iteration, done, schedule.seconds_left(done, stopwatch.elapsed_s))
-    if done < config.run.iterations:
-        planned, minutes = config.run.iterations, config.run.max_minutes
-        say(f"Stopped after {done} of {planned} iterations: one more would not fit into {minutes} minutes.")
-    _write_videos(config, folder)
-    return write_report(folder)
+        schedule.restore(clock.get("pace_s", []))
+        log = _open_log(config, folder, start.iteration + 1) if world.is_main else None
+        updater = _make_updater(config, folder, start, student, world)
+        with closing(log) if log is not None else nullcontext():
+            run = _Run(config, folder, world, envs, student, updater, schedule, stopwatch, log)
+            done, stopped = _loop(run, start.iteration, signals)
+    if stopped:
+        raise Interrupted(stopped)
+    if world.is_main:
+        if done < config.run.iterations:
+            planned, minutes = config.run.iterations, config.run.max_minutes
+            say(f"Stopped after {done} of {planned} iterations: one more would not fit into {minutes} minutes.")
+        _write_videos(config, folder)
+        return write_report(folder)
+    return folder
 
 
-def clone(config: TrainConfig) -> Path:
+def clone(config: TrainConfig, world: World = ALONE) -> Path:
     """Only the supervised start, demonstrations and cloning; `train` goes on from there.
 
     Returns:
         The checkpoint of the cloned policy.
     """
-    config = pin_checkpoint(config)
-    folder = _open_folder(config)
-    with closing(make_envs(config.env, 1)) as envs:
-        _last_or_cloned(config, folder, envs, Stopwatch())
-    checkpoint = latest_checkpoint(folder / LAST_NAME)
-    assert checkpoint is not None
-    return checkpoint
+    if world.size == 1:
+        world = World(device=resolve_device(config.run.device))
+    config, folder = _open_folder(config, world)
+    with closing(_rank_envs(config, world, 1)) as envs:
+        start, _ = _last_or_cloned(config, folder, envs, Stopwatch(), world)
+    return start.folder
 
 
-def run_iteration(config: TrainConfig, envs: Envs, policy: Policy, updater: PolicyUpdater, index: int) -> Iteration:
-    """One iteration of TGRPO: collect groups, compare within them, update the policy.
+def _loop(run: _Run, done: int, signals: Signals) -> tuple[int, int]:
+    """Iterations and evaluations until the end or a signal: (finished iterations, number of the signal or 0)."""
+    config, world, schedule = run.config, run.world, run.schedule
+    with signals.patience(), progress("TGRPO", config.run.iterations, done=done, shown=world.is_main) as bar:
+        while not (stopped := max(world.gather(signals.received))):
+            is_last = world.broadcast(schedule.is_last(done, run.stopwatch.elapsed_s))
+            if is_last or schedule.is_evaluation_due(done):
+                _evaluate_once(run, done)
+            if is_last:
+                break
+            if stopped := max(world.gather(signals.received)):
+                break
+            begun = time.monotonic()
+            iteration = run_iteration(config, run.envs, run.student, run.updater, done, world)
+            done += 1
+            if run.log is not None:
+                run.log.write(done, iteration.metrics)
+            _save_last_group(run, iteration, done)
+            schedule.iteration_s.append(time.monotonic() - begun)
+            _save(run, run.folder / LAST_NAME, done, updater=run.updater)
+            _show(bar, iteration, done, schedule.seconds_left(done, run.stopwatch.elapsed_s))
+    return done, 0 if done >= config.run.iterations else stopped
 
-    Args:
-        config: The run's settings.
-        envs: `config.rollout.num_envs` members.
-        policy: Acts, and learns in place.
-        updater: Its optimiser.
-        index: Finished iterations before this one.
+
+def _evaluate_once(run: _Run, done: int) -> None:
+    """Evaluate the policy after `done` iterations, keep it as a checkpoint, log it and rewrite the report.
+
+    Where its file is on disk already, only what had not been logged is. The file is written after the checkpoint.
     """
-    seed, rollout = config.run.seed, config.rollout
-    seeds = derive_seeds(seed, Stream.STATES, index, count=envs.num_envs)
-    meter = CostMeter(policy.device)
-    groups, played = collect_groups(
-        policy,
-        envs,
-        Sampling(
-            rollout.temperature,
-            generators=make_generators(seed, Stream.ACTIONS, index, count=envs.num_envs, device=policy.device),
-        ),
-        seeds=seeds,
-        num_generations=rollout.num_generations,
-        end=rollout.end,
-    )
-    collected = time.monotonic()
-    batch, batch_metrics = build_batch(
-        to_learn_from(groups, envs.task_description), config.tgrpo, drop_uniform=config.tgrpo.drop_uniform_groups
-    )
-    update_metrics = {"optimiser_steps": 0.0}
-    if batch is not None:
-        policy.train()
-        update_metrics = updater.update(batch, index, make_generator(seed, Stream.SHUFFLE, index))
-    metrics: dict[str, float | Mean] = {
-        **rollout_metrics(groups, envs.stage_names),
-        **batch_metrics,
-        **{f"update/{name}": value for name, value in update_metrics.items()},
-        **meter.metrics(env_s=played.env_s, policy_s=played.policy_s, update_s=time.monotonic() - collected),
-    }
-    return Iteration(groups, seeds[:: rollout.num_generations], metrics)
-
-
-def evaluate_once(
-    config: TrainConfig,
-    folder: Path,
-    envs: Envs,
-    updater: PolicyUpdater,
-    done: int,
-    schedule: Schedule,
-    stopwatch: Stopwatch,
-    log: MetricsWriter,
-) -> None:
-    """Evaluate the policy after `done` iterations, keep it as a checkpoint and rewrite the report.
-
-    Does nothing if its file is on disk already; the file is written last, so where it is, the checkpoint is too.
-    """
-    path = folder / EVALUATIONS_NAME / f"{iteration_name(done)}.json"
-    if path.is_file():
+    path = run.folder / EVALUATIONS_NAME / f"{iteration_name(done)}.json"
+    if run.world.broadcast(path.is_file()):
+        if run.log is not None and not run.log.has_evaluation(done):
+            run.log.write(done, evaluation_metrics(load_evaluations(path)))
         return
     begun = time.monotonic()
-    evaluations = evaluate_all(updater.policy, envs, config, iteration=done)
-    _save(folder / CHECKPOINTS_NAME, updater, done, stopwatch, schedule, score=evaluations[0].success_rate)
-    log.write(done, evaluation_metrics(evaluations))
-    save_evaluations(path, evaluations)
-    for evaluation in evaluations:
-        say(f"After {done:3d} iterations, {evaluation.states}, {evaluation.mode}: {evaluation}")
-    write_report(folder)
-    schedule.evaluation_s = time.monotonic() - begun
+    world = run.world
+    with run.student.whole() as player, world.together():
+        shard = Shard(world.rank, world.size, world.gather)
+        evaluations = evaluate_all(player, run.envs, run.config, iteration=done, shard=shard)
+    _save(run, run.folder / CHECKPOINTS_NAME, done, score=evaluations[0].success_rate)
+    with world.together():
+        if run.log is not None:
+            save_evaluations(path, evaluations)
+            run.log.write(done, evaluation_metrics(evaluations))
+            for evaluation in evaluations:
+                say(f"After {done:3d} iterations, {evaluation.states}, {evaluation.mode}: {evaluation}")
+            write_report(run.folder)
+    run.schedule.evaluation_s = time.monotonic() - begun
 
 
-def _open_folder(config: TrainConfig) -> Path:
-    """The run's folder, with the settings in it before anything else, so that it can be resumed from the start."""
-    if config.run.wandb_project is not None:
-        import_wandb()  # missing? Better said now than after the demonstrations.
+def _refuse_uneven(config: TrainConfig, world: World) -> None:
+    """Each rank collects whole groups, all equally many."""
+    if config.rollout.num_groups % world.size:
+        raise ConfigError(
+            f"rollout.num_groups is {config.rollout.num_groups}, which {world.size} ranks cannot share evenly; each "
+            f"collects whole groups, so use a multiple of {world.size}."
+        )
+
+
+def _open_folder(config: TrainConfig, world: World) -> tuple[TrainConfig, Path]:
+    """The run's folder, with the settings in it before anything else, so that it can be resumed from the start.
+
+    The settings come back with the policy's checkpoint pinned.
+    """
     folder = config.run.path
-    folder.mkdir(parents=True, exist_ok=True)
-    config.save(folder / CONFIG_NAME)
-    return folder
+    with world.together():
+        if world.is_main:
+            if config.run.wandb_project is not None:
+                import_wandb()  # missing? Better said now than after the demonstrations.
+            config = pin_checkpoint(config)
+            folder.mkdir(parents=True, exist_ok=True)
+            config.save(folder / CONFIG_NAME)
+    config = world.broadcast(config)
+    with world.together():
+        if not (folder / CONFIG_NAME).is_file():
+            raise ConfigError(f"Rank {world.rank} does not see {folder}; use a folder that all machines share.")
+    return config, folder
 
 
-def _last_or_cloned(config: TrainConfig, folder: Path, envs: Envs, stopwatch: Stopwatch) -> Checkpoint:
-    """The checkpoint to go on from; where there is none, that of the freshly cloned policy (iteration 0)."""
-    last = latest_checkpoint(folder / LAST_NAME)
+def _open_log(config: TrainConfig, folder: Path, next_iteration: int) -> MetricsWriter:
+    return MetricsWriter(folder, next_iteration=next_iteration, wandb=start_wandb(folder, config))
+
+
+def _rank_envs(config: TrainConfig, world: World, num_envs: int) -> Envs:
+    """This rank's environments; ranks on one machine share its cores."""
+    env = config.env
+    if world.local_size > 1 and env.num_threads is None:
+        cores = len(os.sched_getaffinity(0))
+        env = env.model_copy(update={"num_threads": max(1, cores // world.local_size)})
+    with world.together():
+        return make_envs(env, num_envs)
+
+
+def _last_or_cloned(
+    config: TrainConfig, folder: Path, envs: Envs, stopwatch: Stopwatch, world: World
+) -> tuple[Checkpoint, dict[str, Any]]:
+    """The checkpoint to go on from, with its clock; where there is none, that of the freshly cloned policy (0)."""
+    last = world.broadcast(latest_checkpoint(folder / LAST_NAME))
     if last is None:
-        policy = start_policy(config, folder, envs.task_description)
+        policy = start_policy(config, folder, envs.task_description, world)
         state = {"elapsed_s": stopwatch.elapsed_s}
-        last = save_checkpoint(folder / LAST_NAME, iteration=0, policy=policy, state=state)
-    # An evaluation's checkpoint has the same weights, and the minutes of the evaluation on its clock.
+        last = save_checkpoint(folder / LAST_NAME, iteration=0, policy=policy, state=state, world=world)
+    checkpoint = load_checkpoint(last, world)
+    # An evaluation's checkpoint of the same iteration has the minutes of the evaluation on its clock.
     evaluated = folder / CHECKPOINTS_NAME / last.name
-    checkpoint = load_checkpoint(evaluated if evaluated.is_dir() else last)
+    clock = checkpoint.state
+    if world.is_main and evaluated.is_dir():
+        clock = read_state(evaluated)
     if checkpoint.iteration > 0:
-        stopwatch.add(checkpoint.state["elapsed_s"])
-    return checkpoint
+        stopwatch.add(clock["elapsed_s"])
+    return checkpoint, clock
 
 
-def _make_updater(config: TrainConfig, folder: Path, start: Checkpoint) -> PolicyUpdater:
+def _make_updater(
+    config: TrainConfig, folder: Path, start: Checkpoint, student: Student, world: World
+) -> PolicyUpdater:
     """The optimiser as it was after the checkpoint, and the cloned policy as the reference of the KL term."""
-    if config.update.optimizer == "adamw" and next(start.policy.parameters()).dtype != torch.float32:
+    if world.is_main and config.update.optimizer == "adamw" and next(start.policy.parameters()).dtype != torch.float32:
         say("Warning: adamw loses steps smaller than 1/256 of a weight in half precision; see --update.optimizer.")
     updater = PolicyUpdater(
-        start.policy,
-        _make_reference(config, folder, start) if config.tgrpo.beta > 0 else None,
+        student.policy,
+        _make_reference(config, folder, start, student, world) if config.tgrpo.beta > 0 else None,
         objective=config.tgrpo,
         optimiser=config.update,
         temperature=config.rollout.temperature,
         total_iterations=config.run.iterations,
         microbatch_size=config.update.microbatch_size,
         rounding_seed=derive_seed(config.run.seed, Stream.ROUNDING),
+        world=world,
     )
-    if "optimizer" in start.state:
-        updater.load_state_dict(start.state["optimizer"])
+    with world.together():
+        start.restore_optimizer(student.policy, updater.optimizer)
     return updater
 
 
-def _make_reference(config: TrainConfig, folder: Path, start: Checkpoint) -> Reference:
+def _make_reference(config: TrainConfig, folder: Path, start: Checkpoint, student: Student, world: World) -> Reference:
     """The cloned policy, iteration 0."""
 
     def load_first() -> Policy | None:
-        return load_checkpoint(folder / CHECKPOINTS_NAME / iteration_name(0)).policy if start.iteration > 0 else None
+        path = folder / CHECKPOINTS_NAME / iteration_name(0)
+        return load_checkpoint(path, world).policy if start.iteration > 0 else None
 
-    return make_reference(config, start.policy, load_first)
+    return make_reference(config, student, load_first)
 
 
 def _save(
-    root: Path,
-    updater: PolicyUpdater,
-    done: int,
-    stopwatch: Stopwatch,
-    schedule: Schedule,
-    *,
-    score: float | None = None,
+    run: _Run, root: Path, done: int, *, score: float | None = None, updater: PolicyUpdater | None = None
 ) -> None:
-    state: dict[str, Any] = {
-        "optimizer": updater.state_dict(),
-        "elapsed_s": stopwatch.elapsed_s,
-        "pace_s": schedule.pace_s,
-    }
-    save_checkpoint(root, iteration=done, policy=updater.policy, state=state, score=score)
+    """A checkpoint; those to go on from hold the optimiser too (as large as two to six times the weights)."""
+    save_checkpoint(
+        root,
+        iteration=done,
+        policy=run.student.policy,
+        state={"elapsed_s": run.stopwatch.elapsed_s, "pace_s": run.schedule.pace_s},
+        score=score,
+        optimizer=None if updater is None else updater.optimizer,
+        world=run.world,
+    )
+    if run.world.is_main:
+        # The first evaluated policy is the reference of the KL term.
+        prune_checkpoints(root, keep_last=run.config.run.keep_checkpoints, keep_first=updater is None)
+
+
+def _save_last_group(run: _Run, iteration: Iteration, done: int) -> None:
+    """Keep the best and worst rollout of the group that shows most, of all ranks': the rank that has it writes it."""
+    found = find_last_group(iteration.groups, iteration.state_seeds, done, run.config.env.action_chunk)
+    spreads = run.world.gather(None if found is None else found.spread)
+    known = [spread for spread in spreads if spread is not None]
+    with run.world.together():
+        if found is not None and spreads.index(max(known)) == run.world.rank:
+            found.save(run.folder)
 
 
 def _write_videos(config: TrainConfig, folder: Path) -> None:

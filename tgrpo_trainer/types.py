@@ -19,6 +19,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -111,9 +112,10 @@ class ActionSample:
     actions_NCA: Tensor
 
 
-@dataclass(frozen=True)
-class LogProbs:
+class LogProbs(NamedTuple):
     """How probable given tokens are under a policy (same temperature convention as `ActionSample`).
+
+    A tuple, because FSDP looks for the tensors in a module's output and sees through tuples, not through dataclasses.
 
     Attributes:
         logp_NK: float32 log-probability of each given token, differentiable.
@@ -258,6 +260,21 @@ class Batch:
             mask_NK=self.mask_NK.to(device),
             advantages_N=self.advantages_N.to(device),
             weights_N=self.weights_N.to(device),
+        )
+
+    def blank(self) -> Batch:
+        """One made-up row of the same shapes that counts nothing: no weight, no token executed."""
+
+        def zeros(rows: Tensor) -> Tensor:
+            return rows.new_zeros((1, *rows.shape[1:]))
+
+        return Batch(
+            observations=PolicyInput(*(zeros(getattr(self.observations, each.name)) for each in fields(PolicyInput))),
+            tokens_NK=zeros(self.tokens_NK),
+            old_logp_NK=zeros(self.old_logp_NK),
+            mask_NK=zeros(self.mask_NK),
+            advantages_N=zeros(self.advantages_N),
+            weights_N=zeros(self.weights_N),
         )
 
 

@@ -1,19 +1,26 @@
-"""One iteration's learning: passes over the batch in shuffled minibatches, each one clipped optimiser step."""
+"""One iteration's learning: passes over the batch in shuffled minibatches, each one clipped optimiser step.
+
+With several ranks each holds some of the rows. Its loss is divided by the whole minibatch's weights, and the gradients
+of all ranks are added up, so the step is the one that one process with all rows would take.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from tgrpo_envs.errors import ConfigError, TrainingError
 from tgrpo_trainer.config import TgrpoConfig, UpdateConfig
+from tgrpo_trainer.distributed import World
 from tgrpo_trainer.loss import tgrpo_loss
 from tgrpo_trainer.optimizer import make_optimizer
 from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.reference import Reference
+from tgrpo_trainer.shares import Minibatch, Shares
 from tgrpo_trainer.types import Batch
 
 
@@ -29,6 +36,7 @@ class PolicyUpdater:
         total_iterations: Iterations of the whole run, for the learning-rate decay.
         microbatch_size: Most rows in memory at once; None takes whole minibatches. Changes memory, not the result.
         rounding_seed: Of an optimiser that rounds at random.
+        world: The ranks; with several, the policy is sharded over them.
 
     Raises:
         ConfigError: A reference without beta or beta without a reference; an optimiser that does not fit the weights.
@@ -45,6 +53,7 @@ class PolicyUpdater:
         total_iterations: int,
         microbatch_size: int | None = None,
         rounding_seed: int = 0,
+        world: World = World(),  # noqa: B008 - frozen
     ) -> None:
         if (reference is None) != (objective.beta == 0.0):
             raise ConfigError(f"beta is {objective.beta}: give a reference policy when it is above 0, and none when 0.")
@@ -55,19 +64,20 @@ class PolicyUpdater:
         self.temperature = temperature
         self.total_iterations = total_iterations
         self.microbatch_size = microbatch_size or optimiser.minibatch_size
+        self.world = world
         self.optimizer = make_optimizer(policy, optimiser, rounding_seed)
 
     def update(self, batch: Batch, iteration: int, generator: torch.Generator) -> dict[str, float]:
         """Learn from one batch.
 
         Args:
-            batch: What `build_batch` made of this iteration's rollout; it stays on the CPU, parts go to the policy.
+            batch: What `build_batch` made of this rank's rollout; it stays on the CPU, parts go to the policy.
             iteration: From 0; sets the learning rate.
-            generator: Shuffles the rows (a CPU generator).
+            generator: Shuffles the rows (a CPU generator, in the same state on all ranks).
 
         Returns:
-            The loss's metrics averaged over all optimiser steps (`ratio_max`: their maximum), and `loss`, `grad_norm`
-            (before clipping), `learning_rate`, `optimiser_steps`.
+            Of the rows of all ranks: the loss's metrics averaged over all optimiser steps (`ratio_max`: their maximum),
+            and `loss`, `grad_norm` (before clipping), `learning_rate`, `optimiser_steps`.
 
         Raises:
             TrainingError: A loss or gradient is not finite; the weights are those before the failing step.
@@ -77,43 +87,31 @@ class PolicyUpdater:
             group["lr"] = learning_rate
         # The reference does not change while the batch is learnt from, so once is enough.
         ref_logp_NK = None if self.reference is None else self.reference.log_probs(batch)
+        shares = Shares.of(batch, self.world)
         history = [
-            self._step(batch, ref_logp_NK, rows)
+            self._step(batch, ref_logp_NK, minibatch)
             for _ in range(self.config.num_iterations)
-            for rows in _minibatches(len(batch), self.config.minibatch_size, generator)
+            for minibatch in shares.minibatches(self.config.minibatch_size, self.microbatch_size, generator)
         ]
-        metrics = {key: sum(step[key] for step in history) / len(history) for key in history[0]}
-        metrics["ratio_max"] = max(step["ratio_max"] for step in history)
-        return {**metrics, "learning_rate": learning_rate, "optimiser_steps": float(len(history))}
+        steps = [_add_up(parts) for parts in zip(*self.world.gather(history), strict=True)]
+        metrics = {key: sum(step[key] for step in steps) / len(steps) for key in steps[0]}
+        metrics["ratio_max"] = max(step["ratio_max"] for step in steps)
+        metrics["grad_norm"] /= self.world.size  # every rank has the whole one
+        return {**metrics, "learning_rate": learning_rate, "optimiser_steps": float(len(steps))}
 
-    def state_dict(self) -> dict[str, Any]:
-        """The optimiser's state; the policy's weights are saved by the policy."""
-        return self.optimizer.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` gave."""
-        self.optimizer.load_state_dict(state)
-
-    def _step(self, batch: Batch, ref_logp_NK: Tensor | None, rows: Tensor) -> dict[str, float]:
-        """One optimiser step on some rows, in micro-batches whose gradients add up to the minibatch's."""
-        denominator = float(batch.weights_N[rows].sum())
+    def _step(self, batch: Batch, ref_logp_NK: Tensor | None, minibatch: Minibatch) -> dict[str, float]:
+        """One optimiser step, in micro-batches whose gradients add up to the minibatch's; this rank's part of it."""
         self.optimizer.zero_grad(set_to_none=True)
-        parts = [
-            self._backward(
-                batch.rows(chunk).to(self.policy.device),
-                None if ref_logp_NK is None else ref_logp_NK[chunk].to(self.policy.device),
-                denominator,
-            )
-            for chunk in torch.split(rows, self.microbatch_size)
-        ]
+        parts = [self._backward(batch, ref_logp_NK, rows, minibatch.denominator) for rows in minibatch.parts]
         grad_norm = clip_gradients(self.policy.parameters(), self.config.max_grad_norm)
         self.optimizer.step()
-        metrics = {key: sum(part[key] for part in parts) for key in parts[0]}
-        metrics["ratio_max"] = max(part["ratio_max"] for part in parts)
-        return {**metrics, "grad_norm": grad_norm}
+        return {**_add_up(parts), "grad_norm": grad_norm}
 
-    def _backward(self, part: Batch, ref_logp_NK: Tensor | None, denominator: float) -> dict[str, float]:
-        """Add the gradient of some rows to the parameters'."""
+    def _backward(self, batch: Batch, ref_logp_NK: Tensor | None, rows: Tensor, denominator: float) -> dict[str, float]:
+        """Add the gradient of some rows to the parameters'; without rows, only take part in the ranks' gathering."""
+        part = (batch.rows(rows) if len(rows) else batch.blank()).to(self.policy.device)
+        if ref_logp_NK is not None:
+            ref_logp_NK = (ref_logp_NK[rows] if len(rows) else part.old_logp_NK).to(self.policy.device)
         scored = self.policy(part.observations, part.tokens_NK, self.temperature)
         loss, metrics = tgrpo_loss(
             scored.logp_NK,
@@ -129,8 +127,9 @@ class PolicyUpdater:
             beta=self.objective.beta,
             ratio=self.objective.ratio,
         )
-        refuse_non_finite(loss)
-        loss.backward()  # type: ignore[no-untyped-call]
+        refuse_non_finite(loss, self.world)
+        # FSDP averages the ranks' gradients, which are parts of one sum.
+        (loss * self.world.size).backward()  # type: ignore[no-untyped-call]
         return {"loss": loss.item(), **{key: value.item() for key, value in metrics.items()}}
 
 
@@ -146,15 +145,16 @@ def learning_rate_at(iteration: int, config: UpdateConfig, total_iterations: int
     return config.learning_rate * (1.0 - decayed * (1.0 - config.final_learning_rate_ratio))
 
 
-def refuse_non_finite(loss: Tensor) -> None:
-    """Stop before a loss that is NaN or infinite reaches the weights.
+def refuse_non_finite(loss: Tensor, world: World) -> None:
+    """Stop before a loss that is NaN or infinite reaches the weights, on all ranks if it is so on one.
 
     Raises:
         TrainingError: It is.
     """
-    if not torch.isfinite(loss):
+    refused = [value for value in world.gather(loss.item()) if not math.isfinite(value)]
+    if refused:
         raise TrainingError(
-            f"The loss is {loss.item()}, so this step was refused and the weights are unchanged. "
+            f"The loss is {refused[0]}, so this step was refused and the weights are unchanged. "
             "Lower the learning rate, or look for infinite rewards or log-probabilities in this batch."
         )
 
@@ -165,7 +165,8 @@ def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> float:
     Raises:
         TrainingError: The norm is NaN or infinite.
     """
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_norm))
+    total = torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+    norm = float(total.full_tensor() if isinstance(total, DTensor) else total)
     if not norm < float("inf"):
         raise TrainingError(
             f"The gradient's norm is {norm}, so this step was refused and the weights are unchanged. "
@@ -174,7 +175,8 @@ def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> float:
     return norm
 
 
-def _minibatches(num_rows: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Shuffled row indices in parts of nearly equal size: a small last part would make one very noisy step."""
-    shuffled = torch.randperm(num_rows, generator=generator)
-    yield from shuffled.tensor_split(-(-num_rows // size))
+def _add_up(parts: Iterable[dict[str, float]]) -> dict[str, float]:
+    """The measurements of several parts of one step: sums, but for the maximum."""
+    listed = list(parts)
+    added = {key: sum(part[key] for part in listed) for key in listed[0]}
+    return {**added, "ratio_max": max(part["ratio_max"] for part in listed)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes.util
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -183,6 +184,8 @@ def choose(monkeypatch: pytest.MonkeyPatch, installed: set[str], gpu: bool, want
 
 @pytest.mark.parametrize("wanted", ["", "osmesa", "egl", "glfw"])
 def test_pictures_whatever_mujoco_gl_says(scene: Scene, wanted: str) -> None:
+    if wanted == "osmesa" and ctypes.util.find_library("OSMesa") is None:
+        pytest.skip("libOSMesa is not on this machine")
     program = """
 import numpy as np
 from pathlib import Path

@@ -7,7 +7,7 @@ import re
 
 import pytest
 import torch
-from made_up import flat_parameters, tiny_nano
+from made_up import flat_parameters, random_input, tiny_nano
 
 from tgrpo_envs.errors import CheckpointError
 from tgrpo_trainer.checkpoint import (
@@ -93,3 +93,38 @@ def test_pruning_keeps_the_last_and_the_best(tmp_path):
     assert names == ["iteration_000002", "iteration_000004", "iteration_000005"]
     prune_checkpoints(tmp_path, keep_last=5)
     assert len(list_checkpoints(tmp_path)) == 3
+
+
+def test_an_optimiser_comes_back_exactly_in_the_layout_of_its_parameters(tmp_path):
+    policies = [tiny_nano(), tiny_nano()]
+    optimizers = [torch.optim.AdamW(policy.parameters(), lr=0.25) for policy in policies]
+    policies[0].log_prob(random_input(2), torch.zeros(2, 7, dtype=torch.int64)).logp_NK.sum().backward()
+    optimizers[0].step()
+    folder = save_checkpoint(tmp_path, iteration=1, policy=policies[0], state={}, optimizer=optimizers[0])
+    load_checkpoint(folder).restore_optimizer(policies[1], optimizers[1])
+    assert optimizers[1].param_groups[0]["lr"] == 0.25
+    for mine, other in zip(policies[0].parameters(), policies[1].parameters(), strict=True):
+        assert optimizers[0].state[mine].keys() == optimizers[1].state[other].keys()
+        for entry, value in optimizers[0].state[mine].items():
+            again = optimizers[1].state[other][entry]
+            assert torch.equal(again, value) and again.stride() == value.stride()
+
+
+def test_the_state_of_another_optimiser_is_refused(tmp_path):
+    policy = tiny_nano()
+    optimizer = torch.optim.AdamW(policy.parameters())
+    policy.log_prob(random_input(2), torch.zeros(2, 7, dtype=torch.int64)).logp_NK.sum().backward()
+    optimizer.step()
+    folder = save_checkpoint(tmp_path, iteration=1, policy=policy, state={}, optimizer=optimizer)
+    other = torch.nn.Linear(2, 2)
+    with pytest.raises(CheckpointError, match="is not a parameter of this policy"):
+        load_checkpoint(folder).restore_optimizer(other, torch.optim.AdamW(other.parameters()))
+    evaluated = load_checkpoint(save(tmp_path / "evaluated", 3))
+    with pytest.raises(CheckpointError, match=r"--policy\.checkpoint"):
+        evaluated.restore_optimizer(policy, optimizer)
+
+
+def test_one_folder_holds_no_file_that_the_manifest_does_not_know(tmp_path):
+    folder = save(tmp_path, 1)
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert files == {"policy/config.json", "policy/policy.safetensors", "state.pt", "manifest.json"}

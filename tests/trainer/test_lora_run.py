@@ -14,10 +14,12 @@ from tiny_openvla import TINY, openvla_input, published_shapes
 from tgrpo_envs.errors import CheckpointError
 from tgrpo_trainer.__main__ import main
 from tgrpo_trainer.checkpoint import latest_checkpoint, load_checkpoint
+from tgrpo_trainer.distributed import World
 from tgrpo_trainer.metrics import read_metrics
 from tgrpo_trainer.optimizer import trained_parameters
 from tgrpo_trainer.policy import load_policy
 from tgrpo_trainer.reference import AdapterReference, SwappedReference, first_weights, make_reference
+from tgrpo_trainer.sharding import Student
 from tgrpo_trainer.start import start_policy
 from tgrpo_trainer.train import train
 
@@ -64,12 +66,12 @@ def test_the_switch_scores_as_a_copy_of_the_base_does(tmp_path):
     train(config)
     policy = load_checkpoint(last(tmp_path / "run")).policy
     first = load_checkpoint(tmp_path / "run" / "checkpoints" / "iteration_000000").policy
-    switch = make_reference(config, policy, lambda: first)
+    switch = make_reference(config, Student(policy, World()), lambda: first)
     assert isinstance(switch, AdapterReference)
-    swap = SwappedReference(policy, first_weights(policy, first), temperature=1.5, microbatch_size=8)
+    swap = SwappedReference(Student(policy, World()), first_weights(policy, first), temperature=1.5, microbatch_size=8)
     # Cloning before reinforcement learning moves the adapters: then the base is not the reference any more.
     cloned = config.replace(sft={**config.sft.model_dump(), "max_steps": 1})
-    assert isinstance(make_reference(cloned, policy, lambda: first), SwappedReference)
+    assert isinstance(make_reference(cloned, Student(policy, World()), lambda: first), SwappedReference)
 
     class Rows:
         def __init__(self, index):

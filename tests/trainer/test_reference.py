@@ -14,7 +14,9 @@ from toy_run import make_toy_envs, toy_config
 from tgrpo_trainer.batch import build_batch
 from tgrpo_trainer.checkpoint import latest_checkpoint, load_checkpoint
 from tgrpo_trainer.config import TgrpoConfig, UpdateConfig
+from tgrpo_trainer.distributed import World
 from tgrpo_trainer.reference import SwappedReference, first_weights, score_batch
+from tgrpo_trainer.sharding import Student
 from tgrpo_trainer.train import train
 from tgrpo_trainer.update import PolicyUpdater
 
@@ -36,7 +38,7 @@ def batch_of(policy, seed=0):
 
 
 def swapped(policy):
-    return SwappedReference(policy, first_weights(policy), temperature=1.0, microbatch_size=4)
+    return SwappedReference(Student(policy, World()), first_weights(policy), temperature=1.0, microbatch_size=4)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adamw_master"])
@@ -60,7 +62,9 @@ def test_updates_are_those_with_a_second_copy(optimizer):
 
 def test_the_policy_is_as_it_was_also_after_an_error():
     policy, other = tiny_nano(), tiny_nano(seed=1)
-    reference = SwappedReference(policy, first_weights(policy, other), temperature=1.0, microbatch_size=4)
+    reference = SwappedReference(
+        Student(policy, World()), first_weights(policy, other), temperature=1.0, microbatch_size=4
+    )
     batch, before = batch_of(policy), flat_parameters(policy).clone()
     policy.train()
     for _ in range(2):

@@ -12,7 +12,7 @@ from toy_env import ToyReach
 from toy_run import make_toy_envs
 
 from tgrpo_trainer.config import EnvConfig
-from tgrpo_trainer.report.record import LastGroup, save_last_group
+from tgrpo_trainer.report.record import LastGroup, find_last_group
 from tgrpo_trainer.report.replay import find_video, write_videos
 from tgrpo_trainer.rollout import Sampling, collect_groups
 from tgrpo_trainer.seeds import Stream, make_generators
@@ -36,7 +36,7 @@ def groups():
 
 
 def test_best_and_worst_come_from_the_group_of_widest_spread(groups, tmp_path):
-    save_last_group(tmp_path, groups, SEEDS[::3], iteration=3, action_chunk=2)
+    find_last_group(groups, SEEDS[::3], iteration=3, action_chunk=2).save(tmp_path)
     record = LastGroup.load(tmp_path)
     returns = np.array([[member.trajectory.total_reward for member in group] for group in groups])
     widest = np.ptp(returns, axis=1).argmax()
@@ -48,7 +48,7 @@ def test_best_and_worst_come_from_the_group_of_widest_spread(groups, tmp_path):
 
 
 def test_a_replay_shows_every_control_step_of_the_rollout_and_no_more(groups, tmp_path):
-    save_last_group(tmp_path, groups, SEEDS[::3], iteration=3, action_chunk=2)
+    find_last_group(groups, SEEDS[::3], iteration=3, action_chunk=2).save(tmp_path)
     record = LastGroup.load(tmp_path)
     assert record.best.end == "success"
     assert record.best.control_steps % 2 == 1  # it ended inside a chunk, whose second action never ran
@@ -61,7 +61,7 @@ def test_a_replay_shows_every_control_step_of_the_rollout_and_no_more(groups, tm
 
 
 def test_a_replay_that_ends_otherwise_is_not_shown(groups, tmp_path):
-    save_last_group(tmp_path, groups, SEEDS[::3], iteration=3, action_chunk=2)
+    find_last_group(groups, SEEDS[::3], iteration=3, action_chunk=2).save(tmp_path)
     record = LastGroup.load(tmp_path)
     elsewhere = dataclasses.replace(record, best=dataclasses.replace(record.best, end="horizon"))
     write_videos(tmp_path, elsewhere, ENV, make_toy_envs)

@@ -13,7 +13,9 @@ from tgrpo_envs.errors import ConfigError, TrainingError
 from tgrpo_trainer.batch import build_batch
 from tgrpo_trainer.checkpoint import load_checkpoint, save_checkpoint
 from tgrpo_trainer.config import TgrpoConfig, UpdateConfig
+from tgrpo_trainer.distributed import World
 from tgrpo_trainer.reference import SwappedReference, first_weights
+from tgrpo_trainer.sharding import Student
 from tgrpo_trainer.types import EpisodeEnd, PolicyInput, Trajectory, TrajectoryGroup
 from tgrpo_trainer.update import PolicyUpdater, clip_gradients, learning_rate_at
 
@@ -22,7 +24,9 @@ REWARDS = [[0.0, 0.5, 1.0], [0.25, 0.0], [1.0, 1.0, 0.5, 0.0]]
 
 def updater_of(policy, *, beta=0.0, reference=None, microbatch_size=None, **optimiser):
     if reference is not None:
-        reference = SwappedReference(policy, first_weights(reference), temperature=1.0, microbatch_size=32)
+        reference = SwappedReference(
+            Student(policy, World()), first_weights(reference), temperature=1.0, microbatch_size=32
+        )
     return PolicyUpdater(
         policy,
         reference,
@@ -146,14 +150,14 @@ def test_resuming_from_a_checkpoint_is_bitwise_the_same(tmp_path):
     policy, generator = tiny_nano(), shuffler()
     updater = updater_of(policy, minibatch_size=4)
     iterate(policy, updater, generator, range(2))
-    state = {"updater": updater.state_dict(), "generator": generator.get_state()}
-    folder = save_checkpoint(tmp_path, iteration=2, policy=policy, state=state)
+    state = {"generator": generator.get_state()}
+    folder = save_checkpoint(tmp_path, iteration=2, policy=policy, state=state, optimizer=updater.optimizer)
 
     checkpoint = load_checkpoint(folder)
     resumed, generator = checkpoint.policy, torch.Generator()
     generator.set_state(checkpoint.state["generator"])
     updater = updater_of(resumed, minibatch_size=4)
-    updater.load_state_dict(checkpoint.state["updater"])
+    checkpoint.restore_optimizer(resumed, updater.optimizer)
     iterate(resumed, updater, generator, range(2, 4))
     assert torch.equal(flat_parameters(resumed), flat_parameters(straight))
 

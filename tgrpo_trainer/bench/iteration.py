@@ -14,10 +14,13 @@ from tgrpo_trainer.bench.table import Measurement
 from tgrpo_trainer.bench.timing import seconds_of
 from tgrpo_trainer.bench.updates import made_up_batch, make_updater
 from tgrpo_trainer.config import EnvConfig, TrainConfig
+from tgrpo_trainer.distributed import World
 from tgrpo_trainer.environment import make_envs
+from tgrpo_trainer.iteration import run_iteration
+from tgrpo_trainer.metrics import Mean
 from tgrpo_trainer.policy.openvla import OpenVlaPolicy
 from tgrpo_trainer.recipes import openvla_libero
-from tgrpo_trainer.train import run_iteration
+from tgrpo_trainer.sharding import Student
 
 PARTS = {"environment": "time/env_s", "policy": "time/policy_s", "update": "time/update_s", "whole": "time/iteration_s"}
 
@@ -49,9 +52,10 @@ def iteration_rows(policy: OpenVlaPolicy, config: TrainConfig, *, microbatch_siz
         updater = make_updater(policy, microbatch_size, config.update.minibatch_size)
         states = {"init_states": "train", "group_size": config.rollout.num_generations}
         envs.reset(seed=list(range(envs.num_envs)), options=states)
-        iteration = run_iteration(config, envs, policy, updater, 0)
-    metrics = iteration.metrics
-    seconds = {part: float(metrics[key]) for part, key in PARTS.items()}  # type: ignore[arg-type]
+        alone = World(device=policy.device)
+        iteration = run_iteration(config, envs, Student(policy, alone), updater, 0, alone)
+    metrics = {key: value.value if isinstance(value, Mean) else value for key, value in iteration.metrics.items()}
+    seconds = {part: metrics[key] for part, key in PARTS.items()}
     decisions = sum(len(member.trajectory) for group in iteration.groups for member in group)
     why = ""
     if metrics["update/optimiser_steps"] == 0:

@@ -25,9 +25,9 @@ from tgrpo_trainer.bench.subject import (
 from tgrpo_trainer.bench.table import Measurement, as_text, not_run, save_json
 from tgrpo_trainer.bench.timing import measured_roof
 from tgrpo_trainer.bench.updates import MEMORY_GOAL, MFU_GOAL, UPDATES, update_rows
+from tgrpo_trainer.distributed import resolve_device
 from tgrpo_trainer.policy.openvla import OpenVlaPolicy
 from tgrpo_trainer.policy.openvla.weights import DType
-from tgrpo_trainer.start import resolve_device
 
 REPEATS = {"cuda": 10, "cpu": 5}
 UPDATE_REPEATS = 3

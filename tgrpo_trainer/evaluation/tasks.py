@@ -95,7 +95,7 @@ def evaluate_tasks(
     kinds = [(states, mode) for states in plan.counts for mode in plan.modes]
     most = max(len(shard.positions(count)) for count in plan.counts.values())
     before = 0
-    with progress("Evaluating", _share(plan, shard)) as bar:
+    with progress("Evaluating", _share(plan, shard), shown=shard.rank == 0) as bar:
         for task in plan.tasks:
             env = task_env(plan.env, task)
             kept = _Kept(num_failures)

@@ -9,7 +9,7 @@ belong inside the policy.
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -94,8 +94,12 @@ class Policy(nn.Module, abc.ABC):
         return
 
     @abc.abstractmethod
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, state: Mapping[str, Tensor] | None = None) -> None:
         """Write `config.json` (which tells the kind of policy) and the weights into an existing folder.
+
+        Args:
+            folder: It exists.
+            state: The whole `state_dict`, where this module only holds a rank's part of it; None takes its own.
 
         `tgrpo_trainer.policy.load_policy` reads them back.
         """

@@ -9,7 +9,7 @@ drawn and when it is learnt from. In bfloat16, `update.optimizer adamw_master` k
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,19 +127,20 @@ def merge_adapters(model: nn.Module) -> None:
         setattr(model.get_submodule(parent), own, layer.get_base_layer())
 
 
-def save_adapters(folder: Path, model: nn.Module, base: str) -> None:
+def save_adapters(folder: Path, model: nn.Module, base: str, state: Mapping[str, Tensor]) -> None:
     """Write the adapters as peft does, so that `PeftModel.from_pretrained` reads them.
 
     Args:
         folder: Exists.
         model: With adapters.
         base: Where the adapted model is to be had, for people and for peft.
+        state: The model's whole `state_dict`; of a model spread over ranks, its modules only hold parts.
     """
     peft_config: Any = model.peft_config
     config = peft_config[NAME].to_dict() | {"base_model_name_or_path": base, "inference_mode": True}
     config = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
     (folder / ADAPTER_CONFIG_FILE).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    save_file(_adapter_state(model), folder / ADAPTER_WEIGHTS_FILE, metadata={"format": "pt"})
+    save_file(_adapter_state(state), folder / ADAPTER_WEIGHTS_FILE, metadata={"format": "pt"})
 
 
 @torch.no_grad()
@@ -154,7 +155,7 @@ def load_adapters(folder: Path, model: nn.Module) -> None:
         stored = load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"{path} is missing or damaged: {error}") from error
-    mine = _adapter_state(model)
+    mine = _adapter_state(model.state_dict())
     wrong = sorted(stored.keys() ^ mine.keys()) or sorted(
         name for name, value in mine.items() if (value.shape, value.dtype) != (stored[name].shape, stored[name].dtype)
     )
@@ -166,12 +167,12 @@ def load_adapters(folder: Path, model: nn.Module) -> None:
         value.copy_(stored[name])
 
 
-def _adapter_state(model: nn.Module) -> dict[str, Tensor]:
+def _adapter_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The adapters' weights under the names of peft's files."""
     ending = f".{NAME}.weight"
     return {
         f"{PEFT_PREFIX}{name.removesuffix(ending)}.weight": value.detach().contiguous()
-        for name, value in model.state_dict().items()
+        for name, value in state.items()
         if name.endswith((f"lora_A{ending}", f"lora_B{ending}"))
     }
 

@@ -11,7 +11,7 @@ The tokens of a decision are independent given what the policy sees, so one pass
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -120,11 +120,12 @@ class NanoPolicy(Policy):
         """See `Policy.log_prob`; one forward pass."""
         return score(self._logits(obs), tokens_NK, temperature)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, state: Mapping[str, Tensor] | None = None) -> None:
         """See `Policy.save`."""
         config = {"kind": KIND, **asdict(self.config)}
         (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        save_file({name: value.contiguous() for name, value in self.state_dict().items()}, folder / WEIGHTS_FILE)
+        weights = self.state_dict() if state is None else state
+        save_file({name: value.contiguous() for name, value in weights.items()}, folder / WEIGHTS_FILE)
 
     def _logits(self, obs: PolicyInput) -> Tensor:
         """logits_NKV of all tokens of the decision."""

@@ -70,6 +70,11 @@ class LastGroup:
     best: RolloutRecord
     worst: RolloutRecord
 
+    @property
+    def spread(self) -> float:
+        """How much more the best returned than the worst."""
+        return self.best.total_reward - self.worst.total_reward
+
     def save(self, folder: Path) -> None:
         """Write to the run's folder, replacing the earlier file in one step."""
         arrays: dict[str, Any] = {
@@ -115,10 +120,10 @@ class LastGroup:
             ) from error
 
 
-def save_last_group(
-    folder: Path, groups: Sequence[Group], state_seeds: Sequence[int], iteration: int, action_chunk: int
-) -> None:
-    """Keep the best and the worst member of the iteration's group in which they differ most.
+def find_last_group(
+    groups: Sequence[Group], state_seeds: Sequence[int], iteration: int, action_chunk: int
+) -> LastGroup | None:
+    """The best and the worst member of the iteration's group in which they differ most; None if no one decided.
 
     Groups of one iteration are collected at the same time, so each of them is the last; the one with the widest spread
     shows most.
@@ -126,15 +131,15 @@ def save_last_group(
     played = [[member for member in group if len(member.trajectory)] for group in groups]
     ranked = [(sorted(group, key=_return), seed) for group, seed in zip(played, state_seeds, strict=True) if group]
     if not ranked:  # the simulator diverged at every member's first decision: there is nothing to show
-        return
+        return None
     widest, state_seed = max(ranked, key=lambda one: _return(one[0][-1]) - _return(one[0][0]))
-    LastGroup(
+    return LastGroup(
         iteration=iteration,
         state_seed=state_seed,
         seconds_per_decision=action_chunk * CONTROL_STEP_S,
         best=RolloutRecord.of(widest[-1]),
         worst=RolloutRecord.of(widest[0]),
-    ).save(folder)
+    )
 
 
 def _return(member: Member) -> float:

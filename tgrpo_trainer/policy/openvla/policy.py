@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -251,17 +251,21 @@ class OpenVlaPolicy(Policy):
             self.decoder.release()
         return super().train(mode)
 
-    def save(self, folder: Path, max_shard_bytes: int = MAX_SHARD_BYTES) -> None:
+    def save(
+        self, folder: Path, state: Mapping[str, Tensor] | None = None, *, max_shard_bytes: int = MAX_SHARD_BYTES
+    ) -> None:
         """Write the published format (config.json, shards, index and the companions) and this policy's settings.
 
         Of a LoRA run: the adapters in peft's format, and in the settings where their base is.
         """
+        whole = self.state_dict() if state is None else state
+        weights = {name.removeprefix("model."): tensor for name, tensor in whole.items()}
         if self.adaptation is not None:
-            save_adapters(folder, self.model, self.adaptation.base.checkpoint)
+            save_adapters(folder, self.model, self.adaptation.base.checkpoint, weights)
             more = {"lora": asdict(self.adaptation.settings), "base": asdict(self.adaptation.base)}
             _write_json(folder / SETTINGS_FILE, {"kind": KIND, **asdict(self.settings), **more})
             return
-        save_weights(folder, self.model.state_dict(), max_shard_bytes)
+        save_weights(folder, weights, max_shard_bytes)
         dtype = str(next(self.parameters()).dtype).removeprefix("torch.")
         _write_json(folder / CONFIG_FILE, {**self.config, "torch_dtype": dtype})
         _write_json(folder / SETTINGS_FILE, {"kind": KIND, **asdict(self.settings)})

@@ -1,0 +1,107 @@
+"""Processes for tests: functions run on several gloo ranks, or alone in a process that may be killed.
+
+Processes are forked from a server that has imported everything once, so each starts in a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+import sys
+from multiprocessing import forkserver
+from pathlib import Path
+
+import pytest
+import torch
+
+import tgrpo_trainer.train
+from tgrpo_trainer.distributed import init_world, leave_world
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["ranks", "toy_run", "tiny_openvla", "tgrpo_trainer.policy.openvla"])
+DEADLINE_S = 240
+
+
+def launch(function, *arguments, stderr: Path | None = None, **environment):
+    """Start a process that calls a module-level function; its standard error goes to a file."""
+    _start_server()
+    process = CONTEXT.Process(target=_enter, args=(function, arguments, stderr, environment))
+    process.start()
+    return process
+
+
+def launch_ranks(function, *arguments, folder: Path, size: int = 2):
+    """The same on `size` ranks, as torchrun would start them: each writes `stderr_RANK` into the folder."""
+    port = _free_port()
+    return [
+        launch(
+            function,
+            *arguments,
+            stderr=folder / f"stderr_{rank}",
+            RANK=str(rank),
+            LOCAL_RANK=str(rank),
+            WORLD_SIZE=str(size),
+            LOCAL_WORLD_SIZE=str(size),
+            MASTER_ADDR="127.0.0.1",
+            MASTER_PORT=str(port),
+        )
+        for rank in range(size)
+    ]
+
+
+def wait(processes) -> list[int]:
+    """Exit codes; processes that do not end are killed, and the test fails."""
+    for process in processes:
+        process.join(DEADLINE_S)
+    hanging = [process for process in processes if process.is_alive()]
+    for process in hanging:
+        process.kill()
+    if hanging:
+        pytest.fail(f"{len(hanging)} of {len(processes)} processes hang")
+    return [process.exitcode for process in processes]
+
+
+def on_ranks(function, *arguments, folder: Path, size: int = 2):
+    """What `function(world, *arguments)` returns on each rank (tensors, numbers, dicts and lists of them)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    processes = launch_ranks(_answer, function, folder, arguments, folder=folder, size=size)
+    codes = wait(processes)
+    assert codes == [0] * size, [(folder / f"stderr_{rank}").read_text()[-3000:] for rank in range(size)]
+    return [torch.load(folder / f"answer_{rank}.pt", weights_only=True) for rank in range(size)]
+
+
+def _start_server() -> None:
+    """With this process's path: Python 3.11 forgets to give it, and the server would import nothing ahead."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+        forkserver.ensure_running()
+
+
+def _answer(function, folder: Path, arguments) -> None:
+    world = init_world("cpu", timeout_minutes=DEADLINE_S / 60)
+    torch.save(function(world, *arguments), folder / f"answer_{world.rank}.pt")
+    leave_world(world)
+
+
+def _enter(function, arguments, stderr: Path | None, environment) -> None:
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    if stderr is not None:
+        descriptor = os.open(stderr, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+    function(*arguments)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def use_toy(make_envs) -> None:
+    """Let runs of this process play the toy task, without report and videos, which take seconds to draw."""
+    tgrpo_trainer.train.make_envs = make_envs
+    tgrpo_trainer.train.write_report = lambda folder: folder / "report.html"
+    tgrpo_trainer.train._write_videos = lambda *_: None

@@ -1,0 +1,45 @@
+"""Comparing what two runs left behind: everything but the seconds and the memory they took."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from tgrpo_trainer.checkpoint import latest_checkpoint, load_checkpoint
+from tgrpo_trainer.evaluation_record import load_evaluations
+from tgrpo_trainer.metrics import read_metrics
+from tgrpo_trainer.optimizer_files import load_optimizer
+
+TIMINGS = re.compile(r"^(time|memory)/")
+
+
+def logged(folder):
+    """The metrics that must not depend on the machine."""
+    return [{key: value for key, value in row.items() if not TIMINGS.match(key)} for row in read_metrics(folder)]
+
+
+def evaluated(folder):
+    """Every evaluation's numbers and episodes, by file."""
+    return {path.name: load_evaluations(path) for path in sorted((folder / "evaluations").glob("*.json"))}
+
+
+def tensors(folder):
+    """Weights and optimiser state of the last checkpoint, by name."""
+    checkpoint = load_checkpoint(latest_checkpoint(folder / "last"))
+    optimizer = torch.optim.AdamW(checkpoint.policy.parameters())
+    groups = checkpoint.state["param_groups"]
+    load_optimizer(checkpoint.folder / "optimizer", groups, checkpoint.policy, optimizer)
+    found = dict(checkpoint.policy.state_dict())
+    for name, parameter in checkpoint.policy.named_parameters():
+        found |= {f"{name}/{entry}": value for entry, value in optimizer.state[parameter].items()}
+    return {**found, "learning rate": torch.tensor(groups[0]["lr"]), "iteration": torch.tensor(checkpoint.iteration)}
+
+
+def assert_same_run(got, expected):
+    """Bit for bit."""
+    ours, theirs = tensors(got), tensors(expected)
+    assert ours.keys() == theirs.keys() and any(name.endswith("/exp_avg_sq") for name in ours)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert logged(got) == logged(expected)
+    assert evaluated(got) == evaluated(expected)

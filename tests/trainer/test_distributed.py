@@ -1,0 +1,233 @@
+"""Two gloo ranks learn what one process learns: the same minibatches, gradients, updates; and all hear of errors."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from made_up import make_group, random_input, tiny_nano
+from ranks import on_ranks
+from tiny_openvla import openvla_input, tiny_openvla
+from toy_env import ToyReach
+
+from tgrpo_envs.errors import ConfigError, RankError, TrainingError
+from tgrpo_trainer.batch import build_batch
+from tgrpo_trainer.config import SftConfig, TgrpoConfig, UpdateConfig
+from tgrpo_trainer.dataset import DemoDataset
+from tgrpo_trainer.distributed import World, init_world
+from tgrpo_trainer.rollout import Sampling, play
+from tgrpo_trainer.seeds import Stream, make_generators
+from tgrpo_trainer.sft import train_sft
+from tgrpo_trainer.sharding import Student, full_state
+from tgrpo_trainer.shares import Shares
+from tgrpo_trainer.types import EpisodeEnd, Trajectory, TrajectoryGroup
+from tgrpo_trainer.update import PolicyUpdater
+
+# Four groups of two: unequal lengths, and one whose members are alike and say nothing.
+REWARDS = [[[0.0, 0.5, 1.0], [0.25]], [[1.0, 1.0, 0.5, 0.0], [0.0, 0.0]], [[0.5], [0.5]], [[0.0, 1.0], [0.5, 0.0, 0.0]]]
+UNEVEN = [REWARDS[0], REWARDS[1], REWARDS[2], REWARDS[2]]  # a second rank has nothing to learn from
+
+
+def whole_gradient(policy, world):
+    gradients = {}
+    for name, parameter in policy.named_parameters():
+        if parameter.grad is not None:
+            gradient = parameter.grad
+            gradients[name] = gradient.full_tensor() if world.size > 1 else gradient.clone()
+    return gradients
+
+
+def learn(world, policy, groups, *, iterations=1, minibatch_size=1000, microbatch_size=None, plain=False):
+    """Gradient of the last step, metrics and weights after some updates on this rank's part of the groups.
+
+    Adam divides by the gradient's size, so a gradient that is zero but for rounding (an attention's key bias) becomes a
+    step of any sign: `plain` takes gradient descent instead.
+    """
+    student = Student(policy, world)
+    updater = PolicyUpdater(
+        student.policy,
+        None,
+        objective=TgrpoConfig(beta=0.0),
+        optimiser=UpdateConfig(
+            num_iterations=1,
+            minibatch_size=minibatch_size,
+            learning_rate=1e-2 if plain else 1e-4,
+            warmup_iterations=0,
+            max_grad_norm=1e9,
+        ),
+        temperature=1.0,
+        total_iterations=10,
+        microbatch_size=microbatch_size,
+        world=world,
+    )
+    if plain:
+        updater.optimizer = torch.optim.SGD(student.policy.parameters())
+    for i in range(iterations):
+        batch, metrics = build_batch(world.own(groups), TgrpoConfig(), world=world, like=groups[0].trajectories[0])
+        student.policy.train()
+        metrics |= updater.update(batch, i, torch.Generator().manual_seed(i))
+    return {
+        "gradient": whole_gradient(student.policy, world),
+        "metrics": metrics,
+        "weights": full_state(student.policy, world),
+    }
+
+
+def nano_case(world, rewards, **kwargs):
+    policy = tiny_nano()
+    return learn(world, policy, [make_group(policy, each, seed=i) for i, each in enumerate(rewards)], **kwargs)
+
+
+def openvla_case(world, folder, **kwargs):
+    policy = tiny_openvla(folder / f"published_{world.rank}", gradient_checkpointing=True)
+    groups = []
+    for i, rewards in enumerate(REWARDS):
+        members = []
+        for j, row in enumerate(rewards):
+            obs = openvla_input(
+                policy, ["reach the middle", "pick up the red bowl", "reach"][: len(row)], seed=9 * i + j
+            )
+            obs = obs.rows(torch.arange(len(row)) % len(obs))
+            sample = policy.sample(obs, generator=torch.Generator().manual_seed(i + j))
+            executed = torch.ones_like(sample.tokens_NK, dtype=torch.bool)
+            stage = torch.zeros(len(row), dtype=torch.int64)
+            reward = torch.tensor(row, dtype=torch.float64)
+            members.append(
+                Trajectory(
+                    obs, sample.tokens_NK, sample.logp_NK, executed, reward, stage, EpisodeEnd.HORIZON, 0.0, len(row)
+                )
+            )
+        groups.append(TrajectoryGroup(tuple(members), "made-up"))
+    return learn(world, policy, groups, **kwargs)
+
+
+def assert_close(got, expected, tolerance=1e-5):
+    assert got.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(
+            got[name], value, rtol=tolerance, atol=tolerance, msg=lambda text, n=name: f"{n}: {text}"
+        )
+
+
+def several_cases(world, folder):
+    """All that two ranks are asked to learn, in one start of them."""
+    return {
+        "one step": nano_case(world, REWARDS),
+        "a rank without rows": nano_case(world, UNEVEN, microbatch_size=3),
+        "three updates": nano_case(world, REWARDS, iterations=3, minibatch_size=5, microbatch_size=2),
+        "openvla": openvla_case(world, folder, iterations=3, minibatch_size=5, microbatch_size=2, plain=True),
+        "cloning": clone_case(world),
+    }
+
+
+def clone_case(world):
+    policy = tiny_nano()
+    obs = random_input(6)
+    actions_MCA = torch.rand(6, 1, 7, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    valid_MC = torch.ones(6, 1, dtype=torch.bool)
+    dataset = DemoDataset(obs.agentview_NHWC, obs.wrist_NHWC, obs.proprio_NP, actions_MCA, valid_MC, "reach")
+    student = Student(policy, world)
+    measured = train_sft(
+        student.policy,
+        dataset,
+        config=SftConfig(max_steps=3, batch_size=5, learning_rate=1e-4),
+        generator=torch.Generator().manual_seed(0),
+        world=world,
+    )
+    return {"gradient": {}, "metrics": measured, "weights": full_state(student.policy, world)}
+
+
+def test_two_ranks_learn_what_one_process_learns(tmp_path):
+    got, other = on_ranks(several_cases, tmp_path, folder=tmp_path)
+    expected = several_cases(World(), tmp_path / "alone")
+    for name, case in expected.items():
+        assert_close(got[name]["gradient"], case["gradient"])
+        assert_close(got[name]["weights"], case["weights"])
+        assert got[name]["metrics"] == pytest.approx(case["metrics"], rel=1e-4, abs=1e-5), name
+        assert other[name]["metrics"] == got[name]["metrics"] and other[name]["weights"] == {}
+    assert got["one step"]["metrics"]["groups/uniform"] == 0.25
+
+
+def test_shares_are_the_same_minibatches_for_any_number_of_ranks():
+    policy = tiny_nano()
+    batch, _ = build_batch([make_group(policy, each, seed=i) for i, each in enumerate(REWARDS)], TgrpoConfig())
+    alone = Shares.of(batch, World())
+    whole = list(alone.minibatches(4, 100, torch.Generator().manual_seed(0)))
+    cuts = (0, 1, 1, len(batch))  # three ranks: one row, none, all others
+    seen = []
+    for rank in range(3):
+        shares = Shares(rank, cuts, alone.weights_M)
+        seen.append(list(shares.minibatches(4, 2, torch.Generator().manual_seed(0))))
+    for i, minibatch in enumerate(whole):
+        rows = [part + cuts[rank] for rank in range(3) for part in seen[rank][i].parts]
+        assert sorted(torch.cat(rows).tolist()) == sorted(minibatch.parts[0].tolist())
+        assert {len(seen[rank][i].parts) for rank in range(3)} == {2}  # all make the passes of the busiest
+        assert {seen[rank][i].denominator for rank in range(3)} == {minibatch.denominator}
+
+
+def play_whole(world):
+    """Rank 1's episodes end long before rank 0's, and it goes on to play again alone."""
+    policy = tiny_nano(action_chunk=2)
+    expected = policy.sample(random_input(3), greedy=True).tokens_NK
+    student = Student(policy, world)
+    with student.whole() as player:
+        assert torch.equal(player.sample(random_input(3), greedy=True).tokens_NK, expected)
+        lengths = []
+        for _ in range(1 + 2 * world.rank):
+            envs = ToyReach(2, horizon=2 if world.rank else 24)
+            observation, _ = envs.reset(seed=[0, 1], options={"group_size": 2})
+            generators = make_generators(0, Stream.ACTIONS, count=2)
+            played = play(player, envs, observation, Sampling(generators=generators))
+            lengths += [len(member.trajectory) for member in played.members]
+    kept = sum(parameter.numel() for parameter in player.parameters())
+    return {"lengths": lengths, "kept": kept, "shards": sum(p.to_local().numel() for p in student.policy.parameters())}
+
+
+def test_ranks_play_as_long_as_they_like_and_hold_the_whole_only_meanwhile(tmp_path):
+    first, second = on_ranks(play_whole, folder=tmp_path)
+    assert max(first["lengths"]) > 1 and second["lengths"] == [1] * 6
+    assert first["kept"] == second["kept"] == 0
+    assert first["shards"] + second["shards"] == sum(p.numel() for p in tiny_nano(action_chunk=2).parameters())
+
+
+def fail_on_one(world):
+    """What each rank hears when rank 1 fails: inside a phase, at a gathering in it, and in an update."""
+    heard = []
+    try:
+        with world.together():
+            if world.rank == 1:
+                raise ConfigError("this rank has a bad day")
+            world.gather("waiting")
+    except (ConfigError, RankError) as error:
+        heard.append(f"{type(error).__name__}: {error}")
+    heard.append(world.gather(world.rank))
+    policy = tiny_nano()
+    groups = [make_group(policy, each, seed=i) for i, each in enumerate(REWARDS[:2])]
+    if world.rank == 1:
+        groups[1].trajectories[0].rewards_T[0] = float("nan")
+    before = {name: value.clone() for name, value in policy.state_dict().items()}
+    try:
+        learn(world, policy, groups)
+    except TrainingError as error:
+        heard.append(str(error))
+    after = full_state(policy, world)
+    heard.append(all(torch.equal(after[name], before[name]) for name in after))
+    return heard
+
+
+def test_an_error_of_one_rank_is_heard_by_all(tmp_path):
+    first, second = on_ranks(fail_on_one, folder=tmp_path)
+    assert first[0] == "RankError: Stopped because of rank 1: this rank has a bad day"
+    assert second[0] == "ConfigError: this rank has a bad day"
+    assert first[1] == second[1] == [0, 1]  # and the ranks still understand each other
+    assert first[2] == second[2] and "loss is nan" in first[2] and first[3] is True
+
+
+def test_what_ranks_cannot_be_is_refused(monkeypatch):
+    with pytest.raises(ConfigError, match="3 cannot be spread evenly over 2"):
+        World(rank=0, size=2).own([1, 2, 3])
+    assert World(rank=1, size=2).own([1, 2, 3, 4]) == [3, 4]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="each of 2 ranks needs its own"):
+        init_world("cpu:1", timeout_minutes=1)
+    with pytest.raises(ConfigError, match="cuda:77"):
+        init_world("cuda:77", timeout_minutes=1)

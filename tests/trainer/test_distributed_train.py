@@ -1,0 +1,162 @@
+"""Whole runs on two gloo ranks: equal to one process's, resumed by either, and ended by whatever ends one of them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from ranks import launch_ranks, on_ranks, use_toy, wait
+from runs import evaluated, logged, tensors
+from toy_env import ToyReach
+from toy_run import make_toy_envs, toy_config
+
+from tgrpo_envs.errors import ConfigError, StateError
+from tgrpo_trainer.__main__ import main
+from tgrpo_trainer.checkpoint import latest_checkpoint, load_checkpoint
+from tgrpo_trainer.distributed import World
+from tgrpo_trainer.recipes import RECIPES
+from tgrpo_trainer.report.record import LastGroup
+from tgrpo_trainer.train import train
+
+
+def config_of(folder, iterations):
+    config = toy_config(folder, iterations)
+    return config.replace(rollout={"num_groups": 4, "num_generations": 2}, tgrpo={"beta": 0.05})
+
+
+def train_on(folder, iterations, world=None):
+    use_toy(make_toy_envs)
+    train(config_of(folder, iterations), world or World())
+
+
+def three_runs(world, root):
+    """A whole run, the end of one that a single process began, and the beginning of one that it will end."""
+    train_on(root / "two", 3, world)
+    train_on(root / "one_then_two", 3, world)
+    train_on(root / "two_then_one", 2, world)
+    return {}
+
+
+def assert_close_run(got, expected):
+    """The same episodes, and numbers that differ by rounding only."""
+    ours, theirs = tensors(got), tensors(expected)
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        torch.testing.assert_close(ours[name], value, rtol=1e-5, atol=1e-5, msg=lambda text, n=name: f"{n}: {text}")
+    for mine, other in zip(logged(got), logged(expected), strict=True):
+        assert mine.keys() == other.keys()
+        assert mine == pytest.approx(other, rel=1e-3, abs=1e-5)
+    assert evaluated(got) == evaluated(expected)
+    mine, other = LastGroup.load(got), LastGroup.load(expected)
+    assert mine.state_seed == other.state_seed
+    assert np.array_equal(mine.best.actions_TCA, other.best.actions_TCA)
+
+
+def test_a_run_is_the_same_on_one_process_and_on_two_ranks(tmp_path, monkeypatch):
+    for name in ("make_envs", "write_report", "_write_videos"):
+        monkeypatch.setattr(f"tgrpo_trainer.train.{name}", getattr(sys.modules["tgrpo_trainer.train"], name))
+    train_on(tmp_path / "one", 3)
+    train_on(tmp_path / "one_then_two", 2)
+    on_ranks(three_runs, tmp_path, folder=tmp_path)
+    train_on(tmp_path / "two_then_one", 3)
+    for name in ("two", "one_then_two", "two_then_one"):
+        assert_close_run(tmp_path / name, tmp_path / "one")
+    steps = [row for row in logged(tmp_path / "two") if "update/optimiser_steps" in row]
+    assert len(steps) == 3 and all(row["update/optimiser_steps"] > 0 for row in steps)
+    lengths = [row["rollout/control_steps"] for row in steps]
+    assert min(lengths) < 24  # episodes, and so ranks, did not end together
+    files = sorted(path.name for path in (tmp_path / "two" / "last" / "iteration_000003" / "optimizer").iterdir())
+    assert files == ["rank_00000.safetensors", "rank_00001.safetensors"]
+    assert (tmp_path / "stderr_1").read_text() == ""  # only rank 0 speaks
+
+
+class Fickle(ToyReach):
+    """Fails in the third iteration, on the rank that is told to (four resets are the first evaluation's); slow, so that
+    a signal finds it playing."""
+
+    fails = False
+    resets = 0
+
+    def reset(self, **kwargs):
+        self.resets += 1
+        return super().reset(**kwargs)
+
+    def step(self, actions):
+        time.sleep(0.01)
+        if self.fails and self.resets > 6:
+            raise StateError("the physics of this rank has had enough")
+        return super().step(actions)
+
+
+def fickle_command(folder, failing_rank):
+    """The command line on a toy that fails on one rank."""
+
+    def make_envs(config, num_envs):
+        envs = Fickle(num_envs, action_chunk=config.action_chunk, horizon=config.max_control_steps)
+        envs.fails = os.environ["RANK"] == str(failing_rank)
+        return envs
+
+    use_toy(make_envs)
+    config = config_of(folder, 1000)
+    RECIPES["toy"] = lambda: config.replace(evaluation={**config.evaluation.model_dump(), "every": 1000})
+    sys.exit(main(["train", "--recipe", "toy"]))
+
+
+def saved(folder):
+    return latest_checkpoint(folder / "last")
+
+
+def goes_on(folder):
+    """Whether a single process can go on from what is there."""
+    done = load_checkpoint(saved(folder)).iteration
+    train_on(folder, done + 1)
+    return load_checkpoint(saved(folder)).iteration == done + 1
+
+
+@pytest.fixture
+def restored(monkeypatch):
+    for name in ("make_envs", "write_report", "_write_videos"):
+        monkeypatch.setattr(f"tgrpo_trainer.train.{name}", getattr(sys.modules["tgrpo_trainer.train"], name))
+
+
+@pytest.mark.usefixtures("restored")
+def test_an_error_in_one_rank_s_rollout_ends_both_with_one_sentence(tmp_path):
+    folder = tmp_path / "run"
+    codes = wait(launch_ranks(fickle_command, folder, 1, folder=tmp_path))
+    assert codes == [2, 2]
+    first, second = ((tmp_path / f"stderr_{rank}").read_text() for rank in range(2))
+    assert second == "error on rank 1: the physics of this rank has had enough\n"
+    assert "error on rank 0: Stopped because of rank 1: the physics of this rank has had enough\n" in first
+    assert "Traceback" not in first
+    assert saved(folder).name == "iteration_000002" and goes_on(folder)
+
+
+@pytest.mark.usefixtures("restored")
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_rank_that_is_killed_ends_the_other_with_one_sentence(tmp_path, victim):
+    folder = tmp_path / "run"
+    processes = launch_ranks(fickle_command, folder, -1, folder=tmp_path)
+    limit = time.monotonic() + 120
+    while not (folder / "last" / "iteration_000001").is_dir():
+        assert time.monotonic() < limit and all(process.is_alive() for process in processes)
+        time.sleep(0.02)
+    os.kill(processes[victim].pid, signal.SIGKILL)
+    codes = wait(processes)
+    assert codes[victim] == -signal.SIGKILL and codes[1 - victim] == 2
+    said = (tmp_path / f"stderr_{1 - victim}").read_text()
+    assert f"error on rank {1 - victim}: Another rank has ended, or cannot be reached" in said
+    assert "Traceback" not in said
+    assert goes_on(folder)
+
+
+def test_groups_that_ranks_cannot_share_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="num_groups is 4, which 3 ranks cannot share evenly"):
+        train(config_of(tmp_path / "run", 1), World(rank=0, size=3))
+    assert not (tmp_path / "run").exists()
+    assert shutil.which("torchrun") is not None  # what the examples start ranks with

@@ -1,0 +1,104 @@
+"""Ctrl-C and SIGTERM: the first finishes the iteration and saves, the second leaves at once; both say how to go on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+import pytest
+from ranks import launch, launch_ranks, use_toy, wait
+from runs import assert_same_run
+from toy_env import ToyReach
+from toy_run import toy_config
+
+from tgrpo_trainer.__main__ import main
+from tgrpo_trainer.checkpoint import latest_checkpoint
+from tgrpo_trainer.interrupt import Interrupted, Signals
+from tgrpo_trainer.recipes import RECIPES
+
+
+class SlowToy(ToyReach):
+    """Each step takes 20 ms, so that signals find it playing."""
+
+    def step(self, actions):
+        time.sleep(0.02)
+        return super().step(actions)
+
+
+def make_slow_envs(config, num_envs):
+    return SlowToy(num_envs, action_chunk=config.action_chunk, horizon=config.max_control_steps)
+
+
+def command(folder, iterations, *arguments):
+    """The command line in a process of its own, on the slow toy."""
+    use_toy(make_slow_envs)
+    RECIPES["toy"] = lambda: toy_config(folder, iterations)
+    sys.exit(main(["train", *(arguments or ("--recipe", "toy"))]))
+
+
+def done(folder):
+    checkpoint = latest_checkpoint(folder / "last")
+    return -1 if checkpoint is None else int(checkpoint.name.removeprefix("iteration_"))
+
+
+def wait_for(folder, iterations, process):
+    limit = time.monotonic() + 120
+    while done(folder) < iterations:
+        assert process.is_alive() and time.monotonic() < limit
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_first_signal_finishes_the_iteration(tmp_path, number, code):
+    folder, errors = tmp_path / "run", tmp_path / "errors"
+    process = launch(command, folder, 1000, stderr=errors)
+    wait_for(folder, 1, process)
+    before = done(folder)
+    time.sleep(0.1)  # into the next iteration
+    os.kill(process.pid, number)
+    assert wait([process]) == [code]
+    said = errors.read_text()
+    assert done(folder) > before
+    assert "Will stop when this iteration is finished" in said and "Traceback" not in said
+    assert f"finished and on disk: iteration {done(folder):06d}" in said
+    assert f"python -m tgrpo_trainer train --resume {folder}" in said
+
+
+def test_the_second_signal_leaves_at_once_and_nothing_is_lost(tmp_path):
+    whole, folder, errors = tmp_path / "whole", tmp_path / "run", tmp_path / "errors"
+    straight = launch(command, whole, 3, stderr=tmp_path / "whole_errors")
+    process = launch(command, folder, 3, stderr=errors)
+    wait_for(folder, 1, process)
+    time.sleep(0.1)
+    for _ in range(2):
+        os.kill(process.pid, signal.SIGTERM)
+        time.sleep(0.05)
+    assert wait([process]) == [143]
+    assert "Interrupted; finished and on disk: iteration" in errors.read_text()
+    again = launch(command, folder, 3, "--resume", str(folder), stderr=errors)
+    assert wait([straight, again]) == [0, 0], errors.read_text()
+    assert_same_run(folder, whole)
+
+
+def test_a_signal_to_one_rank_stops_all_after_the_same_iteration(tmp_path):
+    folder = tmp_path / "run"
+    processes = launch_ranks(command, folder, 1000, folder=tmp_path)
+    wait_for(folder, 1, processes[0])
+    os.kill(processes[1].pid, signal.SIGTERM)
+    assert wait(processes) == [143, 143]
+    assert f"finished and on disk: iteration {done(folder):06d}" in (tmp_path / "stderr_0").read_text()
+    assert (tmp_path / "stderr_1").read_text() == ""
+
+
+def test_without_patience_a_signal_raises_wherever_the_program_is():
+    signals = Signals()
+    with signals.install():
+        with pytest.raises(Interrupted, match="SIGTERM") as caught:
+            signal.raise_signal(signal.SIGTERM)
+        assert caught.value.exit_code == 143
+        with signals.patience():
+            signal.raise_signal(signal.SIGINT)
+            assert signals.received == signal.SIGINT
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

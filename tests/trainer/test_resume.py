@@ -1,0 +1,137 @@
+"""Going on exactly: a run that was stopped anywhere, by anything, ends bit for bit as the run that never was."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+
+import pytest
+import torch
+from ranks import launch, use_toy, wait
+from runs import assert_same_run, evaluated
+from toy_run import make_toy_envs, toy_config
+
+import tgrpo_trainer.checkpoint
+from tgrpo_trainer.checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint
+from tgrpo_trainer.config import EnvConfig, EvaluationConfig, PolicyConfig, RolloutConfig, RunConfig, TrainConfig
+from tgrpo_trainer.train import train
+
+ITERATIONS = 4
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    monkeypatch.setattr("tgrpo_trainer.train.make_envs", make_toy_envs)
+    monkeypatch.setattr("tgrpo_trainer.train.write_report", lambda folder: folder / "report.html")
+    monkeypatch.setattr("tgrpo_trainer.train._write_videos", lambda *_: None)
+
+
+def stop_after(config, iterations):
+    """Train, and die in the middle of the next iteration."""
+
+    class Killed(BaseException):
+        pass
+
+    def run_or_die(*args):
+        if args[4] == iterations:
+            raise Killed
+        return run_iteration(*args)
+
+    from tgrpo_trainer.train import run_iteration
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tgrpo_trainer.train.run_iteration", run_or_die)
+        with pytest.raises(Killed):
+            train(config)
+
+
+def test_four_iterations_are_two_and_two(tmp_path, toy):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(toy_config(whole, ITERATIONS))
+    stop_after(toy_config(parts, ITERATIONS), 2)
+    assert load_checkpoint(latest_checkpoint(parts / "last")).iteration == 2
+    train(toy_config(parts, ITERATIONS))
+    assert_same_run(parts, whole)
+
+
+def test_an_evaluation_that_was_not_logged_yet_is_logged_once(tmp_path, toy, monkeypatch):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(toy_config(whole, 2))
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_):
+        raise Killed
+
+    monkeypatch.setattr("tgrpo_trainer.train.evaluation_metrics", die)
+    with pytest.raises(Killed):
+        train(toy_config(parts, 2))
+    assert len(evaluated(parts)) == 1  # written, and not in metrics.jsonl
+    monkeypatch.undo()
+    monkeypatch.setattr("tgrpo_trainer.train.make_envs", make_toy_envs)
+    monkeypatch.setattr("tgrpo_trainer.train.write_report", lambda folder: folder / "report.html")
+    monkeypatch.setattr("tgrpo_trainer.train._write_videos", lambda *_: None)
+    train(toy_config(parts, 2))
+    assert_same_run(parts, whole)
+
+
+def play_on(folder, cpu_s, flushes):
+    """A run that dies like a killed one after some CPU seconds, or by SIGKILL while it writes a checkpoint."""
+    use_toy(make_toy_envs)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process without a word
+    signal.setitimer(signal.ITIMER_PROF, cpu_s)
+    flush = tgrpo_trainer.checkpoint._flush
+    left = iter(range(flushes))
+
+    def flush_or_die(path):
+        if next(left, None) is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        flush(path)
+
+    tgrpo_trainer.checkpoint._flush = flush_or_die
+    train(toy_config(folder, ITERATIONS))
+
+
+def test_killed_at_any_instant_it_goes_on_and_ends_the_same(tmp_path, toy):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    train(toy_config(whole, ITERATIONS))
+    rng, codes, half_written = random.Random(0), [], 0
+    while 0 not in codes:
+        assert len(codes) < 60
+        # More and more time, so that the run gets through. A checkpoint is brought to the disk in about nine pieces.
+        cpu_s, flushes = rng.uniform(0.05, 0.5 + 0.2 * len(codes)), rng.randrange(8, 9 + 3 * (1 + len(codes)))
+        process = launch(play_on, killed, cpu_s, flushes, stderr=tmp_path / "stderr")
+        codes += wait([process])
+        assert codes[-1] in (0, -signal.SIGPROF, -signal.SIGKILL), (tmp_path / "stderr").read_text()
+        half_written += bool(list(killed.glob("*/*.partial")))
+        for kind in ("last", "checkpoints"):  # what has its name is whole
+            for folder in list_checkpoints(killed / kind):
+                load_checkpoint(folder)
+    assert {-signal.SIGPROF, -signal.SIGKILL} <= set(codes) and half_written > 1, codes
+    assert_same_run(killed, whole)
+
+
+@pytest.mark.slow
+def test_with_libero_s_simulator_too(tmp_path, monkeypatch):
+    """Environment cursors, if there were any, would show here."""
+    monkeypatch.setattr("tgrpo_trainer.train.write_report", lambda folder: folder / "report.html")
+    monkeypatch.setattr("tgrpo_trainer.train._write_videos", lambda *_: None)
+
+    def config(folder):
+        return TrainConfig(
+            env=EnvConfig(assets="primitive", image_size=32, action_chunk=8, max_control_steps=24),
+            policy=PolicyConfig(num_bins=5),
+            sft={"max_steps": 0},
+            rollout=RolloutConfig(num_groups=1, num_generations=3),
+            tgrpo={"drop_uniform_groups": False},
+            evaluation=EvaluationConfig(every=2, num_heldout=2, num_official=2),
+            run=RunConfig(name=folder.name, folder=folder.parent, iterations=4, device="cpu"),
+        )
+
+    train(config(tmp_path / "whole"))
+    stop_after(config(tmp_path / "parts"), 2)
+    train(config(tmp_path / "parts"))
+    assert_same_run(tmp_path / "parts", tmp_path / "whole")
+    assert torch.is_tensor(load_checkpoint(latest_checkpoint(tmp_path / "parts" / "last")).policy.head.weight)

@@ -1,0 +1,190 @@
+"""The processes of a run: one alone, or several ranks that torchrun or Slurm started, and how they agree.
+
+Everything the ranks tell each other beside gradients and weights goes through `World.gather`: each says something
+small, all hear all of it, in the order of the ranks. A rank that fails says that instead, so its error ends the others
+wherever they gather next. One process alone needs no process group, and gathering is free there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+
+from tgrpo_envs.errors import ConfigError, RankError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class World:
+    """Who this process is among the processes of the run; the default is one process alone.
+
+    Attributes:
+        rank: From 0; rank 0 writes the files and speaks.
+        size: Processes of the run.
+        local_rank: From 0, among those on this machine.
+        local_size: Processes on this machine.
+        device: Where this process computes.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the rank that writes the files and speaks."""
+        return self.rank == 0
+
+    def gather(self, value: T) -> list[T]:
+        """What every rank says here, in their order; all of them must come to the same call.
+
+        Raises:
+            RankError: Another rank says that it has failed (`together`), has ended or does not answer in time.
+        """
+        return [value] if self.size == 1 else self._exchange(value, failure=None)
+
+    def broadcast(self, value: T) -> T:
+        """What rank 0 says."""
+        return self.gather(value)[0]
+
+    def barrier(self) -> None:
+        """Wait until every rank is here."""
+        self.gather(None)
+
+    def own(self, items: Sequence[T]) -> Sequence[T]:
+        """This rank's part of a sequence that all ranks have: equal contiguous parts, in the order of the ranks.
+
+        Raises:
+            ConfigError: It cannot be cut into equal parts.
+        """
+        if len(items) % self.size:
+            raise ConfigError(f"{len(items)} cannot be spread evenly over {self.size} ranks; use a multiple of it.")
+        count = len(items) // self.size
+        return items[self.rank * count : (self.rank + 1) * count]
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """A phase that succeeds or fails on all ranks: an error of one becomes an error of every one.
+
+        Inside, ranks may gather, but not train or gather weights: those who wait in there hear nothing.
+
+        Raises:
+            RankError: On the ranks that were well, naming those that were not.
+        """
+        try:
+            yield
+        except RankError:
+            raise  # known to all, or nobody is left to tell
+        except Exception as error:
+            if self.size > 1:
+                self._exchange(None, failure=str(error) or type(error).__name__)
+            raise
+        self.barrier()
+
+    def _exchange(self, value: T, failure: str | None) -> list[T]:
+        """Say a value or a failure, and hear all; a failure of another rank is raised unless this one has its own."""
+        heard: list[tuple[str | None, T] | None] = [None] * self.size
+        with translated_loss():
+            dist.all_gather_object(heard, (failure, value))
+        said = [one for one in heard if one is not None]
+        failed = [f"rank {rank}: {text}" for rank, (text, _) in enumerate(said) if text is not None]
+        if failed and failure is None:
+            raise RankError(f"Stopped because of {'; '.join(failed)}")
+        return [one for _, one in said]
+
+
+def init_world(device: str, *, timeout_minutes: float) -> World:
+    """Join the processes that torchrun (or another launcher that sets its variables) started; alone without one.
+
+    CPU tensors and objects travel by gloo, CUDA tensors by NCCL.
+
+    Args:
+        device: auto, cpu, cuda, or where the process is alone any other torch device.
+        timeout_minutes: A rank that waits longer for the others gives up.
+
+    Raises:
+        ConfigError: A device that torch does not know or this machine does not have, or a numbered one for several
+            ranks.
+        RankError: The other ranks cannot be reached.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    chosen = resolve_device(device)
+    if size == 1:
+        return World(device=chosen)
+    local_rank, local_size = (int(os.environ.get(name, "0")) for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"))
+    if chosen.index is not None:
+        raise ConfigError(f"run.device is {device!r}, but each of {size} ranks needs its own; use auto, cpu or cuda.")
+    if chosen.type == "cuda":
+        if local_rank >= torch.cuda.device_count():
+            raise ConfigError(
+                f"Rank {local_rank} of this machine has no GPU, there are {torch.cuda.device_count()}; start as many "
+                "processes a machine as it has GPUs (torchrun --nproc-per-node), or use --run.device cpu."
+            )
+        chosen = torch.device("cuda", local_rank)
+        torch.cuda.set_device(chosen)
+    with translated_loss():
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo", timeout=timedelta(minutes=timeout_minutes)
+        )
+    return World(dist.get_rank(), size, local_rank, local_size or size, chosen)
+
+
+def leave_world(world: World) -> None:
+    """Part from the other ranks after a run that ended well."""
+    if world.size > 1:
+        world.barrier()
+        dist.destroy_process_group()
+
+
+@contextmanager
+def translated_loss() -> Iterator[None]:
+    """Say in one sentence that another rank is gone, where torch says it in a stack of C++ frames.
+
+    Raises:
+        RankError: For every error of torch's communication; other errors pass.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_loss_of_contact(error):
+            raise
+        first = str(error).strip().splitlines()[0]
+        raise RankError(
+            "Another rank has ended, or cannot be reached, so this one stops too; its own message says why. "
+            f"Everything up to the last checkpoint is on disk. ({first})"
+        ) from error
+
+
+def is_loss_of_contact(error: RuntimeError) -> bool:
+    """Whether it comes from torch's communication: gloo raises plain RuntimeErrors that name their source file."""
+    return isinstance(error, dist.DistError) or any(word in str(error) for word in ("gloo", "Gloo", "NCCL"))
+
+
+def resolve_device(name: str) -> torch.device:
+    """The torch device; auto takes a GPU where there is one.
+
+    Raises:
+        ConfigError: torch does not know the name, or the machine has no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"run.device is {name!r}; use auto, cpu, cuda or cuda:N.") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"run.device is {name!r}, but torch sees {torch.cuda.device_count()} GPUs here; use auto or cpu, or look "
+            "at nvidia-smi for one that has disappeared."
+        )
+    return device
