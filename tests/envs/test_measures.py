@@ -23,7 +23,7 @@ def test_an_atom_holds_when_all_of_its_measures_do(spec: StageSpec, seed: int) -
     rng = np.random.default_rng(seed)
     bound = BoundSpec(spec, LAYOUT)
     moment = Moment(random_snapshot(rng, NUM_ENVS), random_snapshot(rng, NUM_ENVS), random_goals(rng, NUM_ENVS))
-    for atom, truth_N in zip(bound.atoms, bound.truth(moment), strict=True):
+    for atom, truth_N in zip(bound.atoms, bound.observe(moment).truth_AN, strict=True):
         parts = measures(atom, bound.entities[atom])
         clear_N = np.all([np.abs(part.value(moment) - part.limit(moment)) > ROUNDING for part in parts], axis=0)
         clear_N |= np.all([part.unit == "" for part in parts])  # yes or no: nothing to round
@@ -91,4 +91,4 @@ def test_a_joint_is_measured_against_its_threshold() -> None:
     assert way.unit == ramp_unit(spec.stages[0].ramp, bound.entities[spec.stages[0].ramp]) == "m"
     assert np.allclose(way.value(moment), [0.12, 0.07, 0.0])
     assert np.allclose(way.limit(moment), 0.07)
-    assert way.holds(moment).tolist() == bound.truth(moment)[0].tolist()
+    assert way.holds(moment).tolist() == bound.observe(moment).truth_AN[0].tolist()

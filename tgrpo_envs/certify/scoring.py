@@ -116,9 +116,10 @@ def firings(spec: StageSpec, evidence: Evidence, rows: NDArray[np.int64]) -> lis
     for row in rows:
         now, goal_MC = evidence.episode(int(row))
         start = per_field(lambda array: np.repeat(array[:1], len(array), axis=0), now)
-        done_KM, allowed_KM, remaining_KM, _ = bound.observe(Moment(now, start, goal_MC))
-        ramp_KM = np.clip(1.0 - remaining_KM / bound.spans(remaining_KM[:, :1]), 0.0, 1.0) * allowed_KM
-        found.append(_firing(spec, done_KM, ramp_KM))
+        seen = bound.observe(Moment(now, start, goal_MC))
+        span_K1 = bound.spans(seen.remaining_KN[:, :1])
+        ramp_KM = np.clip(1.0 - seen.remaining_KN / span_K1, 0.0, 1.0) * seen.allowed_KN
+        found.append(_firing(spec, seen.done_KN, ramp_KM))
     return found
 
 
@@ -150,11 +151,12 @@ def debounced(done_KM: BoolArray, hold_K: NDArray[np.int64]) -> BoolArray:
 def stages_done_at_start(spec: StageSpec, evidence: Evidence) -> tuple[BoolArray, bool]:
     """Which stages are done in each of the settled initial states, (K, S), and whether all ramps are finite there."""
     starts = Moment(evidence.starts, evidence.starts, evidence.start_goal_SC)
-    done_KS, _, remaining_KS, _ = BoundSpec(spec, evidence.layout).observe(starts)
+    seen = BoundSpec(spec, evidence.layout).observe(starts)
+    done_KS = seen.done_KN
     before = predecessors(spec)
     for k in topological_order(spec):
         done_KS[k] &= done_KS[list(before[k])].all(axis=0)
-    return done_KS, bool(np.isfinite(remaining_KS).all())
+    return done_KS, bool(np.isfinite(seen.remaining_KN).all())
 
 
 class Judged:

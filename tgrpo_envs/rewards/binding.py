@@ -1,12 +1,13 @@
-"""Binds a spec to a scene: names become snapshot rows, conditions become functions, each atom is computed once."""
+"""Binds a spec to a scene: names become snapshot rows, conditions become programs, each atom is computed once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tgrpo_envs.errors import SpecError, UnknownNameError
+from tgrpo_envs.rewards.columns import Columns
 from tgrpo_envs.rewards.handles import HANDLE_SUFFIX, handle_names, part_joints
 from tgrpo_envs.rewards.predicates import (
     ATOMS,
@@ -18,18 +19,18 @@ from tgrpo_envs.rewards.predicates import (
     MOVABLE,
     RAMPS,
     REGION,
-    BoundRamp,
+    Instruction,
     Moment,
     Place,
-    Truth,
 )
 from tgrpo_envs.rewards.spec import StageSpec
 from tgrpo_envs.rewards.vocabulary import AllOf, AnyOf, Atom, Condition, Goal, Not, Ramp
-from tgrpo_envs.sim.snapshot import BoolArray, FloatArray, SnapshotLayout
+from tgrpo_envs.sim.snapshot import BoolArray, FloatArray, Snapshot, SnapshotLayout
+
+if TYPE_CHECKING:
+    from tgrpo_envs.rewards.observing import Seen
 
 JOINTED_OPS = ("actuated", "actuate")
-
-Judgement = Callable[[list[BoolArray]], BoolArray]
 
 
 class BoundSpec:
@@ -37,6 +38,8 @@ class BoundSpec:
 
     Attributes:
         entities: What the names in each atom and ramp refer to.
+        atoms: The distinct atoms of the spec, in the order of `truth`.
+        goals: Goal conjuncts that the spec refers to.
     """
 
     def __init__(self, spec: StageSpec, layout: SnapshotLayout) -> None:
@@ -46,71 +49,77 @@ class BoundSpec:
             UnknownNameError: The scene has no entity of a name the spec uses.
             SpecError: An entity is of the wrong kind for its op.
         """
+        from tgrpo_envs.rewards import observing  # brings numba, which importing this package must not
+
         self.entities: dict[Atom | Ramp, dict[str, Place]] = {}
-        self._atoms: dict[Atom, int] = {}
-        self._truths: list[Truth] = []
-        self._places: dict[str, Place] = {}
-        self._layout = layout
-        self._done = [self._condition(stage.done, f"stage {stage.id!r}") for stage in spec.stages]
-        self._while = [
-            (k, self._condition(condition, f"stage {stage.id!r}"))
-            for k, stage in enumerate(spec.stages)
-            for condition in stage.while_
-        ]
-        self._maintain = [
-            (self._condition(maintain.holds, f"maintain[{j}]"), maintain.cost_frac)
-            for j, maintain in enumerate(spec.maintain)
-        ]
+        self._task = spec.task.name
+        self._rows: dict[Atom, int] = {}
+        self._instructions: list[Instruction] = []
+        self._named: dict[str, Place] = {}
+        self._layout, self._columns = layout, Columns(layout)
+        stages = [(k, stage, f"stage {stage.id!r}") for k, stage in enumerate(spec.stages)]
+        whiles = [(k, condition, where) for k, stage, where in stages for condition in stage.while_]
+        conditions = [(stage.done, where) for _, stage, where in stages]
+        conditions += [(condition, where) for _, condition, where in whiles]
+        conditions += [(maintain.holds, f"maintain[{j}]") for j, maintain in enumerate(spec.maintain)]
+        codes = [self._postfix(condition, where) for condition, where in conditions]
+        self.atoms = tuple(self._rows)
+        self.goals = tuple(sorted(atom.index for atom in self.atoms if isinstance(atom, Goal)))
+        ramps = [(k, stage.ramp, where) for k, stage, where in stages if stage.ramp is not None]
         self._ramps = [
-            (k, self._ramp(stage.ramp, f"stage {stage.id!r}"))
-            for k, stage in enumerate(spec.stages)
-            if stage.ramp is not None
+            (k, RAMPS[ramp.op](ramp, self._entities(ramp, where), self._columns)) for k, ramp, where in ramps
         ]
-        self._num_stages = len(spec.stages)
+        words = self._instructions + [ramp for _, ramp in self._ramps]
+        self._execute = observing.observe
+        self._program = observing.Program(
+            words_W7=np.array([(word.code, word.a, word.b, word.box, word.flag, *word.axes) for word in words]),
+            limits_W3=np.array([(word.limit, word.second, word.bound) for word in words]),
+            ramps_R=np.array([k for k, _ in self._ramps], dtype=np.int64),
+            code=np.array([number for code in codes for number in code]),
+            ends_C=np.cumsum([len(code) for code in codes]),
+            whiles_X=np.array([k for k, _, _ in whiles], dtype=np.int64),
+            costs_J=np.array([maintain.cost_frac for maintain in spec.maintain], dtype=np.float64),
+            num_stages=len(spec.stages),
+        )
 
-    @property
-    def atoms(self) -> tuple[Atom, ...]:
-        """The distinct atoms of the spec, in the order of `truth`."""
-        return tuple(self._atoms)
-
-    @property
-    def goals(self) -> tuple[int, ...]:
-        """Goal conjuncts that the spec refers to."""
-        return tuple(sorted(atom.index for atom in self._atoms if isinstance(atom, Goal)))
-
-    def observe(self, moment: Moment) -> tuple[BoolArray, BoolArray, FloatArray, FloatArray | float]:
+    def observe(self, moment: Moment) -> Seen:
         """Everything the spec asks of one moment.
 
         Returns:
+            truth_AN: Whether each atom holds.
             done_KN: Each stage's `done` condition, before order and debouncing.
             allowed_KN: Whether each stage's `while` holds.
+            maintained_JN: Whether each `maintain` condition holds.
             remaining_KN: What is left of each ramp, metres or radians (1 where a stage has no ramp).
             kept_N: Share of the progress that `maintain` leaves.
+
+        Raises:
+            SpecError: The spec refers to a goal conjunct that the task does not have.
         """
-        num_envs = len(moment.goal_NC)
-        truth = self.truth(moment)
-        done_KN = np.empty((self._num_stages, num_envs), dtype=bool)
-        for k, done in enumerate(self._done):
-            done_KN[k] = done(truth)
-        allowed_KN = np.ones((self._num_stages, num_envs), dtype=bool)
-        for k, allowed in self._while:
-            allowed_KN[k] &= allowed(truth)
-        remaining_KN = np.ones((self._num_stages, num_envs))
-        for k, ramp in self._ramps:
-            remaining_KN[k] = ramp.remaining(moment)
-        kept_N: FloatArray | float = 1.0
-        for holds, cost_frac in self._maintain:
-            kept_N = kept_N * np.where(holds(truth), 1.0, 1.0 - cost_frac)
-        return done_KN, allowed_KN, remaining_KN, kept_N
+        return self.observe_since(self.start(moment.start), moment.now, moment.goal_NC)
 
-    def truth(self, moment: Moment) -> list[BoolArray]:
-        """Whether each atom holds, (N,) each."""
-        return [atom(moment) for atom in self._truths]
+    def start(self, snapshot: Snapshot) -> FloatArray:
+        """What `observe_since` needs of the snapshot at reset, a copy."""
+        return self._columns.numbers(snapshot)
 
-    def maintained(self, moment: Moment) -> list[BoolArray]:
-        """Whether each `maintain` condition holds, (N,) each."""
-        truth = self.truth(moment)
-        return [holds(truth) for holds, _ in self._maintain]
+    def observe_since(self, start_NF: FloatArray, snapshot: Snapshot, goal_NC: BoolArray) -> Seen:
+        """`observe` with the reset's part prepared, for those who observe at every step."""
+        self.check_goal(goal_NC.shape[1])
+        now_NF, flags_NB = self._columns.numbers(snapshot), self._columns.flags(snapshot, goal_NC)
+        return self._execute(self._program, now_NF, start_NF, flags_NB)
+
+    def check_goal(self, num_conjuncts: int) -> None:
+        """Make sure that a task has the conjuncts that the spec refers to.
+
+        Raises:
+            SpecError: It has fewer.
+        """
+        if self.goals and self.goals[-1] >= num_conjuncts:
+            missing = next(index for index in self.goals if index >= num_conjuncts)
+            raise SpecError(
+                f"The spec asks for goal conjunct {missing}, but the task {self._task!r} has "
+                f"{num_conjuncts}, counted from 0; use an index below {num_conjuncts}."
+            )
 
     def spans(self, remaining_KN: FloatArray) -> FloatArray:
         """Each ramp's full length, metres: its fixed span, or what remained at reset."""
@@ -119,32 +128,28 @@ class BoundSpec:
             span_KN[k] = np.maximum(remaining_KN[k], MIN_SPAN_M) if ramp.span_m is None else ramp.span_m
         return span_KN
 
-    def _condition(self, condition: Condition, where: str) -> Judgement:
-        if isinstance(condition, AllOf):
-            parts = [self._condition(part, where) for part in condition.all_of]
-            return lambda truth: _join(np.logical_and, parts, truth)
-        if isinstance(condition, AnyOf):
-            parts = [self._condition(part, where) for part in condition.any_of]
-            return lambda truth: _join(np.logical_or, parts, truth)
-        if isinstance(condition, Not):
-            inner = self._condition(condition.negated, where)
-            return lambda truth: ~inner(truth)
-        if condition not in self._atoms:
-            self._atoms[condition] = len(self._truths)
-            self._truths.append(ATOMS[condition.op](condition, self._entities(condition, where)))
-        row = self._atoms[condition]
-        return lambda truth: truth[row]
+    def _postfix(self, condition: Condition, where: str) -> list[int]:
+        """Rows of atoms and `observing`'s operators, in the order in which a stack takes them."""
+        from tgrpo_envs.rewards.observing import AND, NOT, OR
 
-    def _ramp(self, ramp: Ramp, where: str) -> BoundRamp:
-        return RAMPS[ramp.op](ramp, self._entities(ramp, where))
+        if isinstance(condition, (AllOf, AnyOf)):
+            parts, operator = (condition.all_of, AND) if isinstance(condition, AllOf) else (condition.any_of, OR)
+            first, *others = [self._postfix(part, where) for part in parts]
+            return first + [number for other in others for number in (*other, operator)]
+        if isinstance(condition, Not):
+            return [*self._postfix(condition.negated, where), NOT]
+        if condition not in self._rows:
+            self._rows[condition] = len(self._instructions)
+            self._instructions.append(ATOMS[condition.op](condition, self._entities(condition, where), self._columns))
+        return [self._rows[condition]]
 
     def _entities(self, word: Atom | Ramp, where: str) -> dict[str, Place]:
         places = {}
         for field, kinds in KINDS[word.op].items():
             name = getattr(word, field)
-            if name not in self._places:
-                self._places[name] = _resolve(name, self._layout, where)
-            place = self._places[name]
+            if name not in self._named:
+                self._named[name] = _resolve(name, self._layout, where)
+            place = self._named[name]
             if place.kind not in kinds:
                 expected = " or ".join(sorted(kinds))
                 raise SpecError(
@@ -159,13 +164,6 @@ class BoundSpec:
             places[field] = place
         self.entities[word] = places
         return places
-
-
-def _join(operator: np.ufunc, parts: Sequence[Judgement], truth: list[BoolArray]) -> BoolArray:
-    joined = parts[0](truth)
-    for part in parts[1:]:
-        joined = operator(joined, part(truth))
-    return joined
 
 
 def _resolve(name: str, layout: SnapshotLayout, where: str) -> Place:

@@ -69,6 +69,16 @@ class CreditProfile(BaseModel):
         """Factor of the new potential in a step's reward: `discount` in mode ``pbrs``, else 1."""
         return self.discount if self.mode == "pbrs" else 1.0
 
+    @property
+    def regress(self) -> float:
+        """Price of regress: `kappa`, or 1 in mode ``pbrs``, whose potential depends on the present alone."""
+        return 1.0 if self.mode == "pbrs" else self.kappa
+
+    @property
+    def levels(self) -> int:
+        """Number of quanta in the whole progress."""
+        return round(1 / self.quantum)
+
     def check_horizon(self, horizon: int) -> None:
         """Make sure that a learner which discounts ranks every success above every failure.
 
@@ -94,11 +104,7 @@ def paid_progress(best_N: FloatArray, progress_N: FloatArray, profile: CreditPro
         progress_N: Progress now, phi, at most `best_N`.
         profile: Supplies `kappa` and `quantum`.
     """
-    levels = round(1 / profile.quantum)
-    kappa = 1.0 if profile.mode == "pbrs" else profile.kappa  # a potential depends on the present alone
-    mixed_N = best_N - kappa * (best_N - progress_N)
-    psi_N: FloatArray = np.floor(mixed_N * levels + ROUNDING_QUANTA) / levels
-    return psi_N
+    return paid(best_N, progress_N, profile.regress, float(profile.levels))
 
 
 def step_reward(psi_N: FloatArray, previous_psi_N: FloatArray, profile: CreditProfile) -> FloatArray:
@@ -106,14 +112,7 @@ def step_reward(psi_N: FloatArray, previous_psi_N: FloatArray, profile: CreditPr
 
     Increments lose no bit: a caller who adds them up gets the level back exactly, and 0 where it all was undone.
     """
-    reward_N: FloatArray = profile.shaping * _level(psi_N, profile) - _level(previous_psi_N, profile)
-    return reward_N
-
-
-def _level(psi_N: FloatArray, profile: CreditProfile) -> FloatArray:
-    """What paid progress is worth, rounded down to `LEVEL_GRID`."""
-    level_N: FloatArray = np.floor(profile.pay * psi_N / LEVEL_GRID) * LEVEL_GRID
-    return level_N
+    return step_pay(level(psi_N, profile.pay), level(previous_psi_N, profile.pay), profile.shaping)
 
 
 def success_reward(
@@ -128,9 +127,34 @@ def success_reward(
         horizon: Most control steps of an episode, H.
         profile: Supplies `eta` and the mode.
     """
-    paid_N = _level(psi_N, profile) if profile.mode == "pbrs" else returned_N
-    reward_N: FloatArray = 1.0 - paid_N + profile.eta * (1.0 - steps_N / horizon)
-    return reward_N
+    paid_N = level(psi_N, profile.pay) if profile.mode == "pbrs" else returned_N
+    return success_pay(paid_N, steps_N, float(horizon), profile.eta)
+
+
+# The formulas themselves, of arrays or of single numbers: `paying` compiles them.
+
+
+def paid(best: FloatArray, progress: FloatArray, regress: float, levels: float) -> FloatArray:
+    """Paid progress; see `paid_progress`."""
+    psi: FloatArray = np.floor((best - regress * (best - progress)) * levels + ROUNDING_QUANTA) / levels
+    return psi
+
+
+def level(psi: FloatArray, whole: float) -> FloatArray:
+    """What paid progress is worth, rounded down to `LEVEL_GRID`."""
+    worth: FloatArray = np.floor(whole * psi / LEVEL_GRID) * LEVEL_GRID
+    return worth
+
+
+def step_pay(level_now: FloatArray, level_before: FloatArray, shaping: float) -> FloatArray:
+    """Reward of a control step without success; see `step_reward`."""
+    return shaping * level_now - level_before
+
+
+def success_pay(returned: FloatArray, steps: NDArray[np.int64], horizon: float, eta: float) -> FloatArray:
+    """Reward of the successful step; see `success_reward`."""
+    reward: FloatArray = 1.0 - returned + eta * (1.0 - steps / horizon)
+    return reward
 
 
 def largest_beta(discount: float, horizon: int) -> float:

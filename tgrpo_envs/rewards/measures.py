@@ -1,6 +1,6 @@
 """What an atom compares with what, for explanations: distances, angles, contacts, each with its unit and its limit.
 
-The tracker needs only truth, which `predicates.ATOMS` computes. A person who asks why wants the number behind it. An
+The tracker needs only truth, which `observing` computes. A person who asks why wants the number behind it. An
 atom holds when all of its measures do (`tests/envs/test_measures.py` compares the two on random states).
 """
 
@@ -13,12 +13,9 @@ from typing import Any, Literal
 import numpy as np
 
 from tgrpo_envs.rewards import vocabulary as words
-from tgrpo_envs.rewards.predicates import (
-    REGION,
+from tgrpo_envs.rewards.geometry import (
     Distance,
     Entities,
-    Moment,
-    Place,
     metres_outside,
     position_of,
     rise_of,
@@ -26,6 +23,7 @@ from tgrpo_envs.rewards.predicates import (
     to_threshold,
     top_of,
 )
+from tgrpo_envs.rewards.predicates import REGION, Moment, Place
 from tgrpo_envs.rewards.vocabulary import Atom, Ramp
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray
 

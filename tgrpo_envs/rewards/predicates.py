@@ -1,30 +1,35 @@
-"""What each word of the vocabulary computes: boolean atoms and ramps, vectorised over environments.
+"""What each word of the vocabulary means: boolean atoms and ramps as instructions over a scene's snapshot rows.
 
 `ATOMS` and `RAMPS` are closed tables from op to a binder. A binder takes the atom and its resolved entities and
-returns a function of a `Moment`; nothing a file says is ever evaluated as code.
+returns an `Instruction`, which `observing` executes; nothing a file says is ever evaluated as code.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tgrpo_envs.errors import SpecError
 from tgrpo_envs.rewards import vocabulary as words
-from tgrpo_envs.rewards.handles import find_handle, handle_position, split_part
+from tgrpo_envs.rewards.handles import split_part
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray, Snapshot
 from tgrpo_envs.sim.success import JOINT_TESTS, Comparison
+
+if TYPE_CHECKING:
+    from tgrpo_envs.rewards.columns import Columns
 
 GRIPPER, MOVABLE, FIXTURE, REGION, HANDLE = "gripper", "movable", "fixture", "region", "handle"
 
 MIN_SPAN_M = 0.01  # a ramp that starts (almost) at its end would otherwise divide by (almost) zero
 BOX_FLOOR_SLACK_M = 0.01  # LIBERO lowers the floor of its containment boxes by this much (SiteObject.in_box)
 
-_AXES = {"xyz": slice(0, 3), "xy": slice(0, 2), "z": slice(2, 3)}
+_ALL_AXES = (0, 3)
+_AXES = {"xyz": _ALL_AXES, "xy": (0, 2), "z": (2, 3)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +40,11 @@ class Moment:
         now: The snapshot of this control step.
         start: The snapshot at each environment's reset.
         goal_NC: Truth of each goal conjunct by LIBERO's definition.
-        squares: Squared distances of this control step, by what they are between: a ramp and its threshold ask for
-            the same one.
     """
 
     now: Snapshot
     start: Snapshot
     goal_NC: BoolArray
-    squares: dict[tuple[Place, Place, str], FloatArray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,8 +66,6 @@ class Place:
     part: str = ""
 
 
-Truth = Callable[[Moment], BoolArray]
-Distance = Callable[[Moment], FloatArray]
 Entities = Mapping[str, Place]
 
 ANYTHING = frozenset({GRIPPER, MOVABLE, FIXTURE, REGION, HANDLE})
@@ -93,116 +93,124 @@ KINDS: dict[str, dict[str, frozenset[str]]] = {
 }
 
 
+class Code(IntEnum):
+    """What an instruction computes from the places, rows and numbers it names; `observing` has the formulas."""
+
+    # Of contacts and truths
+    TOUCHING = 0
+    RELEASED = 1
+    GRASPED = 2
+    RESTING_ON = 3
+    GOAL = 4
+    # Of places
+    NEAR = 5
+    ABOVE = 6
+    INSIDE = 7
+    # Since reset
+    LIFTED = 8
+    UPRIGHT = 9
+    STILL = 10
+    MOVED = 11
+    ACTUATED = 12
+    # Ramps
+    APPROACH = 13
+    RAISE = 14
+    INSIDE_DEPTH = 15
+    ACTUATE = 16
+    CONSTANT = 17
+
+
 @dataclass(frozen=True, slots=True)
-class BoundRamp:
-    """A ramp over a scene: ``clip(1 - remaining / span, 0, 1)``.
+class Instruction:
+    """A word over a scene; places, boxes and flags are columns of its tables (`Columns`).
 
     Attributes:
-        remaining: What is left until the ramp is full, (N,), metres (radians of a hinge), never negative.
-        span_m: What is left when the ramp is empty; None takes it at each environment's reset.
+        code: What to compute.
+        a: Columns of numbers: the first place, or whatever else is looked at.
+        b: The second place.
+        box: The box of `b`, or -1.
+        flag: Column of flags.
+        axes: First axis that counts, and the one after the last.
+        limit: What the quantity is compared with, or what a ramp leads to.
+        second: A second such number, or the direction in which a joint moves towards its threshold.
+        bound: LIBERO's threshold of the joint.
+        span_m: Of a ramp: what is left when it is empty; None takes it at each environment's reset.
     """
 
-    remaining: Distance
-    span_m: float | None
+    code: Code
+    a: int = 0
+    b: int = 0
+    box: int = -1
+    flag: int = 0
+    axes: tuple[int, int] = _ALL_AXES
+    limit: float = 0.0
+    second: float = 0.0
+    bound: float = 0.0
+    span_m: float | None = None
 
 
 # --- Boolean atoms -----------------------------------------------------------------------------------------------
 
 
-def _near(atom: words.Near, at: Entities) -> Truth:
-    squared, limit = squared_distance(at["a"], at["b"], atom.axes), atom.within_m**2
-    return lambda moment: squared(moment) <= limit
+def _near(atom: words.Near, at: Entities, of: Columns) -> Instruction:
+    a, b = of.position(at["a"]), of.position(at["b"])
+    return Instruction(Code.NEAR, a, b, axes=_AXES[atom.axes], limit=atom.within_m**2)
 
 
-def _touching(_atom: words.Touching, at: Entities) -> Truth:
-    row = at["a"].row
-    return lambda moment: moment.now.touch_NO[:, row]
+def _touching(_atom: words.Touching, at: Entities, of: Columns) -> Instruction:
+    return Instruction(Code.TOUCHING, flag=of.touch(at["a"]))
 
 
-def _grasped(_atom: words.Grasped, at: Entities) -> Truth:
-    row = at["a"].row
-    return lambda moment: moment.now.finger_contact_NO2[:, row, 0] & moment.now.finger_contact_NO2[:, row, 1]
+def _grasped(_atom: words.Grasped, at: Entities, of: Columns) -> Instruction:
+    return Instruction(Code.GRASPED, flag=of.fingers(at["a"]))
 
 
-def _released(_atom: words.Released, at: Entities) -> Truth:
-    row = at["a"].row
-    return lambda moment: ~moment.now.touch_NO[:, row]
+def _released(_atom: words.Released, at: Entities, of: Columns) -> Instruction:
+    return Instruction(Code.RELEASED, flag=of.touch(at["a"]))
 
 
-def _lifted(atom: words.Lifted, at: Entities) -> Truth:
-    rise = rise_of(at["a"])
-    return lambda moment: rise(moment) >= atom.by_m
+def _lifted(atom: words.Lifted, at: Entities, of: Columns) -> Instruction:
+    return Instruction(Code.LIFTED, of.position(at["a"]), limit=atom.by_m)
 
 
-def _above(atom: words.Above, at: Entities) -> Truth:
-    squared, limit = squared_distance(at["a"], at["b"], "xy"), atom.xy_within_m**2
-    position_a, top_b = position_of(at["a"]), top_of(at["b"])
-
-    def holds(moment: Moment) -> BoolArray:
-        over = position_a(moment.now)[:, 2] - top_b(moment.now) >= atom.min_m
-        return over & (squared(moment) <= limit)
-
-    return holds
+def _above(atom: words.Above, at: Entities, of: Columns) -> Instruction:
+    a, b = of.position(at["a"]), of.position(at["b"])
+    box, limit = of.box(at["b"]) if at["b"].kind == REGION else -1, atom.xy_within_m**2
+    return Instruction(Code.ABOVE, a, b, box, axes=_AXES["xy"], limit=limit, second=atom.min_m)
 
 
-def _inside(atom: words.Inside, at: Entities) -> Truth:
-    outside = metres_outside(at["a"], at["b"])
-    return lambda moment: outside(moment.now) < -atom.margin_m
+def _inside(atom: words.Inside, at: Entities, of: Columns) -> Instruction:
+    a, b = of.position(at["a"]), of.position(at["b"])
+    return Instruction(Code.INSIDE, a, b, of.box(at["b"]), limit=-atom.margin_m)
 
 
-def _resting_on(_atom: words.RestingOn, at: Entities) -> Truth:
-    a, b = at["a"].row, at["b"].row
-
-    def holds(moment: Moment) -> BoolArray:
-        height_NO = moment.now.object_pos_NO3[:, :, 2]
-        return moment.now.contact_NOO[:, a, b] & (height_NO[:, a] >= height_NO[:, b])
-
-    return holds
+def _resting_on(_atom: words.RestingOn, at: Entities, of: Columns) -> Instruction:
+    a, b = of.position(at["a"]), of.position(at["b"])
+    return Instruction(Code.RESTING_ON, a, b, flag=of.contact(at["a"], at["b"]))
 
 
-def _upright(atom: words.Upright, at: Entities) -> Truth:
-    row, cosine = at["a"].row, math.cos(math.radians(atom.within_deg))
-
-    # The body's direction that pointed up at reset is R0^T z; its height component now is (R R0^T z)_z, the dot
-    # product of the two matrices' last rows.
-    def holds(moment: Moment) -> BoolArray:
-        up_now_N3, up_start_N3 = moment.now.object_mat_NO33[:, row, 2], moment.start.object_mat_NO33[:, row, 2]
-        return _dot(up_now_N3, up_start_N3) >= cosine
-
-    return holds
+def _upright(atom: words.Upright, at: Entities, of: Columns) -> Instruction:
+    return Instruction(Code.UPRIGHT, of.up(at["a"]), limit=math.cos(math.radians(atom.within_deg)))
 
 
-def _still(atom: words.Still, at: Entities) -> Truth:
-    row = at["a"].row
-    return lambda moment: moment.now.object_speed_NO[:, row] < atom.below_mps
+def _still(atom: words.Still, at: Entities, of: Columns) -> Instruction:
+    return Instruction(Code.STILL, of.speed(at["a"]), limit=atom.below_mps)
 
 
-def _moved(atom: words.Moved, at: Entities) -> Truth:
-    row, limit = at["a"].row, atom.by_m**2
-
-    def holds(moment: Moment) -> BoolArray:
-        step_N3 = moment.now.object_pos_NO3[:, row] - moment.start.object_pos_NO3[:, row]
-        return _dot(step_N3, step_N3) >= limit
-
-    return holds
+def _moved(atom: words.Moved, at: Entities, of: Columns) -> Instruction:
+    return Instruction(Code.MOVED, of.position(at["a"]), limit=atom.by_m**2)
 
 
-def _actuated(atom: words.Actuated, at: Entities) -> Truth:
-    remaining = to_threshold(at["a"], atom.toward)
-    left_frac = 1.0 - atom.min_frac
-
-    def holds(moment: Moment) -> BoolArray:
-        reached: BoolArray = remaining(moment.now) <= left_frac * remaining(moment.start)
-        return reached
-
-    return holds
+def _actuated(atom: words.Actuated, at: Entities, of: Columns) -> Instruction:
+    way = _to_threshold(Code.ACTUATED, at["a"], atom.toward, of)
+    return replace(way, limit=1.0 - atom.min_frac)
 
 
-def _goal(atom: words.Goal, _at: Entities) -> Truth:
-    return lambda moment: moment.goal_NC[:, atom.index]
+def _goal(atom: words.Goal, _at: Entities, of: Columns) -> Instruction:
+    return Instruction(Code.GOAL, flag=of.goal(atom.index))
 
 
-ATOMS: dict[str, Callable[[Any, Entities], Truth]] = {
+ATOMS: dict[str, Callable[[Any, Entities, Columns], Instruction]] = {
     "near": _near,
     "touching": _touching,
     "grasped": _grasped,
@@ -219,35 +227,33 @@ ATOMS: dict[str, Callable[[Any, Entities], Truth]] = {
 }
 
 
-# --- Ramps -------------------------------------------------------------------------------------------------------
+# --- Ramps: what is left until they are full, metres (radians of a hinge), never negative -------------------------
 
 
-def _approach(ramp: words.Approach, at: Entities) -> BoundRamp:
-    squared = squared_distance(at["a"], at["b"], ramp.axes)
+def _approach(ramp: words.Approach, at: Entities, of: Columns) -> Instruction:
+    a, b = of.position(at["a"]), of.position(at["b"])
     span_m = None if ramp.from_m is None else ramp.from_m - ramp.to_m
-    return BoundRamp(lambda moment: np.maximum(np.sqrt(squared(moment)) - ramp.to_m, 0.0), span_m)
+    return Instruction(Code.APPROACH, a, b, axes=_AXES[ramp.axes], limit=ramp.to_m, span_m=span_m)
 
 
-def _raise(ramp: words.Raise, at: Entities) -> BoundRamp:
-    rise = rise_of(at["a"])
-    return BoundRamp(lambda moment: np.maximum(ramp.to_m - rise(moment), 0.0), ramp.to_m)
+def _raise(ramp: words.Raise, at: Entities, of: Columns) -> Instruction:
+    return Instruction(Code.RAISE, of.position(at["a"]), limit=ramp.to_m, span_m=ramp.to_m)
 
 
-def _inside_depth(ramp: words.InsideDepth, at: Entities) -> BoundRamp:
-    outside = metres_outside(at["a"], at["b"])
-    return BoundRamp(lambda moment: np.maximum(outside(moment.now), 0.0), ramp.from_m)
+def _inside_depth(ramp: words.InsideDepth, at: Entities, of: Columns) -> Instruction:
+    a, b = of.position(at["a"]), of.position(at["b"])
+    return Instruction(Code.INSIDE_DEPTH, a, b, of.box(at["b"]), span_m=ramp.from_m)
 
 
-def _actuate(ramp: words.Actuate, at: Entities) -> BoundRamp:
-    remaining = to_threshold(at["a"], ramp.toward)
-    return BoundRamp(lambda moment: remaining(moment.now), None)
+def _actuate(ramp: words.Actuate, at: Entities, of: Columns) -> Instruction:
+    return _to_threshold(Code.ACTUATE, at["a"], ramp.toward, of)
 
 
-def _constant(ramp: words.Constant, _at: Entities) -> BoundRamp:
-    return BoundRamp(lambda moment: np.full(len(moment.goal_NC), 1.0 - ramp.value_frac), 1.0)
+def _constant(ramp: words.Constant, _at: Entities, _of: Columns) -> Instruction:
+    return Instruction(Code.CONSTANT, limit=1.0 - ramp.value_frac, span_m=1.0)
 
 
-RAMPS: dict[str, Callable[[Any, Entities], BoundRamp]] = {
+RAMPS: dict[str, Callable[[Any, Entities, Columns], Instruction]] = {
     "approach": _approach,
     "raise": _raise,
     "inside_depth": _inside_depth,
@@ -256,28 +262,9 @@ RAMPS: dict[str, Callable[[Any, Entities], BoundRamp]] = {
 }
 
 
-# --- Geometry ----------------------------------------------------------------------------------------------------
-
-
-def position_of(place: Place) -> Callable[[Snapshot], FloatArray]:
-    """Where an entity is, (N, 3)."""
-    row = place.row
-    if place.kind == GRIPPER:
-        return lambda snapshot: snapshot.gripper_pos_N3
-    if place.kind == REGION:
-        return lambda snapshot: snapshot.site_pos_NS3[:, row]
-    if place.kind == HANDLE:
-        handle, joint = find_handle(place.part), place.joints[0]
-        assert handle is not None
-        return lambda snapshot: handle_position(handle, row, joint, snapshot)
-    return lambda snapshot: snapshot.object_pos_NO3[:, row]
-
-
-def to_threshold(place: Place, toward: words.Toward) -> Callable[[Snapshot], FloatArray]:
-    """How far the joint is from LIBERO's threshold: metres of a drawer, radians of a door or knob; 0 beyond it."""
-    joint, (sense, bound) = place.joints[0], joint_test(place.part, toward)
-    sign = -1.0 if sense == "<" else 1.0
-    return lambda snapshot: np.maximum(sign * (bound - snapshot.joint_qpos_NJ[:, joint]), 0.0)
+def _to_threshold(code: Code, part: Place, toward: words.Toward, of: Columns) -> Instruction:
+    sense, bound = joint_test(part.part, toward)
+    return Instruction(code, of.joint(part.joints[0]), second=-1.0 if sense == "<" else 1.0, bound=bound)
 
 
 def joint_test(part: str, toward: words.Toward) -> Comparison:
@@ -292,55 +279,3 @@ def joint_test(part: str, toward: words.Toward) -> Comparison:
     if category not in tests:
         raise SpecError(f"{part!r} has no state {toward!r}; these have: {', '.join(sorted(tests))}.")
     return tests[category]
-
-
-def _dot(a_N3: FloatArray, b_N3: FloatArray) -> FloatArray:
-    dot_N: FloatArray = np.vecdot(a_N3, b_N3)
-    return dot_N
-
-
-def squared_distance(a: Place, b: Place, axes: str) -> Distance:
-    """Of two entities over the named axes, square metres."""
-    position_a, position_b, chosen, key = position_of(a), position_of(b), _AXES[axes], (a, b, axes)
-
-    def squared(moment: Moment) -> FloatArray:
-        known = moment.squares.get(key)
-        if known is None:
-            gap = (position_a(moment.now) - position_b(moment.now))[:, chosen]
-            known = moment.squares[key] = _dot(gap, gap)
-        return known
-
-    return squared
-
-
-def rise_of(place: Place) -> Distance:
-    """How much higher an object is than at reset, metres."""
-    row = place.row
-    return lambda moment: moment.now.object_pos_NO3[:, row, 2] - moment.start.object_pos_NO3[:, row, 2]
-
-
-def top_of(place: Place) -> Callable[[Snapshot], FloatArray]:
-    """Height of a region's upper side, or of an object's origin, metres."""
-    position = position_of(place)
-    if place.kind != REGION:
-        return lambda snapshot: position(snapshot)[:, 2]
-    return lambda snapshot: position(snapshot)[:, 2] + _half_extents(snapshot, place)[:, 2]
-
-
-def _half_extents(snapshot: Snapshot, region: Place) -> FloatArray:
-    """LIBERO's half extents |R s|, quirk included: they shrink as the region turns about the vertical."""
-    half: FloatArray = np.abs(snapshot.site_mat_NS33[:, region.row] @ region.half_size_3)
-    return half
-
-
-def metres_outside(a: Place, region: Place) -> Callable[[Snapshot], FloatArray]:
-    """How far the origin of `a` lies outside LIBERO's box on the worst axis; negative inside (SiteObject.in_box)."""
-    position = position_of(a)
-    slack_3 = np.array([0.0, 0.0, BOX_FLOOR_SLACK_M / 2])
-
-    def outside(snapshot: Snapshot) -> FloatArray:
-        offset = position(snapshot) - snapshot.site_pos_NS3[:, region.row] + slack_3
-        worst: FloatArray = (np.abs(offset) - _half_extents(snapshot, region) - slack_3).max(axis=1)
-        return worst
-
-    return outside

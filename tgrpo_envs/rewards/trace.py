@@ -139,6 +139,7 @@ def trace(
     progress_M = _after_reset(reports, "progress_N")
     best_M = _after_reset(reports, "best_N")
     moments = Moment(snapshots, _repeated(snapshots, len(goal_MC)), goal_MC)
+    seen = tracker.bound.observe(moments)
     per_stage = {
         f"{name}_KM": np.concatenate([getattr(verdict, f"{name}_KN") for verdict in verdicts], axis=1)
         for name in _PER_STAGE
@@ -154,9 +155,9 @@ def trace(
             for stage in spec.stages
         ),
         **per_stage,
-        kept_M=np.array([np.broadcast_to(verdict.kept_N, 1)[0] for verdict in verdicts]),
-        atoms=_atoms(tracker.bound, moments),
-        maintained_JM=np.array(tracker.bound.maintained(moments), dtype=bool).reshape(-1, len(goal_MC)),
+        kept_M=np.array([verdict.kept_N[0] for verdict in verdicts]),
+        atoms=_atoms(tracker.bound, moments, seen.truth_AN),
+        maintained_JM=seen.maintained_JN,
         progress_M=progress_M,
         best_M=best_M,
         psi_M=paid_progress(best_M, progress_M, profile),
@@ -179,7 +180,7 @@ def _repeated(snapshots: Snapshot, times: int) -> Snapshot:
     return Snapshot(**{name: np.repeat(array, times, axis=0) for name, array in first.items()})
 
 
-def _atoms(bound: BoundSpec, moments: Moment) -> tuple[AtomTrace, ...]:
+def _atoms(bound: BoundSpec, moments: Moment, truth_AM: BoolArray) -> tuple[AtomTrace, ...]:
     return tuple(
         AtomTrace(
             atom,
@@ -189,5 +190,5 @@ def _atoms(bound: BoundSpec, moments: Moment) -> tuple[AtomTrace, ...]:
                 for one in measures(atom, bound.entities[atom])
             ),
         )
-        for atom, truth_M in zip(bound.atoms, bound.truth(moments), strict=True)
+        for atom, truth_M in zip(bound.atoms, truth_AM, strict=True)
     )

@@ -14,21 +14,20 @@ holds, the stages that lead to it count as done: a success without a lift is a s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tgrpo_envs.errors import SpecError
 from tgrpo_envs.rewards.binding import BoundSpec
-from tgrpo_envs.rewards.credit import CreditProfile, paid_progress, step_reward, success_reward
-from tgrpo_envs.rewards.predicates import Moment
+from tgrpo_envs.rewards.credit import CreditProfile
 from tgrpo_envs.rewards.spec import StageSpec
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray, Snapshot, SnapshotLayout
 
 if TYPE_CHECKING:
     from tgrpo_envs.rewards.judging import Judged
+    from tgrpo_envs.rewards.observing import Seen
 
 MIN_AHEAD = 0.1  # an episode that starts with every stage done has nothing left to divide by
 RAMP_SHARE = 0.9  # a full ramp is worth less than a finished stage
@@ -74,7 +73,7 @@ class Verdict:
     completed_KN: BoolArray
     done_KN: BoolArray
     credit_KN: FloatArray
-    kept_N: FloatArray | float
+    kept_N: FloatArray
     open_KN: BoolArray
     allowed_KN: BoolArray
     implied_KN: BoolArray
@@ -92,7 +91,7 @@ class StageTracker:
         bound: The spec's conditions and ramps over the scene.
     """
 
-    _last: tuple[Judged, BoolArray, FloatArray, FloatArray | float]  # the last evaluation and what was observed
+    _last: tuple[Seen, Judged]  # the last evaluation
 
     def __init__(
         self, spec: StageSpec, profile: CreditProfile, layout: SnapshotLayout, num_envs: int, horizon: int
@@ -111,26 +110,22 @@ class StageTracker:
             SpecError: An entity is of the wrong kind for its op.
             ConfigError: The profile's `beta` is too large for its discount.
         """
-        from tgrpo_envs.rewards import judging  # brings numba, which importing this package must not
+        from tgrpo_envs.rewards import judging, paying  # bring numba, which importing this package must not
 
         profile.check_horizon(horizon)
         self.spec, self.profile, self.horizon = spec, profile, horizon
         self.bound = BoundSpec(spec, layout)
         self._effort_K1 = np.array([[float(stage.effort)] for stage in spec.stages])
-        self._plan, self._judge_stages = judging.make_plan(spec), judging.judge
+        self._plan, self._judge_stages, self._pay = judging.make_plan(spec), judging.judge, paying.pay
 
         shape = (len(spec.stages), num_envs)
-        self._start = Snapshot.empty(layout, num_envs)
+        self._start_NF = self.bound.start(Snapshot.empty(layout, num_envs))
         self._memory = judging.new_memory(*shape)
         self._span_KN = np.ones(shape)
         self._effort_KN = np.zeros(shape)
         self._baseline_N = np.zeros(num_envs)  # effort already earned at reset
         self._ahead_N = np.ones(num_envs)  # effort left to earn at reset
-        self._progress_N = np.zeros(num_envs)
-        self._best_N = np.zeros(num_envs)
-        self._psi_N = np.zeros(num_envs)
-        self._returned_N = np.zeros(num_envs)
-        self._ended_N = np.ones(num_envs, dtype=bool)
+        self._account = paying.Account.new(num_envs)
         self._unmet_NC = np.zeros((num_envs, 0), dtype=bool)  # conjuncts that do not hold at reset
 
     def reset(self, snapshot: Snapshot, goal_NC: BoolArray, mask_N: BoolArray) -> None:
@@ -144,22 +139,18 @@ class StageTracker:
         Raises:
             SpecError: The spec refers to a goal conjunct that the task does not have.
         """
-        self._check_goal(goal_NC.shape[1])
+        self.bound.check_goal(goal_NC.shape[1])
         if self._unmet_NC.shape != goal_NC.shape:
             self._unmet_NC = np.zeros(goal_NC.shape, dtype=bool)
         self._unmet_NC[mask_N] = ~goal_NC[mask_N]
-        for field in fields(Snapshot):
-            getattr(self._start, field.name)[mask_N] = getattr(snapshot, field.name)[mask_N]
-        moment = Moment(snapshot, self._start, goal_NC)
-        judged, _ = self._judge(moment, mask_N, first=True)
+        self._start_NF[mask_N] = self.bound.start(snapshot)[mask_N]
+        _, judged = self._judge(snapshot, goal_NC, mask_N, first=True)
         effort_KN = np.where(judged.done_KN, 0.0, self._effort_K1)
         np.copyto(self._effort_KN, effort_KN, where=mask_N)
         baseline_N = (effort_KN * judged.credit_KN).sum(axis=0)
         np.copyto(self._baseline_N, baseline_N, where=mask_N)
         np.copyto(self._ahead_N, np.maximum(effort_KN.sum(axis=0) - baseline_N, MIN_AHEAD), where=mask_N)
-        for array in (self._progress_N, self._best_N, self._psi_N, self._returned_N):
-            array[mask_N] = 0.0
-        self._ended_N[mask_N] = False
+        self._account.restart(mask_N)
 
     def step(
         self, snapshot: Snapshot, goal_NC: BoolArray, mask_N: BoolArray, steps_N: NDArray[np.int64]
@@ -172,41 +163,29 @@ class StageTracker:
             mask_N: Which environments stepped.
             steps_N: Control steps each episode has taken, this one included.
         """
-        live_N = mask_N & ~self._ended_N
-        judged, kept_N = self._judge(Moment(snapshot, self._start, goal_NC), live_N, first=False)
-        progress_N = self._progress(judged.credit_KN, kept_N, goal_NC)
-        best_N = np.maximum(self._best_N, progress_N)
-        psi_N = paid_progress(best_N, progress_N, self.profile)
-        success_N = goal_NC.all(axis=1)
-        reward_N = step_reward(psi_N, self._psi_N, self.profile)
-        if success_N.any():
-            jump_N = success_reward(self._returned_N, self._psi_N, steps_N, self.horizon, self.profile)
-            reward_N = np.where(success_N, jump_N, reward_N)
-        reward_N = np.where(live_N, reward_N, 0.0)
-
-        np.copyto(self._progress_N, progress_N, where=live_N)
-        np.copyto(self._best_N, best_N, where=live_N)
-        np.copyto(self._psi_N, psi_N, where=live_N)
-        self._returned_N += reward_N
-        self._ended_N |= live_N & (success_N | (steps_N >= self.horizon))
+        account = self._account
+        live_N = mask_N & ~account.ended_N
+        seen, judged = self._judge(snapshot, goal_NC, live_N, first=False)
+        progress_N = self._progress(judged.credit_KN, seen.kept_N, goal_NC)
+        reward_N = self._pay(account, self.profile, self.horizon, progress_N, goal_NC, live_N, steps_N)
         # A copy of each: the tracker's own arrays change with the next step.
-        stages_NK = self._memory.done_KN.T.copy()
-        return StageReport(reward_N, self._progress_N.copy(), self._best_N.copy(), judged.stage_N, stages_NK)
+        stages_NK = self._memory.flags_2KN[1].T.copy()
+        return StageReport(reward_N, account.progress_N.copy(), account.best_N.copy(), judged.stage_N, stages_NK)
 
     @property
     def verdict(self) -> Verdict:
         """The last evaluation; there is none before the first reset. For traces, never for rewards."""
-        judged, allowed_KN, remaining_KN, kept_N = self._last
+        seen, judged = self._last
         return Verdict(
             judged.held_KN,
             judged.completed_KN,
             judged.done_KN,
             judged.credit_KN,
-            kept_N,
+            seen.kept_N,
             open_KN=judged.open_KN,
-            allowed_KN=allowed_KN,
+            allowed_KN=seen.allowed_KN,
             implied_KN=judged.implied_KN,
-            remaining_KN=remaining_KN,
+            remaining_KN=seen.remaining_KN,
             ramp_KN=judged.ramp_KN,
         )
 
@@ -221,19 +200,16 @@ class StageTracker:
         """Each ramp's full length since reset, in its own unit (1 where a stage has no ramp)."""
         return self._span_KN.copy()
 
-    def _judge(self, moment: Moment, mask_N: BoolArray, *, first: bool) -> tuple[Judged, FloatArray | float]:
-        """Evaluate all stages and remember those of the masked environments; also what `maintain` leaves."""
-        holds_KN, allowed_KN, remaining_KN, kept_N = self.bound.observe(moment)
+    def _judge(self, snapshot: Snapshot, goal_NC: BoolArray, mask_N: BoolArray, *, first: bool) -> tuple[Seen, Judged]:
+        """Evaluate all stages and remember those of the masked environments."""
+        seen = self.bound.observe_since(self._start_NF, snapshot, goal_NC)
         if first:
-            np.copyto(self._span_KN, self.bound.spans(remaining_KN), where=mask_N)
-        goal_NC = np.ascontiguousarray(moment.goal_NC)  # numba would compile anew for another layout
-        judged: Judged = self._judge_stages(
-            self._plan, self._memory, holds_KN, allowed_KN, remaining_KN, self._span_KN, goal_NC, mask_N, first
-        )
-        self._last = judged, allowed_KN, remaining_KN, kept_N
-        return judged, kept_N
+            np.copyto(self._span_KN, self.bound.spans(seen.remaining_KN), where=mask_N)
+        judged: Judged = self._judge_stages(self._plan, self._memory, seen, self._span_KN, goal_NC, mask_N, first=first)
+        self._last = seen, judged
+        return seen, judged
 
-    def _progress(self, credit_KN: FloatArray, kept_N: FloatArray | float, goal_NC: BoolArray) -> FloatArray:
+    def _progress(self, credit_KN: FloatArray, kept_N: FloatArray, goal_NC: BoolArray) -> FloatArray:
         if self.profile.mode == "goals-only":
             share_N: FloatArray = (goal_NC & self._unmet_NC).sum(axis=1) / np.maximum(self._unmet_NC.sum(axis=1), 1)
             return share_N
@@ -242,11 +218,3 @@ class StageTracker:
         gained_N = np.maximum((earned_N - self._baseline_N) / self._ahead_N, 0.0)
         progress_N: FloatArray = np.minimum(gained_N, 1.0) * kept_N
         return progress_N
-
-    def _check_goal(self, num_conjuncts: int) -> None:
-        missing = [index for index in self.bound.goals if index >= num_conjuncts]
-        if missing:
-            raise SpecError(
-                f"The spec asks for goal conjunct {missing[0]}, but the task {self.spec.task.name!r} has "
-                f"{num_conjuncts}, counted from 0; use an index below {num_conjuncts}."
-            )

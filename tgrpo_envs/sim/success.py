@@ -103,8 +103,10 @@ def goal_truth(goal: Goal, layout: SnapshotLayout, snapshot: Snapshot) -> BoolAr
     Returns:
         (N, C) booleans; LIBERO's success is their conjunction over C.
     """
-    columns = [_truth(conjunct, layout, snapshot) for conjunct in goal]
-    return np.stack(columns, axis=1)
+    truth_NC = np.empty((len(snapshot.object_pos_NO3), len(goal)), dtype=bool)
+    for column, conjunct in enumerate(goal):
+        truth_NC[:, column] = _truth(conjunct, layout, snapshot)
+    return truth_NC
 
 
 def _conjunct(
@@ -162,7 +164,7 @@ def _in_box(conjunct: Conjunct, layout: SnapshotLayout, snapshot: Snapshot, pos_
     extent_N3 = np.abs(snapshot.site_mat_NS33[:, site] @ layout.site_half_sizes_S3[site])
     low_N3 = centre_N3 - extent_N3
     low_N3[:, 2] -= BOX_BOTTOM_SLACK
-    inside: BoolArray = ((pos_N3 > low_N3) & (pos_N3 < centre_N3 + extent_N3)).all(axis=1)
+    inside: BoolArray = np.logical_and.reduce((pos_N3 > low_N3) & (pos_N3 < centre_N3 + extent_N3), axis=1)
     return inside
 
 
