@@ -178,7 +178,7 @@ def test_no_opengl_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None
 def choose(monkeypatch: pytest.MonkeyPatch, installed: set[str], gpu: bool, wanted: str) -> None:
     monkeypatch.setenv("MUJOCO_GL", wanted)
     monkeypatch.setattr(opengl.ctypes.util, "find_library", lambda name: name if name in installed else None)
-    monkeypatch.setattr(opengl, "_has_gpu", lambda: gpu)
+    monkeypatch.setattr(opengl, "has_gpu", lambda: gpu)
 
 
 @pytest.mark.parametrize("wanted", ["", "osmesa", "egl", "glfw"])
