@@ -35,8 +35,8 @@ class CostMeter:
             idle_s: Seconds waiting for other ranks.
 
         Returns:
-            `time/*_s`, which ranks average; `memory/peak_gib` and on a GPU `memory/gpu_peak_gib`, of which they take the
-            largest.
+            `time/*_s`, which ranks average; `memory/peak_gib` and on a GPU `memory/gpu_peak_gib`, the largest of all
+            ranks.
         """
         costs: dict[str, float | Mean] = {
             "time/env_s": Mean(env_s, 1),
