@@ -1,4 +1,4 @@
-"""Orders hidden in an instruction, and a model that obeys them: nothing is run, nothing is paid, the spec is repaired."""
+"""Orders hidden in an instruction, and a model that obeys them: nothing is run or paid, and the spec is repaired."""
 
 from __future__ import annotations
 
