@@ -87,7 +87,9 @@ class Policy(nn.Module, abc.ABC):
 
     def forward(self, obs: PolicyInput, tokens_NK: Tensor, temperature: float = 1.0) -> LogProbs:
         """`log_prob`, as the module's call, so that wrappers which hook `forward` (FSDP, DDP) see training passes."""
-        return self.log_prob(obs, tokens_NK, temperature)
+        scored = self.log_prob(obs, tokens_NK, temperature)
+        # FSDP starts a module's backward pass from its outputs, and warns of views, on which that could get lost.
+        return scored._replace(logp_NK=scored.logp_NK.clone())
 
     def merge(self) -> None:
         """Make adapters part of the weights they adapt, in place; without adapters nothing happens."""
