@@ -92,7 +92,7 @@ def advice(own: Footprint, lora: Footprint, plan: Plan, available: float) -> str
     return (
         f"this training needs about {need.total / GB:.0f} GB of GPU memory (weights {need.weights / GB:.0f}, gradients "
         f"{need.gradients / GB:.0f}, optimiser {need.optimizer / GB:.0f}, activations {need.activations / GB:.0f}, "
-        f"key-value cache {need.cache / GB:.0f}), and of {available / GB:.0f} GB about {budget / GB:.0f} can be used; "
+        f"a rollout {need.rollout / GB:.0f}), and of {available / GB:.0f} GB about {budget / GB:.0f} can be used; "
         f"{'what would fit: ' + '; or '.join(fitting) if fitting else 'nothing smaller would fit on such GPUs'}."
     )
 

@@ -1,8 +1,9 @@
 """What a training of OpenVLA needs of a GPU's memory: arithmetic on the model's sizes, and the table of what fits.
 
-    weights + gradients + optimiser + the larger of activations (a micro-batch) and key-value cache (a rollout)
+    weights + gradients + optimiser + the larger of activations (a micro-batch) and what a rollout needs
 
-The first three are divided by the number of GPUs that share them (FSDP2). The reference policy takes none of it: it is
+The first three are divided by the number of GPUs that share them (FSDP2). A rollout needs the key-value cache and, where
+weights are shared, a gathered copy of all of them (`sharding.py`). The reference policy takes none of it: it is
 the policy itself, without adapters or with its first weights from the CPU (`reference.py`).
 """
 
@@ -82,12 +83,17 @@ class Need:
     gradients: int
     optimizer: int
     activations: int
-    cache: int
+    rollout: int
+
+    @property
+    def lasting(self) -> int:
+        """What is there all the time: gradients stay until the next step."""
+        return self.weights + self.gradients + self.optimizer
 
     @property
     def total(self) -> int:
-        """At the worst moment: learning and acting do not happen at once, but gradients stay until the next step."""
-        return self.weights + self.gradients + self.optimizer + max(self.activations, self.cache)
+        """At the worst moment: learning and acting do not happen at once."""
+        return self.lasting + max(self.activations, self.rollout)
 
 
 def measure_footprint(architecture: Architecture, dtype: torch.dtype, lora: LoraSettings | None) -> Footprint:
@@ -126,18 +132,17 @@ def estimate(footprint: Footprint, plan: Plan) -> Need:
         gradients=trained * footprint.itemsize // plan.num_gpus,
         optimizer=trained * optimizer_bytes(plan.optimizer, footprint.itemsize) // plan.num_gpus,
         activations=activations.of(plan.microbatch_size),
-        cache=plan.num_envs * footprint.cache_row,
+        rollout=plan.num_envs * footprint.cache_row + (footprint.weights if plan.num_gpus > 1 else 0),
     )
 
 
 def largest_microbatch(footprint: Footprint, plan: Plan, available: float) -> int:
     """The largest `microbatch_size` that fits into `available` bytes; 0 if none does, or if the rollout does not."""
     need = estimate(footprint, plan)
-    static = need.total - max(need.activations, need.cache)
     activations = footprint.checkpointed if plan.gradient_checkpointing else footprint.plain
-    if static + need.cache > available:
+    if need.lasting + need.rollout > available:
         return 0
-    return max(0, int((available - static - activations.fixed) // activations.per_row))
+    return max(0, int((available - need.lasting - activations.fixed) // activations.per_row))
 
 
 def describe_memory(checkpoint: str | None, dtype: str, rank: int, num_gpus: Sequence[int]) -> str:
