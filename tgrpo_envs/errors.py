@@ -71,7 +71,10 @@ class CheckpointError(TgrpoError, ValueError):
 
 
 class TrainingError(TgrpoError, ArithmeticError):
-    """A loss or gradient that is not finite; raised before it can reach the weights."""
+    """A training that cannot go on: a loss or gradient that is not finite, found before it can reach the weights.
+
+    Also a GPU without enough memory, and demonstrations that could not be recorded.
+    """
 
 
 class RankError(TgrpoError, RuntimeError):

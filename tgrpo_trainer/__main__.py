@@ -80,18 +80,25 @@ def eval_command(arguments: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """Write report.html from the files in a run's folder, also while the run goes on."""
+    """Write a page from the files in the folders of runs, also while they go on: of one run, or comparing several."""
 
-    run: tyro.conf.Positional[Path]
-    """The run's folder, for example runs/quickstart."""
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders of runs, for example runs/quickstart."""
+    out: Path | None = None
+    """The page that compares several; none = compare.html beside the first run's folder."""
 
 
 def report_command(arguments: Sequence[str]) -> None:
-    """Write report.html from the files in a run's folder."""
+    """Write report.html of a run, or compare.html of several."""
     options = tyro.cli(ReportOptions, args=arguments, prog=f"{PROG} report")
-    from tgrpo_trainer.report import write_report
+    if not options.runs:
+        raise ConfigError("No run was given; name one folder for its report, or several to compare them.")
+    if len(options.runs) == 1 and options.out is not None:
+        raise ConfigError("--out is for a comparison of several runs; a run's own report lies in its folder.")
+    from tgrpo_trainer.report import write_comparison, write_report
 
-    _say(f"Report: {write_report(options.run)}")
+    page = write_report(*options.runs) if len(options.runs) == 1 else write_comparison(options.runs, options.out)
+    _say(f"Report: {page}")
 
 
 @dataclass(frozen=True)
@@ -163,6 +170,28 @@ def export_command(arguments: Sequence[str]) -> None:
     _say(f"Policy: {options.out}")
 
 
+@dataclass(frozen=True)
+class MemoryOptions:
+    """Print how many decisions fit on a GPU at once: by arithmetic, for each optimiser, full fine-tuning and LoRA."""
+
+    checkpoint: str | None = None
+    """OpenVLA's folder or its name on the hub; none = the published 7B sizes."""
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """Type of the weights."""
+    rank: int = 32
+    """Rank of the LoRA adapters."""
+    num_gpus: tuple[int, ...] = (1, 2, 4, 8)
+    """Numbers of GPUs that share weights, gradients and optimiser."""
+
+
+def memory_command(arguments: Sequence[str]) -> None:
+    """Print what a training of OpenVLA needs of a GPU's memory, and what fits."""
+    options = tyro.cli(MemoryOptions, args=arguments, prog=f"{PROG} memory")
+    from tgrpo_trainer.memory import describe_memory
+
+    _say(describe_memory(options.checkpoint, options.dtype, options.rank, options.num_gpus))
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "train": train_command,
     "sft": sft_command,
@@ -170,6 +199,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "report": report_command,
     "bench": bench_command,
     "export": export_command,
+    "memory": memory_command,
 }
 
 
@@ -296,7 +326,7 @@ def _run_description(command: str) -> str:
 
 def _overview() -> str:
     commands = "\n".join(f"  {name:<8} {(command.__doc__ or '').strip()}" for name, command in COMMANDS.items())
-    recipes = "\n".join(f"  {name:<12} {(recipe.__doc__ or '').strip()}" for name, recipe in RECIPES.items())
+    recipes = "\n".join(f"  {name:<20} {(recipe.__doc__ or '').strip()}" for name, recipe in RECIPES.items())
     return (
         f"usage: {PROG} [command] [options]\n\n"
         "Fine-tunes policies on LIBERO with TGRPO. Without arguments: train with the quickstart recipe.\n\n"

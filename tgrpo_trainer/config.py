@@ -70,7 +70,7 @@ class OpenVlaConfig(Settings):
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, about a third more time."""
     compile: bool = False
-    """Compile the decoding step (CUDA graphs on a GPU): faster rollouts, a slow first one; needs a C++ compiler."""
+    """Compile the step of autoregressive decoding (CUDA graphs on a GPU); needs a C++ compiler, and a minute."""
     lora: LoraConfig = LoraConfig()
 
 
@@ -90,6 +90,12 @@ class PolicyConfig(Settings):
     @classmethod
     def _path_as_text(cls, value: object) -> object:
         return str(value) if isinstance(value, Path) else value
+
+    @model_validator(mode="after")
+    def _adapters_have_a_place(self) -> PolicyConfig:
+        if self.kind != "openvla" and self.openvla.lora.rank > 0:
+            raise ValueError(f"policy.openvla.lora.rank is {self.openvla.lora.rank}, but only kind openvla has LoRA")
+        return self
 
 
 class SftConfig(Settings):
@@ -210,6 +216,8 @@ class RunConfig(Settings):
     """Latest checkpoints kept of each kind (to go on from, and evaluated), beside the best and the first."""
     rank_timeout_minutes: float = Field(default=30.0, gt=0)
     """With several ranks: how long one waits for the others before it gives up with an error."""
+    wandb_project: str | None = None
+    """Log to this Weights & Biases project too (pip install 'tgrpo[wandb]'); none = off."""
 
     @property
     def path(self) -> Path:

@@ -9,13 +9,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-import torch
-
 from tgrpo_trainer.batch import build_batch
 from tgrpo_trainer.config import TrainConfig
+from tgrpo_trainer.costs import CostMeter
 from tgrpo_trainer.distributed import World
 from tgrpo_trainer.environment import Envs
-from tgrpo_trainer.metrics import Mean, gpu_peak_memory_gib, merge_metrics, peak_memory_gib, rollout_metrics
+from tgrpo_trainer.metrics import Mean, merge_metrics, rollout_metrics
 from tgrpo_trainer.policy import Policy
 from tgrpo_trainer.rollout import Group, Played, Sampling, collect_groups, to_learn_from
 from tgrpo_trainer.seeds import Stream, derive_seeds, make_generator, make_generators
@@ -52,11 +51,9 @@ def run_iteration(
         RankError: Another rank has failed.
         TrainingError: See `PolicyUpdater.update`.
     """
-    if world.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(world.device)
+    meter = CostMeter(world.device)
     seed = config.run.seed
     state_seeds = list(world.own(derive_seeds(seed, Stream.STATES, index, count=config.rollout.num_envs)))
-    begun = time.monotonic()
     with student.whole() as player, world.together():
         groups, played = _collect(config, envs, player, state_seeds, index, world)
         finished = time.monotonic()
@@ -75,19 +72,14 @@ def run_iteration(
     if batch is not None:
         student.policy.train()
         update_metrics = updater.update(batch, index, make_generator(seed, Stream.SHUFFLE, index))
-    ended = time.monotonic()
-    own: dict[str, float | Mean] = {
-        **metrics,
-        "time/env_s": Mean(played.env_s, 1),
-        "time/policy_s": Mean(played.policy_s, 1),
-        "time/idle_s": Mean(collected - finished if world.size > 1 else 0.0, 1),
-        "time/update_s": Mean(ended - collected, 1),
-        "time/iteration_s": Mean(ended - begun, 1),
-        "memory/peak_gib": peak_memory_gib(),
-        **gpu_peak_memory_gib(world.device),
-    }
+    costs = meter.metrics(
+        env_s=played.env_s,
+        policy_s=played.policy_s,
+        update_s=time.monotonic() - collected,
+        idle_s=collected - finished if world.size > 1 else 0.0,
+    )
     of_all = {
-        **merge_metrics(world.gather(own)),
+        **merge_metrics(world.gather({**metrics, **costs})),
         **batch_metrics,
         **{f"update/{name}": value for name, value in update_metrics.items()},
     }

@@ -1,21 +1,20 @@
-"""Metrics of a run: (sum, count) means, and their way to metrics.jsonl and TensorBoard. Keys: docs/metrics.md."""
+"""Metrics of a run: (sum, count) means, their way to metrics.jsonl, TensorBoard and wandb. Keys: docs/metrics.md."""
 
 from __future__ import annotations
 
 import json
 import math
-import resource
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from tgrpo_envs.errors import CheckpointError
 from tgrpo_trainer.evaluation_record import Evaluation
 from tgrpo_trainer.rollout import Group
+from tgrpo_trainer.tracking import WandbLog
 from tgrpo_trainer.types import EpisodeEnd
 
 JSONL_NAME = "metrics.jsonl"
@@ -80,18 +79,6 @@ def evaluation_metrics(evaluations: Sequence[Evaluation]) -> dict[str, Mean]:
     return metrics
 
 
-def peak_memory_gib() -> float:
-    """Largest resident memory of this process so far, in GiB (Linux counts it in KiB)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-def gpu_peak_memory_gib(device: torch.device) -> dict[str, float]:
-    """Largest memory of tensors on a GPU since its count was last reset; nothing for other devices."""
-    if device.type != "cuda":
-        return {}
-    return {"memory/gpu_peak_gib": torch.cuda.max_memory_allocated(device) / 2**30}
-
-
 def merge_metrics(parts: Sequence[Metrics]) -> dict[str, float | Mean]:
     """What several ranks measured as one: means of all their values, and of plain numbers the largest."""
     merged: dict[str, float | Mean] = {}
@@ -108,15 +95,16 @@ def merge_metrics(parts: Sequence[Metrics]) -> dict[str, float | Mean]:
 
 
 class MetricsWriter:
-    """Appends one line per iteration to metrics.jsonl and the same numbers to TensorBoard.
+    """Appends one line per iteration to metrics.jsonl, and the same numbers to TensorBoard and, if asked for, to wandb.
 
     Args:
         folder: The run's folder.
         next_iteration: First iteration this process will log; what an interrupted process had logged from there on
             is dropped, because the iteration is done again.
+        wandb: Closed with the others; None = not asked for.
     """
 
-    def __init__(self, folder: Path, *, next_iteration: int) -> None:
+    def __init__(self, folder: Path, *, next_iteration: int, wandb: WandbLog | None = None) -> None:
         path = folder / JSONL_NAME
         kept = [row for row in read_metrics(folder) if (row["iteration"] or 0) < next_iteration]
         temporary = path.with_suffix(".tmp")
@@ -124,6 +112,7 @@ class MetricsWriter:
         temporary.replace(path)
         self._evaluated = {row["iteration"] for row in kept if any(key.startswith("eval/") for key in row)}
         self._file = path.open("a", encoding="utf-8")
+        self._wandb = wandb
         self._board = SummaryWriter(str(folder / TENSORBOARD_NAME), purge_step=next_iteration)
 
     def write(self, iteration: int, metrics: Metrics) -> None:
@@ -134,15 +123,19 @@ class MetricsWriter:
         self._file.flush()
         for key, value in values.items():
             self._board.add_scalar(key, value, iteration)
+        if self._wandb is not None:
+            self._wandb.write(iteration, values)
 
     def has_evaluation(self, iteration: int) -> bool:
         """Whether an earlier process of the run had logged the evaluation after this iteration."""
         return iteration in self._evaluated
 
     def close(self) -> None:
-        """Flush and close both."""
+        """Flush and close all."""
         self._file.close()
         self._board.close()
+        if self._wandb is not None:
+            self._wandb.close()
 
 
 def read_metrics(folder: Path) -> list[dict[str, float | None]]:

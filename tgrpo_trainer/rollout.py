@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -188,8 +188,11 @@ def collect_groups(
     Returns:
         B groups of G members each in the order of the environment, and everything that was played.
     """
+    started = time.perf_counter()
     observation, _ = envs.reset(seed=list(seeds), options={"init_states": "train", "group_size": num_generations})
+    reset_s = time.perf_counter() - started
     played = play(policy, envs, observation, sampling, cut_group_size=num_generations if end == "any_success" else 1)
+    played = replace(played, env_s=played.env_s + reset_s)
     starts = range(0, envs.num_envs, num_generations)
     return tuple(played.members[start : start + num_generations] for start in starts), played
 

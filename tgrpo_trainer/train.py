@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.checkpoint import (
     Checkpoint,
@@ -29,6 +31,7 @@ from tgrpo_trainer.distributed import World, resolve_device
 from tgrpo_trainer.environment import Envs, make_envs
 from tgrpo_trainer.evaluate import Shard, evaluate_all
 from tgrpo_trainer.evaluation_record import load_evaluations, save_evaluations
+from tgrpo_trainer.fit import out_of_memory_explained, warn_if_too_little
 from tgrpo_trainer.interrupt import Interrupted, Signals
 from tgrpo_trainer.iteration import Iteration, run_iteration
 from tgrpo_trainer.metrics import Mean, MetricsWriter, evaluation_metrics
@@ -43,6 +46,7 @@ from tgrpo_trainer.schedule import Schedule
 from tgrpo_trainer.seeds import Stream, derive_seed
 from tgrpo_trainer.sharding import Student
 from tgrpo_trainer.start import pin_checkpoint, start_policy
+from tgrpo_trainer.tracking import import_wandb, start_wandb
 from tgrpo_trainer.update import PolicyUpdater
 
 ALONE = World()
@@ -84,13 +88,15 @@ def train(config: TrainConfig, world: World = ALONE, signals: Signals | None = N
     _refuse_uneven(config, world)
     signals = signals or Signals()
     config, folder = _open_folder(config, world)
-    with closing(_rank_envs(config, world, config.rollout.num_envs // world.size)) as envs:
+    num_envs = config.rollout.num_envs // world.size
+    with closing(_rank_envs(config, world, num_envs)) as envs, out_of_memory_explained(config):
         stopwatch = Stopwatch()
         start, clock = _last_or_cloned(config, folder, envs, stopwatch, world)
+        warn_if_too_little(config, start.policy)
         student = Student(start.policy, world)
         schedule = Schedule.of(config)
         schedule.restore(clock.get("pace_s", []))
-        log = MetricsWriter(folder, next_iteration=start.iteration + 1) if world.is_main else None
+        log = _open_log(config, folder, start.iteration + 1) if world.is_main else None
         updater = _make_updater(config, folder, start, student, world)
         with closing(log) if log is not None else nullcontext():
             run = _Run(config, folder, world, envs, student, updater, schedule, stopwatch, log)
@@ -187,6 +193,8 @@ def _open_folder(config: TrainConfig, world: World) -> tuple[TrainConfig, Path]:
     folder = config.run.path
     with world.together():
         if world.is_main:
+            if config.run.wandb_project is not None:
+                import_wandb()  # missing? Better said now than after the demonstrations.
             config = pin_checkpoint(config)
             folder.mkdir(parents=True, exist_ok=True)
             config.save(folder / CONFIG_NAME)
@@ -195,6 +203,10 @@ def _open_folder(config: TrainConfig, world: World) -> tuple[TrainConfig, Path]:
         if not (folder / CONFIG_NAME).is_file():
             raise ConfigError(f"Rank {world.rank} does not see {folder}; use a folder that all machines share.")
     return config, folder
+
+
+def _open_log(config: TrainConfig, folder: Path, next_iteration: int) -> MetricsWriter:
+    return MetricsWriter(folder, next_iteration=next_iteration, wandb=start_wandb(folder, config))
 
 
 def _rank_envs(config: TrainConfig, world: World, num_envs: int) -> Envs:
@@ -231,6 +243,8 @@ def _make_updater(
     config: TrainConfig, folder: Path, start: Checkpoint, student: Student, world: World
 ) -> PolicyUpdater:
     """The optimiser as it was after the checkpoint, and the cloned policy as the reference of the KL term."""
+    if world.is_main and config.update.optimizer == "adamw" and next(start.policy.parameters()).dtype != torch.float32:
+        say("Warning: adamw loses steps smaller than 1/256 of a weight in half precision; see --update.optimizer.")
     updater = PolicyUpdater(
         student.policy,
         _make_reference(config, folder, start, student, world) if config.tgrpo.beta > 0 else None,

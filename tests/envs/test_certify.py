@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tgrpo_envs.certify import checks
-from tgrpo_envs.certify.certificate import Certificate, make_certificate
+from tgrpo_envs.certify.certificate import Certificate, make_certificate, unseen_draw
 from tgrpo_envs.certify.checks import failed_checks, quick_check
 from tgrpo_envs.certify.commands import certify, report
 from tgrpo_envs.certify.evidence import Evidence, Sizes, evidence_key, evidence_path
@@ -25,6 +25,7 @@ from tgrpo_envs.tasks import get_task
 
 TASK = get_task("libero_object", 0)
 SIZES = Sizes(expert=2, random=3, idle=1, wrong=1, wrong_goals=1, starts=4, teleports=1, aimless_steps=30)
+TINY = Sizes(expert=1, random=1, idle=1, wrong=1, wrong_goals=1, starts=2, teleports=1, aimless_steps=5)
 OTHER = "cream_cheese_1"
 
 
@@ -224,13 +225,13 @@ def test_choosing_and_each_draw_of_certifying_use_other_states(scene):
 
 
 def test_a_spec_that_replaces_a_certified_one_is_certified_on_unseen_states(scene, tmp_path, monkeypatch):
-    monkeypatch.setattr("tgrpo_envs.certify.record.Sizes", lambda: SIZES)
+    monkeypatch.setattr("tgrpo_envs.certify.record.Sizes", lambda: TINY)
     monkeypatch.setattr("tgrpo_envs.rewards.library.SPECS_FOLDER", tmp_path)
     path = certificate_path(TASK, "compiled", tmp_path)
 
     def draw():
         evidence = Certificate.load(path).evidence
-        assert evidence.key == evidence_key(scene.record.model_dump_json(), evidence.purpose, SIZES, evidence.draw)
+        assert evidence.key == evidence_key(scene.record.model_dump_json(), evidence.purpose, TINY, evidence.draw)
         return evidence.draw
 
     assert "passed      selection 0" in certify("libero_object", 0, states="selection", out=tmp_path)
@@ -246,6 +247,17 @@ def test_a_spec_that_replaces_a_certified_one_is_certified_on_unseen_states(scen
     assert draw() == 1
     certify("libero_object", 0, out=tmp_path)
     assert draw() == 1
+
+
+def test_a_spec_that_failed_is_not_tried_on_other_states_until_it_passes(spec, evidence):
+    failed = make_certificate(spec, "compiled", evidence).model_copy(update={"verdict": "failed"})
+    assert unseen_draw(spec, failed) == unseen_draw(spec, failed, 0) == 0
+    with pytest.raises(ConfigError, match=r"failed on draw 0.*repair it"):
+        unseen_draw(spec, failed, 1)
+    other = changed(spec, lambda stages: stages[0].update(effort=2))
+    assert unseen_draw(other, failed) == 1 and unseen_draw(other, failed, 3) == 3
+    assert unseen_draw(spec, failed.model_copy(update={"verdict": "passed"}), 2) == 2
+    assert unseen_draw(spec, None) == 0
 
 
 def test_wrong_goals_take_the_look_alike_first_and_never_the_goal_itself():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,9 @@ import pytest
 
 from tgrpo_envs.__main__ import main
 from tgrpo_envs.bddl import read_problem
+from tgrpo_envs.reward_commands import COMMANDS
 from tgrpo_envs.rewards import compile_spec, parse_spec
+from tgrpo_envs.rewards.library import spec_path
 from tgrpo_envs.tasks import bddl_path, get_task, list_tasks
 
 
@@ -93,3 +96,39 @@ def test_help_names_every_command() -> None:
     assert result.returncode == 0
     for command in ("tasks", "assets", "states", "rewards", "demos", "expert", "bench"):
         assert command in result.stdout
+
+
+def test_every_command_about_rewards_exists() -> None:
+    asked = {"compile", "prompt", "generate", "ingest", "lint", "certify", "show", "diff", "report"}
+    assert set(COMMANDS) == asked
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_rewards_command_explains_each_of_its_arguments(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["rewards", command, "--help"])
+    assert ended.value.code == 0
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    said = inspect.getdoc(COMMANDS[command]) or ""
+    summary, _, arguments = said.partition("Args:")
+    assert summary.split(".")[0] in shown
+    for name in inspect.signature(COMMANDS[command]).parameters:
+        explained = arguments.partition(f" {name}: ")[2].split(".")[0].split("`")[0].split()
+        assert explained, f"{command}: {name} is not explained"
+        assert " ".join(explained[:4]) in shown, name
+
+
+def test_lint_and_diff_take_files_and_say_by_the_exit_code_what_they_found(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    good, other = (str(spec_path(get_task("libero_object", 0), producer)) for producer in ("compiled", "llm"))
+    assert main(["rewards", "lint", "--strict", good, other]) == 0
+    flickering = tmp_path / "flickering.json"
+    flickering.write_text(Path(good).read_text().replace('"hold_steps": 3', '"hold_steps": 1'))
+    assert main(["rewards", "lint", str(flickering)]) == 0
+    assert main(["rewards", "lint", "--strict", str(flickering)]) == 2
+    assert main(["rewards", "lint"]) == 2
+    assert main(["rewards", "diff", good, str(flickering)]) == 0
+    assert "hold_steps" in capsys.readouterr().out.splitlines()[-1]

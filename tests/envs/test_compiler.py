@@ -127,6 +127,22 @@ def test_lowering_into_the_basket_pays_all_the_way_to_success():
     assert report.reward_N[0] > 0.5  # the success jump
 
 
+def carry_and_place(suite: str, index: int):
+    """Where the one object of a task is carried to, and from how far lowering earns."""
+    *_, carry, place = real(suite, index).stages
+    return carry.done.within_m, place.ramp.op, place.ramp.from_m
+
+
+def test_carrying_ends_where_the_target_lets_the_last_stage_begin():
+    zone, shelf, top, basket = (70, 37), (40, 42), (41, 43), 0
+    # A zone counts as soon as an object is over it, up to 10 cm high: the last stage begins 5 cm before its edge.
+    assert {carry_and_place("libero_90", index) for index in zone} == {(0.10, "approach", None)}
+    # What is slid into a shelf is inside at 8.6 cm from the middle and never gets to 5 cm.
+    assert {carry_and_place("libero_90", index) for index in shelf} == {(0.12, "inside_depth", 0.15)}
+    assert {carry_and_place("libero_90", index) for index in top} == {(0.05, "approach", 0.15)}  # lowered from above
+    assert carry_and_place("libero_object", basket) == (0.05, "inside_depth", 0.15)
+
+
 def real(suite: str, index: int):
     task = get_task(suite, index)
     return compile_spec(read_problem(bddl_path(task)), task)

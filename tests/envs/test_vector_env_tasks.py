@@ -62,6 +62,7 @@ def test_members_say_what_they_pose_and_the_batch_refuses_to_speak_for_them():
     assert len(envs.unwrapped.batch.blocks) == 2  # neighbours of one task share a simulator
     assert envs.call("num_init_states", "official") == (50,) * 3
     assert envs.get_attr("horizon") == (280,) * 3 == envs.get_attr("_max_episode_steps")
+    assert envs.get_attr("asset_pack") == ("primitive",) * 3
     *_, infos = envs.step(np.zeros((3, 7), np.float32))
     assert infos["stages"].shape[1] == max(len(names) for names in envs.get_attr("stage_names"))
     with pytest.raises(ConfigError, match="get_attr"):

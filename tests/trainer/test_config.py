@@ -10,7 +10,16 @@ from pydantic import BaseModel, ValidationError
 from tgrpo_envs import ENV_IDS
 from tgrpo_envs.errors import ConfigError, UnknownNameError
 from tgrpo_trainer.checkpoint import PREFIX
-from tgrpo_trainer.config import EnvConfig, RolloutConfig, RunConfig, Suite, TgrpoConfig, TrainConfig
+from tgrpo_trainer.config import (
+    EnvConfig,
+    LoraConfig,
+    PolicyConfig,
+    RolloutConfig,
+    RunConfig,
+    Suite,
+    TgrpoConfig,
+    TrainConfig,
+)
 from tgrpo_trainer.recipes import RECIPES, get_recipe
 from tgrpo_trainer.rundir import iteration_name
 from tgrpo_trainer.schedule import Schedule
@@ -53,6 +62,11 @@ def test_mistakes_are_refused():
         TgrpoConfig(alpha_step=0, alpha_trajectory=0)
     with pytest.raises(ValidationError, match="greater than or equal to 2"):
         RolloutConfig(num_generations=1)
+    with pytest.raises(ValidationError, match="only kind openvla has LoRA"):
+        PolicyConfig(openvla={"lora": {"rank": 8}})
+    for wrong in ({"rank": -1}, {"alpha": 0}, {"targets": "everything"}):
+        with pytest.raises(ValidationError):
+            LoraConfig(**wrong)
     with pytest.raises(ValidationError, match="frozen"):
         RunConfig().seed = 3
 

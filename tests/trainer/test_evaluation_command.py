@@ -22,6 +22,7 @@ from tgrpo_trainer.evaluation.source import find_source, policy_digest
 from tgrpo_trainer.evaluation.tasks import task_env
 from tgrpo_trainer.evaluation_record import load_evaluations
 from tgrpo_trainer.intervals import wilson_interval
+from tgrpo_trainer.policy.hub import FoundCheckpoint
 from tgrpo_trainer.recipes import get_recipe
 from tgrpo_trainer.train import train
 
@@ -189,6 +190,18 @@ def test_what_does_not_go_together_is_one_sentence(run, tmp_path, arguments, sai
     assert main(["eval", str(run), *arguments]) == 2
     errors = capsys.readouterr().err
     assert said in errors and "Traceback" not in errors
+
+
+def test_a_name_whose_first_part_is_no_folder_here_is_one_on_the_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    published = write_checkpoint(tmp_path / "snapshot")
+    found = FoundCheckpoint(published, "somebody/tiny-openvla@commit")
+    monkeypatch.setattr("tgrpo_trainer.evaluation.source.resolve_checkpoint", {"somebody/tiny-openvla": found}.get)
+    source = find_source("somebody/tiny-openvla")
+    assert (source.folder, source.kind) == (published, "openvla")
+    (tmp_path / "somebody").mkdir()
+    with pytest.raises(ConfigError, match="neither a run's folder nor"):
+        find_source("somebody/tiny-openvla")
 
 
 def test_paths_that_hold_no_policy_are_refused(tmp_path):

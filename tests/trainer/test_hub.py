@@ -14,23 +14,21 @@ from tiny_openvla import write_checkpoint
 
 from tgrpo_envs.errors import CheckpointError
 from tgrpo_trainer.config import PolicyConfig
-from tgrpo_trainer.policy.hub import resolve_checkpoint
+from tgrpo_trainer.policy.hub import FoundCheckpoint, resolve_checkpoint
 from tgrpo_trainer.recipes import openvla_libero
 from tgrpo_trainer.start import pin_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
+HUB = ROOT / "tgrpo_trainer" / "policy" / "hub.py"
 SCRIPT = """
-import json, sys
+import json, runpy, sys
 from tgrpo_envs.errors import CheckpointError
-from tgrpo_trainer.policy.hub import resolve_checkpoint
-from tgrpo_trainer.recipes import openvla_libero
-from tgrpo_trainer.start import pin_checkpoint
+resolve_checkpoint = runpy.run_path(sys.argv[1], run_name="hub")["resolve_checkpoint"]  # without importing torch
 answers = []
-for name in sys.argv[1:]:
+for name in sys.argv[2:]:
     try:
         found = resolve_checkpoint(name)
-        run = pin_checkpoint(openvla_libero().replace(policy={"kind": "openvla", "checkpoint": name}))
-        answers.append([str(found.folder), found.pinned, run.policy.checkpoint])
+        answers.append([str(found.folder), found.pinned])
     except CheckpointError as error:
         answers.append(str(error))
 print(json.dumps(answers))
@@ -40,7 +38,7 @@ print(json.dumps(answers))
 def resolve_elsewhere(names, *, cache, **environment):
     """In a process of its own: the hub's address and cache are read when its library is imported."""
     variables = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HOME": str(cache), "NO_PROXY": "127.0.0.1", **environment}
-    command = [sys.executable, "-c", SCRIPT, *names]
+    command = [sys.executable, "-c", SCRIPT, str(HUB), *names]
     finished = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
     return json.loads(finished.stdout.splitlines()[-1])
 
@@ -55,8 +53,7 @@ def test_the_hub_gives_a_pinned_snapshot_without_code_and_later_without_network(
     with serve(published) as (address, asked):
         names = [REPOSITORY, f"{REPOSITORY}@v9", "somebody/nothing", "somebody/gated"]
         found, no_revision, nothing, gated = resolve_elsewhere(names, cache=cache, HF_ENDPOINT=address)
-    folder, pinned, in_the_run = found
-    assert in_the_run == pinned
+    folder, pinned = found
     assert pinned == f"{REPOSITORY}@{COMMIT}" and Path(folder).name == COMMIT
     expected = {path.name for path in published.iterdir() if path.suffix in (".json", ".safetensors")}
     assert {path.name for path in Path(folder).iterdir()} == expected | {"tokenizer.model"}
@@ -91,11 +88,17 @@ def test_a_folder_goes_first_and_other_names_are_refused(tmp_path, monkeypatch):
             resolve_checkpoint(name)
 
 
-def test_a_run_from_a_folder_keeps_its_settings(tmp_path):
+def test_a_run_keeps_the_commit_it_found_and_folders_stay_as_they_are(tmp_path, monkeypatch):
     config = openvla_libero()
     assert pin_checkpoint(config) == config  # no checkpoint: refused when it starts, with what to give
     local = config.replace(policy={"kind": "openvla", "checkpoint": tmp_path})
     assert pin_checkpoint(local) == local and local.policy.checkpoint == str(tmp_path)
+    # What the cache holds at one commit, as after a download.
+    found = FoundCheckpoint(tmp_path / COMMIT, f"{REPOSITORY}@{COMMIT}")
+    monkeypatch.setattr("tgrpo_trainer.start.resolve_checkpoint", lambda name: found)
+    on_the_hub = config.replace(policy={**config.policy.model_dump(), "checkpoint": REPOSITORY})
+    pinned = pin_checkpoint(on_the_hub).policy
+    assert pinned.checkpoint == f"{REPOSITORY}@{COMMIT}" and pinned.openvla == config.policy.openvla
 
 
 def test_settings_hold_the_name_as_text(tmp_path):

@@ -11,6 +11,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from test_openvla_weights import NUM_PARAMETERS_7B
 from tiny_openvla import FULL, TINY, openvla_input, published_shapes, tiny_config, tiny_openvla, write_checkpoint
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_trainer.optimizer import trained_parameters
@@ -139,6 +140,35 @@ def test_gradients_are_those_without_activation_checkpointing(tmp_path):
         if gradient is not None:
             assert gradient.abs().max() > 0, name
             torch.testing.assert_close(gradients[1][name], gradient)
+
+
+class Widths(TorchDispatchMode):
+    """Notes every result that has as many columns as the vocabulary has ids, and is not a weight's."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for one in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(one, torch.Tensor) and one.dim() > 0 and one.shape[-1] == TINY.vocab:
+                self.seen.append((func, one.shape))
+        return result
+
+
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+@pytest.mark.parametrize("settings", [{}, {"decoding": "parallel", "action_chunk": 2}], ids=["one by one", "parallel"])
+def test_logits_over_the_vocabulary_never_exist(tmp_path, lora, settings):
+    policy = adapted(tmp_path, **settings) if lora else tiny_openvla(tmp_path, **settings)
+    obs = openvla_input(policy, TEXTS)
+    with Widths() as widths:
+        sample = policy.sample(obs)
+        policy.train().log_prob(obs, sample.tokens_NK).logp_NK.sum().backward()
+    assert widths.seen == []
+    with Widths() as widths:  # the test would notice them
+        policy.model.language_model(inputs_embeds=torch.zeros(1, 2, TINY.width))
+    assert widths.seen
 
 
 def test_saved_and_loaded_it_is_the_same_policy(tmp_path):

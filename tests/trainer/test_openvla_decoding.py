@@ -53,6 +53,7 @@ def test_memory_is_kept_for_the_next_decision_and_leaves_no_trace_in_it(tmp_path
     kept = memory_of(policy)
     policy.sample(other, generator=seeded(2))
     fewer = policy.sample(obs.rows(slice(0, 2)), greedy=True)
+    policy.sample(openvla_input(policy, ["reach"]), greedy=True)
     again = policy.sample(obs, generator=seeded())
     assert memory_of(policy) == kept
     assert torch.equal(again.tokens_NK, first.tokens_NK) and torch.equal(again.logp_NK, first.logp_NK)
@@ -63,6 +64,17 @@ def test_memory_is_kept_for_the_next_decision_and_leaves_no_trace_in_it(tmp_path
     assert policy.decoder._cache is None
 
 
+def test_memory_follows_the_weights_type(tmp_path):
+    policy = tiny_openvla(tmp_path).eval()
+    obs = openvla_input(policy, TEXTS)
+    exact = policy.sample(obs, greedy=True)
+    policy.model.double()
+    again = policy.sample(obs, greedy=True)
+    assert torch.equal(again.tokens_NK, exact.tokens_NK)
+    torch.testing.assert_close(again.logp_NK, exact.logp_NK, rtol=0, atol=1e-5)
+    assert policy.decoder._cache._keys[0].dtype == torch.float64
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_a_compiled_step_draws_the_same_tokens(tmp_path):
@@ -71,7 +83,7 @@ def test_a_compiled_step_draws_the_same_tokens(tmp_path):
     compiled.eval()
     compiled.sample(obs, generator=seeded())
     with torch._dynamo.config.patch(error_on_recompile=True):
-        for rows in (slice(0, 4), slice(0, 3)):  # three rows are filled up to four, which is compiled already
+        for rows in (slice(0, 4), slice(0, 3), slice(3, 4)):  # fewer rows, and a shorter prompt, are filled up
             ours = compiled.sample(obs.rows(rows), generator=seeded())
             theirs = plain.sample(obs.rows(rows), generator=seeded())
             assert torch.equal(ours.tokens_NK, theirs.tokens_NK)

@@ -24,7 +24,7 @@ from tgrpo_envs.certify.checks import (
 from tgrpo_envs.certify.evidence import Evidence, EvidenceInfo, Kind
 from tgrpo_envs.certify.metrics import Estimate, bootstrap
 from tgrpo_envs.certify.scoring import Judged, score_batch
-from tgrpo_envs.errors import StateError
+from tgrpo_envs.errors import ConfigError, StateError
 from tgrpo_envs.rewards.spec import StageSpec, spec_id
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray
 
@@ -116,7 +116,7 @@ class Certificate(BaseModel):
             raise StateError(f"{path} is no certificate of this version; make it again with certify.") from error
 
 
-def unseen_draw(spec: StageSpec, earlier: Certificate | None) -> int:
+def unseen_draw(spec: StageSpec, earlier: Certificate | None, asked: int | None = None) -> int:
     """The draw of states on which a spec is certified, so that nobody who wrote it has seen them.
 
     Whoever replaced a certified spec may have read why it failed, so the new one gets the next draw. The same spec
@@ -125,10 +125,20 @@ def unseen_draw(spec: StageSpec, earlier: Certificate | None) -> int:
     Args:
         spec: The spec to certify.
         earlier: The certificate that the task has from before, of this spec or of the one it replaced.
+        asked: A draw that the caller wants instead.
+
+    Raises:
+        ConfigError: The spec failed on its own draw: it is not tried on others until it passes.
     """
     if earlier is None:
-        return 0
-    return earlier.evidence.draw + (earlier.spec_id != spec_id(spec))
+        return asked or 0
+    own = earlier.spec_id == spec_id(spec)
+    if asked is not None and own and earlier.verdict == "failed" and asked != earlier.evidence.draw:
+        raise ConfigError(
+            f"The {earlier.producer} spec of {earlier.task} failed on draw {earlier.evidence.draw} and is not "
+            f"certified on draw {asked} unchanged; repair it first, looking at --states selection."
+        )
+    return earlier.evidence.draw + (not own) if asked is None else asked
 
 
 def make_certificate(spec: StageSpec, producer: str, evidence: Evidence) -> Certificate:

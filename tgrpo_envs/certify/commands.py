@@ -90,8 +90,7 @@ def _certify_task(
     spec = load_spec(own if own.is_file() else spec_path(task, producer))
     papers = [certificate_path(task, producer, each) for each in (folder, SPECS_FOLDER)]
     earlier = next((Certificate.load(path) for path in papers if path.is_file()), None)
-    if draw is None:
-        draw = unseen_draw(spec, earlier) if states == "certification" else 0
+    draw = unseen_draw(spec, earlier, draw) if states == "certification" else draw or 0
     certificate = make_certificate(spec, producer, load_evidence(load_scene(task, assets), states, draw=draw))
     if states == "certification":
         certificate.save(papers[0])

@@ -3,6 +3,7 @@
 | conjunct | stages |
 |---|---|
 | `in`, `on`: an object goes somewhere | reach, grasp, lift, carry, place |
+| `in` of a shelf, `on` of a zone of the table | the same; another carry, see `_target` |
 | `on` of a plate, which lies too flat to be grasped | reach, touch, push |
 | `open`, `close`, `turnon`, `turnoff` of a part | reach its handle, touch, move |
 | any that holds at reset already | none; it is maintained |
@@ -15,7 +16,7 @@ that starts shut, gets stages of its own.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 from tgrpo_envs.bddl import Conjunct, Problem
 from tgrpo_envs.errors import SpecError
@@ -28,6 +29,9 @@ GRASP_HOLD_STEPS = 3  # 0.15 s: longer than contacts flicker
 LIFT_BY_M = 0.05
 CARRY_WITHIN_M = 0.05  # inside the 6.1 cm half width of LIBERO's basket, its narrowest common container
 ONTO_WITHIN_M = 0.03  # LIBERO's own tolerance of On(object, object): centres 3 cm apart (ObjectState.check_ontop)
+ZONE_WITHIN_M = 0.10  # 5 cm before the edge of a zone of the table, all of which are 10 cm wide
+# What is slid into a shelf counts once its middle passes the opening, 8.6 cm from the region's: it never gets to 5 cm.
+SLIDE_WITHIN_M = 0.12
 LOWER_FROM_M = 0.15  # height over the target from which lowering earns; objects are carried 5 to 15 cm over rims
 PLATE_RADIUS_M = 0.10  # the grip site at a plate's rim is about this far from its middle
 HANDLE_WITHIN_M = 0.06  # handle bars are up to 13 cm long: a hand at their end is this far from their middle
@@ -40,8 +44,21 @@ MOVE_EFFORTS = {"reach": 1, "touch": 1, "move": 3}
 
 TOWARD = {"open": "open", "close": "close", "turnon": "on", "turnoff": "off"}
 TOO_FLAT_TO_GRASP = ("plate",)
+SLID_INTO = ("wooden_two_layer_shelf",)
 
 Stages = list[dict[str, Any]]
+
+
+class Target(NamedTuple):
+    """Where an object has to be carried before it can be put down.
+
+    Attributes:
+        within_m: How near to the target, in the plane.
+        lower_from_m: How far from the target lowering begins to earn; None for as far as at reset.
+    """
+
+    within_m: float
+    lower_from_m: float | None = LOWER_FROM_M
 
 
 def compile_spec(problem: Problem, task: Task) -> StageSpec:
@@ -108,8 +125,22 @@ def _placing(problem: Problem, index: int, conjunct: Conjunct) -> Stages:
     moved_by_goal = {other[1] for other in problem.goal if len(other) == 3}
     carry_after = [f"place_{carrier}"] if carrier in moved_by_goal else []
     opening, reach_after = _opening(problem, conjunct)
-    within_m = CARRY_WITHIN_M if target in problem.regions else ONTO_WITHIN_M
-    return opening + _place_stages(index, conjunct, within_m, reach_after, carry_after)
+    return opening + _place_stages(index, conjunct, _target(problem, conjunct), reach_after, carry_after)
+
+
+def _target(problem: Problem, conjunct: Conjunct) -> Target:
+    """Over an object or a container, into the opening of a shelf, or close to a zone of the table.
+
+    A zone counts up to 10 cm above it (SiteObject.under): an object carried low is in it as soon as it is over it,
+    one carried high has far to go down. So the last stage begins before the zone's edge and is measured from reset.
+    """
+    predicate, _, target = conjunct
+    if target not in problem.regions:
+        return Target(ONTO_WITHIN_M)
+    if problem.regions[target].ranges:
+        return Target(ZONE_WITHIN_M, lower_from_m=None)
+    slid = predicate == "in" and target.startswith(SLID_INTO)
+    return Target(SLIDE_WITHIN_M if slid else CARRY_WITHIN_M)
 
 
 def _opening(problem: Problem, conjunct: Conjunct) -> tuple[Stages, list[str]]:
@@ -198,15 +229,16 @@ def _push_stages(index: int, moved: str, target: str) -> Stages:
 
 
 def _place_stages(
-    index: int, conjunct: Conjunct, within_m: float, reach_after: list[str], carry_after: list[str]
+    index: int, conjunct: Conjunct, where: Target, reach_after: list[str], carry_after: list[str]
 ) -> Stages:
     predicate, moved, target = conjunct
     grasped = {"op": "grasped", "a": moved}
     above = {"a": moved, "b": target, "axes": "xy"}
+    lower = {"a": moved, "b": target} | ({"from_m": where.lower_from_m} if where.lower_from_m else {})
     if predicate == "in":
-        lower = {"op": "inside_depth", "a": moved, "b": target, "from_m": LOWER_FROM_M}
+        lower |= {"op": "inside_depth"}
     else:  # resting heights differ by object, so the ramp ends where none can: it never fills before the goal holds
-        lower = {"op": "approach", "a": moved, "b": target, "to_m": 0.0, "from_m": LOWER_FROM_M}
+        lower |= {"op": "approach", "to_m": 0.0}
     reach = {"op": "near", "a": "gripper", "b": moved, "within_m": REACH_WITHIN_M}
     return [
         {
@@ -238,8 +270,8 @@ def _place_stages(
             "effort": PLACE_EFFORTS["carry"],
             "after": [f"lift_{moved}", *carry_after],
             "while": [grasped],
-            "ramp": {"op": "approach", **above, "to_m": within_m},
-            "done": {"op": "near", **above, "within_m": within_m},
+            "ramp": {"op": "approach", **above, "to_m": where.within_m},
+            "done": {"op": "near", **above, "within_m": where.within_m},
             "latch": "live",
         },
         {

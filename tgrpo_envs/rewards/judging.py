@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from tgrpo_envs.rewards.observing import Seen
 from tgrpo_envs.rewards.spec import StageSpec, goal_indices, predecessors, topological_order
+from tgrpo_envs.rewards.tracker import RAMP_SHARE
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray
 
-RAMP_SHARE = 0.9  # a full ramp is worth less than a finished stage
 ALWAYS_HELD_STEPS = 1_000_000  # what holds at reset has held for ever: it must not be paid for when debouncing ends
 
 _Long = NDArray[np.int64]
@@ -128,7 +128,7 @@ def judge(
         flags_4KN,
         stage_N,
     )
-    _credit(flags_4KN, seen.allowed_KN, seen.remaining_KN, span_KN, shares_2KN)
+    _credit(flags_4KN, seen.allowed_KN, seen.remaining_KN, span_KN, RAMP_SHARE, shares_2KN)
     return Judged(held_KN, completed_KN, done_KN, open_KN, implied_KN, shares_2KN[0], shares_2KN[1], stage_N)
 
 
@@ -188,6 +188,7 @@ def _credit(
     allowed_KN: BoolArray,
     remaining_KN: FloatArray,
     span_KN: FloatArray,
+    ramp_share: float,
     shares_2KN: FloatArray,
 ) -> None:
     """What each stage has earned, and its ramp."""
@@ -196,7 +197,7 @@ def _credit(
         for n in range(done_KN.shape[1]):
             filled = 1.0 - remaining_KN[k, n] / span_KN[k, n]
             ramp = min(filled, 1.0) if filled > 0.0 else 0.0  # the NaN of a diverged environment earns 0
-            credit = RAMP_SHARE * ramp if open_KN[k, n] and allowed_KN[k, n] else 0.0
+            credit = ramp_share * ramp if open_KN[k, n] and allowed_KN[k, n] else 0.0
             shares_2KN[0, k, n] = 1.0 if done_KN[k, n] else credit
             shares_2KN[1, k, n] = ramp
 

@@ -86,7 +86,7 @@ def backend() -> str:
     has_osmesa, has_egl = (ctypes.util.find_library(name) is not None for name in ("OSMesa", "EGL"))
     if wanted in ("egl", "osmesa"):
         name, reason = wanted, "as MUJOCO_GL says"
-    elif has_egl and _has_gpu():
+    elif has_egl and has_gpu():
         name, reason = "egl", "on a GPU"
     elif has_osmesa or has_egl:
         name, reason = "osmesa" if has_osmesa else "egl", "in software"
@@ -96,7 +96,7 @@ def backend() -> str:
     return name
 
 
-def _has_gpu() -> bool:
+def has_gpu() -> bool:
     """Whether a GPU with its own OpenGL driver is here: NVIDIA's device files and EGL library, or a render node."""
     nvidia = glob.glob("/dev/nvidia[0-9]*") and glob.glob("/usr/share/glvnd/egl_vendor.d/*nvidia*")
     return bool(nvidia) or bool(glob.glob("/dev/dri/renderD*"))

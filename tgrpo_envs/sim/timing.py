@@ -1,4 +1,4 @@
-"""Times a control step against its floor: MuJoCo's own 25 substeps from the same states, without a controller."""
+"""Times control steps against their floor: MuJoCo's own 25 substeps from the same states, without a controller."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from tgrpo_envs.sim import control_block
 from tgrpo_envs.sim.controller import SUBSTEPS
 from tgrpo_envs.sim.init_states import InitStates
+from tgrpo_envs.sim.pool import WorkerPool
 from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.sim.snapshot import FloatArray
 
@@ -51,3 +52,44 @@ def step_and_floor_seconds(scene: Scene, init: InitStates, actions_TA: FloatArra
         seconds_2T[:, step] = time.perf_counter() - middle, middle - start
     simulator.close()
     return seconds_2T[0], seconds_2T[1]
+
+
+def thread_seconds(scene: Scene, init: InitStates, actions_TNA: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Wall time of one thread and of two, for control steps and for MuJoCo alone, side by side.
+
+    Args:
+        scene: The scene.
+        init: N states.
+        actions_TNA: (T, N, 7) actions.
+
+    Returns:
+        Seconds of `Simulator.step`, and of ``mj_step(model, data, 25)`` for N copies of the states before it, each
+        (2, T) for one and two threads. What MuJoCo alone gains from the second thread, no step can exceed by much.
+    """
+    num_envs = actions_TNA.shape[1]
+    mask_N = np.ones(num_envs, dtype=bool)
+    simulators = [Simulator(scene, num_envs, num_threads=threads) for threads in (1, 2)]
+    for simulator in simulators:
+        simulator.reset(init, mask_N)
+    models = [copy.copy(model) for model in simulators[1].thread_models]
+    datas = [mujoco.MjData(models[0]) for _ in range(num_envs)]
+    pools = [WorkerPool(threads) for threads in (1, 2)]
+
+    def advance(worker: int, row: int) -> None:
+        mujoco.mj_step(models[worker], datas[row], SUBSTEPS)
+
+    ours_2T, floor_2T = np.zeros((2, 2, len(actions_TNA)))
+    for t, actions_NA in enumerate(actions_TNA):
+        for i, (simulator, pool) in enumerate(zip(simulators, pools, strict=True)):
+            for source, data in zip(simulator.datas, datas, strict=True):
+                control_block.copy_data(models[0], source, data)
+                data.userdata[:] = 0.0  # no mark, so the controller leaves it alone
+            start = time.perf_counter()
+            pool.map(advance, range(num_envs))
+            middle = time.perf_counter()
+            simulator.step(actions_NA, mask_N)
+            ours_2T[i, t], floor_2T[i, t] = time.perf_counter() - middle, middle - start
+    for simulator, pool in zip(simulators, pools, strict=True):
+        simulator.close()
+        pool.close()
+    return ours_2T, floor_2T

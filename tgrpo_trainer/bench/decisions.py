@@ -41,6 +41,7 @@ def batch_rows(
     policy: OpenVlaPolicy, batch_size: int, plain_s: float, roof: Roof, *, repeats: int
 ) -> list[Measurement]:
     """One batch size: each phase, the whole decision, and what that is against the plain loop."""
+    policy.decoder.release()  # a compiled step computes all rows of the largest decision so far
     obs = random_input(policy, batch_size)
     warmups = COMPILED_WARMUPS if policy.settings.compile else 1
     work = decision_phases(policy.model.architecture, decision_of(policy, obs))

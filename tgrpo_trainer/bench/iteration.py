@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from tgrpo_trainer.bench.table import Measurement, not_run
-from tgrpo_trainer.bench.updates import make_updater
+import torch
+
+from tgrpo_trainer.bench.table import Measurement
+from tgrpo_trainer.bench.timing import seconds_of
+from tgrpo_trainer.bench.updates import made_up_batch, make_updater
 from tgrpo_trainer.config import EnvConfig, TrainConfig
 from tgrpo_trainer.distributed import World
 from tgrpo_trainer.environment import make_envs
@@ -37,21 +40,37 @@ def iteration_config(policy: OpenVlaPolicy, assets: str, control_steps: int | No
 
 
 def iteration_rows(policy: OpenVlaPolicy, config: TrainConfig, *, microbatch_size: int) -> list[Measurement]:
-    """An iteration after a first reset and step, which take meshes to OpenGL.
+    """An iteration after a first reset, which takes meshes to OpenGL.
+
+    A policy of random weights may earn nothing at all, and then there is no update. It is timed on as many made-up
+    decisions instead, and the row says so.
 
     Raises:
         TgrpoError: The environment cannot be made here.
     """
     with closing(make_envs(config.env, config.rollout.num_envs)) as envs:
-        size = config.update.minibatch_size
-        updater = make_updater(policy, microbatch_size, size)
-        envs.reset(seed=list(range(envs.num_envs)))
+        updater = make_updater(policy, microbatch_size, config.update.minibatch_size)
+        states = {"init_states": "train", "group_size": config.rollout.num_generations}
+        envs.reset(seed=list(range(envs.num_envs)), options=states)
         alone = World(device=policy.device)
-        metrics = run_iteration(config, envs, Student(policy, alone), updater, 0, alone).metrics
-    values = {name: value.value if isinstance(value, Mean) else value for name, value in metrics.items()}
+        iteration = run_iteration(config, envs, Student(policy, alone), updater, 0, alone)
+    metrics = {key: value.value if isinstance(value, Mean) else value for key, value in iteration.metrics.items()}
+    seconds = {part: metrics[key] for part, key in PARTS.items()}
+    decisions = sum(len(member.trajectory) for group in iteration.groups for member in group)
+    why = ""
+    if metrics["update/optimiser_steps"] == 0:
+        batch = made_up_batch(policy, decisions, microbatch_size)
+        policy.train()
+        shuffler = torch.Generator().manual_seed(0)
+        update_s = seconds_of(lambda: updater.update(batch, 0, shuffler), policy.device, repeats=1, warmups=0)
+        seconds["whole"] += update_s - seconds["update"]
+        seconds["update"] = update_s
+        why = "all members of a group earned the same: timed on as many made-up decisions"
     what = f"iteration of {config.rollout.num_envs} episodes"
-    rows = [Measurement(f"{what}: {part}", values[key], "s") for part, key in PARTS.items()]
-    if values["update/optimiser_steps"] == 0:
-        why = "all trajectories of each group earned the same, so there was nothing to learn"
-        rows = [not_run(row.what, row.unit, why) if row.what.endswith(": update") else row for row in rows]
-    return rows
+    return [
+        Measurement(f"{what}: decisions", float(decisions), ""),
+        *(
+            Measurement(f"{what}: {part}", value, "s", why=why if part == "update" else "")
+            for part, value in seconds.items()
+        ),
+    ]

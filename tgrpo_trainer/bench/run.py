@@ -1,4 +1,4 @@
-"""The benchmark's order: the machine's limits, decisions, updates, perhaps a whole iteration, then the report."""
+"""The benchmark's order: the machine's limits, decisions, perhaps a whole iteration, updates, then the report."""
 
 from __future__ import annotations
 
@@ -69,25 +69,31 @@ def run_bench(
 
     Raises:
         UnknownNameError: No such size.
-        ConfigError: The model does not fit the device, or a number is below 1.
+        ConfigError: The model does not fit the device, there is no such device, or a number is below 1.
         CheckpointError: The checkpoint cannot be read.
     """
     if min(*batch_sizes, num_decisions, microbatch_size, 1) < 1 or not batch_sizes:
         raise ConfigError("--batch-sizes, --num-decisions and --microbatch-size count rows; give 1 or more.")
-    where = resolve_device(device)
+    where = usable_device(device)
     name = size or ("7b" if where.type == "cuda" else "tiny")
     dtype = dtype or ("bfloat16" if where.type == "cuda" else "float32")
     if checkpoint is None:
         chosen = get_size(name)
-        refuse_too_large(name, chosen, max(batch_sizes), where, DTYPES[dtype])
+        refuse_too_large(name, chosen.architecture, max(batch_sizes), where, DTYPES[dtype])
         policy = random_policy(chosen, where, DTYPES[dtype], compiled=compiled)
     else:
         name = checkpoint.name
-        policy = checkpoint_policy(checkpoint, where, dtype, compiled=compiled)
+        policy = checkpoint_policy(checkpoint, dtype, compiled=compiled)
+        if where.type != "cpu":
+            refuse_too_large(name, policy.model.architecture, max(batch_sizes), where, DTYPES[dtype])
+            policy = policy.to(where)
     repeats = REPEATS[where.type]
     roof, data_sheet = measured_roof(where, DTYPES[dtype], repeats=repeats), DATA_SHEETS.get(device_name(where))
     rows = machine_rows(roof, data_sheet)
     rows += decision_rows(policy, sorted({1, *batch_sizes}), roof, repeats=repeats)
+    if iteration:
+        config = iteration_config(policy, assets, TINY_CONTROL_STEPS if name == "tiny" else None)
+        rows += iteration_rows(policy, config, microbatch_size=microbatch_size)
     rows += update_rows(
         policy,
         UPDATES,
@@ -97,9 +103,6 @@ def run_bench(
         data_sheet=data_sheet,
         repeats=UPDATE_REPEATS,
     )
-    if iteration:
-        config = iteration_config(policy, assets, TINY_CONTROL_STEPS if name == "tiny" else None)
-        rows += iteration_rows(policy, config, microbatch_size=microbatch_size)
     remark = ""
     if name == "tiny":
         rows = [replace(row, goal="") for row in rows] + rows_of_7b(batch_sizes)
@@ -111,6 +114,21 @@ def run_bench(
     if out is not None:
         save_json(out, facts, rows, remark)
     return as_text(facts, rows, remark)
+
+
+def usable_device(name: str) -> torch.device:
+    """The torch device; auto takes a GPU where there is one.
+
+    Raises:
+        ConfigError: It is neither a CPU nor a GPU that is there.
+    """
+    device = resolve_device(name)
+    if device.type not in REPEATS or (device.type == "cuda" and not torch.cuda.is_available()):
+        raise ConfigError(
+            f"--device {name} cannot be measured on this machine: no such GPU is there (or it is not one of CUDA's); "
+            "use auto or cpu."
+        )
+    return device
 
 
 def machine_rows(roof: Roof, data_sheet: Roof | None) -> list[Measurement]:

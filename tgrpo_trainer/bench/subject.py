@@ -14,8 +14,9 @@ import torch
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
 
 from tgrpo_envs.errors import ConfigError, UnknownNameError
-from tgrpo_trainer.bench.timing import GIB, free_memory
+from tgrpo_trainer.bench.timing import free_memory
 from tgrpo_trainer.bench.work import cache_bytes
+from tgrpo_trainer.costs import GIB
 from tgrpo_trainer.policy.base import CONFIG_FILE
 from tgrpo_trainer.policy.openvla import OpenVlaPolicy, OpenVlaSettings
 from tgrpo_trainer.policy.openvla.actions import STATISTICS_FILE, ActionCodec, ActionStatistics
@@ -97,8 +98,8 @@ def random_policy(size: Size, device: torch.device, dtype: torch.dtype, *, compi
     return policy.to(device).eval()
 
 
-def checkpoint_policy(folder: Path, device: torch.device, dtype: DType, *, compiled: bool = False) -> OpenVlaPolicy:
-    """A published checkpoint, with any of its statistics.
+def checkpoint_policy(folder: Path, dtype: DType, *, compiled: bool = False) -> OpenVlaPolicy:
+    """A published checkpoint, with any of its statistics, on the CPU.
 
     Raises:
         CheckpointError: See `OpenVlaPolicy.load`.
@@ -109,7 +110,7 @@ def checkpoint_policy(folder: Path, device: torch.device, dtype: DType, *, compi
             known = json.loads((folder / name).read_text(encoding="utf-8"))
             key = next(iter(known.get("norm_stats", {}) if name == CONFIG_FILE else known), key)
             break
-    return OpenVlaPolicy.load(folder, OpenVlaSettings(key, compile=compiled), dtype=dtype).to(device).eval()
+    return OpenVlaPolicy.load(folder, OpenVlaSettings(key, compile=compiled), dtype=dtype).eval()
 
 
 def random_input(policy: OpenVlaPolicy, rows: int) -> PolicyInput:
@@ -128,19 +129,21 @@ def num_parameters(architecture: Architecture) -> int:
         return sum(parameter.numel() for parameter in OpenVlaModel(architecture).parameters())
 
 
-def refuse_too_large(name: str, size: Size, rows: int, device: torch.device, dtype: torch.dtype) -> None:
+def refuse_too_large(
+    name: str, architecture: Architecture, rows: int, device: torch.device, dtype: torch.dtype
+) -> None:
     """Weights and key-value cache must fit before anything is allocated.
 
     Raises:
         ConfigError: They do not.
     """
-    weights = num_parameters(size.architecture) * dtype.itemsize / GIB
-    places = size.architecture.towers[0].num_patches + 64  # more than any of LIBERO's prompts
-    cache = rows * cache_bytes(size.architecture, places, dtype.itemsize) / GIB
+    weights = num_parameters(architecture) * dtype.itemsize / GIB
+    places = architecture.towers[0].num_patches + 64  # more than any of LIBERO's prompts
+    cache = rows * cache_bytes(architecture, places, dtype.itemsize) / GIB
     free = free_memory(device)
     if weights + cache > free:
         raise ConfigError(
-            f"--size {name} needs {weights + cache:.1f} GiB on {device} ({weights:.1f} of weights, {cache:.1f} of "
+            f"The model {name} needs {weights + cache:.1f} GiB on {device} ({weights:.1f} of weights, {cache:.1f} of "
             f"keys and values for {rows} rows), but {free:.1f} GiB are free; use smaller --batch-sizes, --size tiny, "
             "or a larger device."
         )

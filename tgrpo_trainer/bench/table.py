@@ -19,7 +19,7 @@ class Measurement:
         unit: Its unit; ``x`` for a ratio.
         goal: The bound it is held to, in words, or empty.
         floor: Least value by the measured roofline, in the same unit; None where there is none.
-        why: Why it was not run, or empty.
+        why: Why it was not run or not as usual, or empty.
     """
 
     what: str

@@ -9,9 +9,8 @@ from collections.abc import Callable
 import torch
 
 from tgrpo_trainer.bench.roofline import Roof
-from tgrpo_trainer.metrics import peak_memory_gib
+from tgrpo_trainer.costs import GIB, peak_memory_gib
 
-GIB = 2**30
 COPY_BYTES = {"cuda": 2 * GIB, "cpu": GIB // 8}
 """Large against every cache."""
 MATRIX_SIZE = {"cuda": 8192, "cpu": 1024}

@@ -12,10 +12,13 @@ from tgrpo_trainer.bench.decisions import decision_of
 from tgrpo_trainer.bench.roofline import Roof
 from tgrpo_trainer.bench.subject import random_input
 from tgrpo_trainer.bench.table import Measurement, not_run
-from tgrpo_trainer.bench.timing import GIB, free_memory, peak_memory, reset_peak_memory, seconds_of
-from tgrpo_trainer.bench.work import BACKWARD_FULL, update_flops
+from tgrpo_trainer.bench.timing import free_memory, peak_memory, reset_peak_memory, seconds_of
+from tgrpo_trainer.bench.work import BACKWARD_FROZEN, BACKWARD_FULL, update_flops
 from tgrpo_trainer.config import TgrpoConfig, UpdateConfig
+from tgrpo_trainer.costs import GIB
+from tgrpo_trainer.policy.lora import LoraSettings
 from tgrpo_trainer.policy.openvla import OpenVlaPolicy
+from tgrpo_trainer.policy.openvla.base import BaseCheckpoint
 from tgrpo_trainer.types import Batch, PolicyInput
 from tgrpo_trainer.update import PolicyUpdater
 
@@ -23,6 +26,8 @@ ADAM_COPIES = 4
 """Weights, gradients and Adam's two moments, each of the weights' size."""
 MFU_GOAL = ">= 40"
 MEMORY_GOAL = "<= 139"
+NO_BASE = BaseCheckpoint("random weights", None, "")
+"""These adapters are measured, never saved."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,14 @@ CHECKPOINTED_UPDATE = UpdateVariant(
     BACKWARD_FULL,
     ADAM_COPIES,
 )
-UPDATES = (FULL_UPDATE, CHECKPOINTED_UPDATE)
+LORA_UPDATE = UpdateVariant(
+    "LoRA update, rank 32, gradient checkpointing",
+    lambda policy: policy.adapt(LoraSettings(), NO_BASE, seed=0),
+    BACKWARD_FROZEN,
+    copies=1,
+)
+UPDATES = (FULL_UPDATE, CHECKPOINTED_UPDATE, LORA_UPDATE)
+"""In this order: adapters stay, and so does gradient checkpointing."""
 
 
 def update_rows(
@@ -71,7 +83,7 @@ def update_rows(
         # The weights are there already.
         free = free_memory(policy.device) + needed / variant.copies
         if needed > free:
-            why = f"needs more than {needed:.0f} GiB, weights, gradients and Adam, of {free:.0f}"
+            why = f"needs more than {needed:.0f} GiB for weights and what learns, of {free:.0f}"
             rows.append(not_run(f"{variant.name}: tokens per second", "1/s", why))
             continue
         try:

@@ -15,9 +15,9 @@ from tgrpo_trainer.config import OpenVlaConfig, Suite
 class EvalOptions:
     """Evaluate a policy on any tasks: successes with Wilson intervals per task, and pooled over tasks."""
 
-    checkpoint: tyro.conf.Positional[Path]
-    """A run's folder (its last checkpoint), a checkpoint (runs/NAME/checkpoints/iteration_000040), or the folder of a
-    policy alone, such as a published OpenVLA."""
+    checkpoint: tyro.conf.Positional[str]
+    """A run's folder (its last checkpoint), a checkpoint (runs/NAME/checkpoints/iteration_000040), or a policy alone
+    such as a published OpenVLA: its folder, or owner/name[@revision] on the Hugging Face hub."""
     suite: Suite | None = None
     """LIBERO suite; none = the run's."""
     tasks: tuple[str, ...] = ()

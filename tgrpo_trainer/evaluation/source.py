@@ -14,6 +14,7 @@ from tgrpo_trainer.config import EnvConfig, OpenVlaConfig, PolicyConfig, TrainCo
 from tgrpo_trainer.distributed import resolve_device
 from tgrpo_trainer.policy import OPENVLA_KIND, Policy, load_policy
 from tgrpo_trainer.policy.base import CONFIG_FILE
+from tgrpo_trainer.policy.hub import resolve_checkpoint
 from tgrpo_trainer.recipes import get_recipe
 from tgrpo_trainer.rundir import CONFIG_NAME, LAST_NAME
 from tgrpo_trainer.start import start_policy
@@ -39,16 +40,20 @@ class PolicySource:
         return inside if inside.is_dir() else self.folder
 
 
-def find_source(path: Path, recipe: str | None = None) -> PolicySource:
-    """What `path` is.
+def find_source(checkpoint: str | Path, recipe: str | None = None) -> PolicySource:
+    """What `checkpoint` is.
 
     Args:
-        path: A run's folder, a checkpoint or a policy's folder.
+        checkpoint: A run's folder, a checkpoint, a policy's folder, or owner/name[@revision] of a policy on the hub.
         recipe: Settings for a policy alone; None takes the usual ones of its kind.
 
     Raises:
         ConfigError: It is none of them, a run without a checkpoint, or a recipe was given for a run.
+        CheckpointError: The hub does not give it.
     """
+    path = Path(checkpoint)
+    if not path.parent.is_dir():  # runs/typo is no name on the hub: runs is a folder here
+        path = resolve_checkpoint(str(checkpoint)).folder
     settings = _read_settings(path / CONFIG_FILE)
     if settings is not None and not _is_run(settings):
         kind = str(settings.get("kind") or settings.get("model_type"))

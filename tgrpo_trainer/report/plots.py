@@ -24,6 +24,8 @@ COLOURS = {
 }
 STAGE_COLOURS = ("#94c5cc", "#5fa8b8", "#2f8aa3", "#1b6ca8", "#2a4d8f", "#4b3b85", "#6d2f78", "#7f2360")
 DONE_COLOUR = "#3a9d5d"
+TIME_COLOURS = {"env": "#94c5cc", "policy": "#2f8aa3", "update": "#2a4d8f", "idle": "#e8a87c", "other": "#cbd2d9"}
+"""Parts of an iteration's time (docs/metrics.md); idle = waiting for other processes, other = the rest."""
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "tgrpo",
@@ -50,9 +52,9 @@ Rows = Sequence[Mapping[str, float | None]]
 @mpl.rc_context(STYLE)
 def success_curves(evaluations: Sequence[Evaluation], rows: Rows) -> str:
     """Evaluated success with Wilson bands over iterations, and success during rollouts behind it."""
-    figure, (axis,) = _figure(1, height=3.4)
+    figure, (axis,) = new_figure(1, height=3.4)
     if rows:
-        iterations, values = _series(rows, "rollout/success_rate")
+        iterations, values = series(rows, "rollout/success_rate")
         axis.plot(iterations, values, color=GRID, linewidth=2.5, label="training rollouts", zorder=1)
     for key, colour in COLOURS.items():
         chosen = sorted((one for one in evaluations if one.key == key), key=lambda one: one.iteration)
@@ -65,24 +67,24 @@ def success_curves(evaluations: Sequence[Evaluation], rows: Rows) -> str:
         axis.plot(iterations, rates, "o-", color=colour, markersize=4, label=key.replace("_", ", "))
     axis.set(ylim=(-0.02, 1.02), xlabel="iteration", title="Success rate (bands: 95 % Wilson interval)")
     axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
-    return _svg(figure)
+    return to_svg(figure)
 
 
 @mpl.rc_context(STYLE)
 def reward_and_stage_curves(rows: Rows, stage_names: Sequence[str]) -> str:
     """Return of the training rollouts, and the share of them that had each stage done."""
-    figure, (left, right) = _figure(2, height=3.0)
-    iterations, values = _series(rows, "rollout/return")
-    _, spread = _series(rows, "rollout/return_std")
+    figure, (left, right) = new_figure(2, height=3.0)
+    iterations, values = series(rows, "rollout/return")
+    _, spread = series(rows, "rollout/return_std")
     left.fill_between(iterations, values - spread, values + spread, color="#1b6ca8", alpha=0.10, linewidth=0)
     left.plot(iterations, values, color="#1b6ca8")
     left.set(xlabel="iteration", title="Return of training rollouts (band: standard deviation)")
     for k, name in enumerate(stage_names):
-        right.plot(*_series(rows, f"stage/{name}"), color=_stage_colour(k), label=readable(name))
+        right.plot(*series(rows, f"stage/{name}"), color=_stage_colour(k), label=readable(name))
     right.set(ylim=(-0.02, 1.02), xlabel="iteration", title="Share of rollouts that reached each stage")
     if stage_names:
         right.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
-    return _svg(figure)
+    return to_svg(figure)
 
 
 @mpl.rc_context(STYLE)
@@ -94,32 +96,53 @@ def health_curves(rows: Rows) -> str:
         "update/clip_ratio/high": "Share clipped above",
         "update/grad_norm": "Gradient norm",
     }
-    figure, axes = _figure(len(panels), height=2.1)
+    figure, axes = new_figure(len(panels), height=2.1)
     for axis, (key, title) in zip(axes, panels.items(), strict=True):
-        axis.plot(*_series(rows, key), color="#1b6ca8")
+        axis.plot(*series(rows, key), color="#1b6ca8", marker=".", markersize=3)
         axis.set_title(title, fontsize=9.5)
         axis.set(xlabel="iteration", xlim=(0, max(row["iteration"] or 0 for row in rows) + 1))
-    return _svg(figure)
+    return to_svg(figure)
 
 
 @mpl.rc_context(STYLE)
-def time_bars(rows: Rows) -> str:
-    """Seconds of each iteration in the environment, the policy and the update."""
-    figure, (axis,) = _figure(1, height=2.1)
-    bottom: float | np.ndarray = 0.0
-    for key, colour in (("time/env_s", "#94c5cc"), ("time/policy_s", "#2f8aa3"), ("time/update_s", "#2a4d8f")):
-        iterations, values = _series(rows, key)
-        axis.bar(iterations, values, bottom=bottom, color=colour, width=0.8, label=key[5:-2])
-        bottom = bottom + np.nan_to_num(values)
-    axis.set(xlabel="iteration", ylabel="seconds", title="Where the time of an iteration went")
-    axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
-    return _svg(figure)
+def cost_curves(rows: Rows) -> str:
+    """Seconds of each iteration by what they went into, and peak memory beside it."""
+    figure, (left, right) = new_figure(2, height=2.4)
+    iterations, seconds = seconds_of(rows)
+    bottom = np.zeros(len(iterations))
+    for name, colour in TIME_COLOURS.items():
+        left.bar(iterations, seconds[name], bottom=bottom, color=colour, width=0.8, label=name)
+        bottom = bottom + seconds[name]
+    left.set(xlabel="iteration", title="Where the time of an iteration went (s)")
+    left.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    for key, name, colour in (
+        ("memory/peak_gib", "process, so far", "#2a4d8f"),
+        ("memory/gpu_peak_gib", "GPU, of the iteration", "#c05621"),
+    ):
+        if any(key in row for row in rows):
+            right.plot(*series(rows, key), color=colour, label=name)
+    right.set(xlabel="iteration", title="Peak memory (GiB)", ylim=(0, None))
+    if right.lines:
+        right.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return to_svg(figure)
+
+
+def seconds_of(rows: Rows) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Iterations, and the seconds of each of them by the names of `TIME_COLOURS`; what was not logged is 0."""
+    logged = [row for row in rows if row.get("time/env_s") is not None]
+    seconds = {
+        name: np.array([row.get(f"time/{name}_s") or 0.0 for row in logged], dtype=float)
+        for name in ("env", "policy", "update", "idle")
+    }
+    whole = np.array([row.get("time/iteration_s") or 0.0 for row in logged], dtype=float)
+    seconds["other"] = np.maximum(0.0, whole - sum(seconds.values()))
+    return np.array([row["iteration"] for row in logged], dtype=float), seconds
 
 
 @mpl.rc_context(STYLE)
 def stage_timeline(record: RolloutRecord, stage_names: Sequence[str], seconds_per_decision: float) -> str:
     """One row per stage: when it was being worked on (pale) and when it was done (green), over simulated seconds."""
-    figure, (axis,) = _figure(1, width=5.6, height=0.62 + 0.34 * max(1, len(stage_names)))
+    figure, (axis,) = new_figure(1, width=5.6, height=0.62 + 0.34 * max(1, len(stage_names)))
     done_TK = record.stages_TK
     for k in range(len(stage_names)):
         earlier_done_T = done_TK[:, :k].all(axis=1)
@@ -131,7 +154,7 @@ def stage_timeline(record: RolloutRecord, stage_names: Sequence[str], seconds_pe
         xlim=(0, max(1, len(done_TK)) * seconds_per_decision), ylim=(len(stage_names) - 0.5, -0.5), xlabel="seconds"
     )
     axis.grid(visible=False, axis="y")
-    return _svg(figure)
+    return to_svg(figure)
 
 
 def interval_bar(evaluation: Evaluation, colour: str) -> str:
@@ -154,7 +177,7 @@ def _stage_colour(k: int) -> str:
     return STAGE_COLOURS[k % len(STAGE_COLOURS)]
 
 
-def _series(rows: Rows, key: str) -> tuple[np.ndarray, np.ndarray]:
+def series(rows: Rows, key: str) -> tuple[np.ndarray, np.ndarray]:
     """Iterations and values of a key, from the rows that hold it; NaN where its value is null."""
     logged = [row for row in rows if key in row]
     iterations = np.array([row["iteration"] for row in logged], dtype=float)
@@ -167,9 +190,10 @@ def _runs(where_T: np.ndarray, scale: float) -> list[tuple[float, float]]:
     return [(float(start) * scale, float(end - start) * scale) for start, end in edges.reshape(-1, 2)]
 
 
-def _figure(columns: int, *, height: float, width: float = 10.5) -> tuple[Figure, list[Axes]]:
+def new_figure(columns: int, *, height: float, rows: int = 1, width: float = 10.5) -> tuple[Figure, list[Axes]]:
+    """A figure in the report's style and its axes, row by row."""
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(1, columns, squeeze=False)[0]
+    axes = figure.subplots(rows, columns, squeeze=False).flatten()
     for axis in axes:
         axis.set_axisbelow(True)
         axis.tick_params(length=0)
@@ -177,7 +201,7 @@ def _figure(columns: int, *, height: float, width: float = 10.5) -> tuple[Figure
     return figure, list(axes)
 
 
-def _svg(figure: Figure) -> str:
+def to_svg(figure: Figure) -> str:
     """The figure as an <svg> element without the XML header."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})

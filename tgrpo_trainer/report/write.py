@@ -39,7 +39,7 @@ def write_report(folder: Path) -> Path:
     if last_group is not None:
         sections.append(_last_group_section(folder, last_group, stage_names))
     if rows:
-        health = page.plot(plots.health_curves(rows)) + page.plot(plots.time_bars(rows))
+        health = page.plot(plots.health_curves(rows)) + page.plot(plots.cost_curves(rows))
         sections.append(page.card("Health of the run", health))
     sections.append(page.card("Settings", page.details("config.json", config.model_dump_json(indent=2))))
     path = folder / REPORT_NAME

@@ -74,6 +74,24 @@ class Architecture:
         return self.llama.vocab_size - self.tail_padding
 
 
+OPENVLA_7B = Architecture(
+    towers=(
+        TowerShape("dinov2", dim=1024, depth=24, mlp_dim=4096, patch=14, num_patches=256, num_registers=4),
+        TowerShape("siglip", dim=1152, depth=27, mlp_dim=4304, patch=14, num_patches=256),
+    ),
+    llama=LlamaShape(
+        vocab_size=32064,
+        hidden_size=4096,
+        intermediate_size=11008,
+        num_hidden_layers=32,
+        num_key_value_heads=32,
+        **LLAMA_DEFAULTS,
+    ),
+    projector_dim=8704,
+)
+"""The published models' sizes, for arithmetic without a checkpoint."""
+
+
 def read_architecture(config: Mapping[str, Any], shapes: Shapes) -> Architecture:
     """The sizes of a checkpoint.
 

@@ -67,7 +67,7 @@ class KeyValueCache:
     def _layer(self, layer: int, like_NHQE: Tensor) -> tuple[Tensor, Tensor]:
         """A layer's memory. It begins as zeros: hidden places are multiplied by 0, which must not meet a NaN."""
         keys, values = self._keys[layer], self._values[layer]
-        if keys is None or values is None:
+        if keys is None or values is None or (keys.dtype, keys.device) != (like_NHQE.dtype, like_NHQE.device):
             _, heads, _, dim = like_NHQE.shape
             keys, values = (like_NHQE.new_zeros(self.rows, heads, self.capacity, dim) for _ in range(2))
             if self.static:
@@ -97,11 +97,12 @@ class Started:
 
 
 class Decoder:
-    """Draws action tokens one after another, and keeps the cache's memory for decisions of the same size.
+    """Draws action tokens one after another, and keeps the cache's memory for later decisions of at most its size.
 
     Args:
-        compiled: Compile a step with torch.compile (as a CUDA graph on a GPU); the first decisions of a size are slow.
-            Rows are then filled up to a power of two, so that a group whose members end one by one has few sizes.
+        compiled: Compile a step with torch.compile (as a CUDA graph on a GPU). That takes a minute, and another where a
+            decision is larger than all before it. A step then always computes all rows of the cache, a power of two:
+            members of a group end one by one, and each number of rows of its own would be compiled anew.
     """
 
     def __init__(self, *, compiled: bool) -> None:
@@ -130,12 +131,8 @@ class Decoder:
         """Run the prefix into the cache (the prefill)."""
         num, length = prefix.visible_NS.shape
         capacity = -(-(length + num_tokens - 1) // PLACES_MULTIPLE) * PLACES_MULTIPLE
-        rows = 1 << (num - 1).bit_length() if self.compiled else num
-        cache = self._cache
-        if cache is None or cache.capacity != capacity or cache.rows < rows or (self.compiled and cache.rows != rows):
-            self._cache = None  # the old memory goes before the new comes
-            num_layers = model.architecture.llama.num_hidden_layers
-            cache = self._cache = KeyValueCache(num_layers, rows, capacity, static=self.compiled)
+        cache = self._cache_for(model.architecture.llama.num_hidden_layers, num, capacity)
+        rows, capacity = cache.rows if self.compiled else num, cache.capacity
         cache.where_1 = None
         visible_NS, positions_NS = _extend(prefix, capacity - length)
         hidden_NSD = _run(model, prefix.embeddings_NSD, _causal(prefix.visible_NS), positions_NS[:, :length], cache)
@@ -152,6 +149,17 @@ class Decoder:
             positions_KN1=positions_NS[:, length : length + num_tokens - 1].T.contiguous()[:, :, None],
             places_K1=places_K1,
         )
+
+    def _cache_for(self, num_layers: int, rows: int, capacity: int) -> KeyValueCache:
+        """The memory there is if it is large enough, else a larger one; it never shrinks."""
+        if self.compiled:
+            rows = 1 << (rows - 1).bit_length()
+        cache = self._cache
+        if cache is None or cache.rows < rows or cache.capacity < capacity:
+            if cache is not None:
+                rows, capacity = max(rows, cache.rows), max(capacity, cache.capacity)
+            cache = self._cache = KeyValueCache(num_layers, rows, capacity, static=self.compiled)
+        return cache
 
     def finish(self, model: OpenVlaModel, started: Started, draw_next: DrawNext) -> None:
         """Draw the action tokens of the decision that was started last, with a step between each two."""

@@ -144,7 +144,7 @@ class OpenVlaPolicy(Policy):
                     f"them first: python -m tgrpo_trainer export {folder.parent} OUT, then --policy.checkpoint OUT."
                 )
             return cls._load_adapted(folder)
-        config = _read_json(folder / CONFIG_FILE)
+        config = read_json(folder / CONFIG_FILE)
         settings = settings or _read_settings(folder)
         headers = read_headers(folder)
         architecture = read_architecture(config, {name: stored.shape for name, stored in headers.items()})
@@ -163,7 +163,7 @@ class OpenVlaPolicy(Policy):
     def _load_adapted(cls, folder: Path) -> OpenVlaPolicy:
         """The base that a LoRA run started from, with the adapters of this folder."""
         path = folder / SETTINGS_FILE
-        content = _read_json(path) if path.is_file() else {}
+        content = read_json(path) if path.is_file() else {}
         base = BaseCheckpoint.from_json(content.pop("base", None), path)
         lora = content.pop("lora", None)
         policy = cls.load(base.find(folder), _parse_settings(content, path), base.dtype)
@@ -318,7 +318,7 @@ def _read_settings(folder: Path) -> OpenVlaSettings:
             f"{folder} is a published OpenVLA without settings of a run; start from it with --policy.kind openvla "
             f"--policy.checkpoint {folder} (the recipe openvla_libero has the other settings)."
         )
-    return _parse_settings(_read_json(path), path)
+    return _parse_settings(read_json(path), path)
 
 
 def _parse_settings(content: dict[str, Any], path: Path) -> OpenVlaSettings:
@@ -329,7 +329,12 @@ def _parse_settings(content: dict[str, Any], path: Path) -> OpenVlaSettings:
         raise CheckpointError(f"{path} does not hold the settings of an OpenVLA policy: {error}") from error
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """An object in a file.
+
+    Raises:
+        CheckpointError: It is missing or something else.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

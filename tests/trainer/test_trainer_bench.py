@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 import torch
 from tiny_openvla import openvla_input, tiny_openvla, write_checkpoint
+from toy_run import make_toy_envs
 
 from tgrpo_envs.errors import ConfigError, UnknownNameError
 from tgrpo_trainer.__main__ import main
 from tgrpo_trainer.bench import run, subject, timing
+from tgrpo_trainer.bench.iteration import iteration_config, iteration_rows
 from tgrpo_trainer.bench.plain import plain_decision
 from tgrpo_trainer.bench.roofline import DATA_SHEETS, Roof, floor_seconds
 from tgrpo_trainer.bench.subject import get_size, random_input, random_policy, refuse_too_large
@@ -121,7 +123,11 @@ def test_the_report_has_every_row_and_its_file_the_same_numbers(tmp_path, quick,
     expected |= {"greedy tokens equal to the plain loop's"}
     whole = ("a decision of all rows", "actions per second", "against the plain loop", "share of the roofline")
     expected |= {f"batch {size}: {what}" for size in (1, 2) for what in (*PHASES, *whole)}
-    variants = ("full update", "full update, gradient checkpointing")
+    variants = (
+        "full update",
+        "full update, gradient checkpointing",
+        "LoRA update, rank 32, gradient checkpointing",
+    )
     expected |= {f"{variant}: {what}" for variant in variants for what in UPDATE_ROWS}
     assert expected == {what for what in rows if "OpenVLA-7B" not in what}
     for what, row in rows.items():
@@ -152,19 +158,36 @@ def test_mistakes_are_one_sentence(tmp_path, capsys, monkeypatch):
     assert "Did you mean '7b'" in capsys.readouterr().err
     assert main(["bench", "--size", "tiny", "--batch-sizes", "0"]) == 2
     assert "give 1 or more" in capsys.readouterr().err
+    if not torch.cuda.is_available():
+        assert main(["bench", "--device", "cuda"]) == 2
+        assert "use auto or cpu" in capsys.readouterr().err
     monkeypatch.setattr(subject, "free_memory", lambda device: 16.0)
     # 7,541,237,184 parameters of two bytes are 14.05 GiB; 320 places of half a MiB are 0.16 GiB a row.
-    refuse_too_large("7b", get_size("7b"), 12, CPU, torch.bfloat16)
+    refuse_too_large("7b", get_size("7b").architecture, 12, CPU, torch.bfloat16)
     with pytest.raises(
         ConfigError, match=r"needs 19\.0 GiB on cpu \(14\.0 of weights, 5\.0 of .* 32 rows\), but 16\.0"
     ):
-        refuse_too_large("7b", get_size("7b"), 32, CPU, torch.bfloat16)
+        refuse_too_large("7b", get_size("7b").architecture, 32, CPU, torch.bfloat16)
 
 
 def test_an_update_that_does_not_fit_is_a_row_that_says_so(quick, monkeypatch):
     monkeypatch.setattr("tgrpo_trainer.bench.updates.free_memory", lambda device: 0.001)
     report = run.run_bench(None, "tiny", [1], device="cpu", num_decisions=1)
     assert "full update: tokens per second" in report and "needs more than 0 GiB" in report
+
+
+@pytest.mark.parametrize("radius", [0.01, 0.75], ids=["nothing earned", "something earned"])
+def test_an_iteration_is_split_and_always_has_an_update(tmp_path, monkeypatch, radius):
+    monkeypatch.setattr("tgrpo_trainer.bench.iteration.make_envs", make_toy_envs)
+    monkeypatch.setattr("toy_env.NEAR_RADIUS", radius)
+    policy = tiny_openvla(tmp_path, image_size=16)
+    before = [parameter.clone() for parameter in policy.parameters()]
+    rows = iteration_rows(policy, iteration_config(policy, "primitive", 6), microbatch_size=8)
+    values = {row.what.removeprefix("iteration of 8 episodes: "): row.value for row in rows}
+    assert list(values) == ["decisions", "environment", "policy", "update", "whole"] and values["decisions"] == 8 * 6
+    assert values["environment"] + values["policy"] + values["update"] <= values["whole"]
+    assert not all(torch.equal(old, new) for old, new in zip(before, policy.parameters(), strict=True))
+    assert [row.what for row in rows if row.why] == ["iteration of 8 episodes: update"] * (radius == 0.01)
 
 
 @pytest.mark.slow
