@@ -27,7 +27,11 @@ from tgrpo_trainer.train import train
 
 def config_of(folder, iterations):
     config = toy_config(folder, iterations)
-    return config.replace(rollout={"num_groups": 4, "num_generations": 2}, tgrpo={"beta": 0.05})
+    return config.replace(
+        rollout={"num_groups": 4, "num_generations": 2},
+        tgrpo={"beta": 0.05},
+        evaluation={"every": 2, "num_heldout": 3, "num_official": 2},
+    )
 
 
 def train_on(folder, iterations, world=None):
