@@ -20,7 +20,7 @@ else
   START+=(--policy.checkpoint "${1:?give the checkpoint folder}" --rollout.num-groups "$((2 * SLURM_NTASKS))" "${@:2}")
 fi
 
-MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+read -r MASTER_ADDR < <(scontrol show hostnames "$SLURM_JOB_NODELIST") # the first of them
 MASTER_PORT=$((10000 + SLURM_JOB_ID % 50000))
 export MASTER_ADDR MASTER_PORT
 

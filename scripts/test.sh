@@ -2,6 +2,7 @@
 # Sets up if needed, then runs every check: lint, format, types, tests. Arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+unset PYTHONDONTWRITEBYTECODE # setup.sh leaves compiling to the first import; without its result every process compiles torch
 
 check() { # check COMMAND...: runs a tool of .venv and prints its seconds
   local begin=$SECONDS
