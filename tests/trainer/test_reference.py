@@ -6,9 +6,7 @@ import copy
 
 import pytest
 import torch
-import torch.distributed as dist
 from made_up import flat_parameters, make_group, tiny_nano
-from torch.distributed.fsdp import fully_shard
 from toy_run import make_toy_envs, toy_config
 
 from tgrpo_trainer.batch import build_batch
@@ -74,20 +72,6 @@ def test_the_policy_is_as_it_was_also_after_an_error():
     with pytest.raises(ZeroDivisionError):
         reference.log_probs(batch)
     assert torch.equal(flat_parameters(policy), before) and policy.training
-
-
-def test_sharded_weights_are_swapped_too(tmp_path):
-    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
-    try:
-        policy, other = (tiny_nano(seed=seed).to(memory_format=torch.contiguous_format) for seed in (0, 1))
-        batch, own = batch_of(policy), score_batch(policy, batch_of(policy), 1.0, 4)
-        fully_shard(policy, mesh=dist.device_mesh.init_device_mesh("cpu", (1,)))
-        reference = SwappedReference(policy, first_weights(policy, other), temperature=1.0, microbatch_size=4)
-        for _ in range(2):
-            assert torch.equal(score_batch(policy, batch, 1.0, 4), own)
-            assert torch.equal(reference.log_probs(batch), score_batch(other, batch, 1.0, 4))
-    finally:
-        dist.destroy_process_group()
 
 
 def test_it_does_not_follow_the_policy():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tgrpo_envs.errors import ConfigError
+from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_trainer.checkpoint import POLICY, latest_checkpoint, load_checkpoint
 from tgrpo_trainer.config import EnvConfig, OpenVlaConfig, PolicyConfig, TrainConfig
 from tgrpo_trainer.distributed import resolve_device
@@ -49,11 +49,10 @@ def find_source(checkpoint: str | Path, recipe: str | None = None) -> PolicySour
 
     Raises:
         ConfigError: It is none of them, a run without a checkpoint, or a recipe was given for a run.
-        CheckpointError: The hub does not give it.
     """
     path = Path(checkpoint)
     if not path.parent.is_dir():  # runs/typo is no name on the hub: runs is a folder here
-        path = resolve_checkpoint(str(checkpoint)).folder
+        path = _from_hub(str(checkpoint))
     settings = _read_settings(path / CONFIG_FILE)
     if settings is not None and not _is_run(settings):
         kind = str(settings.get("kind") or settings.get("model_type"))
@@ -126,6 +125,16 @@ def policy_kind(folder: Path) -> str:
     """Which kind of policy lies there, nano or openvla."""
     settings = _read_settings(folder / CONFIG_FILE) or {}
     return str(settings.get("kind") or settings.get("model_type"))
+
+
+def _from_hub(name: str) -> Path:
+    try:
+        return resolve_checkpoint(name).folder
+    except CheckpointError as error:
+        raise ConfigError(
+            f"{name} is neither a run's folder nor one of its checkpoints, nor the folder of a policy; as a name on "
+            f"the hub: {error}"
+        ) from error
 
 
 def _is_run(settings: dict[str, Any]) -> bool:
