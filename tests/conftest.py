@@ -1,7 +1,8 @@
-"""Settings of every test: few threads, one warm cache, and what to skip where LIBERO's meshes or a GPU are missing."""
+"""Settings of every test: few threads, one warm cache, what to skip where meshes, libraries or a GPU are missing."""
 
 from __future__ import annotations
 
+import ctypes.util
 import importlib.util
 import os
 import tempfile
@@ -21,6 +22,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         skips.append(("libero", "LIBERO's meshes are not here: set TGRPO_LIBERO_ASSETS to their folder"))
     if not _has_cuda():
         skips.append(("gpu", "no CUDA device"))
+    if ctypes.util.find_library("OSMesa") is None:
+        skips.append(("osmesa", "libOSMesa is not on this machine"))
     for item in items:
         for marker, reason in skips:
             if item.get_closest_marker(marker):

@@ -32,7 +32,7 @@ left_open = opened()
 """
 
 
-@pytest.mark.parametrize("backend", ["egl", "osmesa"])
+@pytest.mark.parametrize("backend", ["egl", pytest.param("osmesa", marks=pytest.mark.osmesa)])
 def test_nothing_is_said_at_exit(backend: str) -> None:
     environment = {**os.environ, "MUJOCO_GL": backend}
     environment.pop("PYOPENGL_PLATFORM", None)
