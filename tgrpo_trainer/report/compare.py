@@ -102,7 +102,7 @@ def _success_table(groups: Sequence[RunGroup]) -> str:
     for index, group in enumerate(groups):
         for run in group.runs:
             iteration = max((one.iteration for one in run.evaluations), default=None)
-            cells = "".join(f"<td>{_count(run, key)}</td>" for key in COLOURS)
+            cells = "".join(f'<td style="white-space: normal">{_count(run, key)}</td>' for key in COLOURS)
             done = "" if iteration is None else str(iteration)
             rows.append(f"<tr><td>{_swatch(index)}{escape(run.name)}</td><td>{done}</td>{cells}</tr>")
         if len(group.runs) > 1:
