@@ -20,7 +20,7 @@ from tgrpo_trainer.costs import GIB
 from tgrpo_trainer.policy.base import CONFIG_FILE
 from tgrpo_trainer.policy.openvla import OpenVlaPolicy, OpenVlaSettings
 from tgrpo_trainer.policy.openvla.actions import STATISTICS_FILE, ActionCodec, ActionStatistics
-from tgrpo_trainer.policy.openvla.architecture import Architecture, LlamaShape
+from tgrpo_trainer.policy.openvla.architecture import OPENVLA_7B, Architecture, LlamaShape
 from tgrpo_trainer.policy.openvla.model import OpenVlaModel
 from tgrpo_trainer.policy.openvla.prompt import Prompter
 from tgrpo_trainer.policy.openvla.vision import TowerShape
@@ -40,14 +40,7 @@ class Size:
 
 
 SIZES = {
-    "7b": Size(
-        Architecture(
-            towers=(TowerShape("dinov2", 1024, 24, 4096, 14, 256, 4), TowerShape("siglip", 1152, 27, 4304, 14, 256)),
-            llama=LlamaShape(32064, 4096, 11008, 32, 32, 32, 1e-6, 10000.0, 2048, 1, 2),
-            projector_dim=8704,
-        ),
-        image_size=256,
-    ),
+    "7b": Size(OPENVLA_7B, image_size=256),
     "tiny": Size(
         Architecture(
             towers=(TowerShape("dinov2", 64, 4, 128, 14, 16, 4), TowerShape("siglip", 64, 3, 128, 14, 16)),
