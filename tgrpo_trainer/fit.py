@@ -54,12 +54,13 @@ def warn_if_too_little(config: TrainConfig, policy: Policy) -> None:
 
     assert isinstance(policy, OpenVlaPolicy)
     free, _ = torch.cuda.mem_get_info(device)
+    num_gpus = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
     plan = Plan(
         optimizer=config.update.optimizer,
         gradient_checkpointing=config.policy.openvla.gradient_checkpointing,
         microbatch_size=config.update.microbatch_size or config.update.minibatch_size,
-        num_envs=config.rollout.num_envs,
-        num_gpus=torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1,
+        num_envs=config.rollout.num_envs // num_gpus,
+        num_gpus=num_gpus,
     )
     dtype = next(policy.parameters()).dtype
     architecture = policy.model.architecture

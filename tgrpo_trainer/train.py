@@ -92,7 +92,8 @@ def train(config: TrainConfig, world: World = ALONE, signals: Signals | None = N
     with closing(_rank_envs(config, world, num_envs)) as envs, out_of_memory_explained(config):
         stopwatch = Stopwatch()
         start, clock = _last_or_cloned(config, folder, envs, stopwatch, world)
-        warn_if_too_little(config, start.policy)
+        if world.is_main:
+            warn_if_too_little(config, start.policy)
         student = Student(start.policy, world)
         schedule = Schedule.of(config)
         schedule.restore(clock.get("pace_s", []))
