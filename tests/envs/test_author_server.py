@@ -8,8 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_chat import FakeChat, completion, drips, fails, hangs, hangs_up, says, sends, serving, takes_only
 
+from tests.helpers.fake_chat import (
+    FakeChat,
+    completion,
+    drips,
+    fails,
+    hangs,
+    hangs_up,
+    says,
+    sends,
+    serving,
+    takes_only,
+)
 from tgrpo_envs.author import client as client_module
 from tgrpo_envs.author.client import ChatServer, Limits
 from tgrpo_envs.author.commands import generate

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from reward_cases import (
+
+from tests.helpers.reward_cases import (
     LAYOUT,
     SEEDS,
     make_spec,
@@ -18,7 +19,6 @@ from reward_cases import (
     specs,
     still_snapshot,
 )
-
 from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.rewards import CreditProfile, StageTracker, largest_beta
 from tgrpo_envs.rewards.credit import paid_progress, step_reward, success_reward

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tyro
-from reward_cases import CAN, LAYOUT, make_spec, random_goals, random_snapshot
 
+from tests.helpers.reward_cases import CAN, LAYOUT, make_spec, random_goals, random_snapshot
 from tgrpo_envs.debugger.commands import show
 from tgrpo_envs.debugger.page import episode_page
 from tgrpo_envs.errors import StateError

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from reward_cases import (
+
+from tests.helpers.reward_cases import (
     BOX,
     CAN,
     LAYOUT,
@@ -17,7 +18,6 @@ from reward_cases import (
     specs,
     still_snapshot,
 )
-
 from tgrpo_envs.debugger.why import SMALLEST_CHANGE, Explanation, explain_step, signed
 from tgrpo_envs.debugger.wording import State, stage_state, stage_text
 from tgrpo_envs.rewards import CreditProfile, StageSpec

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given, settings
-from reward_cases import CAN, make_spec, specs
 
+from tests.helpers.reward_cases import CAN, make_spec, specs
 from tgrpo_envs.rewards import StageSpec
 from tgrpo_envs.rewards.describe import condition_words, entity, maintain_sentence, ramp_words, sentence, title
 from tgrpo_envs.rewards.library import shipped_spec

@@ -6,8 +6,8 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from reward_cases import make_spec
 
+from tests.helpers.reward_cases import make_spec
 from tgrpo_envs.errors import SpecError, UnknownNameError
 from tgrpo_envs.rewards import CreditProfile, StageTracker
 from tgrpo_envs.rewards.handles import find_handle, handle_names, handle_position, part_joints, split_part

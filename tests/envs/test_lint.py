@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fuzz_cases import random_spec
 
+from tests.helpers.fuzz_cases import random_spec
 from tgrpo_envs.bddl import read_problem
 from tgrpo_envs.rewards import CreditProfile, compile_spec
 from tgrpo_envs.rewards.lint import RULES, Finding, lint_profile, lint_score, lint_spec, lint_text

@@ -5,8 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from reward_cases import BOX, CAN, LAYOUT, SEEDS, TRAY, make_spec, random_goals, random_snapshot, specs, still_snapshot
 
+from tests.helpers.reward_cases import (
+    BOX,
+    CAN,
+    LAYOUT,
+    SEEDS,
+    TRAY,
+    make_spec,
+    random_goals,
+    random_snapshot,
+    specs,
+    still_snapshot,
+)
 from tgrpo_envs.rewards import StageSpec
 from tgrpo_envs.rewards.binding import BoundSpec
 from tgrpo_envs.rewards.measures import measures, ramp_unit

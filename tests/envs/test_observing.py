@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from reward_cases import make_spec
 
+from tests.helpers.reward_cases import make_spec
 from tgrpo_envs.errors import SpecError
 from tgrpo_envs.rewards import CreditProfile
 from tgrpo_envs.rewards.binding import BoundSpec

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fuzz_cases import LAYOUT, random_profile, random_spec, random_trajectories
 
+from tests.helpers.fuzz_cases import LAYOUT, random_profile, random_spec, random_trajectories
 from tgrpo_envs.rewards import StageTracker
 
 MEMBERS = 200

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
-from reward_cases import specs
 
 import tgrpo_envs
+from tests.helpers.reward_cases import specs
 from tgrpo_envs.errors import SpecError
 from tgrpo_envs.rewards import load_spec, parse_spec, save_spec, spec_id
 from tgrpo_envs.rewards.predicates import ATOMS, KINDS, RAMPS

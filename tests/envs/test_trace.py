@@ -5,8 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from reward_cases import LAYOUT, SEEDS, ScalarTracker, profiles, random_goals, random_snapshot, scene_of, specs
 
+from tests.helpers.reward_cases import (
+    LAYOUT,
+    SEEDS,
+    ScalarTracker,
+    profiles,
+    random_goals,
+    random_snapshot,
+    scene_of,
+    specs,
+)
 from tgrpo_envs.rewards import CreditProfile, StageSpec, rescore
 from tgrpo_envs.rewards.trace import trace
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from reward_cases import (
+
+from tests.helpers.reward_cases import (
     BOX,
     CAN,
     LAYOUT,
@@ -21,7 +22,6 @@ from reward_cases import (
     specs,
     still_snapshot,
 )
-
 from tgrpo_envs.errors import SpecError, UnknownNameError
 from tgrpo_envs.rewards import CreditProfile, StageReport, StageSpec, StageTracker
 

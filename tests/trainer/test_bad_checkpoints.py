@@ -7,9 +7,9 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_openvla import STATISTICS, write_checkpoint
-from toy_run import make_toy_envs
 
+from tests.helpers.tiny_openvla import STATISTICS, write_checkpoint
+from tests.helpers.toy_run import make_toy_envs
 from tgrpo_trainer.__main__ import main
 
 FIRST_SHARD = "model-00001-of-00002.safetensors"

@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 import torch
-from made_up import make_group, tiny_nano
 
+from tests.helpers.made_up import make_group, tiny_nano
 from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.batch import build_batch, flatten
 from tgrpo_trainer.config import TgrpoConfig

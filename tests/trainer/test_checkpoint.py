@@ -7,8 +7,8 @@ import re
 
 import pytest
 import torch
-from made_up import flat_parameters, random_input, tiny_nano
 
+from tests.helpers.made_up import flat_parameters, random_input, tiny_nano
 from tgrpo_envs.errors import CheckpointError
 from tgrpo_trainer.checkpoint import (
     best_checkpoint,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from synthetic_run import COUNTS, make_evaluation, write_synthetic_run
 
+from tests.helpers.synthetic_run import COUNTS, make_evaluation, write_synthetic_run
 from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.__main__ import main
 from tgrpo_trainer.config import EnvConfig

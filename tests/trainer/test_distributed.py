@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from made_up import make_group, random_input, tiny_nano
-from ranks import on_ranks
-from tiny_openvla import openvla_input, tiny_openvla
-from toy_env import ToyReach
 
+from tests.helpers.made_up import make_group, random_input, tiny_nano
+from tests.helpers.ranks import on_ranks
+from tests.helpers.tiny_openvla import openvla_input, tiny_openvla
+from tests.helpers.toy_env import ToyReach
 from tgrpo_envs.errors import ConfigError, RankError, TrainingError
 from tgrpo_trainer.batch import build_batch
 from tgrpo_trainer.config import SftConfig, TgrpoConfig, UpdateConfig

@@ -6,13 +6,13 @@ import sys
 
 import pytest
 import torch
-import toy_env
-from ranks import on_ranks, use_toy
-from runs import logged
 from test_openvla_train import tiny_run
-from tiny_openvla import write_checkpoint
-from toy_run import make_toy_envs
 
+from tests.helpers import toy_env
+from tests.helpers.ranks import on_ranks, use_toy
+from tests.helpers.runs import logged
+from tests.helpers.tiny_openvla import write_checkpoint
+from tests.helpers.toy_run import make_toy_envs
 from tgrpo_trainer.checkpoint import latest_checkpoint, load_checkpoint
 from tgrpo_trainer.distributed import World
 from tgrpo_trainer.train import train

@@ -10,12 +10,12 @@ import time
 import numpy as np
 import pytest
 import torch
-import toy_env
-from ranks import launch_ranks, on_ranks, use_toy, wait
-from runs import evaluated, logged, tensors
-from toy_env import ToyReach
-from toy_run import make_toy_envs, toy_config
 
+from tests.helpers import toy_env
+from tests.helpers.ranks import launch_ranks, on_ranks, use_toy, wait
+from tests.helpers.runs import evaluated, logged, tensors
+from tests.helpers.toy_env import ToyReach
+from tests.helpers.toy_run import make_toy_envs, toy_config
 from tgrpo_envs.errors import ConfigError, StateError
 from tgrpo_trainer.__main__ import main
 from tgrpo_trainer.checkpoint import latest_checkpoint, load_checkpoint
@@ -68,7 +68,7 @@ def restored(monkeypatch):
     """What `train_on` changes in this process, as it was."""
     for module, names in (
         ("tgrpo_trainer.train", ("make_envs", "write_report", "_write_videos")),
-        ("toy_env", ("NEAR_RADIUS", "GOAL_RADIUS")),
+        ("tests.helpers.toy_env", ("NEAR_RADIUS", "GOAL_RADIUS")),
     ):
         for name in names:
             monkeypatch.setattr(f"{module}.{name}", getattr(sys.modules[module], name))

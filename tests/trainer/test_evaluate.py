@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from scripted_policy import StraightPolicy
-from toy_env import ToyReach
 
+from tests.helpers.scripted_policy import StraightPolicy
+from tests.helpers.toy_env import ToyReach
 from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_trainer.config import EnvConfig
 from tgrpo_trainer.evaluate import Shard, evaluate, evaluate_part

@@ -9,9 +9,9 @@ import threading
 import imageio_ffmpeg
 import pytest
 import tyro
-from tiny_openvla import write_checkpoint
-from toy_run import make_toy_envs, toy_config
 
+from tests.helpers.tiny_openvla import write_checkpoint
+from tests.helpers.toy_run import make_toy_envs, toy_config
 from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_trainer.__main__ import main
 from tgrpo_trainer.evaluate import Shard

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from hub_server import COMMIT, REPOSITORY, serve
-from tiny_openvla import write_checkpoint
 
+from tests.helpers.hub_server import COMMIT, REPOSITORY, serve
+from tests.helpers.tiny_openvla import write_checkpoint
 from tgrpo_envs.errors import CheckpointError
 from tgrpo_trainer.config import PolicyConfig
 from tgrpo_trainer.policy.hub import FoundCheckpoint, resolve_checkpoint

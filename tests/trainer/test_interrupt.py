@@ -8,11 +8,11 @@ import sys
 import time
 
 import pytest
-from ranks import launch, launch_ranks, use_toy, wait
-from runs import assert_same_run
-from toy_env import ToyReach
-from toy_run import toy_config
 
+from tests.helpers.ranks import launch, launch_ranks, use_toy, wait
+from tests.helpers.runs import assert_same_run
+from tests.helpers.toy_env import ToyReach
+from tests.helpers.toy_run import toy_config
 from tgrpo_trainer.__main__ import main
 from tgrpo_trainer.checkpoint import latest_checkpoint
 from tgrpo_trainer.interrupt import Interrupted, Signals

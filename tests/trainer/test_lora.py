@@ -10,9 +10,17 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from test_openvla_weights import NUM_PARAMETERS_7B
-from tiny_openvla import FULL, TINY, openvla_input, published_shapes, tiny_config, tiny_openvla, write_checkpoint
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.helpers.tiny_openvla import (
+    FULL,
+    TINY,
+    openvla_input,
+    published_shapes,
+    tiny_config,
+    tiny_openvla,
+    write_checkpoint,
+)
 from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_trainer.optimizer import trained_parameters
 from tgrpo_trainer.policy import load_policy

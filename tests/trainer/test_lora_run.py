@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from test_openvla_train import tiny_run, toy  # noqa: F401 - a fixture
-from tiny_openvla import TINY, openvla_input, published_shapes
 
+from tests.helpers.tiny_openvla import TINY, openvla_input, published_shapes
 from tgrpo_envs.errors import CheckpointError
 from tgrpo_trainer.__main__ import main
 from tgrpo_trainer.checkpoint import latest_checkpoint, load_checkpoint

@@ -7,9 +7,17 @@ import dataclasses
 import pytest
 import torch
 from test_openvla_weights import NUM_PARAMETERS_7B, ONE_SIGLIP
-from tiny_openvla import FULL, TINY, openvla_input, published_shapes, tiny_config, tiny_openvla, write_checkpoint
 from torch import nn
 
+from tests.helpers.tiny_openvla import (
+    FULL,
+    TINY,
+    openvla_input,
+    published_shapes,
+    tiny_config,
+    tiny_openvla,
+    write_checkpoint,
+)
 from tgrpo_envs.errors import TrainingError
 from tgrpo_trainer.__main__ import main
 from tgrpo_trainer.config import UpdateConfig

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from scripted_policy import StraightPolicy
-from toy_env import ToyReach
-from toy_run import make_toy_envs, toy_config
 
+from tests.helpers.scripted_policy import StraightPolicy
+from tests.helpers.toy_env import ToyReach
+from tests.helpers.toy_run import make_toy_envs, toy_config
 from tgrpo_envs.errors import CheckpointError
 from tgrpo_trainer.metrics import Mean, MetricsWriter, merge_metrics, read_metrics, rollout_metrics
 from tgrpo_trainer.rollout import Sampling, collect_groups

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from tiny_openvla import STATISTICS
 
+from tests.helpers.tiny_openvla import STATISTICS
 from tgrpo_envs.errors import CheckpointError
 from tgrpo_trainer.policy.openvla.actions import ActionCodec, ActionStatistics, read_statistics
 

@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 import torch
-from tiny_openvla import TINY, openvla_input, tiny_openvla
 
+from tests.helpers.tiny_openvla import TINY, openvla_input, tiny_openvla
 from tgrpo_trainer.policy.openvla.decoding import PLACES_MULTIPLE
 
 TEXTS = ["pick up the bowl", "Reach the middle", "pick up the red bowl", "reach"]

@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 import torch
-from tiny_openvla import NUM_BINS, VOCAB_END, openvla_input, tiny_openvla
 
+from tests.helpers.tiny_openvla import NUM_BINS, VOCAB_END, openvla_input, tiny_openvla
 from tgrpo_trainer.policy import load_policy
 from tgrpo_trainer.policy.openvla.pictures import prepare_pictures
 

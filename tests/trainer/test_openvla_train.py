@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_openvla import STATISTICS, openvla_input, tiny_openvla, write_checkpoint
-from toy_run import make_toy_envs
 
+from tests.helpers.tiny_openvla import STATISTICS, openvla_input, tiny_openvla, write_checkpoint
+from tests.helpers.toy_run import make_toy_envs
 from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_trainer.__main__ import main
 from tgrpo_trainer.checkpoint import latest_checkpoint, load_checkpoint

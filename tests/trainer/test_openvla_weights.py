@@ -8,7 +8,8 @@ from collections import Counter
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_openvla import (
+
+from tests.helpers.tiny_openvla import (
     FULL,
     STATISTICS,
     TINY,
@@ -21,7 +22,6 @@ from tiny_openvla import (
     tiny_weights,
     write_checkpoint,
 )
-
 from tgrpo_envs.errors import CheckpointError
 from tgrpo_trainer.policy import load_policy
 from tgrpo_trainer.policy.openvla import OpenVlaPolicy, OpenVlaSettings

@@ -7,11 +7,11 @@ import math
 import pytest
 import torch
 import torch.distributed as dist
-from made_up import tiny_nano
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 from torch.distributed.fsdp import fully_shard
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.helpers.made_up import tiny_nano
 from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer import optimizer as module
 from tgrpo_trainer.config import UpdateConfig

@@ -7,8 +7,8 @@ import json
 
 import pytest
 import torch
-from made_up import random_input, tiny_nano
 
+from tests.helpers.made_up import random_input, tiny_nano
 from tgrpo_envs.errors import CheckpointError, ConfigError, UnknownNameError
 from tgrpo_trainer.policy import NanoConfig, NanoPolicy, load_policy
 

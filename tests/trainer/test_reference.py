@@ -6,9 +6,9 @@ import copy
 
 import pytest
 import torch
-from made_up import flat_parameters, make_group, tiny_nano
-from toy_run import make_toy_envs, toy_config
 
+from tests.helpers.made_up import flat_parameters, make_group, tiny_nano
+from tests.helpers.toy_run import make_toy_envs, toy_config
 from tgrpo_trainer.batch import build_batch
 from tgrpo_trainer.checkpoint import latest_checkpoint, load_checkpoint
 from tgrpo_trainer.config import TgrpoConfig, UpdateConfig

@@ -7,10 +7,10 @@ import dataclasses
 import imageio_ffmpeg
 import numpy as np
 import pytest
-from scripted_policy import StraightPolicy
-from toy_env import ToyReach
-from toy_run import make_toy_envs
 
+from tests.helpers.scripted_policy import StraightPolicy
+from tests.helpers.toy_env import ToyReach
+from tests.helpers.toy_run import make_toy_envs
 from tgrpo_trainer.config import EnvConfig
 from tgrpo_trainer.report.record import LastGroup, find_last_group
 from tgrpo_trainer.report.replay import find_video, write_videos

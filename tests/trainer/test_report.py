@@ -9,8 +9,8 @@ import re
 import imageio_ffmpeg
 import numpy as np
 import pytest
-from synthetic_run import COUNTS, STAGE_NAMES, make_record, write_synthetic_run
 
+from tests.helpers.synthetic_run import COUNTS, STAGE_NAMES, make_record, write_synthetic_run
 from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_envs.video import encode
 from tgrpo_trainer.intervals import wilson_interval

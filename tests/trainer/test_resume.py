@@ -8,11 +8,11 @@ import signal
 
 import pytest
 import torch
-from ranks import launch, use_toy, wait
-from runs import assert_same_run, evaluated
-from toy_run import make_toy_envs, toy_config
 
 import tgrpo_trainer.checkpoint
+from tests.helpers.ranks import launch, use_toy, wait
+from tests.helpers.runs import assert_same_run, evaluated
+from tests.helpers.toy_run import make_toy_envs, toy_config
 from tgrpo_trainer.checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint
 from tgrpo_trainer.config import EnvConfig, EvaluationConfig, PolicyConfig, RolloutConfig, RunConfig, TrainConfig
 from tgrpo_trainer.train import train

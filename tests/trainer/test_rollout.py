@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from scripted_policy import SpeedByMember, StraightPolicy
-from toy_env import ToyReach
 
+from tests.helpers.scripted_policy import SpeedByMember, StraightPolicy
+from tests.helpers.toy_env import ToyReach
 from tgrpo_trainer.policy import NanoConfig, NanoPolicy
 from tgrpo_trainer.rollout import Sampling, collect_groups, executed_tokens, play, to_learn_from
 from tgrpo_trainer.seeds import Stream, make_generators

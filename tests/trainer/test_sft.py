@@ -7,8 +7,8 @@ import math
 
 import pytest
 import torch
-from made_up import IMAGE_SIZE, flat_parameters, random_input, tiny_nano
 
+from tests.helpers.made_up import IMAGE_SIZE, flat_parameters, random_input, tiny_nano
 from tgrpo_envs.errors import TrainingError
 from tgrpo_trainer.config import SftConfig
 from tgrpo_trainer.dataset import DemoDataset

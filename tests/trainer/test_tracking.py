@@ -7,8 +7,8 @@ import sys
 
 import pytest
 import wandb
-from toy_run import make_toy_envs, toy_config
 
+from tests.helpers.toy_run import make_toy_envs, toy_config
 from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer import tracking
 from tgrpo_trainer.metrics import Mean, MetricsWriter, read_metrics

@@ -8,8 +8,8 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
-from toy_run import make_toy_envs, toy_config
 
+from tests.helpers.toy_run import make_toy_envs, toy_config
 from tgrpo_trainer.checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint
 from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.evaluation_record import load_evaluations

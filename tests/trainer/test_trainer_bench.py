@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_openvla import openvla_input, tiny_openvla, write_checkpoint
-from toy_run import make_toy_envs
 
+from tests.helpers.tiny_openvla import openvla_input, tiny_openvla, write_checkpoint
+from tests.helpers.toy_run import make_toy_envs
 from tgrpo_envs.errors import ConfigError, UnknownNameError
 from tgrpo_trainer.__main__ import main
 from tgrpo_trainer.bench import run, subject, timing
@@ -179,7 +179,7 @@ def test_an_update_that_does_not_fit_is_a_row_that_says_so(quick, monkeypatch):
 @pytest.mark.parametrize("radius", [0.01, 0.75], ids=["nothing earned", "something earned"])
 def test_an_iteration_is_split_and_always_has_an_update(tmp_path, monkeypatch, radius):
     monkeypatch.setattr("tgrpo_trainer.bench.iteration.make_envs", make_toy_envs)
-    monkeypatch.setattr("toy_env.NEAR_RADIUS", radius)
+    monkeypatch.setattr("tests.helpers.toy_env.NEAR_RADIUS", radius)
     policy = tiny_openvla(tmp_path, image_size=16)
     before = [parameter.clone() for parameter in policy.parameters()]
     rows = iteration_rows(policy, iteration_config(policy, "primitive", 6), microbatch_size=8)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_openvla import FULL, TINY, openvla_input, published_shapes, tiny_config, tiny_openvla
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from tests.helpers.tiny_openvla import FULL, TINY, openvla_input, published_shapes, tiny_config, tiny_openvla
 from tgrpo_trainer.bench.subject import get_size
 from tgrpo_trainer.bench.work import (
     Decision,

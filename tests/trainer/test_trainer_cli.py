@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from synthetic_run import write_synthetic_run
 
+from tests.helpers.synthetic_run import write_synthetic_run
 from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.__main__ import main, parse_run
 from tgrpo_trainer.recipes import get_recipe

@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from made_up import make_group, make_trajectory, random_input, tiny_nano
 
+from tests.helpers.made_up import make_group, make_trajectory, random_input, tiny_nano
 from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.types import EpisodeEnd, PolicyInput, TrajectoryGroup
 

@@ -7,8 +7,8 @@ import dataclasses
 
 import pytest
 import torch
-from made_up import flat_gradient, flat_parameters, make_group, random_input, tiny_nano
 
+from tests.helpers.made_up import flat_gradient, flat_parameters, make_group, random_input, tiny_nano
 from tgrpo_envs.errors import ConfigError, TrainingError
 from tgrpo_trainer.batch import build_batch
 from tgrpo_trainer.checkpoint import load_checkpoint, save_checkpoint

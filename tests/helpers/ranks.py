@@ -19,7 +19,10 @@ import tgrpo_trainer.train
 from tgrpo_trainer.distributed import init_world, leave_world
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["ranks", "torch._dynamo", "toy_run", "tiny_openvla", "tgrpo_trainer.policy.openvla"])
+HELPERS = ("ranks", "toy_run", "tiny_openvla")
+CONTEXT.set_forkserver_preload(
+    [*(f"tests.helpers.{name}" for name in HELPERS), "torch._dynamo", "tgrpo_trainer.policy.openvla"]
+)
 DEADLINE_S = 240
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from reward_cases import make_spec
 
+from tests.helpers.reward_cases import make_spec
 from tgrpo_envs.rewards import CreditProfile, StageSpec, largest_beta
 from tgrpo_envs.rewards.vocabulary import ATOM_MODELS, RAMP_MODELS
 from tgrpo_envs.sim.snapshot import Snapshot, SnapshotLayout

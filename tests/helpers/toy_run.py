@@ -1,4 +1,4 @@
-"""Settings of a run on the toy task, and a process that does one: `python toy_run.py FOLDER ITERATIONS [SECONDS]`.
+"""Settings of a run on the toy task, and a process that does one: `-m tests.helpers.toy_run FOLDER ITERATIONS SECONDS`.
 
 Each environment step of the process takes the given seconds, so that a test can interrupt it in the middle.
 """
@@ -9,9 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from toy_env import ToyReach
-
 import tgrpo_trainer.train
+from tests.helpers.toy_env import ToyReach
 from tgrpo_trainer.__main__ import main
 from tgrpo_trainer.config import (
     EnvConfig,

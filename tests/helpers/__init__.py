@@ -1,0 +1,1 @@
+"""What tests share: made-up inputs, toy tasks, tiny models, stand-ins of servers."""
