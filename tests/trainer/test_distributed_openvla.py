@@ -50,7 +50,7 @@ def train_all(world, root):
 def test_two_ranks_take_the_step_of_one_process(tmp_path, monkeypatch):
     for name in ("make_envs", "write_report", "_write_videos"):
         monkeypatch.setattr(f"tgrpo_trainer.train.{name}", getattr(sys.modules["tgrpo_trainer.train"], name))
-    monkeypatch.setattr("toy_env.NEAR_RADIUS", 0.75)
+    monkeypatch.setattr("tests.helpers.toy_env.NEAR_RADIUS", 0.75)
     alone, both = tmp_path / "alone", tmp_path / "both"
     for root in (alone, both):
         write_checkpoint(root / "published")

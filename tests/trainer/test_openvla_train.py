@@ -40,7 +40,9 @@ def tiny_run(tmp_path, *, iterations=1, chunk=1, **policy):
 @pytest.fixture
 def toy(monkeypatch):
     monkeypatch.setattr("tgrpo_trainer.train.make_envs", make_toy_envs)
-    monkeypatch.setattr("toy_env.NEAR_RADIUS", 0.75)  # a drift of half a step earns something: groups differ
+    monkeypatch.setattr(
+        "tests.helpers.toy_env.NEAR_RADIUS", 0.75
+    )  # a drift of half a step earns something: groups differ
     monkeypatch.setattr("tgrpo_trainer.train.write_report", lambda folder: folder / "report.html")
     monkeypatch.setattr("tgrpo_trainer.train._write_videos", lambda *_: None)
 
