@@ -109,20 +109,22 @@ class BenchOptions:
     """A published checkpoint; none = random weights of a size."""
     size: str | None = None
     """Random weights of this size, 7b or tiny; none = 7b on a GPU, else tiny."""
-    batch_sizes: tuple[int, ...] = (8, 32)
-    """Rows decided together (1 is always measured)."""
+    batch_sizes: tuple[int, ...] = (1, 8, 32)
+    """Rows decided together."""
     device: str = "auto"
     """Torch device: auto, cpu, cuda, cuda:0 ..."""
     dtype: Literal["bfloat16", "float16", "float32"] | None = None
     """Type of the weights; none = bfloat16 on a GPU, else float32."""
+    decoding: Literal["autoregressive", "parallel"] = "autoregressive"
+    """One token after another (OpenVLA), or a chunk of eight control steps at once (OFT's token head)."""
     compile: bool = False
-    """Compile the decoding step."""
+    """Compile the step of autoregressive decoding."""
     num_decisions: int = 64
     """Decisions of an update's gradient step."""
     microbatch_size: int = 8
     """Decisions of an update in memory at once."""
-    iteration: bool = False
-    """Run a whole iteration with environments too (a scene in the cache is enough)."""
+    parts: tuple[Literal["decisions", "iteration", "updates"], ...] = ("decisions", "updates")
+    """What to measure; an iteration needs environments (a scene in the cache is enough)."""
     assets: str = "auto"
     """Asset pack of that iteration."""
     out: Path | None = None
@@ -140,10 +142,11 @@ def bench_command(arguments: Sequence[str]) -> None:
         options.batch_sizes,
         device=options.device,
         dtype=options.dtype,
+        decoding=options.decoding,
         compiled=options.compile,
         num_decisions=options.num_decisions,
         microbatch_size=options.microbatch_size,
-        iteration=options.iteration,
+        parts=options.parts,
         assets=options.assets,
         out=options.out,
     )

@@ -23,7 +23,7 @@ def test_the_report_and_its_file_agree(tmp_path: Path, monkeypatch: pytest.Monke
         "SCALES": (1, 2),
         "SCALE_ROUNDS": 1,
         "MEMORY_ENVS": 2,
-        "PIXEL_ENVS": 2,
+        "PIXEL_SCALES": (1, 2),
     }.items():
         monkeypatch.setattr(bench, name, value)
     out = tmp_path / "bench.json"

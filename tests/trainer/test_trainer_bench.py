@@ -112,7 +112,19 @@ def test_the_plain_loop_draws_the_tokens_of_cached_decoding(tmp_path):
 
 def test_the_report_has_every_row_and_its_file_the_same_numbers(tmp_path, quick, capsys):
     out = tmp_path / "bench.json"
-    options = ["--size", "tiny", "--batch-sizes", "2", "--device", "cpu", "--num-decisions", "2", "--out", str(out)]
+    options = [
+        "--size",
+        "tiny",
+        "--batch-sizes",
+        "1",
+        "2",
+        "--device",
+        "cpu",
+        "--num-decisions",
+        "2",
+        "--out",
+        str(out),
+    ]
     assert main(["bench", *options]) == 0
     report, found = capsys.readouterr().out, json.loads(out.read_text())
     rows = {row["what"]: row for row in found["measurements"]}
@@ -122,6 +134,7 @@ def test_the_report_has_every_row_and_its_file_the_same_numbers(tmp_path, quick,
     expected |= {"plain loop, batch 1: a decision", "plain loop, batch 1: actions per second"}
     expected |= {"greedy tokens equal to the plain loop's"}
     whole = ("a decision of all rows", "actions per second", "against the plain loop", "share of the roofline")
+    whole += ("drawn against scored, largest |ratio - 1|",)
     expected |= {f"batch {size}: {what}" for size in (1, 2) for what in (*PHASES, *whole)}
     variants = (
         "full update",
@@ -134,7 +147,8 @@ def test_the_report_has_every_row_and_its_file_the_same_numbers(tmp_path, quick,
         if "data sheet" in what or "OpenVLA-7B" in what:
             assert row["value"] is None and row["why"]
         else:
-            assert math.isfinite(row["value"]) and row["value"] > 0 and not row["goal"]
+            assert math.isfinite(row["value"]) and not row["goal"]
+            assert (0 <= row["value"] < 1e-4) if "ratio" in what else row["value"] > 0
     assert {"OpenVLA-7B, batch 2: share of the roofline", "OpenVLA-7B, full update: peak memory"} <= rows.keys()
     assert found["model"] == "tiny" and found["dtype"] == "float32" and "not the numbers of OpenVLA-7B" in report
     assert rows["greedy tokens equal to the plain loop's"]["value"] == 100.0
@@ -201,7 +215,7 @@ def test_a_whole_iteration_needs_a_scene_in_the_cache_and_no_libero(tmp_path):
     shutil.copytree(scene.folder, copied)
     out = tmp_path / "bench.json"
     arguments = ["bench", "--size", "tiny", "--batch-sizes", "1", "--num-decisions", "1", "--device", "cpu"]
-    arguments += ["--iteration", "--assets", "primitive", "--out", str(out)]
+    arguments += ["--parts", "iteration", "--assets", "primitive", "--out", str(out)]
     code = (
         "import sys; sys.modules.update(dict.fromkeys(['libero', 'robosuite', 'bddl']))\n"
         f"from tgrpo_trainer.__main__ import main; sys.exit(main({arguments!r}))"

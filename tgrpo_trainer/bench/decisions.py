@@ -12,8 +12,9 @@ from tgrpo_trainer.bench.roofline import Roof, floor_seconds
 from tgrpo_trainer.bench.subject import random_input
 from tgrpo_trainer.bench.table import Measurement
 from tgrpo_trainer.bench.timing import seconds_of
-from tgrpo_trainer.bench.work import Decision, decision_phases
+from tgrpo_trainer.bench.work import Decision, decision_phases, parallel_phases
 from tgrpo_trainer.policy.openvla import OpenVlaPolicy
+from tgrpo_trainer.policy.openvla.decoding import parallel_logits
 from tgrpo_trainer.policy.openvla.pictures import prepare_pictures
 from tgrpo_trainer.types import PolicyInput
 
@@ -24,7 +25,9 @@ SAME_TOKENS_ROWS = 4
 
 
 def decision_rows(policy: OpenVlaPolicy, batch_sizes: Sequence[int], roof: Roof, *, repeats: int) -> list[Measurement]:
-    """The plain loop, then each batch size, all with the same weights."""
+    """The plain loop where tokens follow one another, then each batch size, all with the same weights."""
+    if policy.settings.decoding == "parallel":
+        return [row for size in batch_sizes for row in batch_rows(policy, size, None, roof, repeats=repeats)]
     alone = random_input(policy, 1)
     plain = seconds_of(lambda: plain_decision(policy, alone), policy.device, repeats=repeats)
     rows = [
@@ -38,13 +41,14 @@ def decision_rows(policy: OpenVlaPolicy, batch_sizes: Sequence[int], roof: Roof,
 
 
 def batch_rows(
-    policy: OpenVlaPolicy, batch_size: int, plain_s: float, roof: Roof, *, repeats: int
+    policy: OpenVlaPolicy, batch_size: int, plain_s: float | None, roof: Roof, *, repeats: int
 ) -> list[Measurement]:
     """One batch size: each phase, the whole decision, and what that is against the plain loop."""
     policy.decoder.release()  # a compiled step computes all rows of the largest decision so far
     obs = random_input(policy, batch_size)
     warmups = COMPILED_WARMUPS if policy.settings.compile else 1
-    work = decision_phases(policy.model.architecture, decision_of(policy, obs))
+    phases = parallel_phases if policy.settings.decoding == "parallel" else decision_phases
+    work = phases(policy.model.architecture, decision_of(policy, obs))
     name = f"batch {batch_size}"
     rows = [
         Measurement(f"{name}: {phase}", 1e3 * seconds, "ms", floor=1e3 * roof.seconds(work[phase]))
@@ -56,9 +60,14 @@ def batch_rows(
     return [
         *rows,
         Measurement(f"{name}: a decision of all rows", 1e3 * whole, "ms", floor=1e3 * floor),
-        Measurement(f"{name}: actions per second", batch_size / whole, "1/s"),
-        Measurement(f"{name}: against the plain loop", batch_size * plain_s / whole, "x"),
+        Measurement(f"{name}: actions per second", batch_size * policy.action_chunk / whole, "1/s"),
+        *(
+            []
+            if plain_s is None
+            else [Measurement(f"{name}: against the plain loop", batch_size * plain_s / whole, "x")]
+        ),
         Measurement(f"{name}: share of the roofline", 100.0 * floor / whole, "%", ROOFLINE_GOAL),
+        Measurement(f"{name}: drawn against scored, largest |ratio - 1|", largest_ratio_gap(policy, obs), ""),
     ]
 
 
@@ -85,14 +94,25 @@ def phase_seconds(policy: OpenVlaPolicy, obs: PolicyInput, *, repeats: int, warm
 
     pixels_NCHW = see_pictures()
     prefix = model.prefix(pixels_NCHW, obs.instruction_NL)
-    started = policy.decoder.start(model, prefix, num_tokens)
     phases: dict[str, Callable[[], object]] = {
         "pictures": see_pictures,
         "vision": lambda: model.prefix(pixels_NCHW, obs.instruction_NL),
-        "prefill": lambda: policy.decoder.start(model, prefix, num_tokens),
-        "decode": lambda: policy.decoder.finish(model, started, draw_next),
     }
+    if policy.settings.decoding == "parallel":
+        phases["all places at once"] = lambda: parallel_logits(model, prefix, num_tokens)
+    else:
+        started = policy.decoder.start(model, prefix, num_tokens)
+        phases["prefill"] = lambda: policy.decoder.start(model, prefix, num_tokens)
+        phases["decode"] = lambda: policy.decoder.finish(model, started, draw_next)
     return {name: seconds_of(phase, policy.device, repeats=repeats, warmups=warmups) for name, phase in phases.items()}
+
+
+@torch.no_grad()
+def largest_ratio_gap(policy: OpenVlaPolicy, obs: PolicyInput) -> float:
+    """How far a token's probability when drawn is from that of the pass that learns; 0 in exact arithmetic."""
+    drawn = policy.sample(obs, generator=torch.Generator(policy.device).manual_seed(0))
+    scored = policy.log_prob(obs, drawn.tokens_NK)
+    return float((scored.logp_NK - drawn.logp_NK).expm1().abs().max())
 
 
 def same_tokens(policy: OpenVlaPolicy) -> float:

@@ -1,4 +1,4 @@
-"""The benchmark's order: the machine's limits, decisions, perhaps a whole iteration, updates, then the report."""
+"""The benchmark's order: the machine's limits, then the chosen parts, then the report."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -15,6 +16,7 @@ from tgrpo_trainer.bench.iteration import iteration_config, iteration_rows
 from tgrpo_trainer.bench.roofline import DATA_SHEETS, Roof
 from tgrpo_trainer.bench.subject import (
     DTYPES,
+    Decoding,
     checkpoint_policy,
     get_size,
     num_parameters,
@@ -29,6 +31,7 @@ from tgrpo_trainer.distributed import resolve_device
 from tgrpo_trainer.policy.openvla import OpenVlaPolicy
 from tgrpo_trainer.policy.openvla.weights import DType
 
+Part = Literal["decisions", "iteration", "updates"]
 REPEATS = {"cuda": 10, "cpu": 5}
 UPDATE_REPEATS = 3
 TINY_CONTROL_STEPS = 8
@@ -38,14 +41,15 @@ TINY_CONTROL_STEPS = 8
 def run_bench(
     checkpoint: Path | None = None,
     size: str | None = None,
-    batch_sizes: Sequence[int] = (8, 32),
+    batch_sizes: Sequence[int] = (1, 8, 32),
     *,
     device: str = "auto",
     dtype: DType | None = None,
+    decoding: Decoding = "autoregressive",
     compiled: bool = False,
     num_decisions: int = 64,
     microbatch_size: int = 8,
-    iteration: bool = False,
+    parts: Sequence[Part] = ("decisions", "updates"),
     assets: str = "auto",
     out: Path | None = None,
 ) -> str:
@@ -57,10 +61,11 @@ def run_bench(
         batch_sizes: Rows decided together.
         device: auto, cpu, cuda or cuda:N.
         dtype: Type of the weights; None takes bfloat16 on a GPU, else float32.
-        compiled: Compile the decoding step.
+        decoding: One token after another, or a chunk of eight control steps at once.
+        compiled: Compile the step of autoregressive decoding.
         num_decisions: Decisions of an update's gradient step.
         microbatch_size: Of them in memory at once.
-        iteration: Whether to run a whole iteration with environments too.
+        parts: What to measure: decisions, a whole iteration with environments, updates.
         assets: Asset pack of that iteration.
         out: File for the numbers as JSON.
 
@@ -80,29 +85,31 @@ def run_bench(
     if checkpoint is None:
         chosen = get_size(name)
         refuse_too_large(name, chosen.architecture, max(batch_sizes), where, DTYPES[dtype])
-        policy = random_policy(chosen, where, DTYPES[dtype], compiled=compiled)
+        policy = random_policy(chosen, where, DTYPES[dtype], decoding=decoding, compiled=compiled)
     else:
         name = checkpoint.name
-        policy = checkpoint_policy(checkpoint, dtype, compiled=compiled)
+        policy = checkpoint_policy(checkpoint, dtype, decoding=decoding, compiled=compiled)
         if where.type != "cpu":
             refuse_too_large(name, policy.model.architecture, max(batch_sizes), where, DTYPES[dtype])
             policy = policy.to(where)
     repeats = REPEATS[where.type]
     roof, data_sheet = measured_roof(where, DTYPES[dtype], repeats=repeats), DATA_SHEETS.get(device_name(where))
     rows = machine_rows(roof, data_sheet)
-    rows += decision_rows(policy, sorted({1, *batch_sizes}), roof, repeats=repeats)
-    if iteration:
+    if "decisions" in parts:
+        rows += decision_rows(policy, batch_sizes, roof, repeats=repeats)
+    if "iteration" in parts:
         config = iteration_config(policy, assets, TINY_CONTROL_STEPS if name == "tiny" else None)
         rows += iteration_rows(policy, config, microbatch_size=microbatch_size)
-    rows += update_rows(
-        policy,
-        UPDATES,
-        num_decisions=num_decisions,
-        microbatch_size=microbatch_size,
-        roof=roof,
-        data_sheet=data_sheet,
-        repeats=UPDATE_REPEATS,
-    )
+    if "updates" in parts:
+        rows += update_rows(
+            policy,
+            UPDATES,
+            num_decisions=num_decisions,
+            microbatch_size=microbatch_size,
+            roof=roof,
+            data_sheet=data_sheet,
+            repeats=UPDATE_REPEATS,
+        )
     remark = ""
     if name == "tiny":
         rows = [replace(row, goal="") for row in rows] + rows_of_7b(batch_sizes)
@@ -178,6 +185,7 @@ def facts_of(policy: OpenVlaPolicy, name: str, device: torch.device, dtype: str)
         "prefix": decision_of(policy, random_input(policy, 1)).places,
         "device": device_name(device),
         "dtype": dtype,
+        "decoding": policy.settings.decoding,
         "compiled": str(policy.settings.compile),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
@@ -28,6 +29,9 @@ from tgrpo_trainer.policy.openvla.weights import DType
 from tgrpo_trainer.types import ACTION_DIM, PolicyInput
 
 INSTRUCTION = "pick up the alphabet soup and place it in the basket"
+Decoding = Literal["autoregressive", "parallel"]
+ACTION_CHUNKS: dict[Decoding, int] = {"autoregressive": 1, "parallel": 8}
+"""Control steps of a decision, as published."""
 DTYPES: dict[DType, torch.dtype] = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
@@ -63,7 +67,14 @@ def get_size(name: str) -> Size:
     return SIZES[name]
 
 
-def random_policy(size: Size, device: torch.device, dtype: torch.dtype, *, compiled: bool = False) -> OpenVlaPolicy:
+def random_policy(
+    size: Size,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    decoding: Decoding = "autoregressive",
+    compiled: bool = False,
+) -> OpenVlaPolicy:
     """A policy of that size with random weights, which never were anywhere but on the device."""
     architecture = size.architecture
     with torch.device("meta"):
@@ -84,14 +95,16 @@ def random_policy(size: Size, device: torch.device, dtype: torch.dtype, *, compi
         model,
         ActionCodec(statistics, num_bins=architecture.num_bins, vocab_end=end),
         Prompter(_stand_in_tokenizer(), bos_id=architecture.llama.bos_token_id, vocab_end=end),
-        OpenVlaSettings(statistics.key, image_size=size.image_size, compile=compiled),
+        OpenVlaSettings(statistics.key, size.image_size, ACTION_CHUNKS[decoding], decoding=decoding, compile=compiled),
         config={},
         companions={},
     )
     return policy.to(device).eval()
 
 
-def checkpoint_policy(folder: Path, dtype: DType, *, compiled: bool = False) -> OpenVlaPolicy:
+def checkpoint_policy(
+    folder: Path, dtype: DType, *, decoding: Decoding = "autoregressive", compiled: bool = False
+) -> OpenVlaPolicy:
     """A published checkpoint, with any of its statistics, on the CPU.
 
     Raises:
@@ -103,7 +116,8 @@ def checkpoint_policy(folder: Path, dtype: DType, *, compiled: bool = False) -> 
             known = json.loads((folder / name).read_text(encoding="utf-8"))
             key = next(iter(known.get("norm_stats", {}) if name == CONFIG_FILE else known), key)
             break
-    return OpenVlaPolicy.load(folder, OpenVlaSettings(key, compile=compiled), dtype=dtype).eval()
+    settings = OpenVlaSettings(key, action_chunk=ACTION_CHUNKS[decoding], decoding=decoding, compile=compiled)
+    return OpenVlaPolicy.load(folder, settings, dtype=dtype).eval()
 
 
 def random_input(policy: OpenVlaPolicy, rows: int) -> PolicyInput:

@@ -123,14 +123,10 @@ def decision_phases(architecture: Architecture, decision: Decision) -> dict[str,
     Decoding is K logits with K - 1 steps between them, each of which reads all weights and all that was written.
     """
     rows, places, size = decision.rows, decision.places, decision.element_bytes
-    towers = architecture.towers
-    pixels = 3 * len(towers) * towers[0].image_size ** 2
-    seeing = sum(tower_weights(tower) for tower in towers) + projector_weights(architecture)
     llama, head = llama_weights(architecture), head_weights(architecture)
     seen = [places + k for k in range(1, decision.tokens)]
     return {
-        "pictures": Work(0, rows * (3 * decision.image_size**2 + 4 * pixels)),
-        "vision": Work(rows * vision_flops(architecture), seeing * size + 4 * rows * pixels),
+        **seeing_phases(architecture, decision),
         "prefill": Work(
             rows * llama_flops(architecture, places, places),
             llama * size + rows * cache_bytes(architecture, places, size),
@@ -140,6 +136,25 @@ def decision_phases(architecture: Architecture, decision: Decision) -> dict[str,
             sum(llama * size + rows * cache_bytes(architecture, each, size) for each in seen)
             + decision.tokens * head * size,
         ),
+    }
+
+
+def parallel_phases(architecture: Architecture, decision: Decision) -> dict[str, Work]:
+    """The same of a decision whose K tokens are drawn at once: one pass over the prefix, K places and the end token."""
+    rows, length, head = decision.rows, decision.places + decision.tokens + 1, head_weights(architecture)
+    flops = llama_flops(architecture, length, length) + 2 * decision.tokens * head
+    nbytes = (llama_weights(architecture) + head) * decision.element_bytes
+    return {**seeing_phases(architecture, decision), "all places at once": Work(rows * flops, nbytes)}
+
+
+def seeing_phases(architecture: Architecture, decision: Decision) -> dict[str, Work]:
+    """Work of preparing pictures, and of towers and projector."""
+    towers, rows = architecture.towers, decision.rows
+    pixels = 3 * len(towers) * towers[0].image_size ** 2
+    weights = sum(tower_weights(tower) for tower in towers) + projector_weights(architecture)
+    return {
+        "pictures": Work(0, rows * (3 * decision.image_size**2 + 4 * pixels)),
+        "vision": Work(rows * vision_flops(architecture), weights * decision.element_bytes + 4 * rows * pixels),
     }
 
 
