@@ -5,6 +5,7 @@
 #   DEVICE=cpu SIZE=tiny               a dry run without a GPU; without SIZE every part first runs once at tiny size
 #   PARTS="pictures updates"           only these
 #   MINUTES=10                         in all; a part is not begun when they are over
+#   LIMIT_S=150                        of one part, seconds
 #   PYTHON=python3                     with torch, numpy, numba, transformers, safetensors, tokenizers, h5py, peft,
 #                                      mujoco 3.3.2, gymnasium, pydantic and tyro; neither LIBERO nor robosuite
 #   TGRPO_CACHE=FOLDER                 a cache that holds the scene of libero_object's task 0 on the primitive assets
@@ -14,7 +15,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly OUT=${1:-gpu_checks}
 readonly DEVICE=${DEVICE:-cuda} SIZE=${SIZE:-7b} MINUTES=${MINUTES:-10} PYTHON=${PYTHON:-.venv/bin/python}
 readonly PARTS=${PARTS:-pictures decisions parallel updates iteration compiled}
-readonly LIMIT_S=150 # of one part
+readonly LIMIT_S=${LIMIT_S:-150} # of one part
 export PYTHONUNBUFFERED=1
 failed=0
 

@@ -6,14 +6,16 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tgrpo_trainer.__main__ import parse_run
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-SCRIPTS = sorted(EXAMPLES.glob("*.sh"))
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+SCRIPTS = sorted([*EXAMPLES.glob("[0-9]*.sh"), *(ROOT / "scripts").glob("*.sh")])
 PRINT = '#!/usr/bin/env bash\nexec {python} -c "import json, sys; print(json.dumps(sys.argv[1:]))" "$@"\n'
 
 
@@ -90,3 +92,15 @@ def test_slurm_starts_one_process_a_gpu_and_goes_on(path, tmp_path, monkeypatch)
     header = (EXAMPLES / "06_slurm.sh").read_text()
     tasks, gpus = (re.search(rf"#SBATCH --{name}=(\d+)", header)[1] for name in ("ntasks-per-node", "gpus-per-node"))
     assert tasks == gpus
+
+
+@pytest.mark.slow
+def test_every_part_of_the_gpu_checks_runs_without_a_gpu(tmp_path):
+    settings = {"DEVICE": "cpu", "SIZE": "tiny", "MINUTES": "20", "LIMIT_S": "600", "PYTHON": sys.executable}
+    settings["PARTS"] = "decisions parallel updates iteration pictures"
+    done = subprocess.run(
+        ["bash", ROOT / "scripts" / "gpu_checks.sh", tmp_path], env={**os.environ, **settings}, check=False
+    )
+    assert done.returncode == 0
+    for part in settings["PARTS"].split():
+        assert json.loads((tmp_path / f"{part}.json").read_text())["measurements"]

@@ -25,7 +25,7 @@ from tgrpo_trainer.sharding import Student
 PARTS = {"environment": "time/env_s", "policy": "time/policy_s", "update": "time/update_s", "whole": "time/iteration_s"}
 
 
-def iteration_config(policy: OpenVlaPolicy, assets: str, control_steps: int | None) -> TrainConfig:
+def iteration_config(policy: OpenVlaPolicy, assets: str, control_steps: int) -> TrainConfig:
     """The recipe openvla_libero on this policy's pictures, with episodes of at most so many control steps."""
     recipe = openvla_libero()
     env = EnvConfig(

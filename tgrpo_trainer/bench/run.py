@@ -34,8 +34,8 @@ from tgrpo_trainer.policy.openvla.weights import DType
 Part = Literal["decisions", "iteration", "updates"]
 REPEATS = {"cuda": 10, "cpu": 5}
 UPDATE_REPEATS = 3
-TINY_CONTROL_STEPS = 8
-"""Episodes of the iteration where the model is tiny; else the suite's horizon."""
+TINY_CONTROL_STEPS, CONTROL_STEPS = 8, 64
+"""Length of the iteration's episodes, where the model is tiny and else: enough for a rate."""
 
 
 def run_bench(
@@ -98,7 +98,7 @@ def run_bench(
     if "decisions" in parts:
         rows += decision_rows(policy, batch_sizes, roof, repeats=repeats)
     if "iteration" in parts:
-        config = iteration_config(policy, assets, TINY_CONTROL_STEPS if name == "tiny" else None)
+        config = iteration_config(policy, assets, TINY_CONTROL_STEPS if name == "tiny" else CONTROL_STEPS)
         rows += iteration_rows(policy, config, microbatch_size=microbatch_size)
     if "updates" in parts:
         rows += update_rows(
