@@ -71,7 +71,12 @@ def start_policy(
     env = config.env
     with world.together():
         dataset = load_demonstrations(
-            path, action_chunk=env.action_chunk, image_size=env.image_size, instruction=instruction
+            path,
+            action_chunk=env.action_chunk,
+            image_size=env.image_size,
+            instruction=instruction,
+            rows=config.sft.demo_rows,
+            pictures=config.sft.demo_pictures,
         )
     policy.train()
     with progress("Cloning", config.sft.max_steps, shown=world.is_main) as bar:
@@ -85,7 +90,7 @@ def start_policy(
         )
     if world.is_main:
         loss, accuracy = measured["loss"], measured["accuracy"]
-        say(f"Cloned {path.name}: loss {loss:.3f}, {accuracy:.0%} of action tokens as the expert's")
+        say(f"Cloned {path.name} ({dataset.layout}): loss {loss:.3f}, {accuracy:.0%} of action tokens as the expert's")
     return policy
 
 
