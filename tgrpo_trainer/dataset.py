@@ -82,7 +82,7 @@ def load_demonstrations(
     """
     with open_demonstrations(path) as data:
         words = instruction or file_instruction(data)
-        said_rows, said_pictures = rows or stated_rows(data), pictures or stated_pictures(data)
+        stated = stated_rows(data), stated_pictures(data)
         demos: list[StoredDemo] = []
         evidence: list[Evidence] = []
         for group in demonstration_groups(data):
@@ -98,7 +98,7 @@ def load_demonstrations(
                     wrist_THWC=_shrink(path, demo, demo.wrist_THWC, image_size),
                 )
             )
-    layout = find_layout(str(path), evidence, said_rows, said_pictures)
+    layout = find_layout(str(path), evidence, (rows, pictures), stated)
     parts = [_decisions(demo, layout, action_chunk) for demo in demos if layout.rows == "before" or len(demo) > 1]
     if not parts:
         raise CheckpointError(f"{path}: every demonstration is one row seen after its only action; nothing to learn.")

@@ -27,6 +27,7 @@ GRIPPER_RAMP = 0.25
 MAX_ACTION = 1.0 + 1e-6
 MAX_POSE = 10.0  # metres: nothing of a LIBERO scene is farther away, and rotations and joints are smaller
 MAX_ANGLE = 2 * np.pi + 1e-3  # robosuite's axis times angle keeps the angle in [0, 2 pi]
+MAX_SHIFT = 2  # rows by which labels are looked for elsewhere
 MAX_BYTES = 2**32  # of one array; a damaged or foreign header may promise more than memory holds
 ROWS: dict[str, Rows] = {"before its action": "before", "after its action": "after"}
 """Values of the attribute `observation_row`. Files that tgrpo records have it, LIBERO's and OpenVLA's do not."""
@@ -235,21 +236,25 @@ def _actions(group: h5py.Group, name: str, steps: int | None = None) -> Float:
     actions_TA = _numbers(group, name, (steps, ACTION_DIM), MAX_ACTION)
     if set(np.unique(actions_TA[:, -1])) == {0.0, 1.0}:
         raise CheckpointError(
-            f"{_place(group)}/{name} has a gripper of 0 and 1, OpenVLA's convention; LIBERO's files have -1 for open and 1 for closed."
+            f"{_place(group)}/{name} has a gripper of 0 and 1, as OpenVLA's models; store LIBERO's -1 (open) and 1."
         )
     return actions_TA
 
 
 def _refuse_shifted(group: h5py.Group, actions_TA: Float, labels_TA: Float) -> None:
-    """Labels are close to what was executed at the same step, and less so to its neighbours."""
-    if len(actions_TA) < 3 or labels_TA is actions_TA:
+    """Labels are nearer to what was executed at the same step than to its neighbours; noise is on translations only."""
+    if len(actions_TA) <= 2 * MAX_SHIFT:
         return
-    apart = np.abs(labels_TA - actions_TA)[1:-1].mean()
-    for name, shifted_TA in (("before", actions_TA[:-2]), ("after", actions_TA[2:])):
-        if np.abs(labels_TA[1:-1] - shifted_TA).mean() < 0.5 * apart:
-            raise CheckpointError(
-                f"{_place(group)}/expert_actions fit the actions one row {name} theirs; record it again."
-            )
+    inside, steps = slice(MAX_SHIFT, -MAX_SHIFT), np.arange(len(actions_TA))
+    apart = {
+        shift: np.abs(labels_TA[:, 3:] - actions_TA[np.clip(steps + shift, 0, len(steps) - 1), 3:])[inside].mean()
+        for shift in range(-MAX_SHIFT, MAX_SHIFT + 1)
+    }
+    nearest = min(apart, key=apart.__getitem__)
+    if apart[nearest] < 0.5 * apart[0]:
+        raise CheckpointError(
+            f"{_place(group)}/expert_actions fits actions that stand {nearest:+d} rows away; record it again."
+        )
 
 
 def _proprio(obs: h5py.Group, steps: int) -> tuple[Float, Float | None]:

@@ -65,8 +65,9 @@ def start_policy(
     if config.sft.max_steps == 0:
         return policy
     path = config.sft.demonstrations or folder / DEMONSTRATIONS_NAME
+    brought = config.sft.demonstrations is not None
     with world.together():
-        if config.sft.demonstrations is None and world.is_main:
+        if not brought and world.is_main:
             _record_demonstrations(config, path)
     env = config.env
     with world.together():
@@ -75,8 +76,8 @@ def start_policy(
             action_chunk=env.action_chunk,
             image_size=env.image_size,
             instruction=instruction,
-            rows=config.sft.demo_rows,
-            pictures=config.sft.demo_pictures,
+            rows=config.sft.demo_rows if brought else "before",
+            pictures=config.sft.demo_pictures if brought else "opengl",
         )
     policy.train()
     with progress("Cloning", config.sft.max_steps, shown=world.is_main) as bar:
