@@ -98,6 +98,11 @@ def load_demonstrations(
                     wrist_THWC=_shrink(path, demo, demo.wrist_THWC, image_size),
                 )
             )
+    if len({demo.labels_TA is demo.actions_TA for demo in demos}) > 1:
+        raise CheckpointError(
+            f"{path}: only some demonstrations have expert_actions, so that clean and executed actions would be learnt "
+            "together; add or delete them everywhere."
+        )
     layout = find_layout(str(path), evidence, (rows, pictures), stated)
     parts = [_decisions(demo, layout, action_chunk) for demo in demos if layout.rows == "before" or len(demo) > 1]
     if not parts:

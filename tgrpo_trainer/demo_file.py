@@ -222,12 +222,12 @@ def _numbers(group: h5py.Group, name: str, shape: tuple[int | None, ...], most: 
     bad = np.argwhere(~np.isfinite(numbers))
     if len(bad):
         raise CheckpointError(
-            f"{_place(item)} is not finite in row {bad[0][0]} ({numbers[tuple(bad[0])]}); leave that demonstration out."
+            f"{_place(item)} holds {numbers[tuple(bad[0])]} in row {bad[0][0]}, not numbers; take it out."
         )
     peak = np.abs(numbers).max(initial=0.0)
     if peak > most:
         raise CheckpointError(
-            f"{_place(item)} reaches {peak:g}, but LIBERO's stays within {most:g}; store it unscaled."
+            f"{_place(item)} reaches {peak:g}, but LIBERO's stays in [{-most:g}, {most:g}]; store it unscaled."
         )
     return numbers
 

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
-from tests.helpers.demo_layouts import PICTURES, lay_out, read_marked, wrong_rows
+from tests.helpers.demo_layouts import PICTURES, Contents, lay_out, read_marked, wrong_rows
+from tgrpo_envs.assets import find_pack
 from tgrpo_envs.errors import CheckpointError
 from tgrpo_envs.expert.demos import record_demonstrations
+from tgrpo_envs.official import Pair
+from tgrpo_envs.scene import InitStates, load_scene
+from tgrpo_envs.scene.build import official_env
+from tgrpo_envs.sim.simulator import Simulator
+from tgrpo_envs.tasks import get_task
 from tgrpo_trainer.dataset import load_demonstrations
 from tgrpo_trainer.demo_layout import FLIPS
 
@@ -90,7 +97,7 @@ def test_so_is_an_option(demos, tmp_path):
         load(lay_out(demos, "no_noops").write(tmp_path / "demos.hdf5"), rows="after")
 
 
-@pytest.mark.parametrize("shift", [-3, -2, 1, 2, 3])
+@pytest.mark.parametrize("shift", [-3, -2, -1, 2, 3])
 def test_actions_moved_against_their_rows_are_refused(demos, tmp_path, shift):
     contents = lay_out(demos, "ours")
     for demo in contents.demos.values():
@@ -150,3 +157,43 @@ def test_pictures_that_contradict_their_attribute_are_refused_and_the_option_is_
     with pytest.raises(CheckpointError, match=r"stored opengl, but the agentview ones move otherwise"):
         load(path)
     assert wrong_rows(load(path, pictures="turned"), demos, "actions") == 0
+
+
+@pytest.mark.slow
+def test_what_liberos_own_environment_records_is_told_apart_too(recorded, tmp_path):
+    """Its sensors are a substep late, its pictures are its own; laid out as OpenVLA and as LIBERO do."""
+    import robosuite.utils.transform_utils as transforms
+
+    scene = load_scene(get_task("libero_object", 0), "primitive")
+    cameras = {"camera_names": ["agentview", "robot0_eye_in_hand"], "camera_heights": 128, "camera_widths": 128}
+    official = official_env(
+        scene.task, find_pack("primitive").folder, has_offscreen_renderer=True, use_camera_obs=True, **cameras
+    )
+    pair = Pair(scene, Simulator(scene, 1), official)
+    seen, executed = [], []
+    with h5py.File(recorded) as file:
+        for demo in list(file["data"].values())[:2]:
+            init = InitStates(demo.attrs["reset_state"][None], demo.attrs["fixture_poses"][None])
+            pair.reset_official(init, settle=True)
+            rows = [official.env._get_observations(force_update=True)]
+            rows += [official.step(action_A.tolist())[0] for action_A in demo["actions"]]
+            executed.append(demo["actions"][()])
+            seen.append(
+                {
+                    "obs/agentview_rgb": np.stack([row["agentview_image"] for row in rows]),
+                    "obs/eye_in_hand_rgb": np.stack([row["robot0_eye_in_hand_image"] for row in rows]),
+                    "obs/gripper_states": np.stack([row["robot0_gripper_qpos"] for row in rows]),
+                    "obs/ee_pos": np.stack([row["robot0_eef_pos"] for row in rows]),
+                    "obs/ee_ori": np.stack([transforms.quat2axisangle(row["robot0_eef_quat"]) for row in rows]),
+                }
+            )
+    pair.close()
+    for rows, first, last, action in (("before", 0, -1, 0), ("after", 6, None, 5)):
+        contents = Contents({})
+        for index, (demo, actions_TA) in enumerate(zip(seen, executed, strict=True)):
+            contents.demos[f"demo_{index}"] = {name: array[first:last] for name, array in demo.items()}
+            contents.demos[f"demo_{index}"]["actions"] = actions_TA[action:]
+        dataset = load(contents.write(tmp_path / f"{rows}.hdf5"))
+        assert dataset.layout == f"rows {rows} their actions, pictures opengl"
+        start = 0 if rows == "before" else 6
+        np.testing.assert_allclose(dataset.actions_MCA[0, 0], executed[0][start], atol=1e-6)
