@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tgrpo_envs.errors import ConfigError
 
+Rows = Literal["before", "after"]
+Pictures = Literal["opengl", "upright", "turned", "mirrored"]
 Suite = Literal["libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90"]
 
 
@@ -102,7 +104,14 @@ class SftConfig(Settings):
     """Behaviour cloning: the start of reinforcement learning."""
 
     demonstrations: Path | None = None
-    """Demonstrations in LIBERO's HDF5 format; none = the run records its own with the scripted expert."""
+    """Demonstrations in LIBERO's HDF5 format (docs/demonstrations.md); none = the run records its own with the scripted
+    expert."""
+    demo_rows: Rows | None = None
+    """Whether a row of your demonstrations was seen before its action (as OpenVLA regenerates LIBERO's files) or after
+    it (as LIBERO publishes them); none = found out from the file."""
+    demo_pictures: Pictures | None = None
+    """How pictures of your demonstrations are stored: opengl = upside down, as LIBERO's; turned = opengl turned by 180
+    degrees; mirrored = opengl with left and right exchanged; none = found out from the file."""
     num_demos: int = Field(default=10, ge=1)
     """Demonstrations to record."""
     max_steps: int = Field(default=600, ge=0)

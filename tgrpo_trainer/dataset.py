@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import h5py
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from tgrpo_envs.errors import CheckpointError
-from tgrpo_trainer.types import ACTION_DIM
-
-GRIPPER_RAMP = 0.25
-"""Change of the gripper's commanded state in one control step: robosuite moves it by 0.01 in each of 25 substeps."""
-ACTION_TOLERANCE = 1e-6
-PICTURES = ("agentview_rgb", "eye_in_hand_rgb")
-BEFORE_ACTION = "before its action"
-"""Value of the attribute `observation_row` in files whose row t is what was seen before action t. LIBERO's own files
-lack it: there, row t is what was seen after action t."""
+from tgrpo_trainer.config import Pictures, Rows
+from tgrpo_trainer.demo_file import (
+    StoredDemo,
+    demonstration_groups,
+    file_instruction,
+    open_demonstrations,
+    read_demo,
+    stated_pictures,
+    stated_rows,
+)
+from tgrpo_trainer.demo_layout import Evidence, Layout, find_layout, gather_evidence
 
 
 @dataclass(frozen=True)
@@ -37,6 +35,7 @@ class DemoDataset:
         actions_MCA: float32 in [-1, 1], the expert's next C actions; past the end its last one repeats.
         valid_MC: bool, False for those repeats.
         instruction: The task in words.
+        layout: How the file was read, in words.
     """
 
     agentview_MHWC: Tensor
@@ -45,19 +44,27 @@ class DemoDataset:
     actions_MCA: Tensor
     valid_MC: Tensor
     instruction: str
+    layout: str = ""
 
     def __len__(self) -> int:
         return self.proprio_MP.shape[0]
 
 
 def load_demonstrations(
-    path: Path, *, action_chunk: int, image_size: int, instruction: str | None = None
+    path: Path,
+    *,
+    action_chunk: int,
+    image_size: int,
+    instruction: str | None = None,
+    rows: Rows | None = None,
+    pictures: Pictures | None = None,
 ) -> DemoDataset:
-    """Read a demonstration file, its own or LIBERO's.
+    """Read a demonstration file: tgrpo's own, LIBERO's, or one regenerated as OpenVLA does.
 
     Labels are `expert_actions` where the file has them (the expert's clean answer while noise was executed), else
-    `actions`. LIBERO's own files hold what was seen after each action, so there a row's label is the next action, and
-    proprioception is rebuilt from their fields. Larger pictures are shrunk.
+    `actions`. Where rows were seen after their actions, a row's label is the next row's action, and a demonstration's
+    last row has none. Which it is, and which way up pictures are stored, comes from the caller, the file's attributes
+    or the motion in it (docs/demonstrations.md). Larger pictures are shrunk.
 
     Args:
         path: The HDF5 file.
@@ -65,72 +72,58 @@ def load_demonstrations(
         image_size: Side of the pictures wanted, in pixels.
         instruction: Words to learn the task under; None takes the file's. Give the environment's, since LIBERO's files
             and file names word some tasks differently.
+        rows: Whether rows were seen before or after their actions; None finds out.
+        pictures: How pictures are stored: opengl (upside down), upright, turned (opengl turned by 180 degrees) or
+            mirrored (opengl with left and right exchanged); None finds out.
 
     Raises:
-        CheckpointError: The file is missing or damaged, lacks something needed, or holds smaller pictures.
+        CheckpointError: The file is missing or damaged, lacks something needed, holds smaller pictures, does not tell
+            how it is laid out, or contradicts what is said of it.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            data = file["data"]
-            words = instruction or json.loads(data.attrs["problem_info"])["language_instruction"]
-            read = _read_demo if data.attrs.get("observation_row") == BEFORE_ACTION else _read_libero_demo
-            demos = [read(data[name], action_chunk, image_size, words) for name in _demo_names(data)]
-    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path} is not a readable demonstration file in LIBERO's format: {error}") from error
-    except ValueError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    if not demos:
-        raise CheckpointError(f"{path} holds no demonstrations (groups data/demo_0, data/demo_1, ...).")
-    return DemoDataset(
-        agentview_MHWC=torch.cat([demo.agentview_MHWC for demo in demos]),
-        wrist_MHWC=torch.cat([demo.wrist_MHWC for demo in demos]),
-        proprio_MP=torch.cat([demo.proprio_MP for demo in demos]),
-        actions_MCA=torch.cat([demo.actions_MCA for demo in demos]),
-        valid_MC=torch.cat([demo.valid_MC for demo in demos]),
-        instruction=words,
+    with open_demonstrations(path) as data:
+        words = instruction or file_instruction(data)
+        stated = stated_rows(data), stated_pictures(data)
+        demos: list[StoredDemo] = []
+        evidence: list[Evidence] = []
+        for group in demonstration_groups(data):
+            demo = read_demo(group)
+            evidence.append(
+                gather_evidence(demo.name, demo.actions_TA, demo.pose_TQ, demo.agentview_THWC, demo.wrist_THWC)
+            )
+            # Only the small pictures are kept, since the evidence needs the whole file.
+            demos.append(
+                replace(
+                    demo,
+                    agentview_THWC=_shrink(path, demo, demo.agentview_THWC, image_size),
+                    wrist_THWC=_shrink(path, demo, demo.wrist_THWC, image_size),
+                )
+            )
+    if len({demo.labels_TA is demo.actions_TA for demo in demos}) > 1:
+        raise CheckpointError(
+            f"{path}: only some demonstrations have expert_actions, so that clean and executed actions would be learnt "
+            "together; add or delete them everywhere."
+        )
+    layout = find_layout(str(path), evidence, (rows, pictures), stated)
+    parts = [_decisions(demo, layout, action_chunk) for demo in demos if layout.rows == "before" or len(demo) > 1]
+    if not parts:
+        raise CheckpointError(f"{path}: every demonstration is one row seen after its only action; nothing to learn.")
+    agentview, wrist, proprio, actions, valid = (
+        torch.from_numpy(np.concatenate(column)) for column in zip(*parts, strict=True)
     )
+    return DemoDataset(agentview, wrist, proprio, actions, valid, words, str(layout))
 
 
-def _demo_names(data: Mapping[str, Any]) -> list[str]:
-    """demo_0, demo_1, ... in the order of their numbers (HDF5 sorts demo_10 before demo_2)."""
-    return sorted((name for name in data if name.startswith("demo_")), key=lambda name: int(name.split("_")[1]))
-
-
-def _read_demo(demo: Mapping[str, Any], action_chunk: int, image_size: int, instruction: str) -> DemoDataset:
-    """A demonstration whose rows are what was seen before their actions."""
-    labels = demo["expert_actions"] if "expert_actions" in demo else demo["actions"]
-    pictures = [np.asarray(demo["obs"][name]) for name in PICTURES]
-    return _decisions(pictures, demo["obs"]["proprio"], labels, action_chunk, image_size, instruction)
-
-
-def _read_libero_demo(demo: Mapping[str, Any], action_chunk: int, image_size: int, instruction: str) -> DemoDataset:
-    """A demonstration of LIBERO's own: the label of a row is the next row's action, and the last row has none."""
-    pictures = [np.asarray(demo["obs"][name])[:-1] for name in PICTURES]
-    proprio_TP = _rebuild_proprio(demo["obs"], demo["actions"])[:-1]
-    return _decisions(pictures, proprio_TP, demo["actions"][1:], action_chunk, image_size, instruction)
-
-
-def _decisions(
-    pictures: Sequence[NDArray[np.uint8]], proprio: Any, labels: Any, action_chunk: int, image_size: int, words: str
-) -> DemoDataset:
-    """One demonstration's decisions, checked."""
-    actions_TA, proprio_TP = np.asarray(labels, np.float32), np.asarray(proprio, np.float32)
-    if actions_TA.ndim != 2 or actions_TA.shape[1] != ACTION_DIM or not len(actions_TA):
-        raise ValueError(f"its actions have shape {actions_TA.shape} instead of (steps, {ACTION_DIM}).")
-    if not np.abs(actions_TA).max() <= 1.0 + ACTION_TOLERANCE:
-        raise ValueError("its actions leave [-1, 1] or are not numbers; record it again.")
-    actions_TCA, valid_TC = chunk_targets(actions_TA, action_chunk)
-    agentview_THWC, wrist_THWC = (_upright(images, image_size) for images in pictures)
-    lengths = [len(agentview_THWC), len(wrist_THWC), len(proprio_TP), len(actions_TA)]
-    if len(set(lengths)) != 1:
-        raise ValueError(f"a demonstration has {lengths} pictures, wrist pictures, proprio rows and actions.")
-    return DemoDataset(
-        agentview_MHWC=torch.from_numpy(agentview_THWC),
-        wrist_MHWC=torch.from_numpy(wrist_THWC),
-        proprio_MP=torch.from_numpy(proprio_TP),
-        actions_MCA=torch.from_numpy(actions_TCA),
-        valid_MC=torch.from_numpy(valid_TC),
-        instruction=words,
+def _decisions(demo: StoredDemo, layout: Layout, action_chunk: int) -> tuple[NDArray[np.generic], ...]:
+    """One demonstration's columns of `DemoDataset`, in their order; a row seen after its action has the next label."""
+    before = layout.rows == "before"
+    seen, asked = (slice(None), slice(None)) if before else (slice(-1), slice(1, None))
+    actions_TCA, valid_TC = chunk_targets(demo.labels_TA[asked].astype(np.float32), action_chunk)
+    return (
+        _upright(demo.agentview_THWC[seen], layout.agentview),
+        _upright(demo.wrist_THWC[seen], layout.wrist),
+        demo.proprio_TP(layout.rows)[seen],
+        actions_TCA,
+        valid_TC,
     )
 
 
@@ -141,43 +134,20 @@ def chunk_targets(actions_TA: NDArray[np.float32], action_chunk: int) -> tuple[N
     return actions_TA[np.minimum(index_TC, steps - 1)], index_TC < steps
 
 
-def _upright(images_THWC: NDArray[np.uint8], image_size: int) -> NDArray[np.uint8]:
-    """Turn LIBERO's upside-down pictures (OpenGL's row order) and shrink them to the size wanted."""
+def _upright(images_THWC: NDArray[np.uint8], flips: tuple[bool, bool]) -> NDArray[np.uint8]:
+    reverse_rows, reverse_columns = flips
+    return images_THWC[:, :: -1 if reverse_rows else 1, :: -1 if reverse_columns else 1]
+
+
+def _shrink(path: Path, demo: StoredDemo, images_THWC: NDArray[np.uint8], image_size: int) -> NDArray[np.uint8]:
+    """Pictures of the size wanted, by averaging."""
     side = images_THWC.shape[1]
     if side < image_size:
-        raise ValueError(f"its pictures are {side} pixels wide, too few for {image_size}; record it at that size.")
-    flipped_THWC = np.ascontiguousarray(images_THWC[:, ::-1])
+        raise CheckpointError(
+            f"{path}: {demo.name} has pictures of {side} pixels, too few for {image_size}; record it at that size."
+        )
     if side == image_size:
-        return flipped_THWC
-    pixels_TCHW = torch.from_numpy(flipped_THWC).permute(0, 3, 1, 2).float()
+        return images_THWC
+    pixels_TCHW = torch.from_numpy(images_THWC).permute(0, 3, 1, 2).float()
     shrunk_TCHW = torch.nn.functional.interpolate(pixels_TCHW, size=(image_size, image_size), mode="area")
     return np.ascontiguousarray(shrunk_TCHW.round().to(torch.uint8).permute(0, 2, 3, 1).numpy())
-
-
-def _rebuild_proprio(obs: Mapping[str, Any], executed_TA: Any) -> NDArray[np.float32]:
-    """The environment's proprio (T, 12) from what LIBERO's own files hold.
-
-    LIBERO gives the orientation of the hand as an axis times an angle; the environment gives the gripper's site, which
-    robosuite's panda_gripper.xml turns by -90 degrees about the hand's z: its x is the hand's -y, its y the hand's x.
-    The commanded gripper state follows from the actions, starting open as LIBERO's demonstrations do.
-    """
-    hand_T33 = _rotation_matrices(np.asarray(obs["ee_ori"], np.float64))
-    directions_T = np.sign(np.asarray(executed_TA, np.float64)[:, -1])
-    commanded_T = np.empty(len(directions_T))
-    state = -1.0
-    for step, direction in enumerate(directions_T):
-        state = float(np.clip(state + GRIPPER_RAMP * direction, -1.0, 1.0))
-        commanded_T[step] = state
-    parts = (obs["ee_pos"], -hand_T33[:, :, 1], hand_T33[:, :, 0], obs["gripper_states"], commanded_T[:, None])
-    return np.concatenate([np.asarray(part, np.float64) for part in parts], axis=1).astype(np.float32)
-
-
-def _rotation_matrices(axis_angle_T3: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rodrigues' formula: (T, 3) axis times angle in radians to (T, 3, 3)."""
-    angle_T1 = np.linalg.norm(axis_angle_T3, axis=1, keepdims=True)
-    x, y, z = (axis_angle_T3 / np.maximum(angle_T1, np.finfo(np.float64).tiny)).T
-    zero = np.zeros_like(x)
-    cross_T33 = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=1).reshape(-1, 3, 3)
-    sin_T11, cos_T11 = np.sin(angle_T1)[:, :, None], np.cos(angle_T1)[:, :, None]
-    rotation_T33: NDArray[np.float64] = np.eye(3) + sin_T11 * cross_T33 + (1.0 - cos_T11) * (cross_T33 @ cross_T33)
-    return rotation_T33

@@ -65,13 +65,19 @@ def start_policy(
     if config.sft.max_steps == 0:
         return policy
     path = config.sft.demonstrations or folder / DEMONSTRATIONS_NAME
+    brought = config.sft.demonstrations is not None
     with world.together():
-        if config.sft.demonstrations is None and world.is_main:
+        if not brought and world.is_main:
             _record_demonstrations(config, path)
     env = config.env
     with world.together():
         dataset = load_demonstrations(
-            path, action_chunk=env.action_chunk, image_size=env.image_size, instruction=instruction
+            path,
+            action_chunk=env.action_chunk,
+            image_size=env.image_size,
+            instruction=instruction,
+            rows=config.sft.demo_rows if brought else "before",
+            pictures=config.sft.demo_pictures if brought else "opengl",
         )
     policy.train()
     with progress("Cloning", config.sft.max_steps, shown=world.is_main) as bar:
@@ -85,7 +91,7 @@ def start_policy(
         )
     if world.is_main:
         loss, accuracy = measured["loss"], measured["accuracy"]
-        say(f"Cloned {path.name}: loss {loss:.3f}, {accuracy:.0%} of action tokens as the expert's")
+        say(f"Cloned {path.name} ({dataset.layout}): loss {loss:.3f}, {accuracy:.0%} of action tokens as the expert's")
     return policy
 
 

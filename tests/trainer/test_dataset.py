@@ -95,7 +95,9 @@ def test_liberos_own_files_are_realigned_and_their_proprioception_rebuilt(tmp_pa
         obs["gripper_states"] = np.tile([0.04, -0.04], (5, 1))
         file["data/demo_0/actions"][:, 6] = [1, 1, -1, 1, -1]
         stored = file["data/demo_0/obs/agentview_rgb"][0]
-    dataset = load(path)
+    with pytest.raises(CheckpointError, match=r"--sft\.demo-rows"):
+        load(path)  # an arm that stands still does not tell
+    dataset = load(path, rows="after", pictures="opengl")
     proprio_MP = dataset.proprio_MP.numpy()
     # The site's x is the hand's -y and its y is the hand's x.
     np.testing.assert_allclose(proprio_MP[0], [0.1, 0.2, 0.3, 1, 0, 0, 0, 1, 0, 0.04, -0.04, -0.75], atol=1e-7)
