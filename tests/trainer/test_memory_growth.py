@@ -7,11 +7,11 @@ import random
 import pytest
 import torch
 
-from tests.helpers.runs import logged
 from tests.helpers.toy_env import ToyReach
 from tests.helpers.toy_run import toy_config
 from tgrpo_trainer.config import EnvConfig
 from tgrpo_trainer.costs import GIB, resident_memory_gib, return_free_memory
+from tgrpo_trainer.metrics import read_metrics
 from tgrpo_trainer.policy import NanoConfig, NanoPolicy
 from tgrpo_trainer.train import train
 from tgrpo_trainer.types import PolicyInput
@@ -71,7 +71,7 @@ def test_a_training_of_two_hundred_iterations_stays_flat(tmp_path, monkeypatch):
         evaluation={**config.evaluation.model_dump(), "every": 1000},
     )
     train(config)
-    rows = [row for row in logged(tmp_path / "run") if "memory/resident_gib" in row]
+    rows = [row for row in read_metrics(tmp_path / "run") if "memory/resident_gib" in row]
     resident = [row["memory/resident_gib"] for row in rows]
     show("training", [resident[i - 1] for i in SHOWN])
     show_seconds(rows)
@@ -82,8 +82,8 @@ def test_a_training_of_two_hundred_iterations_stays_flat(tmp_path, monkeypatch):
 
 def show(what: str, resident) -> None:
     figures = ", ".join(f"{i}: {1024 * gib:.0f} MiB" for i, gib in zip(SHOWN, resident, strict=True))
-    print(f"resident after so many {what}: {figures}")  # noqa: T201 - the figures of docs/results.md
+    print(f"resident after so many {what}: {figures}")
 
 
 def show_seconds(rows) -> None:
-    print(f"update: {sum(row['time/update_s'] for row in rows):.1f} s in all")  # noqa: T201
+    print(f"update: {sum(row['time/update_s'] for row in rows):.1f} s in all")
