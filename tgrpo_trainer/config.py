@@ -161,6 +161,8 @@ class TgrpoConfig(Settings):
     """Weight of the KL term to the SFT policy; 0 = no reference policy."""
     ratio: Literal["token", "action"] = "token"
     """Probability ratio per action token, or per whole action."""
+    old_logp: Literal["sampled", "scored"] = "sampled"
+    """The ratio's denominator: probabilities as drawn, or scored again by the pass that learns (exact in bfloat16)."""
     drop_uniform_groups: bool = True
     """Leave out groups whose every advantage is 0; otherwise the KL term still sees them."""
 

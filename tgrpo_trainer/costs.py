@@ -1,7 +1,9 @@
-"""What an iteration cost: seconds by what they went into, and peak memory. Keys: docs/metrics.md."""
+"""What an iteration cost: seconds by what they went into, and memory. Keys: docs/metrics.md."""
 
 from __future__ import annotations
 
+import ctypes
+import os
 import resource
 import time
 
@@ -35,8 +37,8 @@ class CostMeter:
             idle_s: Seconds waiting for other ranks.
 
         Returns:
-            `time/*_s`, which ranks average; `memory/peak_gib` and on a GPU `memory/gpu_peak_gib`, the largest of all
-            ranks.
+            `time/*_s`, which ranks average; `memory/peak_gib`, `memory/resident_gib` and on a GPU
+            `memory/gpu_peak_gib`, the largest of all ranks.
         """
         costs: dict[str, float | Mean] = {
             "time/env_s": Mean(env_s, 1),
@@ -45,6 +47,7 @@ class CostMeter:
             "time/idle_s": Mean(idle_s, 1),
             "time/iteration_s": Mean(time.monotonic() - self._started, 1),
             "memory/peak_gib": peak_memory_gib(),
+            "memory/resident_gib": resident_memory_gib(),
         }
         if self._device.type == "cuda":
             costs["memory/gpu_peak_gib"] = torch.cuda.max_memory_allocated(self._device) / GIB
@@ -54,3 +57,20 @@ class CostMeter:
 def peak_memory_gib() -> float:
     """Largest resident memory of this process so far, in GiB (Linux counts it in KiB)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def resident_memory_gib() -> float:
+    """Present resident memory of this process, in GiB (Linux counts it in pages)."""
+    with open("/proc/self/statm", encoding="ascii") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / GIB
+
+
+def return_free_memory() -> None:
+    """Hand the heap's free pieces back to the system, where the C library can (glibc).
+
+    Every iteration has another number of decisions, so the pieces that one leaves seldom fit the next, and glibc keeps
+    them.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

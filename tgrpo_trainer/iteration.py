@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tgrpo_trainer.batch import build_batch
 from tgrpo_trainer.config import TrainConfig
-from tgrpo_trainer.costs import CostMeter
+from tgrpo_trainer.costs import CostMeter, return_free_memory
 from tgrpo_trainer.distributed import World
 from tgrpo_trainer.environment import Envs
 from tgrpo_trainer.metrics import Mean, merge_metrics, rollout_metrics
@@ -72,6 +72,7 @@ def run_iteration(
     if batch is not None:
         student.policy.train()
         update_metrics = updater.update(batch, index, make_generator(seed, Stream.SHUFFLE, index))
+    return_free_memory()
     costs = meter.metrics(
         env_s=played.env_s,
         policy_s=played.policy_s,

@@ -69,8 +69,7 @@ def tgrpo_loss(
         needed = "left out" if beta == 0.0 else "given"
         raise ValueError(f"beta is {beta}, so reference log-probabilities must be {needed}.")
     mask_NU = mask_NK if ratio == "token" else mask_NK.any(1, keepdim=True)
-    share_NU = mask_NU * (weights_N / denominator / mask_NU.sum(1).clamp(min=1))[:, None]
-    share_NU = share_NU.to(logp_NK.dtype)
+    share_NU = _share(mask_NU, weights_N, denominator).to(logp_NK.dtype)
 
     log_ratio_NU = _log_ratio(logp_NK, old_logp_NK, mask_NK, ratio)
     ratio_NU = log_ratio_NU.exp()
@@ -83,7 +82,7 @@ def tgrpo_loss(
         kl = (share_NU * _k3(_log_ratio(ref_logp_NK, logp_NK, mask_NK, ratio))).sum()
 
     with torch.no_grad():
-        token_share_NK = mask_NK * (weights_N / denominator / mask_NK.sum(1).clamp(min=1))[:, None]
+        token_share_NK = _share(mask_NK, weights_N, denominator)
         metrics = {
             "policy_loss": policy_loss.detach(),
             "kl": kl.detach(),
@@ -94,6 +93,37 @@ def tgrpo_loss(
             "ratio_max": ratio_NU[mask_NU].max() if mask_NU.any() else ratio_NU.new_zeros(()),
         }
     return policy_loss + beta * kl, metrics
+
+
+def sampling_gap(
+    logp_NK: Tensor, sampled_logp_NK: Tensor, mask_NK: Tensor, weights_N: Tensor, *, denominator: float
+) -> dict[str, Tensor]:
+    """How far two scores of the same tokens under one policy are apart: when drawn, and in the pass that learns.
+
+    Args:
+        logp_NK: In the pass that learns, without gradients.
+        sampled_logp_NK: When they were drawn.
+        mask_NK: Bool, tokens that count.
+        weights_N: As of `tgrpo_loss`.
+        denominator: As of `tgrpo_loss`.
+
+    Returns:
+        `sampling_logp_gap`, the mean absolute difference, which adds up over micro-batches; `sampling_ratio_min` and
+        `sampling_ratio_max`, the extremes of learning over drawing probability (without tokens infinity and 0).
+    """
+    difference_NK = logp_NK - sampled_logp_NK
+    ratio = difference_NK[mask_NK].exp()
+    some = len(ratio) > 0
+    return {
+        "sampling_logp_gap": (_share(mask_NK, weights_N, denominator) * difference_NK.abs()).sum(),
+        "sampling_ratio_min": ratio.min() if some else ratio.new_full((), torch.inf),
+        "sampling_ratio_max": ratio.max() if some else ratio.new_zeros(()),
+    }
+
+
+def _share(mask_NU: Tensor, weights_N: Tensor, denominator: float) -> Tensor:
+    """Each unit's part of its row's share of the objective."""
+    return mask_NU * (weights_N / denominator / mask_NU.sum(1).clamp(min=1))[:, None]
 
 
 def _log_ratio(numerator_NK: Tensor, denominator_NK: Tensor, mask_NK: Tensor, ratio: Ratio) -> Tensor:

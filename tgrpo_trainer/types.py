@@ -92,6 +92,14 @@ class PolicyInput:
         """The rows that `index` (int64 positions, a bool mask or a slice) selects, in its order."""
         return PolicyInput(*(getattr(self, field.name)[index] for field in fields(self)))
 
+    def padded(self, num_rows: int) -> PolicyInput:
+        """The same rows and behind them rows of zeros, `num_rows` in all."""
+
+        def longer(rows: Tensor) -> Tensor:
+            return torch.cat([rows, rows.new_zeros(num_rows - len(rows), *rows.shape[1:])])
+
+        return PolicyInput(*(longer(getattr(self, field.name)) for field in fields(self)))
+
     def to(self, device: torch.device | str) -> PolicyInput:
         """The same input on another device."""
         return PolicyInput(*(getattr(self, field.name).to(device) for field in fields(self)))
@@ -224,7 +232,7 @@ class Batch:
     Attributes:
         observations: N rows, pictures still uint8.
         tokens_NK: int64 tokens drawn.
-        old_logp_NK: float32 log-probabilities when drawn (pi_old).
+        old_logp_NK: float32 log-probabilities when drawn (pi_old, unless the update scores it again).
         mask_NK: bool, the tokens that were executed.
         advantages_N: float32 fused advantage of each decision.
         weights_N: float64, 1 / (members * T of the row's member); they sum to 1 and weight the terms of J.
@@ -261,6 +269,10 @@ class Batch:
             advantages_N=self.advantages_N.to(device),
             weights_N=self.weights_N.to(device),
         )
+
+    def part(self, rows: Tensor) -> Batch:
+        """The given rows for one pass; for no rows, `blank`, because all ranks make equally many passes."""
+        return self.rows(rows) if len(rows) else self.blank()
 
     def blank(self) -> Batch:
         """One made-up row of the same shapes that counts nothing: no weight, no token executed."""

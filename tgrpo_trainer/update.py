@@ -7,7 +7,7 @@ of all ranks are added up, so the step is the one that one process with all rows
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -16,12 +16,15 @@ from torch.distributed.tensor import DTensor
 from tgrpo_envs.errors import ConfigError, TrainingError
 from tgrpo_trainer.config import TgrpoConfig, UpdateConfig
 from tgrpo_trainer.distributed import World
-from tgrpo_trainer.loss import tgrpo_loss
+from tgrpo_trainer.loss import sampling_gap, tgrpo_loss
 from tgrpo_trainer.optimizer import make_optimizer
 from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.reference import Reference
 from tgrpo_trainer.shares import Minibatch, Shares
 from tgrpo_trainer.types import Batch
+
+Others = tuple[Tensor, Tensor | None]
+"""old_logp_NK and ref_logp_NK of a batch, on the CPU: its tokens under the other policies of the objective."""
 
 
 class PolicyUpdater:
@@ -77,7 +80,8 @@ class PolicyUpdater:
 
         Returns:
             Of the rows of all ranks: the loss's metrics averaged over all optimiser steps (`ratio_max`: their maximum),
-            and `loss`, `grad_norm` (before clipping), `learning_rate`, `optimiser_steps`.
+            and `loss`, `grad_norm` (before clipping), `learning_rate`, `optimiser_steps`; and of the first step's rows
+            what `sampling_gap` measures.
 
         Raises:
             TrainingError: A loss or gradient is not finite; the weights are those before the failing step.
@@ -88,34 +92,56 @@ class PolicyUpdater:
         # The reference does not change while the batch is learnt from, so once is enough.
         ref_logp_NK = None if self.reference is None else self.reference.log_probs(batch)
         shares = Shares.of(batch, self.world)
-        history = [
-            self._step(batch, ref_logp_NK, minibatch)
+        minibatches = [
+            minibatch
             for _ in range(self.config.num_iterations)
             for minibatch in shares.minibatches(self.config.minibatch_size, self.microbatch_size, generator)
         ]
+        first_pass = minibatches[: len(minibatches) // self.config.num_iterations]
+        old_logp_NK = self._score(batch, first_pass) if self.objective.old_logp == "scored" else batch.old_logp_NK
+        others = (old_logp_NK, ref_logp_NK)
+        history = [self._step(batch, others, minibatch) for minibatch in minibatches]
         steps = [_add_up(parts) for parts in zip(*self.world.gather(history), strict=True)]
         metrics = {key: sum(step[key] for step in steps) / len(steps) for key in steps[0]}
         metrics["ratio_max"] = max(step["ratio_max"] for step in steps)
         metrics["grad_norm"] /= self.world.size  # every rank has the whole one
+        # Later steps see a policy that has learnt, whose distance from the drawing one means something else.
+        metrics |= {key: value for key, value in steps[0].items() if key.startswith("sampling_")}
         return {**metrics, "learning_rate": learning_rate, "optimiser_steps": float(len(steps))}
 
-    def _step(self, batch: Batch, ref_logp_NK: Tensor | None, minibatch: Minibatch) -> dict[str, float]:
+    @torch.no_grad()
+    def _score(self, batch: Batch, first_pass: Sequence[Minibatch]) -> Tensor:
+        """logp_NK of the batch, on the CPU, before any step, by the pass that learns.
+
+        In its micro-batches, because in half precision a row's last bits depend on how many rows are computed with it.
+        """
+        logp_NK = torch.empty_like(batch.old_logp_NK)
+        for rows in (rows for minibatch in first_pass for rows in minibatch.parts):
+            part = batch.part(rows).to(self.policy.device)
+            scored = self.policy(part.observations, part.tokens_NK, self.temperature)
+            logp_NK[rows] = scored.logp_NK[: len(rows)].cpu()
+        return logp_NK
+
+    def _step(self, batch: Batch, others: Others, minibatch: Minibatch) -> dict[str, float]:
         """One optimiser step, in micro-batches whose gradients add up to the minibatch's; this rank's part of it."""
         self.optimizer.zero_grad(set_to_none=True)
-        parts = [self._backward(batch, ref_logp_NK, rows, minibatch.denominator) for rows in minibatch.parts]
+        parts = [self._backward(batch, others, rows, minibatch.denominator) for rows in minibatch.parts]
         grad_norm = clip_gradients(self.policy.parameters(), self.config.max_grad_norm)
         self.optimizer.step()
         return {**_add_up(parts), "grad_norm": grad_norm}
 
-    def _backward(self, batch: Batch, ref_logp_NK: Tensor | None, rows: Tensor, denominator: float) -> dict[str, float]:
+    def _backward(self, batch: Batch, others: Others, rows: Tensor, denominator: float) -> dict[str, float]:
         """Add the gradient of some rows to the parameters'; without rows, only take part in the ranks' gathering."""
-        part = (batch.rows(rows) if len(rows) else batch.blank()).to(self.policy.device)
-        if ref_logp_NK is not None:
-            ref_logp_NK = (ref_logp_NK[rows] if len(rows) else part.old_logp_NK).to(self.policy.device)
+        part = batch.part(rows).to(self.policy.device)
+        old_logp_NK, ref_logp_NK = (
+            logp_NK if logp_NK is None else (logp_NK[rows] if len(rows) else part.old_logp_NK).to(self.policy.device)
+            for logp_NK in others
+        )
+        assert old_logp_NK is not None
         scored = self.policy(part.observations, part.tokens_NK, self.temperature)
         loss, metrics = tgrpo_loss(
             scored.logp_NK,
-            part.old_logp_NK,
+            old_logp_NK,
             ref_logp_NK,
             part.advantages_N,
             part.mask_NK,
@@ -130,6 +156,9 @@ class PolicyUpdater:
         refuse_non_finite(loss, self.world)
         # FSDP averages the ranks' gradients, which are parts of one sum.
         (loss * self.world.size).backward()  # type: ignore[no-untyped-call]
+        metrics |= sampling_gap(
+            scored.logp_NK.detach(), part.old_logp_NK, part.mask_NK, part.weights_N, denominator=denominator
+        )
         return {"loss": loss.item(), **{key: value.item() for key, value in metrics.items()}}
 
 
@@ -176,7 +205,10 @@ def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> float:
 
 
 def _add_up(parts: Iterable[dict[str, float]]) -> dict[str, float]:
-    """The measurements of several parts of one step: sums, but for the maximum."""
+    """The measurements of several parts of one step: sums, but for least and largest values."""
     listed = list(parts)
-    added = {key: sum(part[key] for part in listed) for key in listed[0]}
-    return {**added, "ratio_max": max(part["ratio_max"] for part in listed)}
+    return {key: _combine(key)(part[key] for part in listed) for key in listed[0]}
+
+
+def _combine(key: str) -> Callable[[Iterable[float]], float]:
+    return max if key.endswith("_max") else min if key.endswith("_min") else sum

@@ -36,7 +36,9 @@ def whole_gradient(policy, world):
     return gradients
 
 
-def learn(world, policy, groups, *, iterations=1, minibatch_size=1000, microbatch_size=None, plain=False):
+def learn(
+    world, policy, groups, *, iterations=1, minibatch_size=1000, microbatch_size=None, plain=False, old_logp="sampled"
+):
     """Gradient of the last step, metrics and weights after some updates on this rank's part of the groups.
 
     Adam divides by the gradient's size, so a gradient that is zero but for rounding (an attention's key bias) becomes a
@@ -46,7 +48,7 @@ def learn(world, policy, groups, *, iterations=1, minibatch_size=1000, microbatc
     updater = PolicyUpdater(
         student.policy,
         None,
-        objective=TgrpoConfig(beta=0.0),
+        objective=TgrpoConfig(beta=0.0, old_logp=old_logp),
         optimiser=UpdateConfig(
             num_iterations=1,
             minibatch_size=minibatch_size,
@@ -115,6 +117,8 @@ def several_cases(world, folder):
         "a rank without rows": nano_case(world, UNEVEN, microbatch_size=3),
         "three updates": nano_case(world, REWARDS, iterations=3, minibatch_size=5, microbatch_size=2),
         "openvla": openvla_case(world, folder, iterations=3, minibatch_size=5, microbatch_size=2, plain=True),
+        "scored": nano_case(world, UNEVEN, microbatch_size=3, old_logp="scored"),
+        "openvla scored": openvla_case(world, folder, microbatch_size=2, plain=True, old_logp="scored"),
         "cloning": clone_case(world),
     }
 
@@ -145,6 +149,7 @@ def test_two_ranks_learn_what_one_process_learns(tmp_path):
         assert got[name]["metrics"] == pytest.approx(case["metrics"], rel=1e-4, abs=1e-5), name
         assert other[name]["metrics"] == got[name]["metrics"] and other[name]["weights"] == {}
     assert got["one step"]["metrics"]["groups/uniform"] == 0.25
+    assert got["scored"]["metrics"]["ratio_max"] == got["openvla scored"]["metrics"]["ratio_max"] == 1.0
 
 
 def test_shares_are_the_same_minibatches_for_any_number_of_ranks():

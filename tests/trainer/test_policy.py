@@ -8,9 +8,10 @@ import json
 import pytest
 import torch
 
-from tests.helpers.made_up import random_input, tiny_nano
+from tests.helpers.made_up import flat_gradient, random_input, tiny_nano
 from tgrpo_envs.errors import CheckpointError, ConfigError, UnknownNameError
 from tgrpo_trainer.policy import NanoConfig, NanoPolicy, load_policy
+from tgrpo_trainer.policy.tokens import score
 
 
 def test_the_default_network_is_the_size_it_says():
@@ -42,6 +43,28 @@ def test_rows_do_not_see_each_other_and_padding_words_do_not_count():
     torch.testing.assert_close(whole[3:4], alone)
     padded = dataclasses.replace(obs, instruction_NL=torch.nn.functional.pad(obs.instruction_NL, (0, 4)))
     torch.testing.assert_close(policy.log_prob(padded, tokens_NK).logp_NK, whole)
+
+
+@pytest.mark.parametrize("num_rows", [0, 1, 31, 32, 75])
+def test_cutting_rows_into_blocks_changes_neither_output_nor_gradient(num_rows):
+    policy, obs = tiny_nano(), random_input(num_rows)
+    tokens_NK = torch.ones(num_rows, 7, dtype=torch.int64)
+    scored = policy(obs, tokens_NK).logp_NK
+    scored.sum().backward()
+    blocked = flat_gradient(policy)
+    policy.zero_grad()
+    uncut = score(policy._block_logits(obs), tokens_NK, 1.0).logp_NK
+    uncut.sum().backward()
+    torch.testing.assert_close(scored, uncut)
+    torch.testing.assert_close(blocked, flat_gradient(policy), rtol=1e-4, atol=1e-5)
+
+
+def test_on_a_cpu_the_network_sees_six_numbers_of_rows_only():
+    policy, seen = tiny_nano(), set()
+    policy.trunk.register_forward_hook(lambda _module, given, _output: seen.add(len(given[0])))
+    for num_rows in range(1, 100):
+        policy.sample(random_input(num_rows))
+    assert seen == {1, 2, 4, 8, 16, 32}
 
 
 @pytest.mark.parametrize("name", ["agentview_NHWC", "wrist_NHWC", "proprio_NP", "instruction_NL"])

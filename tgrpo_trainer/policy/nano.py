@@ -35,6 +35,10 @@ PROPRIO_FEATURES = 64
 TEXT_FEATURES = 64
 HIDDEN = 256
 
+BLOCK_ROWS = 32
+"""Most rows that the network sees at once on a CPU. Every number of rows makes oneDNN compile kernels of its own, and
+leaves pieces of other sizes in the heap; both are kept, so that memory would grow by about 10 MiB an update."""
+
 PROPRIO_UNITS = (0.2, 0.2, 0.2) + (1.0,) * 6 + (0.04, 0.04) + (1.0,)
 """What each entry of the environment's `proprio` is divided by: 20 cm, unit rotation columns, 4 cm of finger travel,
 the gripper's command. Fixed rather than fitted to demonstrations: some entries never vary there, and dividing by their
@@ -128,7 +132,12 @@ class NanoPolicy(Policy):
         save_file({name: value.contiguous() for name, value in weights.items()}, folder / WEIGHTS_FILE)
 
     def _logits(self, obs: PolicyInput) -> Tensor:
-        """logits_NKV of all tokens of the decision."""
+        """logits_NKV of all tokens of the decision, block by block on a CPU."""
+        if obs.proprio_NP.device.type != "cpu":
+            return self._block_logits(obs)
+        return torch.cat([self._block_logits(_pad_block(block))[: len(block)] for block in _blocks(obs)])
+
+    def _block_logits(self, obs: PolicyInput) -> Tensor:
         features = torch.cat(
             [
                 self.agentview(_pixels(obs.agentview_NHWC)),
@@ -156,6 +165,17 @@ def _image_encoder(image_size: int) -> nn.Sequential:
         layers += [convolution.to(memory_format=torch.channels_last), nn.ReLU()]  # type: ignore[call-overload]
         channels, side = out, side // CONV_STRIDE
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * side * side, IMAGE_FEATURES), nn.ReLU())
+
+
+def _blocks(obs: PolicyInput) -> list[PolicyInput]:
+    starts = range(0, max(1, len(obs)), BLOCK_ROWS)
+    return [obs.rows(slice(start, start + BLOCK_ROWS)) for start in starts]
+
+
+def _pad_block(block: PolicyInput) -> PolicyInput:
+    """Rows of zeros up to the next power of two, so that blocks come in few sizes; rows do not see each other."""
+    size = 1 << (max(1, len(block)) - 1).bit_length()
+    return block if size == len(block) else block.padded(size)
 
 
 def _pixels(images_NHWC: Tensor) -> Tensor:
