@@ -80,7 +80,7 @@ class PolicyConfig(Settings):
     kind: Literal["nano", "openvla"] = "nano"
     """nano = new, small, learns on a CPU; openvla = starts from checkpoint, published or saved by a run."""
     checkpoint: str | None = None
-    """Start from this policy: a folder with config.json, or for openvla owner/name or owner/name@revision on the
+    """Start from this policy: a folder with config.json, or for openvla owner/name[/folder][@revision] on the
     Hugging Face hub; none = a new nano policy."""
     num_bins: int = Field(default=21, ge=2)
     """Values each action number can take, in a new nano policy."""

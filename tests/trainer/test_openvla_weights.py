@@ -129,11 +129,11 @@ def test_every_missing_and_unexpected_tensor_is_named(tmp_path):
     for name in lost:
         del weights[name]
     (folder / INDEX).unlink()
-    save_file({**weights, "value_head.weight": torch.zeros(3)}, folder / "model.safetensors")
+    save_file({**weights, "critic.weight": torch.zeros(3)}, folder / "model.safetensors")
     with pytest.raises(CheckpointError) as caught:
         load(folder)
     message = str(caught.value)
-    assert all(name in message for name in lost) and "unexpected: value_head.weight" in message
+    assert all(name in message for name in lost) and "unexpected: critic.weight" in message
 
 
 def test_index_and_shards_must_agree(tmp_path):

@@ -44,14 +44,15 @@ def find_source(checkpoint: str | Path, recipe: str | None = None) -> PolicySour
     """What `checkpoint` is.
 
     Args:
-        checkpoint: A run's folder, a checkpoint, a policy's folder, or owner/name[@revision] of a policy on the hub.
+        checkpoint: A run's folder, a checkpoint, a policy's folder, or one on the hub: owner/name[/folder][@revision].
         recipe: Settings for a policy alone; None takes the usual ones of its kind.
 
     Raises:
         ConfigError: It is none of them, a run without a checkpoint, or a recipe was given for a run.
     """
     path = Path(checkpoint)
-    if not path.parent.is_dir():  # runs/typo is no name on the hub: runs is a folder here
+    # runs/typo and runs/typo/checkpoints/iteration_000040 are no names on the hub where runs is a folder here.
+    if len(path.parts) > 1 and not Path(path.parts[0]).is_dir():
         path = _from_hub(str(checkpoint))
     settings = _read_settings(path / CONFIG_FILE)
     if settings is not None and not _is_run(settings):

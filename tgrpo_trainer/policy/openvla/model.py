@@ -100,6 +100,13 @@ class OpenVlaModel(nn.Module):
         """
         return nn.functional.linear(hidden_NKD.float(), self.action_head() if head_VD is None else head_VD)
 
+    def action_share(self, hidden_NKD: Tensor) -> Tensor:
+        """share_NK in [0, 1]: how much of the whole vocabulary's probability the action tokens hold."""
+        logits_NKV = self.language_model.lm_head(hidden_NKD).float()
+        end, num_bins = self.architecture.action_vocab_end, self.architecture.num_bins
+        share_NK: Tensor = (logits_NKV[..., end - num_bins : end].logsumexp(-1) - logits_NKV.logsumexp(-1)).exp()
+        return share_NK
+
     def action_head(self) -> Tensor:
         """head_VD float32, the head's rows of the action bins in the order of the bins.
 

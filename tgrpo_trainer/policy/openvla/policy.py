@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -28,12 +29,16 @@ from tgrpo_trainer.policy.openvla.actions import STATISTICS_FILE, ActionCodec, r
 from tgrpo_trainer.policy.openvla.architecture import read_architecture
 from tgrpo_trainer.policy.openvla.base import BaseCheckpoint
 from tgrpo_trainer.policy.openvla.decoding import Decoder, parallel_logits, teacher_forced_logits
+from tgrpo_trainer.policy.openvla.doubts import MAX_ROWS, find_doubt
 from tgrpo_trainer.policy.openvla.model import OpenVlaModel, Prefix
 from tgrpo_trainer.policy.openvla.pictures import prepare_pictures
+from tgrpo_trainer.policy.openvla.playable import refuse_unplayable
 from tgrpo_trainer.policy.openvla.prompt import TOKENIZER_FILE, Prompter
 from tgrpo_trainer.policy.openvla.weights import MAX_SHARD_BYTES, DType, load_weights, read_headers, save_weights
 from tgrpo_trainer.policy.tokens import Randomness, choose, score
 from tgrpo_trainer.types import ActionSample, LogProbs, PolicyInput
+
+_logger = logging.getLogger(__name__)
 
 Draw = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Logits to drawn tokens and their log-probabilities."""
@@ -121,6 +126,7 @@ class OpenVlaPolicy(Policy):
         self.adaptation: Adaptation | None = None
         self.towers = tuple(tower.kind for tower in model.architecture.towers)
         self.decoder = Decoder(compiled=settings.compile)
+        self.inspected = True
         if settings.gradient_checkpointing:
             model.enable_gradient_checkpointing()
 
@@ -147,6 +153,7 @@ class OpenVlaPolicy(Policy):
         config = read_json(folder / CONFIG_FILE)
         settings = settings or _read_settings(folder)
         headers = read_headers(folder)
+        refuse_unplayable(folder, config, headers)
         architecture = read_architecture(config, {name: stored.shape for name, stored in headers.items()})
         companions = {name: (folder / name).read_bytes() for name in COMPANIONS if (folder / name).is_file()}
         vocab_end = architecture.action_vocab_end
@@ -157,7 +164,9 @@ class OpenVlaPolicy(Policy):
         load_weights(model, headers, dtype)
         model.rebuild_buffers()
         codec = ActionCodec(statistics, num_bins=architecture.num_bins, vocab_end=vocab_end)
-        return cls(model, codec, prompter, settings, config=config, companions=companions)
+        policy = cls(model, codec, prompter, settings, config=config, companions=companions)
+        policy.inspected = False  # no file says which decoding the weights were trained for
+        return policy
 
     @classmethod
     def _load_adapted(cls, folder: Path) -> OpenVlaPolicy:
@@ -235,6 +244,18 @@ class OpenVlaPolicy(Policy):
         finally:
             self.train(was_training)
         return ActionSample(tokens_NK, logp_NK, self.codec.decode(tokens_NK))
+
+    def inspect(self, obs: PolicyInput, tokens_NK: Tensor) -> None:
+        """Warn if a checkpoint's first decisions say that it was trained for another decoding (once, `doubts`)."""
+        if self.inspected:
+            return
+        self.inspected = True
+        few, tokens_NK = obs.rows(slice(0, MAX_ROWS)).to(self.device), tokens_NK[:MAX_ROWS].to(self.device)
+        with torch.no_grad():
+            prefix = self._prefix(few)
+        doubt = find_doubt(self.model, prefix, self.codec.token_ids(tokens_NK), self.settings.decoding)
+        if doubt is not None:
+            _logger.warning(doubt)
 
     def log_prob(self, obs: PolicyInput, tokens_NK: Tensor, temperature: float = 1.0) -> LogProbs:
         """See `Policy.log_prob`; one forward pass, and logits of the action places only."""
