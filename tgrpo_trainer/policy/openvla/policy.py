@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -26,15 +25,20 @@ from tgrpo_trainer.policy.lora import (
     save_adapters,
 )
 from tgrpo_trainer.policy.openvla.actions import STATISTICS_FILE, ActionCodec, read_statistics
-from tgrpo_trainer.policy.openvla.architecture import read_architecture
 from tgrpo_trainer.policy.openvla.base import BaseCheckpoint
 from tgrpo_trainer.policy.openvla.decoding import Decoder, parallel_logits, teacher_forced_logits
 from tgrpo_trainer.policy.openvla.doubts import MAX_ROWS, find_doubt
 from tgrpo_trainer.policy.openvla.model import OpenVlaModel, Prefix
 from tgrpo_trainer.policy.openvla.pictures import prepare_pictures
-from tgrpo_trainer.policy.openvla.playable import refuse_unplayable
-from tgrpo_trainer.policy.openvla.prompt import TOKENIZER_FILE, Prompter
-from tgrpo_trainer.policy.openvla.weights import MAX_SHARD_BYTES, DType, load_weights, read_headers, save_weights
+from tgrpo_trainer.policy.openvla.prompt import Prompter
+from tgrpo_trainer.policy.openvla.published import (
+    load_model,
+    read_companions,
+    read_json,
+    write_json,
+    write_published,
+)
+from tgrpo_trainer.policy.openvla.weights import MAX_SHARD_BYTES, DType
 from tgrpo_trainer.policy.tokens import Randomness, choose, score
 from tgrpo_trainer.types import ActionSample, LogProbs, PolicyInput
 
@@ -46,18 +50,6 @@ Draw = Callable[[Tensor], tuple[Tensor, Tensor]]
 KIND = "openvla"
 SETTINGS_FILE = "tgrpo.json"
 """Written beside config.json: what a run decided and no published file has a place for."""
-COMPANIONS = (
-    STATISTICS_FILE,
-    TOKENIZER_FILE,
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "preprocessor_config.json",
-    "processor_config.json",
-    "generation_config.json",
-)
-"""Small files of a checkpoint that travel with it unchanged."""
 
 
 @dataclass(frozen=True)
@@ -144,25 +136,22 @@ class OpenVlaPolicy(Policy):
                 settings' key; adapters whose base is not there, or that a new run would start from.
         """
         if (folder / ADAPTER_CONFIG_FILE).is_file():
-            if settings is not None:
+            ours = (folder / SETTINGS_FILE).is_file()
+            if settings is not None or not ours:
                 raise CheckpointError(
                     f"{folder} holds LoRA adapters, which a run goes on with (--resume) but does not start from; merge "
-                    f"them first: python -m tgrpo_trainer export {folder.parent} OUT, then --policy.checkpoint OUT."
+                    f"them first: python -m tgrpo_trainer export {folder.parent if ours else folder} OUT, then name "
+                    "OUT (--policy.checkpoint OUT)."
                 )
             return cls._load_adapted(folder)
         config = read_json(folder / CONFIG_FILE)
         settings = settings or _read_settings(folder)
-        headers = read_headers(folder)
-        refuse_unplayable(folder, config, headers)
-        architecture = read_architecture(config, {name: stored.shape for name, stored in headers.items()})
-        companions = {name: (folder / name).read_bytes() for name in COMPANIONS if (folder / name).is_file()}
-        vocab_end = architecture.action_vocab_end
+        companions = read_companions(folder)
         statistics = read_statistics(config, companions.get(STATISTICS_FILE), settings.unnorm_key)
+        model = load_model(folder, config, dtype)
+        architecture = model.architecture
+        vocab_end = architecture.action_vocab_end
         prompter = Prompter.load(folder, bos_id=architecture.llama.bos_token_id, vocab_end=vocab_end)
-        with torch.device("meta"):
-            model = OpenVlaModel(architecture)
-        load_weights(model, headers, dtype)
-        model.rebuild_buffers()
         codec = ActionCodec(statistics, num_bins=architecture.num_bins, vocab_end=vocab_end)
         policy = cls(model, codec, prompter, settings, config=config, companions=companions)
         policy.inspected = False  # no file says which decoding the weights were trained for
@@ -172,7 +161,7 @@ class OpenVlaPolicy(Policy):
     def _load_adapted(cls, folder: Path) -> OpenVlaPolicy:
         """The base that a LoRA run started from, with the adapters of this folder."""
         path = folder / SETTINGS_FILE
-        content = read_json(path) if path.is_file() else {}
+        content = read_json(path)
         base = BaseCheckpoint.from_json(content.pop("base", None), path)
         lora = content.pop("lora", None)
         policy = cls.load(base.find(folder), _parse_settings(content, path), base.dtype)
@@ -284,14 +273,10 @@ class OpenVlaPolicy(Policy):
         if self.adaptation is not None:
             save_adapters(folder, self.model, self.adaptation.base.checkpoint, weights)
             more = {"lora": asdict(self.adaptation.settings), "base": asdict(self.adaptation.base)}
-            _write_json(folder / SETTINGS_FILE, {"kind": KIND, **asdict(self.settings), **more})
+            write_json(folder / SETTINGS_FILE, {"kind": KIND, **asdict(self.settings), **more})
             return
-        save_weights(folder, weights, max_shard_bytes)
-        dtype = str(next(self.parameters()).dtype).removeprefix("torch.")
-        _write_json(folder / CONFIG_FILE, {**self.config, "torch_dtype": dtype})
-        _write_json(folder / SETTINGS_FILE, {"kind": KIND, **asdict(self.settings)})
-        for name, contents in self.companions.items():
-            (folder / name).write_bytes(contents)
+        write_published(folder, weights, self.config, self.companions, max_shard_bytes)
+        write_json(folder / SETTINGS_FILE, {"kind": KIND, **asdict(self.settings)})
 
     def _draw(self, obs: PolicyInput, draw: Draw) -> tuple[Tensor, Tensor]:
         """tokens_NK and logp_NK of one decision."""
@@ -348,22 +333,3 @@ def _parse_settings(content: dict[str, Any], path: Path) -> OpenVlaSettings:
         return OpenVlaSettings(**content)
     except (TypeError, ConfigError) as error:
         raise CheckpointError(f"{path} does not hold the settings of an OpenVLA policy: {error}") from error
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """An object in a file.
-
-    Raises:
-        CheckpointError: It is missing or something else.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is missing or not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds {type(content).__name__}, not an object with settings.")
-    return content
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
