@@ -63,6 +63,8 @@ class OpenVlaConfig(Settings):
     """Data set whose action statistics apply; none = the suite's own (with or without _no_noops)."""
     center_crop: bool = True
     """Look at the centre 0.9 of the picture's area: for models trained with random crops, as the published ones are."""
+    jpeg: bool = False
+    """Look at each picture as it comes back from a JPEG file, as the published evaluation does."""
     decoding: Literal["autoregressive", "parallel"] = "autoregressive"
     """autoregressive = OpenVLA, one step a decision; parallel = OpenVLA-OFT with its token head, a chunk a decision."""
     dtype: Literal["bfloat16", "float16", "float32"] | None = None

@@ -13,6 +13,7 @@ from tests.helpers.tiny_openvla import STATISTICS, TINY, published_shapes, tiny_
 from tgrpo_trainer.__main__ import main
 from tgrpo_trainer.policy.openvla import OpenVlaPolicy, OpenVlaSettings
 
+PEFT_WEIGHTS = "adapter_model.safetensors"
 SETTINGS = OpenVlaSettings("libero_object", image_size=32)
 # What "all-linear" becomes in the file: the last part of every linear layer's name, and with it the patch convolutions.
 ALL_LINEAR = sorted({name.split(".")[-2] for name, shape in published_shapes(TINY).items() if len(shape) in (2, 4)})
@@ -60,6 +61,18 @@ def test_export_gives_what_peft_makes_of_them(tmp_path, variant):
     assert not (tmp_path / "out" / "tgrpo.json").exists() and not (tmp_path / "out" / "adapter_config.json").exists()
 
 
+def test_a_head_that_peft_kept_whole_beside_its_adapter_is_the_base_of_the_merge(tmp_path):
+    foreign(tmp_path / "adapters", tmp_path / "base", target_modules=["lm_head"], lora_alpha=8)
+    path, head = tmp_path / "adapters" / "adapter_model.safetensors", "language_model.lm_head.weight"
+    weights = load_file(path)
+    kept = torch.full(published_shapes(TINY)[head], 2.0)
+    save_file({**weights, "base_model.model.language_model.lm_head.base_layer.weight": kept}, path)
+    lora = (weights[f"base_model.model.language_model.lm_head.lora_{one}.weight"] for one in "BA")
+    change = torch.linalg.multi_dot([*lora]) * 8 / 4
+    merged = exported(tmp_path / "adapters", tmp_path / "out").model.state_dict()[head]
+    torch.testing.assert_close(merged, kept + change, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("where", ["own", "above"])
 def test_the_adapters_own_statistics_go_before_the_bases(tmp_path, where):
     adapters = tmp_path / "run" / "lora_adapter"
@@ -90,6 +103,11 @@ def lose_a_tensor(adapters):
     save_file(dict(list(weights.items())[1:]), adapters / "adapter_model.safetensors")
 
 
+def hold_a_stray(adapters):
+    weights = load_file(adapters / "adapter_model.safetensors")
+    save_file({**weights, "base_model.model.cheese.lora_A.weight": torch.zeros(2)}, adapters / PEFT_WEIGHTS)
+
+
 def take_another_model(adapters):
     weights = load_file(adapters / "adapter_model.safetensors")
     name = next(name for name in weights if "lora_A" in name)
@@ -115,6 +133,7 @@ def belong_to_a_head(adapters):
         (name_no_base, "names no base_model_name_or_path"),
         (store_a_pickle, "safe_serialization=True"),
         (lose_a_tensor, "1 tensors differ"),
+        (hold_a_stray, "1 tensors differ, such as base_model.model.cheese"),
         (take_another_model, "does not fit its base"),
         (take_another_method, "not LoRA"),
         (belong_to_a_head, "a continuous action head"),

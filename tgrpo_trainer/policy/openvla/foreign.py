@@ -87,9 +87,10 @@ def _merge(adapters: Path, model: OpenVlaModel) -> None:
     settings.task_type = None  # its wrappers want methods that only models of transformers have
     try:
         wrapped: Any = PeftModel(model, settings)
-        strays = sorted(get_peft_model_state_dict(wrapped).keys() ^ stored.keys())
-        if not strays:
-            set_peft_model_state_dict(wrapped, stored)
+        missing = get_peft_model_state_dict(wrapped, save_embedding_layers=False).keys() - stored.keys()
+        # Beside adapters a file may hold layers of the base as a whole: peft keeps the head with its adapter.
+        loaded: Any = set_peft_model_state_dict(wrapped, stored)
+        strays = sorted(missing | set(loaded.unexpected_keys))
     except (ValueError, RuntimeError) as error:
         raise CheckpointError(f"{adapters} does not fit its base: {str(error).splitlines()[0]}") from error
     if strays:

@@ -61,6 +61,7 @@ class OpenVlaSettings:
         image_size: Side of the environment's pictures in pixels (published models saw 256).
         action_chunk: Control steps a decision; 1 unless decoding is parallel.
         center_crop: Keep the centre 0.9 of the picture's area, for models trained with random crops.
+        jpeg: Look at pictures as they come back from a JPEG file, like the published evaluation (`jpeg`).
         decoding: "autoregressive" (OpenVLA) or "parallel" (OpenVLA-OFT with its token head).
         gradient_checkpointing: Compute activations again in the backward pass: less memory, more time.
         compile: Compile the step of autoregressive decoding (`decoding.Decoder`).
@@ -70,6 +71,7 @@ class OpenVlaSettings:
     image_size: int = 256
     action_chunk: int = 1
     center_crop: bool = True
+    jpeg: bool = False
     decoding: Literal["autoregressive", "parallel"] = "autoregressive"
     gradient_checkpointing: bool = False
     compile: bool = False
@@ -295,7 +297,11 @@ class OpenVlaPolicy(Policy):
 
     def _prefix(self, obs: PolicyInput) -> Prefix:
         pixels_NCHW = prepare_pictures(
-            obs.agentview_NHWC, self.towers, size=self.model.image_size, center_crop=self.settings.center_crop
+            obs.agentview_NHWC,
+            self.towers,
+            size=self.model.image_size,
+            center_crop=self.settings.center_crop,
+            jpeg=self.settings.jpeg,
         )
         return self.model.prefix(pixels_NCHW, obs.instruction_NL)
 
