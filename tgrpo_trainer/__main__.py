@@ -157,8 +157,9 @@ def bench_command(arguments: Sequence[str]) -> None:
 class ExportOptions:
     """Write a checkpoint's policy as a full one in its published format, LoRA adapters merged into their base."""
 
-    checkpoint: tyro.conf.Positional[Path]
-    """A checkpoint (runs/NAME/checkpoints/iteration_000040), or a run's folder for its last one."""
+    checkpoint: tyro.conf.Positional[str]
+    """A checkpoint (runs/NAME/checkpoints/iteration_000040), or a run's folder for its last one; or LoRA adapters of
+    another program (peft's files), a folder or owner/name[/folder][@revision] on the hub."""
     out: tyro.conf.Positional[Path]
     """Folder to write; it must not exist."""
 

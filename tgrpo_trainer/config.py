@@ -65,6 +65,8 @@ class OpenVlaConfig(Settings):
     """Data set whose action statistics apply; none = the suite's own (with or without _no_noops)."""
     center_crop: bool = True
     """Look at the centre 0.9 of the picture's area: for models trained with random crops, as the published ones are."""
+    jpeg: bool = False
+    """Look at each picture as it comes back from a JPEG file, as the published evaluation does."""
     decoding: Literal["autoregressive", "parallel"] = "autoregressive"
     """autoregressive = OpenVLA, one step a decision; parallel = OpenVLA-OFT with its token head, a chunk a decision."""
     dtype: Literal["bfloat16", "float16", "float32"] | None = None
@@ -82,7 +84,7 @@ class PolicyConfig(Settings):
     kind: Literal["nano", "openvla"] = "nano"
     """nano = new, small, learns on a CPU; openvla = starts from checkpoint, published or saved by a run."""
     checkpoint: str | None = None
-    """Start from this policy: a folder with config.json, or for openvla owner/name or owner/name@revision on the
+    """Start from this policy: a folder with config.json, or for openvla owner/name[/folder][@revision] on the
     Hugging Face hub; none = a new nano policy."""
     num_bins: int = Field(default=21, ge=2)
     """Values each action number can take, in a new nano policy."""

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.checkpoint import load_checkpoint
+from tgrpo_trainer.policy.lora import ADAPTER_CONFIG_FILE
 
 
 def export_policy(checkpoint: Path, out: Path) -> None:
     """Write the policy of a checkpoint into a new folder.
 
     Args:
-        checkpoint: Of a run.
+        checkpoint: Of a run; or a folder with LoRA adapters of another program, whose base peft's file names.
         out: Must not exist; it appears when everything is written.
 
     Raises:
@@ -22,10 +23,23 @@ def export_policy(checkpoint: Path, out: Path) -> None:
     """
     if out.exists():
         raise ConfigError(f"{out} exists already; name a new folder.")
-    policy = load_checkpoint(checkpoint).policy
     partial = out.with_name(f"{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    policy.merge()
-    policy.save(partial)
+    try:
+        _write(checkpoint, partial)
+    except BaseException:
+        shutil.rmtree(partial)
+        raise
     partial.rename(out)
+
+
+def _write(checkpoint: Path, folder: Path) -> None:
+    if (checkpoint / ADAPTER_CONFIG_FILE).is_file():
+        from tgrpo_trainer.policy.openvla.foreign import merge_foreign  # brings transformers
+
+        merge_foreign(checkpoint, folder)
+        return
+    policy = load_checkpoint(checkpoint).policy
+    policy.merge()
+    policy.save(folder)

@@ -22,7 +22,8 @@ from tgrpo_trainer.policy.lora import LoraSettings, Targets, add_adapters
 from tgrpo_trainer.policy.openvla.activations import Bytes, trace
 from tgrpo_trainer.policy.openvla.architecture import OPENVLA_7B, Architecture, read_architecture
 from tgrpo_trainer.policy.openvla.model import OpenVlaModel
-from tgrpo_trainer.policy.openvla.policy import lora_targets, read_json
+from tgrpo_trainer.policy.openvla.policy import lora_targets
+from tgrpo_trainer.policy.openvla.published import read_json
 from tgrpo_trainer.policy.openvla.weights import read_headers
 from tgrpo_trainer.types import ACTION_DIM
 

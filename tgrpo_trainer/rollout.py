@@ -140,6 +140,8 @@ def play(
             {key: rows[live] for key, rows in observation.items()}, instruction_NL[live]
         )
         sample = _choose(policy, seen, sampling, live)
+        if not decisions:
+            policy.inspect(seen, sample.tokens_NK)
         actions_NCA = np.zeros((envs.num_envs, chunk, ACTION_DIM), dtype=np.float32)
         actions_NCA[live] = sample.actions_NCA.numpy()
         chosen = time.perf_counter()

@@ -131,6 +131,7 @@ def _openvla(config: TrainConfig) -> Policy:
         image_size=env.image_size,
         action_chunk=env.action_chunk,
         center_crop=chosen.center_crop,
+        jpeg=chosen.jpeg,
         decoding=chosen.decoding,
         gradient_checkpointing=chosen.gradient_checkpointing,
         compile=chosen.compile,

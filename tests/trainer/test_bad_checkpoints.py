@@ -10,8 +10,11 @@ from safetensors.torch import load_file, save_file
 
 from tests.helpers.tiny_openvla import STATISTICS, write_checkpoint
 from tests.helpers.toy_run import make_toy_envs
+from tgrpo_envs.errors import CheckpointError
 from tgrpo_trainer.__main__ import main
+from tgrpo_trainer.policy.openvla import OpenVlaPolicy, OpenVlaSettings
 
+INDEX = "model.safetensors.index.json"
 FIRST_SHARD = "model-00001-of-00002.safetensors"
 
 
@@ -44,6 +47,69 @@ def become_adapters_without_a_base(folder):
     (folder / "adapter_config.json").write_text("{}")
 
 
+def add_a_file(name):
+    def add(folder):
+        (folder / name).write_bytes(b"never read")
+
+    add.__name__ = f"beside_{name}"
+    return add
+
+
+def say_in_the_config(**more):
+    def say(folder):
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, **more}))
+
+    say.__name__ = f"config_{more}"
+    return say
+
+
+def hold_a_tensor(name):
+    def hold(folder):
+        weights = load_file(folder / FIRST_SHARD)
+        save_file({**weights, name: torch.zeros(2)}, folder / FIRST_SHARD)
+        index = json.loads((folder / INDEX).read_text())
+        index["weight_map"][name] = FIRST_SHARD
+        (folder / INDEX).write_text(json.dumps(index))
+
+    hold.__name__ = f"tensor_{name}"
+    return hold
+
+
+OTHERS = [
+    (add_a_file("action_head--150000_checkpoint.pt"), "a continuous action head"),
+    (add_a_file("action_head--latest_checkpoint.pt"), "action_head--latest_checkpoint.pt"),
+    (add_a_file("proprio_projector--50000_checkpoint.pt"), "the robot's own state"),
+    (add_a_file("noisy_action_projector--5_checkpoint.pt"), "noisy_action_projector--5_checkpoint.pt"),
+    (add_a_file("vision_backbone--5_checkpoint.pt"), "FiLM"),
+    (say_in_the_config(use_proprio=True), "says use_proprio"),
+    (say_in_the_config(use_film=True), "says use_film"),
+    (say_in_the_config(use_diffusion=True), "says use_diffusion"),
+    (say_in_the_config(use_l1_regression=True), "says use_l1_regression"),
+    (say_in_the_config(num_images_in_input=2), "says num_images_in_input: 2"),
+    (hold_a_tensor("proprio_projector.fc1.weight"), "proprio_projector.fc1.weight"),
+    (hold_a_tensor("vision_backbone.featurizer.blocks.0.scale.weight"), "FiLM"),
+]
+"""Models of another head or other inputs, whose weights would load, and what the refusal says."""
+
+
+@pytest.mark.parametrize(("change", "said"), OTHERS, ids=lambda value: getattr(value, "__name__", None))
+def test_a_model_of_another_head_or_other_inputs_is_refused_by_name(change, said, tmp_path):
+    folder = write_checkpoint(tmp_path)
+    change(folder)
+    with pytest.raises(CheckpointError) as caught:
+        OpenVlaPolicy.load(folder, OpenVlaSettings("libero_object"))
+    assert said in str(caught.value) and "plays OpenVLA's token head, with one picture" in str(caught.value)
+
+
+def test_settings_that_say_nothing_against_it_are_taken(tmp_path):
+    folder = write_checkpoint(tmp_path)
+    say_in_the_config(use_proprio=False, use_film=False, num_images_in_input=1, num_action_chunks=8)(folder)
+    for name in ("pytorch_model.bin", "training--5_checkpoint.pt", "lora_adapter"):
+        add_a_file(name)(folder)
+    assert OpenVlaPolicy.load(folder, OpenVlaSettings("libero_object")).towers == ("dinov2", "siglip")
+
+
 @pytest.mark.parametrize(
     ("damage", "options", "said"),
     [
@@ -53,6 +119,7 @@ def become_adapters_without_a_base(folder):
         (take_another_tokenizer, [], "it is another model's"),
         (keep_only_the_spoken_tokenizer, [], "a tokenizer.model alone is not enough"),
         (become_adapters_without_a_base, [], "merge them first"),
+        (add_a_file("action_head--5_checkpoint.pt"), [], "continuous action head"),
         (None, ["--policy.openvla.unnorm-key", "bridge"], " or ".join(sorted(STATISTICS))),
         (None, ["--env.suite", "libero_90"], "libero_90"),
         (None, ["--policy.openvla.lora.rank", "1000"], "LoRA's rank is 1000, more than"),

@@ -196,12 +196,15 @@ def test_a_name_whose_first_part_is_no_folder_here_is_one_on_the_hub(tmp_path, m
     monkeypatch.chdir(tmp_path)
     published = write_checkpoint(tmp_path / "snapshot")
     found = FoundCheckpoint(published, "somebody/tiny-openvla@commit")
-    monkeypatch.setattr("tgrpo_trainer.evaluation.source.resolve_checkpoint", {"somebody/tiny-openvla": found}.get)
-    source = find_source("somebody/tiny-openvla")
-    assert (source.folder, source.kind) == (published, "openvla")
+    names = ["somebody/tiny-openvla", "somebody/tiny-openvla/suite/step-5@v1"]
+    monkeypatch.setattr("tgrpo_trainer.evaluation.source.resolve_checkpoint", dict.fromkeys(names, found).get)
+    for name in names:
+        source = find_source(name)
+        assert (source.folder, source.kind) == (published, "openvla")
     (tmp_path / "somebody").mkdir()
-    with pytest.raises(ConfigError, match="neither a run's folder nor"):
-        find_source("somebody/tiny-openvla")
+    for name in names:
+        with pytest.raises(ConfigError, match="neither a run's folder nor"):
+            find_source(name)
 
 
 def test_paths_that_hold_no_policy_are_refused(tmp_path):

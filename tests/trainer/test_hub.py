@@ -71,6 +71,35 @@ def test_the_hub_gives_a_pinned_snapshot_without_code_and_later_without_network(
     assert "\n" not in missing
 
 
+def test_a_folder_of_a_repository_is_named_after_it_and_pinned_with_it(tmp_path):
+    published = write_checkpoint(tmp_path / "published" / "suite" / "step-5").parent.parent
+    (published / "suite" / "step-5" / "older").mkdir()
+    for stray in ("config.json", "suite/other.json", "suite/step-5/older/config.json", "action_head--5_checkpoint.pt"):
+        (published / stray).write_text("{}")
+    name, cache = f"{REPOSITORY}/suite/step-5", tmp_path / "cache"
+    with serve(published) as (address, _):
+        names = [name, f"{name}@main", f"{name}@{COMMIT}", f"{name}@v9", f"{REPOSITORY}/suite/step-6"]
+        answers = resolve_elsewhere(names, cache=cache, HF_ENDPOINT=address)
+    folder, pinned = answers[0]
+    assert pinned == f"{REPOSITORY}/suite/step-5@{COMMIT}" and Path(folder).parts[-3:] == (COMMIT, "suite", "step-5")
+    here = {path.relative_to(folder).as_posix() for path in Path(folder).rglob("*")}
+    assert here == {path.name for path in (published / "suite" / "step-5").iterdir() if path.is_file()}
+    assert answers[1:3] == [answers[0]] * 2
+    assert answers[3] == f"{REPOSITORY} has no revision v9; look at its branches on the hub."
+    assert "it has no files of a policy in suite/step-6" in answers[4] and "\n" not in answers[4]
+    assert resolve_elsewhere([pinned, name], cache=cache, HF_HUB_OFFLINE="1") == [answers[0]] * 2
+
+
+@pytest.mark.parametrize("inside", ["", "/sub"])
+def test_what_is_not_downloaded_still_says_that_the_model_is_another(tmp_path, inside):
+    published = write_checkpoint(tmp_path / f"published{inside}")
+    (published / "action_head--150000_checkpoint.pt").write_text("never read")
+    with serve(tmp_path / "published") as (address, asked):
+        (answer,) = resolve_elsewhere([f"{REPOSITORY}{inside}"], cache=tmp_path / "cache", HF_ENDPOINT=address)
+    assert "action_head--150000_checkpoint.pt, a continuous action head" in answer and "\n" not in answer
+    assert REPOSITORY in answer and not any("/resolve/" in path for path in asked)  # before anything was downloaded
+
+
 def test_without_a_network_it_says_so(tmp_path):
     (answer,) = resolve_elsewhere(["somebody/else"], cache=tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
     assert answer.startswith("somebody/else is not in the hub's cache and cannot be downloaded (")
@@ -83,7 +112,7 @@ def test_a_folder_goes_first_and_other_names_are_refused(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     found = resolve_checkpoint("owner/name")
     assert (found.folder, found.pinned) == (Path("owner/name"), str(folder))
-    for name in ("/no/such/folder", "a/b/c", "name", "../name", "owner/name@", "owner/na me"):
+    for name in ("/no/such/folder", "a//b", "a/b/../c", "name", "../name", "owner/name@", "owner/na me"):
         with pytest.raises(CheckpointError, match="neither a folder nor a name on the hub"):
             resolve_checkpoint(name)
 

@@ -263,6 +263,9 @@ def test_damaged_or_foreign_adapters_are_refused(tmp_path):
     with pytest.raises(CheckpointError, match=r"adapter_model\.safetensors is missing or damaged"):
         load_policy(folder)
     (folder / "tgrpo.json").unlink()
+    with pytest.raises(CheckpointError, match=r"export .*saved OUT"):
+        load_policy(folder)
+    (folder / "tgrpo.json").write_text("{}")
     with pytest.raises(CheckpointError, match="does not say which checkpoint"):
         load_policy(folder)
 

@@ -110,7 +110,11 @@ class Waits(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("settings", [{}, {"decoding": "parallel", "action_chunk": 8}], ids=["one by one", "parallel"])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"decoding": "parallel", "action_chunk": 8}, {"jpeg": True}],
+    ids=["one by one", "parallel", "jpeg"],
+)
 def test_decoding_never_waits_for_the_device(tmp_path, settings):
     policy = tiny_openvla(tmp_path, **settings)
     obs, generator = openvla_input(policy, TEXTS), seeded()
@@ -121,7 +125,11 @@ def test_decoding_never_waits_for_the_device(tmp_path, settings):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("settings", [{}, {"decoding": "parallel", "action_chunk": 8}], ids=["one by one", "parallel"])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"decoding": "parallel", "action_chunk": 8}, {"jpeg": True}],
+    ids=["one by one", "parallel", "jpeg"],
+)
 def test_on_a_gpu_the_same_numbers_and_no_waiting(tmp_path, settings):
     policy = tiny_openvla(tmp_path, **settings)
     obs = openvla_input(policy, TEXTS)

@@ -129,11 +129,23 @@ def test_every_missing_and_unexpected_tensor_is_named(tmp_path):
     for name in lost:
         del weights[name]
     (folder / INDEX).unlink()
-    save_file({**weights, "value_head.weight": torch.zeros(3)}, folder / "model.safetensors")
+    save_file({**weights, "critic.weight": torch.zeros(3)}, folder / "model.safetensors")
     with pytest.raises(CheckpointError) as caught:
         load(folder)
     message = str(caught.value)
-    assert all(name in message for name in lost) and "unexpected: value_head.weight" in message
+    assert all(name in message for name in lost) and "unexpected: critic.weight" in message
+
+
+def test_a_value_head_is_left_out_and_named(tmp_path, caplog):
+    folder = write_checkpoint(tmp_path, num_shards=1)
+    (folder / INDEX).unlink()
+    weights = load_file(folder / "model-00001-of-00001.safetensors")
+    critic = {f"value_head.mlp.{i}.weight": torch.zeros(3, dtype=torch.bfloat16) for i in (0, 2)}
+    save_file(weights | critic, folder / "model.safetensors")
+    policy = load(folder)  # of another type than the weights, which is no reason to refuse them
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in policy.model.state_dict().items())
+    (record,) = caplog.records
+    assert record.levelname == "WARNING" and all(name in record.getMessage() for name in critic)
 
 
 def test_index_and_shards_must_agree(tmp_path):

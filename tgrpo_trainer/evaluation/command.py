@@ -64,7 +64,7 @@ def run_evaluation(options: EvalOptions, shard: Shard = ALONE) -> EvaluationFile
     )
     writes = options.out is not None and shard.rank == 0
     file = EvaluationFile(
-        policy=_policy_record(source, policy, iteration),
+        policy=_policy_record(source, policy, iteration, options.openvla),
         versions=installed_versions(),
         device=str(policy.device),
         num_envs=options.num_envs,
@@ -133,7 +133,7 @@ def _check(options: EvalOptions) -> None:
         raise ConfigError(f"{options.out} holds an evaluation already; give another folder with --out.")
 
 
-def _policy_record(source: PolicySource, policy: Policy, iteration: int) -> PolicyRecord:
+def _policy_record(source: PolicySource, policy: Policy, iteration: int, openvla: OpenVlaConfig) -> PolicyRecord:
     return PolicyRecord(
         path=str(Path(source.folder).resolve()),
         digest=policy_digest(source.policy_folder),
@@ -141,4 +141,5 @@ def _policy_record(source: PolicySource, policy: Policy, iteration: int) -> Poli
         image_size=policy.image_size,
         action_chunk=policy.action_chunk,
         iteration=iteration,
+        openvla=openvla if is_published(source) else None,
     )

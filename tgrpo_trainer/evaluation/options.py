@@ -17,7 +17,7 @@ class EvalOptions:
 
     checkpoint: tyro.conf.Positional[str]
     """A run's folder (its last checkpoint), a checkpoint (runs/NAME/checkpoints/iteration_000040), or a policy alone
-    such as a published OpenVLA: its folder, or owner/name[@revision] on the Hugging Face hub."""
+    such as a published OpenVLA: its folder, or owner/name[/folder][@revision] on the Hugging Face hub."""
     suite: Suite | None = None
     """LIBERO suite; none = the run's."""
     tasks: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from tgrpo_trainer.config import Settings
+from tgrpo_trainer.config import OpenVlaConfig, Settings
 from tgrpo_trainer.evaluation_record import Evaluation, Mode, StateSet, read_json, write_json
 from tgrpo_trainer.intervals import counted, wilson_interval
 from tgrpo_trainer.report.failures import FailureVideo
@@ -34,6 +34,8 @@ class PolicyRecord(Settings):
     """Control steps a decision."""
     iteration: int
     """Training iterations behind it; 0 for a policy that comes without a run."""
+    openvla: OpenVlaConfig | None = None
+    """How a published OpenVLA was used; none for a policy that brings its own settings."""
 
 
 class Pooled(Settings):

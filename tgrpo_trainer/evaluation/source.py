@@ -15,6 +15,7 @@ from tgrpo_trainer.distributed import resolve_device
 from tgrpo_trainer.policy import OPENVLA_KIND, Policy, load_policy
 from tgrpo_trainer.policy.base import CONFIG_FILE
 from tgrpo_trainer.policy.hub import resolve_checkpoint
+from tgrpo_trainer.policy.lora import ADAPTER_CONFIG_FILE
 from tgrpo_trainer.recipes import get_recipe
 from tgrpo_trainer.rundir import CONFIG_NAME, LAST_NAME
 from tgrpo_trainer.start import start_policy
@@ -44,18 +45,20 @@ def find_source(checkpoint: str | Path, recipe: str | None = None) -> PolicySour
     """What `checkpoint` is.
 
     Args:
-        checkpoint: A run's folder, a checkpoint, a policy's folder, or owner/name[@revision] of a policy on the hub.
+        checkpoint: A run's folder, a checkpoint, a policy's folder, or one on the hub: owner/name[/folder][@revision].
         recipe: Settings for a policy alone; None takes the usual ones of its kind.
 
     Raises:
         ConfigError: It is none of them, a run without a checkpoint, or a recipe was given for a run.
     """
     path = Path(checkpoint)
-    if not path.parent.is_dir():  # runs/typo is no name on the hub: runs is a folder here
+    # runs/typo and runs/typo/checkpoints/iteration_000040 are no names on the hub where runs is a folder here.
+    if len(path.parts) > 1 and not Path(path.parts[0]).is_dir():
         path = _from_hub(str(checkpoint))
     settings = _read_settings(path / CONFIG_FILE)
-    if settings is not None and not _is_run(settings):
-        kind = str(settings.get("kind") or settings.get("model_type"))
+    is_adapter = (path / ADAPTER_CONFIG_FILE).is_file()
+    if is_adapter or (settings is not None and not _is_run(settings)):
+        kind = policy_kind(path)
         usual = "openvla_libero" if kind == OPENVLA_KIND else "quickstart"
         return PolicySource(path, get_recipe(recipe or usual), kind)
     if recipe is not None:
@@ -123,6 +126,8 @@ def policy_digest(folder: Path) -> str:
 
 def policy_kind(folder: Path) -> str:
     """Which kind of policy lies there, nano or openvla."""
+    if (folder / ADAPTER_CONFIG_FILE).is_file():  # peft's folders have no config.json
+        return OPENVLA_KIND
     settings = _read_settings(folder / CONFIG_FILE) or {}
     return str(settings.get("kind") or settings.get("model_type"))
 

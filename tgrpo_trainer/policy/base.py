@@ -75,6 +75,14 @@ class Policy(nn.Module, abc.ABC):
             ConfigError: temperature is not above 0.
         """
 
+    def inspect(self, obs: PolicyInput, tokens_NK: Tensor) -> None:
+        """Take a look at the first decisions of a rollout, and warn in the log if they say that something is wrong.
+
+        Args:
+            obs: N rows, on any device.
+            tokens_NK: What was drawn for them.
+        """
+
     @abc.abstractmethod
     def log_prob(self, obs: PolicyInput, tokens_NK: Tensor, temperature: float = 1.0) -> LogProbs:
         """Log-probabilities, entropies and greedy tokens at the given tokens, with gradients.

@@ -52,8 +52,9 @@ class BaseCheckpoint:
             return cls(**content)
         except TypeError as error:
             raise CheckpointError(
-                f"{where} does not say which checkpoint the LoRA adapters beside it belong to; adapters of another "
-                "program have to be merged into their base by that program first."
+                f"{where} does not say which checkpoint the LoRA adapters beside it belong to; put back the file that "
+                "the run wrote, or, if another program made the adapters, remove it and merge them: "
+                f"python -m tgrpo_trainer export {where.parent} OUT."
             ) from error
 
     def find(self, adapters: Path) -> Path:

@@ -178,15 +178,25 @@ class Decoder:
 
 def teacher_forced_logits(model: OpenVlaModel, prefix: Prefix, token_ids_NK: Tensor) -> Tensor:
     """logits_NKV of each action token given those before it; the last token only closes the row."""
+    return model.action_logits(teacher_forced_hidden(model, prefix, token_ids_NK))
+
+
+def teacher_forced_hidden(model: OpenVlaModel, prefix: Prefix, token_ids_NK: Tensor) -> Tensor:
+    """hidden_NKD of the places that predict the action tokens, each given the tokens before it."""
     inputs_NKD = model.embed(token_ids_NK[:, :-1])
     visible_NS, positions_NS = _extend(prefix, inputs_NKD.shape[1])
     embeddings_NSD = torch.cat([prefix.embeddings_NSD, inputs_NKD], dim=1)
     hidden_NSD = _run(model, embeddings_NSD, _causal(visible_NS), positions_NS)
-    return model.action_logits(_pick(hidden_NSD, _predicting(prefix, token_ids_NK.shape[1])))
+    return _pick(hidden_NSD, _predicting(prefix, token_ids_NK.shape[1]))
 
 
 def parallel_logits(model: OpenVlaModel, prefix: Prefix, num_tokens: int) -> Tensor:
-    """logits_NKV of all action tokens in one pass, each independent of the others' draw (OpenVLA-OFT).
+    """logits_NKV of all action tokens in one pass, each independent of the others' draw (OpenVLA-OFT)."""
+    return model.action_logits(parallel_hidden(model, prefix, num_tokens))
+
+
+def parallel_hidden(model: OpenVlaModel, prefix: Prefix, num_tokens: int) -> Tensor:
+    """hidden_NKD of the places that predict the action tokens, all in one pass.
 
     K empty places (zero embeddings) and the end token follow the prompt, and every place sees every other: the
     published code drops the causal mask of the whole sequence, not only among the actions.
@@ -198,7 +208,7 @@ def parallel_logits(model: OpenVlaModel, prefix: Prefix, num_tokens: int) -> Ten
     visible_NS, positions_NS = _extend(prefix, num_tokens + 1)
     mask_N1SS = visible_NS[:, None, None, :].expand(-1, -1, visible_NS.shape[1], -1)
     hidden_NSD = _run(model, embeddings_NSD, mask_N1SS, positions_NS)
-    return model.action_logits(_pick(hidden_NSD, _predicting(prefix, num_tokens)))
+    return _pick(hidden_NSD, _predicting(prefix, num_tokens))
 
 
 def _run(

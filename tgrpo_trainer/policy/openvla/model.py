@@ -10,6 +10,7 @@ the action places stand at the same index in every row.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -65,8 +66,12 @@ class OpenVlaModel(nn.Module):
         """Trade time for memory in training passes: keep only the blocks' inputs and compute the rest again."""
         for tower in self.vision_backbone.towers:
             tower.gradient_checkpointing = True
-        # Its later name (activation_checkpointing_enable) is not in all versions that pyproject.toml allows.
-        self.language_model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
+        llama: Any = self.language_model
+        how = {"use_reentrant": False}
+        if hasattr(llama, "activation_checkpointing_enable"):  # the older name, a FutureWarning where both exist
+            llama.activation_checkpointing_enable(activation_checkpointing_kwargs=how)
+        else:
+            llama.gradient_checkpointing_enable(how)
 
     def prefix(self, pixels_NCHW: Tensor, prompt_NL: Tensor) -> Prefix:
         """Look at the pictures once and put them behind the first token of the prompt."""
@@ -94,6 +99,13 @@ class OpenVlaModel(nn.Module):
             head_VD: What `action_head` gave, where many calls share it; None takes it anew.
         """
         return nn.functional.linear(hidden_NKD.float(), self.action_head() if head_VD is None else head_VD)
+
+    def action_share(self, hidden_NKD: Tensor) -> Tensor:
+        """share_NK in [0, 1]: how much of the whole vocabulary's probability the action tokens hold."""
+        logits_NKV = self.language_model.lm_head(hidden_NKD).float()
+        end, num_bins = self.architecture.action_vocab_end, self.architecture.num_bins
+        share_NK: Tensor = (logits_NKV[..., end - num_bins : end].logsumexp(-1) - logits_NKV.logsumexp(-1)).exp()
+        return share_NK
 
     def action_head(self) -> Tensor:
         """head_VD float32, the head's rows of the action bins in the order of the bins.

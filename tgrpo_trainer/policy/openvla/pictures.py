@@ -15,6 +15,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from tgrpo_trainer.policy.openvla.jpeg import jpeg_pictures
 from tgrpo_trainer.policy.openvla.vision import MEAN_STD, TowerKind
 
 LANCZOS_LOBES = 3
@@ -24,7 +25,9 @@ TO_UINT8 = 255.5
 """TensorFlow's factor from [0, 1] to whole grey levels, which are then rounded down."""
 
 
-def prepare_pictures(images_NHWC: Tensor, towers: Sequence[TowerKind], *, size: int, center_crop: bool) -> Tensor:
+def prepare_pictures(
+    images_NHWC: Tensor, towers: Sequence[TowerKind], *, size: int, center_crop: bool, jpeg: bool = False
+) -> Tensor:
     """Normalised pixels_NCHW float32 with three channels per tower.
 
     Args:
@@ -32,8 +35,12 @@ def prepare_pictures(images_NHWC: Tensor, towers: Sequence[TowerKind], *, size: 
         towers: What to normalise for, in order.
         size: Side of the result in pixels.
         center_crop: Keep the centre 0.9 of the area, for models trained with random crops.
+        jpeg: Look at pictures as they come back from a JPEG file, like the published evaluation.
     """
-    pixels_NCHW = images_NHWC.flip(2).permute(0, 3, 1, 2).float()
+    mirrored_NHWC = images_NHWC.flip(2)
+    if jpeg:
+        mirrored_NHWC = jpeg_pictures(mirrored_NHWC)
+    pixels_NCHW = mirrored_NHWC.permute(0, 3, 1, 2).float()
     if pixels_NCHW.shape[-1] != size:
         resized_NCHW = _apply(_lanczos(pixels_NCHW.shape[-1], size, pixels_NCHW.device), pixels_NCHW)
         pixels_NCHW = resized_NCHW.round().clamp(0.0, 255.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -25,15 +25,24 @@ from tgrpo_trainer.policy.lora import (
     save_adapters,
 )
 from tgrpo_trainer.policy.openvla.actions import STATISTICS_FILE, ActionCodec, read_statistics
-from tgrpo_trainer.policy.openvla.architecture import read_architecture
 from tgrpo_trainer.policy.openvla.base import BaseCheckpoint
 from tgrpo_trainer.policy.openvla.decoding import Decoder, parallel_logits, teacher_forced_logits
+from tgrpo_trainer.policy.openvla.doubts import MAX_ROWS, find_doubt
 from tgrpo_trainer.policy.openvla.model import OpenVlaModel, Prefix
 from tgrpo_trainer.policy.openvla.pictures import prepare_pictures
-from tgrpo_trainer.policy.openvla.prompt import TOKENIZER_FILE, Prompter
-from tgrpo_trainer.policy.openvla.weights import MAX_SHARD_BYTES, DType, load_weights, read_headers, save_weights
+from tgrpo_trainer.policy.openvla.prompt import Prompter
+from tgrpo_trainer.policy.openvla.published import (
+    load_model,
+    read_companions,
+    read_json,
+    write_json,
+    write_published,
+)
+from tgrpo_trainer.policy.openvla.weights import MAX_SHARD_BYTES, DType
 from tgrpo_trainer.policy.tokens import Randomness, choose, score
 from tgrpo_trainer.types import ActionSample, LogProbs, PolicyInput
+
+_logger = logging.getLogger(__name__)
 
 Draw = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Logits to drawn tokens and their log-probabilities."""
@@ -41,18 +50,6 @@ Draw = Callable[[Tensor], tuple[Tensor, Tensor]]
 KIND = "openvla"
 SETTINGS_FILE = "tgrpo.json"
 """Written beside config.json: what a run decided and no published file has a place for."""
-COMPANIONS = (
-    STATISTICS_FILE,
-    TOKENIZER_FILE,
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "preprocessor_config.json",
-    "processor_config.json",
-    "generation_config.json",
-)
-"""Small files of a checkpoint that travel with it unchanged."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +61,7 @@ class OpenVlaSettings:
         image_size: Side of the environment's pictures in pixels (published models saw 256).
         action_chunk: Control steps a decision; 1 unless decoding is parallel.
         center_crop: Keep the centre 0.9 of the picture's area, for models trained with random crops.
+        jpeg: Look at pictures as they come back from a JPEG file, like the published evaluation (`jpeg`).
         decoding: "autoregressive" (OpenVLA) or "parallel" (OpenVLA-OFT with its token head).
         gradient_checkpointing: Compute activations again in the backward pass: less memory, more time.
         compile: Compile the step of autoregressive decoding (`decoding.Decoder`).
@@ -73,6 +71,7 @@ class OpenVlaSettings:
     image_size: int = 256
     action_chunk: int = 1
     center_crop: bool = True
+    jpeg: bool = False
     decoding: Literal["autoregressive", "parallel"] = "autoregressive"
     gradient_checkpointing: bool = False
     compile: bool = False
@@ -121,6 +120,7 @@ class OpenVlaPolicy(Policy):
         self.adaptation: Adaptation | None = None
         self.towers = tuple(tower.kind for tower in model.architecture.towers)
         self.decoder = Decoder(compiled=settings.compile)
+        self.inspected = True
         if settings.gradient_checkpointing:
             model.enable_gradient_checkpointing()
 
@@ -138,32 +138,32 @@ class OpenVlaPolicy(Policy):
                 settings' key; adapters whose base is not there, or that a new run would start from.
         """
         if (folder / ADAPTER_CONFIG_FILE).is_file():
-            if settings is not None:
+            ours = (folder / SETTINGS_FILE).is_file()
+            if settings is not None or not ours:
                 raise CheckpointError(
                     f"{folder} holds LoRA adapters, which a run goes on with (--resume) but does not start from; merge "
-                    f"them first: python -m tgrpo_trainer export {folder.parent} OUT, then --policy.checkpoint OUT."
+                    f"them first: python -m tgrpo_trainer export {folder.parent if ours else folder} OUT, then name "
+                    "OUT (--policy.checkpoint OUT)."
                 )
             return cls._load_adapted(folder)
         config = read_json(folder / CONFIG_FILE)
         settings = settings or _read_settings(folder)
-        headers = read_headers(folder)
-        architecture = read_architecture(config, {name: stored.shape for name, stored in headers.items()})
-        companions = {name: (folder / name).read_bytes() for name in COMPANIONS if (folder / name).is_file()}
-        vocab_end = architecture.action_vocab_end
+        companions = read_companions(folder)
         statistics = read_statistics(config, companions.get(STATISTICS_FILE), settings.unnorm_key)
+        model = load_model(folder, config, dtype)
+        architecture = model.architecture
+        vocab_end = architecture.action_vocab_end
         prompter = Prompter.load(folder, bos_id=architecture.llama.bos_token_id, vocab_end=vocab_end)
-        with torch.device("meta"):
-            model = OpenVlaModel(architecture)
-        load_weights(model, headers, dtype)
-        model.rebuild_buffers()
         codec = ActionCodec(statistics, num_bins=architecture.num_bins, vocab_end=vocab_end)
-        return cls(model, codec, prompter, settings, config=config, companions=companions)
+        policy = cls(model, codec, prompter, settings, config=config, companions=companions)
+        policy.inspected = False  # no file says which decoding the weights were trained for
+        return policy
 
     @classmethod
     def _load_adapted(cls, folder: Path) -> OpenVlaPolicy:
         """The base that a LoRA run started from, with the adapters of this folder."""
         path = folder / SETTINGS_FILE
-        content = read_json(path) if path.is_file() else {}
+        content = read_json(path)
         base = BaseCheckpoint.from_json(content.pop("base", None), path)
         lora = content.pop("lora", None)
         policy = cls.load(base.find(folder), _parse_settings(content, path), base.dtype)
@@ -236,6 +236,18 @@ class OpenVlaPolicy(Policy):
             self.train(was_training)
         return ActionSample(tokens_NK, logp_NK, self.codec.decode(tokens_NK))
 
+    def inspect(self, obs: PolicyInput, tokens_NK: Tensor) -> None:
+        """Warn if a checkpoint's first decisions say that it was trained for another decoding (once, `doubts`)."""
+        if self.inspected:
+            return
+        self.inspected = True
+        few, tokens_NK = obs.rows(slice(0, MAX_ROWS)).to(self.device), tokens_NK[:MAX_ROWS].to(self.device)
+        with torch.no_grad():
+            prefix = self._prefix(few)
+        doubt = find_doubt(self.model, prefix, self.codec.token_ids(tokens_NK), self.settings.decoding)
+        if doubt is not None:
+            _logger.warning(doubt)
+
     def log_prob(self, obs: PolicyInput, tokens_NK: Tensor, temperature: float = 1.0) -> LogProbs:
         """See `Policy.log_prob`; one forward pass, and logits of the action places only."""
         prefix = self._prefix(obs)
@@ -263,14 +275,10 @@ class OpenVlaPolicy(Policy):
         if self.adaptation is not None:
             save_adapters(folder, self.model, self.adaptation.base.checkpoint, weights)
             more = {"lora": asdict(self.adaptation.settings), "base": asdict(self.adaptation.base)}
-            _write_json(folder / SETTINGS_FILE, {"kind": KIND, **asdict(self.settings), **more})
+            write_json(folder / SETTINGS_FILE, {"kind": KIND, **asdict(self.settings), **more})
             return
-        save_weights(folder, weights, max_shard_bytes)
-        dtype = str(next(self.parameters()).dtype).removeprefix("torch.")
-        _write_json(folder / CONFIG_FILE, {**self.config, "torch_dtype": dtype})
-        _write_json(folder / SETTINGS_FILE, {"kind": KIND, **asdict(self.settings)})
-        for name, contents in self.companions.items():
-            (folder / name).write_bytes(contents)
+        write_published(folder, weights, self.config, self.companions, max_shard_bytes)
+        write_json(folder / SETTINGS_FILE, {"kind": KIND, **asdict(self.settings)})
 
     def _draw(self, obs: PolicyInput, draw: Draw) -> tuple[Tensor, Tensor]:
         """tokens_NK and logp_NK of one decision."""
@@ -289,7 +297,11 @@ class OpenVlaPolicy(Policy):
 
     def _prefix(self, obs: PolicyInput) -> Prefix:
         pixels_NCHW = prepare_pictures(
-            obs.agentview_NHWC, self.towers, size=self.model.image_size, center_crop=self.settings.center_crop
+            obs.agentview_NHWC,
+            self.towers,
+            size=self.model.image_size,
+            center_crop=self.settings.center_crop,
+            jpeg=self.settings.jpeg,
         )
         return self.model.prefix(pixels_NCHW, obs.instruction_NL)
 
@@ -327,22 +339,3 @@ def _parse_settings(content: dict[str, Any], path: Path) -> OpenVlaSettings:
         return OpenVlaSettings(**content)
     except (TypeError, ConfigError) as error:
         raise CheckpointError(f"{path} does not hold the settings of an OpenVLA policy: {error}") from error
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """An object in a file.
-
-    Raises:
-        CheckpointError: It is missing or something else.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is missing or not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds {type(content).__name__}, not an object with settings.")
-    return content
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")

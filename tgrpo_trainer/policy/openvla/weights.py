@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,10 +18,14 @@ from torch import Tensor, nn
 
 from tgrpo_envs.errors import CheckpointError
 
+_logger = logging.getLogger(__name__)
+
 INDEX_FILE = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"
 MAX_SHARD_BYTES = 7_000_000_000
 """Size of the published shards."""
+VALUE_HEAD = "value_head."
+"""What RLinf's PPO leaves in its checkpoints: a critic, of which the policy needs nothing."""
 
 DType = Literal["bfloat16", "float16", "float32"]
 DTYPES: dict[str, DType] = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
@@ -72,13 +77,14 @@ def load_weights(model: nn.Module, headers: Mapping[str, StoredTensor], dtype: D
 
     Args:
         model: Its state_dict must have exactly the stored names and shapes.
-        headers: What `read_headers` found.
+        headers: What `read_headers` found; a value head among it is left out, which the log says.
         dtype: Converted to this; None keeps what is stored, which must then be one kind for all.
 
     Raises:
         CheckpointError: Names every missing and unexpected tensor, or a tensor of another shape; weights stored as
             something else than floats; several kinds of floats and no `dtype`.
     """
+    headers = _without_value_head(headers)
     expected = model.state_dict()
     _refuse_differences(
         "The checkpoint is not that of an OpenVLA of its own sizes",
@@ -136,6 +142,13 @@ def _refuse_differences(what: str, *, missing: set[str], unexpected: set[str]) -
         raise CheckpointError(f"{what}; {'; '.join(parts)}.")
 
 
+def _without_value_head(headers: Mapping[str, StoredTensor]) -> Mapping[str, StoredTensor]:
+    dropped = sorted(name for name in headers if name.startswith(VALUE_HEAD))
+    if dropped:
+        _logger.warning("The checkpoint's value head is not used, and left out: %s.", ", ".join(dropped))
+    return {name: stored for name, stored in headers.items() if name not in dropped}
+
+
 def _choose_dtype(headers: Mapping[str, StoredTensor], wanted: DType | None) -> torch.dtype:
     counts = Counter(stored.dtype for stored in headers.values())
     refused = sorted(counts.keys() - DTYPES.keys())
@@ -157,5 +170,6 @@ def _read(headers: Mapping[str, StoredTensor], dtype: torch.dtype) -> dict[str, 
     state: dict[str, Tensor] = {}
     for shard in sorted({stored.shard for stored in headers.values()}):
         with safe_open(shard, framework="pt") as file:
-            state |= {name: file.get_tensor(name).to(dtype) for name in file.keys()}  # noqa: SIM118
+            wanted = (name for name, stored in headers.items() if stored.shard == shard)
+            state |= {name: file.get_tensor(name).to(dtype) for name in wanted}
     return state
