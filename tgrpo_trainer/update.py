@@ -88,16 +88,25 @@ class PolicyUpdater:
         # The reference does not change while the batch is learnt from, so once is enough.
         ref_logp_NK = None if self.reference is None else self.reference.log_probs(batch)
         shares = Shares.of(batch, self.world)
-        history = [
-            self._step(batch, ref_logp_NK, minibatch)
-            for _ in range(self.config.num_iterations)
-            for minibatch in shares.minibatches(self.config.minibatch_size, self.microbatch_size, generator)
-        ]
-        steps = [_add_up(parts) for parts in zip(*self.world.gather(history), strict=True)]
+        steps: list[dict[str, float]] = []
+        for _ in range(self.config.num_iterations):
+            history = [
+                self._step(batch, ref_logp_NK, minibatch)
+                for minibatch in shares.minibatches(self.config.minibatch_size, self.microbatch_size, generator)
+            ]
+            latest = [_add_up(parts) for parts in zip(*self.world.gather(history), strict=True)]
+            steps += latest
+            if self._has_moved_enough(latest):
+                break
         metrics = {key: sum(step[key] for step in steps) / len(steps) for key in steps[0]}
         metrics["ratio_max"] = max(step["ratio_max"] for step in steps)
         metrics["grad_norm"] /= self.world.size  # every rank has the whole one
         return {**metrics, "learning_rate": learning_rate, "optimiser_steps": float(len(steps))}
+
+    def _has_moved_enough(self, latest: list[dict[str, float]]) -> bool:
+        """Whether the policy left the trust region around the one that drew the batch, by the pass just done."""
+        target = self.config.target_kl
+        return target is not None and sum(step["approx_kl"] for step in latest) / len(latest) > target
 
     def _step(self, batch: Batch, ref_logp_NK: Tensor | None, minibatch: Minibatch) -> dict[str, float]:
         """One optimiser step, in micro-batches whose gradients add up to the minibatch's; this rank's part of it."""

@@ -98,6 +98,19 @@ def test_every_row_is_used_once_a_pass_in_minibatches_of_nearly_equal_size():
     assert metrics["optimiser_steps"] == 9.0  # nine rows: three minibatches of three, three times
 
 
+def test_passes_end_where_the_trust_region_does():
+    def optimiser_steps(**optimiser):
+        policy = tiny_nano()
+        metrics = updater_of(policy, num_iterations=5, **optimiser).update(batch_of(policy), 0, shuffler())
+        return metrics["optimiser_steps"]
+
+    # One minibatch a pass. The first pass sees the policy that drew, so KL is 0 there and the second pass is the first
+    # that can be too far.
+    assert optimiser_steps(learning_rate=1e-2, target_kl=1e-6) == 2.0
+    assert optimiser_steps(learning_rate=1e-2, target_kl=1e3) == 5.0
+    assert optimiser_steps(learning_rate=1e-12, target_kl=1e-3) == 5.0
+
+
 def test_kl_is_zero_to_itself_and_pulls_back_towards_the_reference():
     policy, reference = tiny_nano(), tiny_nano()
     batch = dataclasses.replace(batch_of(policy), advantages_N=torch.zeros(9))
