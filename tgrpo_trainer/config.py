@@ -186,6 +186,8 @@ class UpdateConfig(Settings):
     """Decisions per gradient step."""
     microbatch_size: int | None = Field(default=None, ge=1)
     """Decisions in memory at once; changes memory, not the result. none = whole minibatches."""
+    gradient_cosine: bool = False
+    """Measure how far the gradients of an iteration's first two minibatches agree; takes memory for two gradients."""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Gradients are clipped to this norm."""
     optimizer: Literal["adamw", "adamw_master", "adamw_stochastic"] = "adamw"
