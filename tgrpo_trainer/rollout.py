@@ -207,7 +207,7 @@ def to_learn_from(groups: Sequence[Group], task: str) -> list[TrajectoryGroup]:
 
 
 def executed_tokens(ran_N: IntArray, chunk: int, steps_per_token: int = 1) -> BoolArray:
-    """Which tokens of a decision ran, at least in part, given how many of its control steps did: (N,) -> (N, K) bool."""
+    """Which tokens of a decision ran, at least in part, given how many control steps did: (N,) -> (N, K) bool."""
     step_K = np.repeat(np.arange(0, chunk, steps_per_token), ACTION_DIM)
     return step_K[None, :] < ran_N[:, None]
 

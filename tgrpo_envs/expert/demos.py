@@ -66,7 +66,7 @@ def record_demonstrations(
     num_envs: int = BATCH_SIZE,
     progress: bool = True,
 ) -> RecordingReport:
-    """Record demonstrations of one task on training states spread evenly over its regions and write them in LIBERO's HDF5 format.
+    """Record demonstrations of one task in LIBERO's HDF5 format, from training states spread evenly over its regions.
 
     The file depends on the arguments up to `assets` only: neither on `num_envs` nor on the number of threads.
 
