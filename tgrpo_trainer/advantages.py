@@ -1,8 +1,9 @@
 """TGRPO's fused advantage of one group: how good each decision was compared with the other members'.
 
-    step[i,t]     = (r[i,t] - mean_i r[.,t]) / std_i r[.,t]        std over n - 1 of the n members alive at t
+    step[i,t]     = (q[i,t] - mean_i q[.,t]) / std_i q[.,t]        std over n - 1 of the n members alive at t
     trajectory[i] = (R[i] - mean R) / std R                        R[i] = sum_t r[i,t], std over G - 1
     A[i,t]        = alpha_step * step[i,t] + alpha_trajectory * trajectory[i]
+    q[i,t]        = sum_k step_discount^k r[i,t+k]                 step_discount = 0: q = r, the paper's
 
 The equations are TGRPO's (arXiv 2506.08440). How the paper treats zero spread, ragged ends and rounding is unknown; the
 rules here are ours: zero spread gives zero advantage and a comparison needs two members. Also ours are the options
@@ -62,6 +63,7 @@ def tgrpo_advantages(
     std_floor: float = 0.0,
     step_group: StepGroup = "clock",
     stage_GT: Tensor | None = None,
+    step_discount: float = 0.0,
 ) -> AdvantageResult:
     """Fuse step and trajectory advantages of one group.
 
@@ -74,6 +76,7 @@ def tgrpo_advantages(
         std_floor: Smallest standard deviation divided by.
         step_group: "clock" compares decisions of one time index, "stage" those of one stage whatever their time.
         stage_GT: int64 stage of each decision; needed for "stage".
+        step_discount: The step term compares discounted returns from each decision on; 0 compares its own reward.
 
     Raises:
         ValueError: Fewer than two members, shapes that differ, or "stage" without stages.
@@ -84,6 +87,7 @@ def tgrpo_advantages(
         )
     rewards_GT = rewards_GT.to(torch.float64).masked_fill(~mask_GT, 0.0)
     trajectory_G, _ = _normalise(rewards_GT.sum(1), scale, std_floor)
+    credit_GT = returns_to_go(rewards_GT, step_discount)
     label_GT = _labels(mask_GT, step_group, stage_GT)
 
     step_GT = torch.zeros_like(rewards_GT)
@@ -94,7 +98,7 @@ def tgrpo_advantages(
         if int(chosen_GT.any(1).sum()) < 2:
             num_lonely += 1
             continue
-        step_GT[chosen_GT], flat = _normalise(rewards_GT[chosen_GT], scale, std_floor)
+        step_GT[chosen_GT], flat = _normalise(credit_GT[chosen_GT], scale, std_floor)
         num_flat += flat
     fused_GT = alpha_step * step_GT + alpha_trajectory * trajectory_G[:, None]
     return AdvantageResult(
@@ -105,6 +109,19 @@ def tgrpo_advantages(
         num_lonely=num_lonely,
         num_flat=num_flat,
     )
+
+
+def returns_to_go(rewards_GT: Tensor, discount: float) -> Tensor:
+    """sum_k discount^k r[i,t+k]: what followed a decision, and the less the later it came.
+
+    Args:
+        rewards_GT: 0 after a member's end.
+        discount: In [0, 1]; 0 gives the rewards themselves.
+    """
+    returns_GT = rewards_GT.clone()
+    for t in range(rewards_GT.shape[1] - 2, -1, -1):
+        returns_GT[:, t] += discount * returns_GT[:, t + 1]
+    return returns_GT
 
 
 def _labels(mask_GT: Tensor, step_group: StepGroup, stage_GT: Tensor | None) -> Tensor:

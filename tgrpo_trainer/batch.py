@@ -84,6 +84,7 @@ def score_groups(groups: Sequence[TrajectoryGroup], objective: TgrpoConfig) -> t
                 std_floor=objective.std_floor,
                 step_group=objective.step_group,
                 stage_GT=group.stage_GT,
+                step_discount=objective.step_discount,
             ),
         )
         for group in groups

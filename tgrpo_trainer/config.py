@@ -88,6 +88,10 @@ class PolicyConfig(Settings):
     Hugging Face hub; none = a new nano policy."""
     num_bins: int = Field(default=21, ge=2)
     """Values each action number can take, in a new nano policy."""
+    bin_power: float = Field(default=1.0, gt=0)
+    """1 = evenly spaced values; above 1 they lie denser around 0 (new nano policy)."""
+    steps_per_token: int = Field(default=1, ge=1)
+    """Control steps for which a new nano policy holds each action; divides env.action_chunk."""
     openvla: OpenVlaConfig = OpenVlaConfig()
 
     @field_validator("checkpoint", mode="before")
@@ -151,6 +155,8 @@ class TgrpoConfig(Settings):
     """Weight of the trajectory-level advantage."""
     step_group: Literal["clock", "stage"] = "clock"
     """Steps compared with each other: same clock step (the paper) or same stage."""
+    step_discount: float = Field(default=0.0, ge=0, le=1)
+    """Discount a decision of the returns that steps are compared by; 0 = by their own rewards (the paper)."""
     scale_rewards: Literal["std", "none"] = "std"
     """Divide advantages by the group's standard deviation, or not."""
     std_floor: float = Field(default=0.0, ge=0)
@@ -186,10 +192,15 @@ class UpdateConfig(Settings):
     """Iterations over which the learning rate rises linearly to its peak."""
     num_iterations: int = Field(default=4, ge=1)
     """Passes over each rollout batch (TRL's name; epochs elsewhere)."""
+    target_kl: float | None = Field(default=None, gt=0)
+    """Trust region: no further pass over a batch once approx_kl, averaged over a pass, is above this (nats a token, or
+    an action with tgrpo.ratio action); none = all passes."""
     minibatch_size: int = Field(default=256, ge=1)
     """Decisions per gradient step."""
     microbatch_size: int | None = Field(default=None, ge=1)
     """Decisions in memory at once; changes memory, not the result. none = whole minibatches."""
+    gradient_cosine: bool = False
+    """Measure how far the gradients of an iteration's first two minibatches agree; takes memory for two gradients."""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Gradients are clipped to this norm."""
     optimizer: Literal["adamw", "adamw_master", "adamw_stochastic"] = "adamw"

@@ -157,7 +157,7 @@ def play(
                 observations=seen,
                 tokens_nK=sample.tokens_NK,
                 logp_nK=sample.logp_NK,
-                executed_nK=torch.from_numpy(executed_tokens(ran_n, chunk)),
+                executed_nK=torch.from_numpy(executed_tokens(ran_n, chunk, policy.steps_per_token)),
                 actions_nCA=sample.actions_NCA,
                 rewards_n=torch.tensor(rewards_N[live], dtype=torch.float64),
                 stage_n=torch.from_numpy(stage_n),
@@ -208,9 +208,9 @@ def to_learn_from(groups: Sequence[Group], task: str) -> list[TrajectoryGroup]:
     return [TrajectoryGroup(tuple(group), task) for group in trajectories if len(group) >= 2]
 
 
-def executed_tokens(ran_N: IntArray, chunk: int) -> BoolArray:
-    """Which tokens of a decision ran, given how many of its control steps did: (N,) -> (N, chunk * 7) bool."""
-    step_K = np.arange(chunk * ACTION_DIM) // ACTION_DIM
+def executed_tokens(ran_N: IntArray, chunk: int, steps_per_token: int = 1) -> BoolArray:
+    """Which tokens of a decision ran, at least in part, given how many control steps did: (N,) -> (N, K) bool."""
+    step_K = np.repeat(np.arange(0, chunk, steps_per_token), ACTION_DIM)
     return step_K[None, :] < ran_N[:, None]
 
 

@@ -71,7 +71,7 @@ def train_sft(
             proprio_NP=dataset.proprio_MP[rows],
             instruction_NL=instruction_1L.expand(len(rows), -1),
         )
-        mask_NK = dataset.valid_MC[rows].repeat_interleave(ACTION_DIM, dim=1)
+        mask_NK = dataset.valid_MC[rows, :: policy.steps_per_token].repeat_interleave(ACTION_DIM, dim=1)
         num_tokens = float(mask_NK.sum())
         own = slice(world.rank, None, world.size)
         step_metrics = _clone_step(

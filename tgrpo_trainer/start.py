@@ -104,7 +104,13 @@ def _new_or_saved(config: TrainConfig) -> Policy:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(config.run.seed, Stream.WEIGHTS))
             return NanoPolicy(
-                NanoConfig(image_size=env.image_size, action_chunk=env.action_chunk, num_bins=config.policy.num_bins)
+                NanoConfig(
+                    image_size=env.image_size,
+                    action_chunk=env.action_chunk,
+                    num_bins=config.policy.num_bins,
+                    steps_per_token=config.policy.steps_per_token,
+                    bin_power=config.policy.bin_power,
+                )
             )
     policy = load_policy(Path(config.policy.checkpoint))
     if (policy.image_size, policy.action_chunk) != (env.image_size, env.action_chunk):

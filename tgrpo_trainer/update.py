@@ -7,6 +7,7 @@ of all ranks are added up, so the step is the one that one process with all rows
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
@@ -69,6 +70,7 @@ class PolicyUpdater:
         self.microbatch_size = microbatch_size or optimiser.minibatch_size
         self.world = world
         self.optimizer = make_optimizer(policy, optimiser, rounding_seed)
+        self._first_gradients: list[Tensor] = []
 
     def update(self, batch: Batch, iteration: int, generator: torch.Generator) -> dict[str, float]:
         """Learn from one batch.
@@ -80,8 +82,8 @@ class PolicyUpdater:
 
         Returns:
             Of the rows of all ranks: the loss's metrics averaged over all optimiser steps (`ratio_max`: their maximum),
-            and `loss`, `grad_norm` (before clipping), `learning_rate`, `optimiser_steps`; and of the first step's rows
-            what `sampling_gap` measures.
+            and `loss`, `grad_norm` (before clipping), `learning_rate`, `optimiser_steps`; of the first step's rows
+            what `sampling_gap` measures; `grad_cosine` where it is measured and the batch has at least two minibatches.
 
         Raises:
             TrainingError: A loss or gradient is not finite; the weights are those before the failing step.
@@ -92,21 +94,27 @@ class PolicyUpdater:
         # The reference does not change while the batch is learnt from, so once is enough.
         ref_logp_NK = None if self.reference is None else self.reference.log_probs(batch)
         shares = Shares.of(batch, self.world)
-        minibatches = [
-            minibatch
+        passes = [
+            list(shares.minibatches(self.config.minibatch_size, self.microbatch_size, generator))
             for _ in range(self.config.num_iterations)
-            for minibatch in shares.minibatches(self.config.minibatch_size, self.microbatch_size, generator)
         ]
-        first_pass = minibatches[: len(minibatches) // self.config.num_iterations]
-        old_logp_NK = self._score(batch, first_pass) if self.objective.old_logp == "scored" else batch.old_logp_NK
+        old_logp_NK = self._score(batch, passes[0]) if self.objective.old_logp == "scored" else batch.old_logp_NK
         others = (old_logp_NK, ref_logp_NK)
-        history = [self._step(batch, others, minibatch) for minibatch in minibatches]
-        steps = [_add_up(parts) for parts in zip(*self.world.gather(history), strict=True)]
+        self._first_gradients = []
+        steps: list[dict[str, float]] = []
+        for minibatches in passes:
+            history = [self._step(batch, others, minibatch) for minibatch in minibatches]
+            latest = [_add_up(parts) for parts in zip(*self.world.gather(history), strict=True)]
+            steps += latest
+            if self._has_moved_enough(latest):
+                break
         metrics = {key: sum(step[key] for step in steps) / len(steps) for key in steps[0]}
         metrics["ratio_max"] = max(step["ratio_max"] for step in steps)
         metrics["grad_norm"] /= self.world.size  # every rank has the whole one
         # Later steps see a policy that has learnt, whose distance from the drawing one means something else.
         metrics |= {key: value for key, value in steps[0].items() if key.startswith("sampling_")}
+        if len(self._first_gradients) == 2:
+            metrics["grad_cosine"] = gradient_cosine(*self._first_gradients, self.world)
         return {**metrics, "learning_rate": learning_rate, "optimiser_steps": float(len(steps))}
 
     @torch.no_grad()
@@ -122,10 +130,17 @@ class PolicyUpdater:
             logp_NK[rows] = scored.logp_NK[: len(rows)].cpu()
         return logp_NK
 
+    def _has_moved_enough(self, latest: list[dict[str, float]]) -> bool:
+        """Whether the policy left the trust region around the one that drew the batch, by the pass just done."""
+        target = self.config.target_kl
+        return target is not None and sum(step["approx_kl"] for step in latest) / len(latest) > target
+
     def _step(self, batch: Batch, others: Others, minibatch: Minibatch) -> dict[str, float]:
         """One optimiser step, in micro-batches whose gradients add up to the minibatch's; this rank's part of it."""
         self.optimizer.zero_grad(set_to_none=True)
         parts = [self._backward(batch, others, rows, minibatch.denominator) for rows in minibatch.parts]
+        if self.config.gradient_cosine and len(self._first_gradients) < 2:
+            self._first_gradients.append(own_gradient(self.policy.parameters()))
         grad_norm = clip_gradients(self.policy.parameters(), self.config.max_grad_norm)
         self.optimizer.step()
         return {**_add_up(parts), "grad_norm": grad_norm}
@@ -202,6 +217,25 @@ def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> float:
             "Lower the learning rate."
         )
     return norm
+
+
+def own_gradient(parameters: Iterable[Tensor]) -> Tensor:
+    """All gradients in one vector; of sharded ones, this rank's part."""
+    gradients = (each.grad for each in parameters if each.grad is not None)
+    return torch.cat([(each.to_local() if isinstance(each, DTensor) else each).flatten() for each in gradients])
+
+
+def gradient_cosine(one: Tensor, other: Tensor, world: World) -> float:
+    """Cosine of the angle between two gradients: 1 = both halves of a batch ask for the same step, 0 = noise.
+
+    Args:
+        one: Of `own_gradient`.
+        other: Likewise.
+        world: The ranks, each with its own part of both.
+    """
+    parts = world.gather([float(a @ b) for a, b in ((one, other), (one, one), (other, other))])
+    product, square, other_square = (sum(each) for each in zip(*parts, strict=True))
+    return product / max(math.sqrt(square * other_square), sys.float_info.min)
 
 
 def _add_up(parts: Iterable[dict[str, float]]) -> dict[str, float]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
 from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.expert.measure import ExpertTable, TaskScore, measure_expert
-from tgrpo_envs.expert.rollout import plan_episode, run_expert
+from tgrpo_envs.expert.rollout import EpisodePlan, farthest, plan_episode, run_expert, spread_episodes
 from tgrpo_envs.scene import heldout_states, load_scene
 from tgrpo_envs.scene.states import HELDOUT_SEED
 from tgrpo_envs.sim.simulator import Simulator
@@ -56,6 +58,34 @@ def test_an_episode_is_fixed_by_seed_and_number_whatever_runs_beside_it() -> Non
     assert len(set(lengths[0])) > 1
     np.testing.assert_array_equal(plan_episode(scene, 3, 2, 0.3).init.states_NX, plans[2].init.states_NX)
     assert not np.array_equal(plan_episode(scene, 4, 2, 0.3).init.states_NX, plans[2].init.states_NX)
+
+
+def test_the_candidate_farthest_from_all_earlier_points_is_taken() -> None:
+    candidates_KF = np.array([[0.0, 0.0], [3.0, 0.0], [10.0, 0.0]])
+    assert farthest(candidates_KF, []) == 0
+    # Nearest earlier points: 1, 4 and 1 away.
+    assert farthest(candidates_KF, [np.array([-1.0, 0.0]), np.array([11.0, 0.0])]) == 1
+
+
+def test_recorded_episodes_start_farther_apart_than_independent_draws() -> None:
+    scene = load_scene(get_task("libero_object", SOUP), "primitive")
+    address = scene.record.objects[scene.goal[0].object_row].qpos_address
+    assert address is not None
+
+    def gap(plans: list[EpisodePlan]) -> float:
+        """Distance of the two starts of the target that are closest to each other."""
+        xy_N2 = np.stack([plan.init.states_NX[0, 1 + address : 3 + address] for plan in plans])
+        apart_NN = np.linalg.norm(xy_N2[:, None] - xy_N2[None], axis=2)
+        return float(apart_NN[~np.eye(len(plans), dtype=bool)].min())
+
+    spread = [list(itertools.islice(spread_episodes(scene, seed, 0.3), 6)) for seed in range(5)]
+    drawn = [[plan_episode(scene, seed, number, 0.3) for number in range(6)] for seed in range(5)]
+    assert np.mean([gap(plans) for plans in spread]) > 2.0 * np.mean([gap(plans) for plans in drawn])
+    # Fixed by the seed, and fewer episodes are the first of more.
+    again = list(itertools.islice(spread_episodes(scene, 0, 0.3), 3))
+    for plan, same in zip(again, spread[0][:3], strict=True):
+        np.testing.assert_array_equal(plan.init.states_NX, same.init.states_NX)
+        np.testing.assert_array_equal(plan.noise_T3, same.noise_T3)
 
 
 def test_planned_states_are_not_the_held_out_ones_even_for_their_seed() -> None:

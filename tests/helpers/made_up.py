@@ -13,9 +13,9 @@ from tgrpo_trainer.types import EpisodeEnd, PolicyInput, Trajectory, TrajectoryG
 IMAGE_SIZE = 16
 
 
-def tiny_nano(seed: int = 0, *, action_chunk: int = 1, num_bins: int = 5) -> NanoPolicy:
+def tiny_nano(seed: int = 0, *, action_chunk: int = 1, num_bins: int = 5, steps_per_token: int = 1) -> NanoPolicy:
     torch.manual_seed(seed)
-    return NanoPolicy(NanoConfig(IMAGE_SIZE, action_chunk, num_bins, num_words=64))
+    return NanoPolicy(NanoConfig(IMAGE_SIZE, action_chunk, num_bins, num_words=64, steps_per_token=steps_per_token))
 
 
 def random_input(num_rows: int, seed: int = 0, image_size: int = IMAGE_SIZE) -> PolicyInput:

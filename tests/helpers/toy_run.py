@@ -31,7 +31,7 @@ def toy_config(folder: Path, iterations: int, **run) -> TrainConfig:
         policy=PolicyConfig(num_bins=5),
         sft=SftConfig(max_steps=0),
         rollout=RolloutConfig(num_groups=2, num_generations=3),
-        update=UpdateConfig(num_iterations=2, minibatch_size=32, learning_rate=1e-3),
+        update=UpdateConfig(num_iterations=2, minibatch_size=32, learning_rate=1e-3, gradient_cosine=True),
         evaluation=EvaluationConfig(every=2, num_heldout=6, num_official=5),
         run=RunConfig(name=folder.name, folder=folder.parent, iterations=iterations, device="cpu", **run),
     )

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tgrpo_trainer.advantages import tgrpo_advantages
+from tgrpo_trainer.advantages import returns_to_go, tgrpo_advantages
 
 
 def advantages(rewards, mask=None, **options):
@@ -61,6 +61,26 @@ def test_known_answer_with_a_ragged_end():
         [0.0 + 0.7 * trajectory[2], 0.3 * half + 0.7 * trajectory[2]],
     ]
     np.testing.assert_allclose(result.advantages_GT.numpy(), expected, rtol=1e-14)
+
+
+def test_known_returns_from_a_decision_on():
+    # From the end: 4; 2 + 0.5 * 4 = 4; 1 + 0.5 * 4 = 3. The second member ended after one decision.
+    rewards_GT = torch.tensor([[1.0, 2.0, 4.0], [3.0, 0.0, 0.0]], dtype=torch.float64)
+    assert returns_to_go(rewards_GT, 0.5).tolist() == [[3.0, 4.0, 4.0], [3.0, 0.0, 0.0]]
+    assert torch.equal(returns_to_go(rewards_GT, 0.0), rewards_GT)
+    assert returns_to_go(rewards_GT, 1.0)[:, 0].tolist() == [7.0, 3.0]
+
+
+def test_a_discount_credits_a_decision_with_what_followed():
+    # Returns 3 4 4 and 1 2 4: at t = 0 they are 3 and 1, at t = 1 4 and 2, at t = 2 equal. Each pair differs by
+    # sqrt 2 standard deviations. Raw rewards 1 2 4 and 0 0 4 would say the same of t = 0 and 1, but by 1 and 2.
+    half = math.sqrt(0.5)
+    result = advantages([[1.0, 2.0, 4.0], [0.0, 0.0, 4.0]], step_discount=0.5, alpha_step=1.0, alpha_trajectory=0.0)
+    np.testing.assert_allclose(result.advantages_GT.numpy(), [[half, half, 0.0], [-half, -half, 0.0]], rtol=1e-14)
+    # A reward that comes late reaches the decision before it, which raw rewards leave without a comparison.
+    late = [[0.0, 1.0], [0.0, 0.0]]
+    assert advantages(late, step_discount=0.9).step_GT[:, 0].tolist() == pytest.approx([half, -half])
+    assert advantages(late).step_GT[:, 0].tolist() == [0.0, 0.0]
 
 
 def test_a_lone_survivor_has_no_step_term():

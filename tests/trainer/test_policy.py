@@ -35,6 +35,22 @@ def test_log_prob_gives_the_numbers_sample_gave(temperature, greedy):
         assert torch.equal(scored.greedy_NK, sample.tokens_NK)
 
 
+def test_a_held_token_moves_the_arm_for_several_steps():
+    policy, obs = tiny_nano(action_chunk=4, steps_per_token=2), random_input(3)
+    sample = policy.sample(obs, generator=torch.Generator().manual_seed(1))
+    assert sample.tokens_NK.shape == sample.logp_NK.shape == (3, 14) and sample.actions_NCA.shape == (3, 4, 7)
+    assert torch.equal(sample.actions_NCA[:, 0], sample.actions_NCA[:, 1])
+    assert torch.equal(sample.actions_NCA[:, 2], sample.actions_NCA[:, 3])
+    assert torch.equal(sample.actions_NCA[:, ::2], policy.bins.decode(sample.tokens_NK))
+    torch.testing.assert_close(policy.log_prob(obs, sample.tokens_NK).logp_NK, sample.logp_NK)
+
+
+@pytest.mark.parametrize("steps", [0, 3])
+def test_tokens_that_do_not_fill_the_chunk_are_refused(steps):
+    with pytest.raises(ConfigError, match="divisor"):
+        NanoConfig(action_chunk=4, steps_per_token=steps)
+
+
 def test_rows_do_not_see_each_other_and_padding_words_do_not_count():
     policy, obs = tiny_nano(), random_input(8)
     tokens_NK = torch.zeros(8, 7, dtype=torch.int64)

@@ -117,3 +117,9 @@ def test_executed_tokens_mark_the_control_steps_that_ran(ran, expected):
     executed_NK = executed_tokens(np.array([ran]), chunk=3)
     assert executed_NK.shape == (1, 21)
     assert executed_NK[0].tolist() == [bool(step) for step in expected for _ in range(7)]
+
+
+@pytest.mark.parametrize(("ran", "expected"), [(0, [0, 0]), (1, [1, 0]), (2, [1, 0]), (3, [1, 1]), (4, [1, 1])])
+def test_a_held_token_ran_when_its_first_control_step_did(ran, expected):
+    executed_NK = executed_tokens(np.array([ran]), chunk=4, steps_per_token=2)
+    assert executed_NK[0].tolist() == [bool(step) for step in expected for _ in range(7)]

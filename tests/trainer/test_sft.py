@@ -70,6 +70,28 @@ def test_padding_teaches_nothing():
     assert torch.equal(flat_parameters(clone(masked, steps=3)[0]), flat_parameters(clone(other, steps=3)[0]))
 
 
+@pytest.mark.parametrize(("num_valid", "teaches"), [(2, False), (3, True)])
+def test_a_held_token_counts_where_its_first_control_step_exists(num_valid, teaches):
+    # Tokens hold for two steps: the second one's steps are 2 and 3.
+    short = made_up_demonstrations()
+    dataset = dataclasses.replace(
+        short, actions_MCA=short.actions_MCA.repeat(1, 2, 1), valid_MC=(torch.arange(4) < num_valid).expand(32, 4)
+    )
+    other_MCA = dataset.actions_MCA.clone()
+    other_MCA[:, 2:] = 1.0
+    learnt = []
+    for actions_MCA in (dataset.actions_MCA, other_MCA):
+        policy = tiny_nano(action_chunk=4, steps_per_token=2)
+        train_sft(
+            policy,
+            dataclasses.replace(dataset, actions_MCA=actions_MCA),
+            config=SftConfig(max_steps=2, batch_size=32),
+            generator=torch.Generator().manual_seed(0),
+        )
+        learnt.append(flat_parameters(policy))
+    assert torch.equal(*learnt) != teaches
+
+
 def test_equal_seeds_give_equal_policies():
     dataset = made_up_demonstrations()
     first, again, other = (flat_parameters(clone(dataset, steps=3, seed=seed)[0]) for seed in (0, 0, 1))

@@ -9,11 +9,11 @@ import torch
 
 from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.policy.text import hash_words
-from tgrpo_trainer.policy.tokens import ActionBins, choose, draw, score
+from tgrpo_trainer.policy.tokens import ActionBins, choose, draw, hold, score
 
 
 def test_known_bins():
-    bins = ActionBins.uniform(5)
+    bins = ActionBins.spaced(5)
     assert bins.centres_V.tolist() == [-1.0, -0.5, 0.0, 0.5, 1.0]
     actions_NCA = torch.tensor([[[-1.0, -0.7, -0.2, 0.0, 0.3, 0.8, 1.0]]])
     tokens_NK = bins.encode(actions_NCA)
@@ -24,7 +24,7 @@ def test_known_bins():
 
 @pytest.mark.parametrize("num_bins", [2, 21, 64, 255, 256])
 def test_every_token_survives_a_round_trip_and_every_action_lands_nearest(num_bins):
-    bins = ActionBins.uniform(num_bins)
+    bins = ActionBins.spaced(num_bins)
     tokens_NK = torch.arange(num_bins).repeat_interleave(7).view(num_bins, 7)
     assert torch.equal(bins.encode(bins.decode(tokens_NK)), tokens_NK)
     actions_NCA = torch.rand(100, 3, 7, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -36,12 +36,32 @@ def test_every_token_survives_a_round_trip_and_every_action_lands_nearest(num_bi
 def test_a_chunk_is_flattened_step_by_step():
     # Token k belongs to control step k // 7: the first seven tokens are the first action.
     actions_NCA = torch.stack([torch.full((7,), -1.0), torch.full((7,), 1.0)])[None]
-    assert ActionBins.uniform(3).encode(actions_NCA).tolist() == [[0] * 7 + [2] * 7]
+    assert ActionBins.spaced(3).encode(actions_NCA).tolist() == [[0] * 7 + [2] * 7]
 
 
-def test_one_bin_is_refused():
+def test_a_power_above_one_puts_bins_around_zero():
+    # Even centres -1 -0.5 0 0.5 1, squared with their sign.
+    assert ActionBins.spaced(5, 2.0).centres_V.tolist() == [-1.0, -0.25, 0.0, 0.25, 1.0]
+
+
+def test_impossible_bins_are_refused():
     with pytest.raises(ConfigError, match="at least 2"):
-        ActionBins.uniform(1)
+        ActionBins.spaced(1)
+    with pytest.raises(ConfigError, match="above 0"):
+        ActionBins.spaced(5, 0.0)
+
+
+def test_held_actions_are_mean_motions_and_the_grippers_majority():
+    # Four steps in windows of two. Motion: (0 + 1) / 2 and (-1 + 0.5) / 2. Gripper: closes twice; a tie takes the last.
+    motion = [0.0, 1.0, -1.0, 0.5]
+    gripper = [1.0, 1.0, 1.0, -1.0]
+    actions_NCA = torch.tensor([[[value] * 6 + [grip] for value, grip in zip(motion, gripper, strict=True)]])
+    held_NCA = hold(actions_NCA, 2)
+    assert held_NCA.tolist() == [[[0.5] * 6 + [1.0], [-0.25] * 6 + [-1.0]]]
+    # Three of four: open, though the mean is only a half.
+    actions_NCA[0, :, 6] = torch.tensor([-1.0, -1.0, 1.0, -1.0])
+    assert hold(actions_NCA, 4)[0, 0, 6] == -1.0
+    assert torch.equal(hold(actions_NCA, 1), actions_NCA)
 
 
 def test_known_probabilities():
@@ -83,7 +103,7 @@ def test_a_row_with_its_own_generator_draws_alike_in_any_company():
 
 
 def test_drawing_follows_the_probabilities_and_reports_them():
-    bins = ActionBins.uniform(3)
+    bins = ActionBins.spaced(3)
     logits_NKV = torch.tensor([0.0, 1.0, 2.0]).expand(3000, 7, 3)
     generator = torch.Generator().manual_seed(0)
     sample = draw(logits_NKV, bins, temperature=1.0, greedy=False, generator=generator)

@@ -17,7 +17,7 @@ from tgrpo_trainer.distributed import World
 from tgrpo_trainer.reference import SwappedReference, first_weights
 from tgrpo_trainer.sharding import Student
 from tgrpo_trainer.types import EpisodeEnd, PolicyInput, Trajectory, TrajectoryGroup
-from tgrpo_trainer.update import PolicyUpdater, clip_gradients, learning_rate_at
+from tgrpo_trainer.update import PolicyUpdater, clip_gradients, gradient_cosine, learning_rate_at
 
 REWARDS = [[0.0, 0.5, 1.0], [0.25, 0.0], [1.0, 1.0, 0.5, 0.0]]
 
@@ -96,6 +96,40 @@ def test_every_row_is_used_once_a_pass_in_minibatches_of_nearly_equal_size():
     policy = tiny_nano()
     metrics = updater_of(policy, num_iterations=3, minibatch_size=4).update(batch_of(policy), 0, shuffler())
     assert metrics["optimiser_steps"] == 9.0  # nine rows: three minibatches of three, three times
+
+
+def test_passes_end_where_the_trust_region_does():
+    def optimiser_steps(**optimiser):
+        policy = tiny_nano()
+        metrics = updater_of(policy, num_iterations=5, **optimiser).update(batch_of(policy), 0, shuffler())
+        return metrics["optimiser_steps"]
+
+    # One minibatch a pass. The first pass sees the policy that drew, so KL is 0 there and the second pass is the first
+    # that can be too far.
+    assert optimiser_steps(learning_rate=1e-2, target_kl=1e-6) == 2.0
+    assert optimiser_steps(learning_rate=1e-2, target_kl=1e3) == 5.0
+    assert optimiser_steps(learning_rate=1e-12, target_kl=1e-3) == 5.0
+
+
+def test_the_cosine_of_two_gradients():
+    assert gradient_cosine(torch.tensor([1.0, 0.0]), torch.tensor([3.0, 4.0]), World()) == pytest.approx(0.6)
+    assert gradient_cosine(torch.tensor([3.0, 4.0]), torch.tensor([4.0, -3.0]), World()) == 0.0
+    assert gradient_cosine(torch.zeros(2), torch.ones(2), World()) == 0.0
+
+
+def test_the_gradients_of_two_halves_agree_where_the_halves_do():
+    # Each row twice, and no step in between: whatever half a row falls into, only the shuffle tells the halves apart.
+    policy = tiny_nano()
+    row = batch_of(policy).rows(torch.zeros(8, dtype=torch.int64))
+    same = updater_of(policy, num_iterations=1, minibatch_size=4, learning_rate=1e-12, gradient_cosine=True)
+    assert same.update(row, 0, shuffler())["grad_cosine"] == pytest.approx(1.0, abs=1e-4)
+    # Rewarded in one half, punished in the other.
+    row = dataclasses.replace(row, advantages_N=torch.tensor([1.0, -1.0] * 4))
+    opposite = updater_of(policy, num_iterations=1, minibatch_size=1, learning_rate=1e-12, gradient_cosine=True)
+    cosines = {round(opposite.update(row, 0, shuffler(seed))["grad_cosine"]) for seed in range(8)}
+    assert cosines == {-1, 1}
+    silent = updater_of(policy, num_iterations=1, minibatch_size=4).update(batch_of(policy), 0, shuffler())
+    assert "grad_cosine" not in silent
 
 
 def test_kl_is_zero_to_itself_and_pulls_back_towards_the_reference():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from tqdm import tqdm
 from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.expert.hdf5 import DatasetInfo, Demonstration, write_dataset
 from tgrpo_envs.expert.plan import plan
-from tgrpo_envs.expert.rollout import EpisodePlan, plan_episode, run_expert
+from tgrpo_envs.expert.rollout import EpisodePlan, run_expert, spread_episodes
 from tgrpo_envs.scene import Scene, load_scene
 from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray
@@ -65,7 +66,7 @@ def record_demonstrations(
     num_envs: int = BATCH_SIZE,
     progress: bool = True,
 ) -> RecordingReport:
-    """Record demonstrations of one task on fresh training states and write them in LIBERO's HDF5 format.
+    """Record demonstrations of one task in LIBERO's HDF5 format, from training states spread evenly over its regions.
 
     The file depends on the arguments up to `assets` only: neither on `num_envs` nor on the number of threads.
 
@@ -124,6 +125,7 @@ class _Recording:
             ConfigError: Hardly any episode succeeds.
         """
         num_done = 0
+        episodes = spread_episodes(self.simulator.scene, self.seed, self.max_noise)
         while num_done < self.num_demos:
             number = num_done + self.num_failures
             if number >= MAX_EPISODES_PER_DEMO * (num_done + 1):
@@ -132,9 +134,7 @@ class _Recording:
                     f"with max_noise={self.max_noise}; lower the noise or choose another task."
                 )
             count = min(self.simulator.num_envs, self.num_demos - num_done)
-            plans = [
-                plan_episode(self.simulator.scene, self.seed, number + row, self.max_noise) for row in range(count)
-            ]
+            plans = list(itertools.islice(episodes, count))
             tape = _Tape(self.simulator, self.image_size, self.bar)
             outcome = run_expert(self.simulator, plans, tape.record)
             self.num_failures += int(np.sum(~outcome.success_N))

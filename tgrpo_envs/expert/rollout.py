@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ Watcher = Callable[[BoolArray, FloatArray, FloatArray], None]
 
 # Apart from the held-out states' seed and the environments' seeds: numpy takes [seed, 0] for the same as seed alone.
 EXPERT_STREAM = 0xDA27
+NUM_CANDIDATES = 16
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,43 @@ def plan_episode(scene: Scene, seed: int, number: int, max_noise: float) -> Epis
             Laskey et al. 2017: disturbed executions with clean labels teach recovery).
     """
     rng = np.random.default_rng([EXPERT_STREAM, seed, number])
-    init = sample_train_states(scene, rng, 1)
+    return _disturbed(scene, sample_train_states(scene, rng, 1), rng, max_noise)
+
+
+def spread_episodes(scene: Scene, seed: int, max_noise: float) -> Iterator[EpisodePlan]:
+    """Episodes 0, 1, ... that start evenly over the task's regions, where independent draws leave gaps and clusters.
+
+    Each starts from that of `NUM_CANDIDATES` draws whose goal lies farthest from the goals of all episodes before
+    (Mitchell's best candidate); see `plan_episode` for the arguments.
+    """
+    earlier: list[FloatArray] = []
+    for number in itertools.count():
+        rng = np.random.default_rng([EXPERT_STREAM, seed, number])
+        drawn = sample_train_states(scene, rng, NUM_CANDIDATES)
+        places_KF = _goal_places(scene, drawn)
+        best = farthest(places_KF, earlier)
+        earlier.append(places_KF[best])
+        chosen = InitStates(drawn.states_NX[best : best + 1], drawn.fixtures_NF7[best : best + 1])
+        yield _disturbed(scene, chosen, rng, max_noise)
+
+
+def farthest(candidates_KF: FloatArray, earlier: Sequence[FloatArray]) -> int:
+    """The candidate whose nearest earlier point is farthest away; the first one where there are none."""
+    if not earlier:
+        return 0
+    apart_KE = np.linalg.norm(candidates_KF[:, None] - np.stack(earlier)[None], axis=2)
+    return int(apart_KE.min(axis=1).argmax())
+
+
+def _goal_places(scene: Scene, drawn: InitStates) -> FloatArray:
+    """Where the objects that the goal speaks of and all fixtures stand, (K, F): x and y of each, metres."""
+    rows = sorted({row for each in scene.goal for row in (each.object_row, each.support_row) if row >= 0})
+    addresses = [scene.record.objects[row].qpos_address for row in rows]
+    places = [drawn.states_NX[:, 1 + address : 3 + address] for address in addresses if address is not None]
+    return np.concatenate([*places, drawn.fixtures_NF7[:, :, :2].reshape(len(drawn.states_NX), -1)], axis=1)
+
+
+def _disturbed(scene: Scene, init: InitStates, rng: np.random.Generator, max_noise: float) -> EpisodePlan:
     sigma = rng.uniform(0.0, max_noise)
     return EpisodePlan(init, rng.normal(0.0, sigma, (scene.task.horizon, 3)))
 

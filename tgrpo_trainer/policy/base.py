@@ -36,9 +36,14 @@ class Policy(nn.Module, abc.ABC):
         """C, control steps a decision."""
 
     @property
+    def steps_per_token(self) -> int:
+        """H, control steps that each token holds for; divides C."""
+        return 1
+
+    @property
     def tokens_per_decision(self) -> int:
-        """K = C * ACTION_DIM."""
-        return self.action_chunk * ACTION_DIM
+        """K = C / H * ACTION_DIM."""
+        return self.action_chunk // self.steps_per_token * ACTION_DIM
 
     @property
     def device(self) -> torch.device:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.policy.base import CONFIG_FILE, WEIGHTS_FILE, Policy
 from tgrpo_trainer.policy.text import PADDING_ID, hash_words
-from tgrpo_trainer.policy.tokens import ActionBins, Randomness, draw, score
+from tgrpo_trainer.policy.tokens import ActionBins, Randomness, draw, hold, score
 from tgrpo_trainer.types import ActionSample, LogProbs, PolicyInput
 
 KIND = "nano"
@@ -54,12 +54,16 @@ class NanoConfig:
         action_chunk: Control steps a decision.
         num_bins: Values each action number can take.
         num_words: Buckets that instruction words are hashed into.
+        steps_per_token: Control steps for which each action token holds; divides action_chunk.
+        bin_power: 1 spaces the bins evenly, more makes them denser around 0 (`policy.tokens.ActionBins.spaced`).
     """
 
     image_size: int = 64
     action_chunk: int = 4
     num_bins: int = 21
     num_words: int = 1024
+    steps_per_token: int = 1
+    bin_power: float = 1.0
 
     def __post_init__(self) -> None:
         step = CONV_STRIDE ** len(CONV_KERNELS)
@@ -67,6 +71,11 @@ class NanoConfig:
             raise ConfigError(f"nano's image_size is {self.image_size}; use a multiple of {step}, such as 64 or 128.")
         if self.action_chunk < 1:
             raise ConfigError(f"nano's action_chunk is {self.action_chunk}; use at least 1.")
+        if self.steps_per_token < 1 or self.action_chunk % self.steps_per_token:
+            raise ConfigError(
+                f"nano's steps_per_token is {self.steps_per_token}, which does not divide action_chunk "
+                f"{self.action_chunk}; use a divisor of it, such as 1."
+            )
 
 
 class NanoPolicy(Policy):
@@ -75,7 +84,7 @@ class NanoPolicy(Policy):
     def __init__(self, config: NanoConfig) -> None:
         super().__init__()
         self.config = config
-        self.bins = ActionBins.uniform(config.num_bins)
+        self.bins = ActionBins.spaced(config.num_bins, config.bin_power)
         self.agentview = _image_encoder(config.image_size)
         self.wrist = _image_encoder(config.image_size)
         self.proprio = nn.Sequential(nn.Linear(len(PROPRIO_UNITS), PROPRIO_FEATURES), nn.ReLU())
@@ -100,13 +109,18 @@ class NanoPolicy(Policy):
         """C, control steps a decision."""
         return self.config.action_chunk
 
+    @property
+    def steps_per_token(self) -> int:
+        """H, control steps that each token holds for."""
+        return self.config.steps_per_token
+
     def encode_instructions(self, texts: Sequence[str]) -> Tensor:
         """Hashed words (`policy.text.hash_words`)."""
         return hash_words(texts, self.config.num_words).to(self.device)
 
     def encode_actions(self, actions_NCA: Tensor) -> Tensor:
-        """Nearest bins (`policy.tokens.ActionBins.encode`)."""
-        return self.bins.encode(actions_NCA)
+        """Nearest bins of the held actions (`policy.tokens.hold`)."""
+        return self.bins.encode(hold(actions_NCA, self.steps_per_token))
 
     @torch.no_grad()
     def sample(
@@ -118,7 +132,8 @@ class NanoPolicy(Policy):
         generator: Randomness = None,
     ) -> ActionSample:
         """See `Policy.sample`; one forward pass."""
-        return draw(self._logits(obs), self.bins, temperature=temperature, greedy=greedy, generator=generator)
+        drawn = draw(self._logits(obs), self.bins, temperature=temperature, greedy=greedy, generator=generator)
+        return replace(drawn, actions_NCA=drawn.actions_NCA.repeat_interleave(self.steps_per_token, dim=1))
 
     def log_prob(self, obs: PolicyInput, tokens_NK: Tensor, temperature: float = 1.0) -> LogProbs:
         """See `Policy.log_prob`; one forward pass."""

@@ -31,15 +31,23 @@ class ActionBins:
     centres_V: Tensor
 
     @classmethod
-    def uniform(cls, num_bins: int) -> ActionBins:
-        """Evenly spaced centres from -1 to 1, both included; an odd count has exactly 0 ("do not move") among them.
+    def spaced(cls, num_bins: int, power: float = 1.0) -> ActionBins:
+        """Centres from -1 to 1, both included; an odd count has exactly 0 ("do not move") among them.
+
+        Args:
+            num_bins: V.
+            power: Evenly spaced numbers keep their sign and are raised to it: 1 leaves them even, above 1 they lie
+                denser around 0, where the last centimetre before a grasp is decided.
 
         Raises:
-            ConfigError: Fewer than two bins.
+            ConfigError: Fewer than two bins, or a power that is not above 0.
         """
         if num_bins < 2:
             raise ConfigError(f"{num_bins} action bins cannot tell -1 from 1; use at least 2 (21 is a good start).")
-        return cls(torch.linspace(-1.0, 1.0, num_bins))
+        if not power > 0.0:
+            raise ConfigError(f"The power of the action bins is {power}; use a number above 0, 1 for even bins.")
+        even_V = torch.linspace(-1.0, 1.0, num_bins)
+        return cls(even_V.sign() * even_V.abs() ** power)
 
     def __len__(self) -> int:
         return self.centres_V.shape[0]
@@ -53,6 +61,23 @@ class ActionBins:
     def decode(self, tokens_NK: Tensor) -> Tensor:
         """Bin centres of the tokens: actions_NCA float32, with A = ACTION_DIM."""
         return self.centres_V.to(tokens_NK.device)[tokens_NK].view(tokens_NK.shape[0], -1, ACTION_DIM)
+
+
+def hold(actions_NCA: Tensor, steps: int) -> Tensor:
+    """One action for every `steps` control steps: the mean motion, and the direction the gripper takes in most of them.
+
+    Args:
+        actions_NCA: In [-1, 1]; the last entry of A is the gripper's command.
+        steps: Divides C.
+
+    Returns:
+        (N, C / steps, A); where the gripper opens as often as it closes, the window's last command counts.
+    """
+    windows = actions_NCA.unflatten(1, (-1, steps))
+    motion, grip = windows[..., :-1].mean(2), windows[..., -1]
+    mean = grip.mean(2)
+    held = torch.where(mean == 0, grip[..., -1], mean.sign() * grip.abs().mean(2))
+    return torch.cat([motion, held[..., None]], dim=-1)
 
 
 def draw(

@@ -96,6 +96,8 @@ def health_curves(rows: Rows) -> str:
         "update/clip_ratio/high": "Share clipped above",
         "update/grad_norm": "Gradient norm",
     }
+    if any("update/grad_cosine" in row for row in rows):
+        panels["update/grad_cosine"] = "Gradient agreement"
     figure, axes = new_figure(len(panels), height=2.1)
     for axis, (key, title) in zip(axes, panels.items(), strict=True):
         axis.plot(*series(rows, key), color="#1b6ca8", marker=".", markersize=3)
