@@ -73,7 +73,7 @@ def hold(actions_NCA: Tensor, steps: int) -> Tensor:
     Returns:
         (N, C / steps, A); where the gripper opens as often as it closes, the window's last command counts.
     """
-    windows = actions_NCA.unflatten(1, (-1, steps))
+    windows = torch.unflatten(actions_NCA, 1, (-1, steps))
     motion, grip = windows[..., :-1].mean(2), windows[..., -1]
     mean = grip.mean(2)
     held = torch.where(mean == 0, grip[..., -1], mean.sign() * grip.abs().mean(2))
