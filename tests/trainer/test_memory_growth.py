@@ -75,7 +75,7 @@ def test_a_training_of_two_hundred_iterations_stays_flat(tmp_path, monkeypatch):
     resident = [row["memory/resident_gib"] for row in rows]
     show("training", [resident[i - 1] for i in SHOWN])
     show_seconds(rows)
-    assert len({row["rollout/decisions"] for row in rows}) > 20  # ever other numbers of rows
+    assert len({row["rollout/decisions"] for row in rows}) > 10  # ever other numbers of rows
     assert resident[-1] < resident[9] + MOST_GROWTH_GIB
     assert max(resident[100:]) < max(resident[:20]) + MOST_GROWTH_GIB
 
