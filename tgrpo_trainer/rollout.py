@@ -19,6 +19,7 @@ from torch import Tensor
 
 from tgrpo_trainer.environment import Envs, Info, Observation
 from tgrpo_trainer.policy.base import Policy
+from tgrpo_trainer.progress import say
 from tgrpo_trainer.types import ACTION_DIM, ActionSample, EpisodeEnd, PolicyInput, Trajectory, TrajectoryGroup
 
 EndRule = Literal["each", "any_success"]
@@ -140,8 +141,8 @@ def play(
             {key: rows[live] for key, rows in observation.items()}, instruction_NL[live]
         )
         sample = _choose(policy, seen, sampling, live)
-        if not decisions:
-            policy.inspect(seen, sample.tokens_NK)
+        if not decisions and (doubt := policy.inspect(seen, sample.tokens_NK)) is not None:
+            say(f"Warning: {doubt}")
         actions_NCA = np.zeros((envs.num_envs, chunk, ACTION_DIM), dtype=np.float32)
         actions_NCA[live] = sample.actions_NCA.numpy()
         chosen = time.perf_counter()

@@ -80,13 +80,17 @@ class Policy(nn.Module, abc.ABC):
             ConfigError: temperature is not above 0.
         """
 
-    def inspect(self, obs: PolicyInput, tokens_NK: Tensor) -> None:
-        """Take a look at the first decisions of a rollout, and warn in the log if they say that something is wrong.
+    def inspect(self, obs: PolicyInput, tokens_NK: Tensor) -> str | None:  # noqa: ARG002 - for those that have
+        """Look at the first decisions of a rollout; most policies have nothing to say.
 
         Args:
             obs: N rows, on any device.
             tokens_NK: What was drawn for them.
+
+        Returns:
+            What seems wrong with the policy and what to do, for people; None if nothing does, or it was said before.
         """
+        return None
 
     @abc.abstractmethod
     def log_prob(self, obs: PolicyInput, tokens_NK: Tensor, temperature: float = 1.0) -> LogProbs:

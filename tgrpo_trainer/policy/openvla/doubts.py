@@ -47,7 +47,7 @@ def find_doubt(model: OpenVlaModel, prefix: Prefix, token_ids_NK: Tensor, decodi
         return None
     other: Decoding = "parallel" if decoding == "autoregressive" else "autoregressive"
     return (
-        f"In its first decisions the model gives action tokens {share:.1%} of the probability (with {other} decoding "
+        f"in its first decisions the model gives action tokens {share:.1%} of the probability (with {other} decoding "
         f"{_share(model, prefix, token_ids_NK, other):.1%}), so it was hardly trained for {decoding} decoding. Set "
         f"{INSTEAD[decoding]}; otherwise it is not fine-tuned to act at all."
     )

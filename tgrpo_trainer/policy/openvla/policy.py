@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -41,8 +40,6 @@ from tgrpo_trainer.policy.openvla.published import (
 from tgrpo_trainer.policy.openvla.weights import MAX_SHARD_BYTES, DType
 from tgrpo_trainer.policy.tokens import Randomness, choose, score
 from tgrpo_trainer.types import ActionSample, LogProbs, PolicyInput
-
-_logger = logging.getLogger(__name__)
 
 Draw = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Logits to drawn tokens and their log-probabilities."""
@@ -236,17 +233,15 @@ class OpenVlaPolicy(Policy):
             self.train(was_training)
         return ActionSample(tokens_NK, logp_NK, self.codec.decode(tokens_NK))
 
-    def inspect(self, obs: PolicyInput, tokens_NK: Tensor) -> None:
-        """Warn if a checkpoint's first decisions say that it was trained for another decoding (once, `doubts`)."""
+    def inspect(self, obs: PolicyInput, tokens_NK: Tensor) -> str | None:
+        """See `Policy.inspect`; a checkpoint's first decisions tell whether it was trained for this decoding."""
         if self.inspected:
-            return
+            return None
         self.inspected = True
         few, tokens_NK = obs.rows(slice(0, MAX_ROWS)).to(self.device), tokens_NK[:MAX_ROWS].to(self.device)
         with torch.no_grad():
             prefix = self._prefix(few)
-        doubt = find_doubt(self.model, prefix, self.codec.token_ids(tokens_NK), self.settings.decoding)
-        if doubt is not None:
-            _logger.warning(doubt)
+        return find_doubt(self.model, prefix, self.codec.token_ids(tokens_NK), self.settings.decoding)
 
     def log_prob(self, obs: PolicyInput, tokens_NK: Tensor, temperature: float = 1.0) -> LogProbs:
         """See `Policy.log_prob`; one forward pass, and logits of the action places only."""
