@@ -3,7 +3,8 @@
 Names, shapes and number types are those of the published LIBERO datasets (``scripts/create_dataset.py`` there).
 What differs: a row holds the observation *before* its action, where LIBERO's holds the one after it (the attribute
 `observation_row` says so; docs/demonstrations.md has the layouts); images have the size that was asked for; there is no
-`model_file`, since scenes are kept compiled; and there are additions (`expert_actions`, `obs/proprio`, `reset_state`, `fixture_poses`).
+`model_file`, since scenes are kept compiled; and there are additions (`expert_actions`, `obs/proprio`, `reset_state`,
+`fixture_poses`).
 """
 
 from __future__ import annotations
