@@ -94,6 +94,7 @@ class LiberoVectorEnv(TaskFacts, VectorEnv[Observations, NDArray[np.floating[Any
         self.batch = Blocks(settings_N)
         self.members = [Member(block.episodes) for block in self.batch.blocks for _ in range(block.episodes.num_envs)]
         self._terminated_N, self._truncated_N = np.zeros((2, num_envs), dtype=bool)
+        self._torn_N: BoolArray = np.zeros(num_envs, dtype=bool)  # a step of theirs was interrupted
 
     @property
     def episodes(self) -> Episodes:
@@ -147,12 +148,16 @@ class LiberoVectorEnv(TaskFacts, VectorEnv[Observations, NDArray[np.floating[Any
 
         Raises:
             ActionError: Another shape than the action space's, or NaN or infinity for a running member.
-            ConfigError: A member was never reset.
+            ConfigError: A member was never reset, or not since a step was interrupted.
         """
         shape = self.action_space.shape
         assert shape is not None
         done_N = self._terminated_N | self._truncated_N
         actions_NCA = parse_actions(actions, shape, ~done_N)
+        self.batch.check_started(~done_N)
+        if self._torn_N.any():
+            raise ConfigError("The last step was interrupted and did not end; call reset() first.")
+        self._torn_N[:] = True
         result = self.batch.step(actions_NCA, ~done_N)
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
             infos = self._restart_ended(result)
@@ -163,7 +168,9 @@ class LiberoVectorEnv(TaskFacts, VectorEnv[Observations, NDArray[np.floating[Any
             result = self._with_earlier_ends(result)
             infos = _masked(self.batch.info(result), np.ones(self.num_envs, dtype=bool))
             self._terminated_N, self._truncated_N = result.success_N, result.truncated_N
-        return self._observations(), result.rewards_N, result.success_N.copy(), result.truncated_N.copy(), infos
+        observations = self._observations()
+        self._torn_N[:] = False
+        return observations, result.rewards_N, result.success_N.copy(), result.truncated_N.copy(), infos
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:
         """The agentview of every member, upright, or None without a render mode."""
@@ -185,6 +192,7 @@ class LiberoVectorEnv(TaskFacts, VectorEnv[Observations, NDArray[np.floating[Any
         self.batch.reset(options, [member.np_random for member in self.members])
         self._terminated_N &= ~options.mask_N
         self._truncated_N &= ~options.mask_N
+        self._torn_N &= ~options.mask_N
 
     def _reset_infos(self, mask_N: BoolArray) -> Infos:
         return _masked({"instruction": np.array(self.get_attr("task_description"), dtype=object)}, mask_N)
