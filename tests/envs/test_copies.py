@@ -131,6 +131,6 @@ def test_what_cannot_be_copied_says_so() -> None:
     other.reset(seed=0)
     state = env.unwrapped.episodes.__getstate__()
     vars(other.unwrapped.episodes).update(_saved=state["_saved"], _simulator=None)
-    with pytest.raises(StateError, match="has another model"):
+    with pytest.raises(StateError, match="cannot go on in this scene"):
         other.reset()
     env.close()

@@ -9,9 +9,6 @@ import sys
 
 import pytest
 
-from tgrpo_envs.scene import load_scene
-from tgrpo_envs.tasks import get_task
-
 VARIABLES = ("MUJOCO_GL", "PYOPENGL_PLATFORM", "MUJOCO_EGL_DEVICE_ID")
 PROGRAM = """
 import sys
@@ -69,17 +66,22 @@ def test_an_environment_without_cameras_needs_no_opengl(variables: dict[str, str
 
 @pytest.mark.parametrize("variables", [WRONG[0][0], {"MUJOCO_GL": "egl", "MUJOCO_EGL_DEVICE_ID": "abc"}])
 def test_scenes_are_built_without_opengl(variables: dict[str, str], tmp_path: object) -> None:
-    task = get_task("libero_object", 0)
-    scene = load_scene(task, "primitive")
     done = run({**variables, "TGRPO_CACHE": str(tmp_path)}, "-c", PROGRAM)
-    assert (done.returncode, done.stderr) == (0, "")
-    program = "import sys; from tgrpo_envs.scene import load_scene; from tgrpo_envs.tasks import get_task; "
-    program += "print(load_scene(get_task('libero_object', 0), 'primitive').digest)"
-    assert run({**variables, "TGRPO_CACHE": str(tmp_path)}, "-c", program).stdout.strip() == scene.digest
+    assert (done.returncode, done.stdout, done.stderr) == (0, "(12,)\n", "")
 
 
 def test_a_command_ends_in_one_sentence(tmp_path: object) -> None:
-    command = ("-m", "tgrpo_envs", "demos", f"{tmp_path}/demos.hdf5", "--num-demos", "1", "--assets", "primitive")
+    command = (
+        "-m",
+        "tgrpo_envs",
+        "demos",
+        "--out",
+        f"{tmp_path}/demos.hdf5",
+        "--num-demos",
+        "1",
+        "--assets",
+        "primitive",
+    )
     done = run({"MUJOCO_GL": "foo"}, *command)
     assert done.returncode == 2
     assert "MUJOCO_GL='foo'" in done.stderr and "Traceback" not in done.stderr

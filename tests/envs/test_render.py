@@ -92,8 +92,9 @@ def test_only_masked_rows_are_drawn(simulator: Simulator) -> None:
 def test_wrong_arrays_and_cameras_are_refused(simulator: Simulator) -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'agentview'"):
         simulator.render({"agentvew": blank()["agentview"]}, ALL)
-    with pytest.raises(UnknownNameError, match=r"'wrist', .*'frontview'"):
+    with pytest.raises(UnknownNameError, match=r"'wrist', .*'frontview'") as unknown:
         simulator.render({"qqq": blank()["agentview"]}, ALL)
+    assert str(unknown.value).count("'agentview'") == 1
     with pytest.raises(RenderError, match="uint8"):
         simulator.render({"agentview": np.zeros((N, 32, 32, 3), np.uint8)}, ALL)
 

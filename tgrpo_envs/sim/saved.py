@@ -15,6 +15,7 @@ from tgrpo_envs.sim.init_states import InitStates
 from tgrpo_envs.sim.snapshot import FloatArray, Snapshot
 
 if TYPE_CHECKING:
+    from tgrpo_envs.scene.scene import Scene
     from tgrpo_envs.sim.simulator import Simulator
 
 _INTEGRATION = int(mujoco.mjtState.mjSTATE_INTEGRATION)  # from which MuJoCo goes on bit for bit
@@ -31,7 +32,7 @@ class SavedSimulation:
     """N environments of one scene at one control step.
 
     Attributes:
-        digest: Of the scene's model.
+        scene: Suite, task and digest of the asset pack. Not of the model: two machines' files of one model differ.
         states_NS: MuJoCo's state of integration.
         controllers_NW: What the controllers remember.
         init: The states that the episodes began with.
@@ -40,7 +41,7 @@ class SavedSimulation:
         proprio_NP: What is observed of the arm.
     """
 
-    digest: str
+    scene: tuple[str, str, str]
     states_NS: FloatArray
     controllers_NW: FloatArray
     init: InitStates
@@ -56,7 +57,7 @@ def save(simulator: Simulator) -> SavedSimulation:
     for state_S, data in zip(states_NS, datas, strict=True):
         mujoco.mj_getState(model, data, state_S, _INTEGRATION)
     return SavedSimulation(
-        digest=simulator.scene.digest,
+        scene=_identity(simulator.scene),
         states_NS=states_NS,
         controllers_NW=np.stack([block[control_block.EPISODE_WORDS] for block in simulator.blocks]),
         init=simulator.init_states.copy(),
@@ -73,10 +74,10 @@ def load(simulator: Simulator, saved: SavedSimulation) -> None:
         StateError: The scene is another one.
     """
     model = simulator.scene.model
-    if simulator.scene.digest != saved.digest:
+    if _identity(simulator.scene) != saved.scene:
         raise StateError(
-            f"A copied environment of {simulator.scene.task.name} cannot go on here: its scene has another model than "
-            f"this one, of assets {simulator.scene.pack_name!r}; make it anew, or give it the same assets."
+            f"A copied environment of {saved.scene[1]} cannot go on in this scene, {simulator.scene.task.name} of "
+            f"assets {simulator.scene.pack_name!r}: give it the assets that it was made with, or reset a new one."
         )
     for row, (data, block) in enumerate(zip(simulator.datas, simulator.blocks, strict=True)):
         mujoco.mj_setState(model, data, saved.states_NS[row], _INTEGRATION)
@@ -89,3 +90,7 @@ def load(simulator: Simulator, saved: SavedSimulation) -> None:
     for field in fields(Snapshot):
         getattr(simulator.snapshot, field.name)[:] = getattr(saved.snapshot, field.name)
     simulator.proprio_NP[:] = saved.proprio_NP
+
+
+def _identity(scene: Scene) -> tuple[str, str, str]:
+    return scene.record.suite, scene.record.task, scene.record.pack_digest
