@@ -42,6 +42,9 @@ class LiberoEnv(Registered, gym.Env[dict[str, Any], NDArray[np.floating[Any] | n
     `terminated` when LIBERO's success check holds; `truncated` at the horizon (LIBERO-Object: 280 control steps)
     or when the physics diverges.
 
+    ## Copies
+    Deep copies and pickles go on with the same episode, bit for bit; a forked child may go on with its parent's.
+
     ## Info
     `success` and `is_success` (bool), `progress` (0 to 1), `stage` (index of the first unfinished stage), `stages`
     (bool per stage), `control_steps`, `diverged`; `instruction` after a reset.
