@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import groupby
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +50,6 @@ class Blocks:
 
     def __init__(self, settings_N: Sequence[EnvSettings]) -> None:
         self.num_envs = len(settings_N)
-        self.observations = new_observations(settings_N[0], self.num_envs)
         runs = [(settings, len(list(run))) for settings, run in groupby(settings_N)]
         threads = settings_N[0].num_threads or os.cpu_count() or 1
         self._num_workers = min(threads, len(runs))
@@ -61,9 +60,17 @@ class Blocks:
             rows = slice(start, start + size)
             if len(runs) > 1:
                 settings = replace(settings, num_threads=min(size, threads // self._num_workers))
-            views = {key: array[rows] for key, array in self.observations.items()}
-            self.blocks.append(Block(Episodes(settings, size, views), rows))
+            self.blocks.append(Block(Episodes(settings, size), rows))
             start += size
+        self._share_observations()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies: each block has its part of the observations."""
+        return {name: value for name, value in vars(self).items() if name != "observations"} | {"_workers": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._share_observations()
 
     def reset(self, options: ResetOptions, generators_N: Sequence[np.random.Generator]) -> None:
         """Start new episodes in the masked members.
@@ -91,6 +98,11 @@ class Blocks:
 
         self._each(lambda start: start(), self._each(draw, chosen))
 
+    def check_started(self, live_N: BoolArray) -> None:
+        """See `Episodes.check_started`."""
+        for block in self.blocks:
+            block.episodes.check_started(live_N[block.rows])
+
     def step(self, actions_NCA: FloatArray, live_N: BoolArray) -> StepResult:
         """One environment step of the live members; see `Episodes.step`."""
         results = self._each(
@@ -116,11 +128,17 @@ class Blocks:
             self._workers.close()
             self._workers = None
 
+    def _share_observations(self) -> None:
+        """One set of arrays for all blocks, which keeps what they observe now."""
+        self.observations = new_observations(self.blocks[0].episodes.settings, self.num_envs)
+        for block in self.blocks:
+            block.episodes.write_into({key: array[block.rows] for key, array in self.observations.items()})
+
     def _each(self, function: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
         """What the function returns for every item, in order, computed side by side."""
         if len(items) == 1:
             return [function(items[0])]
-        self._workers = self._workers or WorkerPool(self._num_workers)  # not earlier: a fork would lose its threads
+        self._workers = self._workers or WorkerPool(self._num_workers)
         results: dict[int, _Result] = {}
 
         def work(_worker: int, i: int) -> None:

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgrpo_envs.episodes import Episodes, Observations, parse_actions
-from tgrpo_envs.members import TaskFacts
+from tgrpo_envs.members import Registered
 from tgrpo_envs.resets import initial_states, parse_reset_options
 from tgrpo_envs.settings import EnvSettings, check_render_mode
 
 
-class LiberoEnv(TaskFacts, gym.Env[dict[str, Any], NDArray[np.floating[Any] | np.integer[Any]]]):
+class LiberoEnv(Registered, gym.Env[dict[str, Any], NDArray[np.floating[Any] | np.integer[Any]]]):
     """A Panda arm solves one LIBERO task; the engine is our own, the physics and the success check are LIBERO's.
 
     ## Action space
@@ -41,6 +41,9 @@ class LiberoEnv(TaskFacts, gym.Env[dict[str, Any], NDArray[np.floating[Any] | np
     ## Episode end
     `terminated` when LIBERO's success check holds; `truncated` at the horizon (LIBERO-Object: 280 control steps)
     or when the physics diverges.
+
+    ## Copies
+    Deep copies and pickles go on with the same episode, bit for bit; a forked child may go on with its parent's.
 
     ## Info
     `success` and `is_success` (bool), `progress` (0 to 1), `stage` (index of the first unfinished stage), `stages`

@@ -13,6 +13,7 @@ from tgrpo_envs.errors import ActionError, ConfigError, UnknownNameError
 from tgrpo_envs.rewards import StageReport, StageSpec, StageTracker, choose_profile, choose_spec
 from tgrpo_envs.scene import InitStates, Scene, fixed_states, load_scene, sample_train_states
 from tgrpo_envs.settings import ACTION_SIZE, INIT_STATE_SETS, EnvSettings
+from tgrpo_envs.sim.saved import SavedSimulation, load, save
 from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray
 from tgrpo_envs.sim.success import goal_truth
@@ -41,28 +42,41 @@ class Episodes:
     """N episodes of one task in lock-step, without seeds, autoreset or wrappers.
 
     The scene, the simulator and OpenGL are opened by the first `reset`, so constructing one is cheap and safe
-    before a fork.
+    before a fork. A copy, pickled or not, goes on with the same episodes.
+
+    An exception may come out of a signal's handler anywhere inside `reset` and `step`. The episodes that they were
+    at must then be reset before the next step.
 
     Args:
         settings: The validated choices of the user.
         num_envs: How many episodes run side by side.
-        observations: Arrays of N rows to write the observations into; None makes them.
 
     Attributes:
         observations: The present observations, overwritten in place by `reset` and `step`.
     """
 
-    def __init__(self, settings: EnvSettings, num_envs: int, observations: Observations | None = None) -> None:
+    def __init__(self, settings: EnvSettings, num_envs: int) -> None:
         self.settings = settings
         self.num_envs = num_envs
         self.all_members: BoolArray = np.ones(num_envs, dtype=bool)
         self.control_steps_N: NDArray[np.int64] = np.zeros(num_envs, dtype=np.int64)
         self.stage_report: StageReport | None = None
-        self.observations = new_observations(settings, num_envs) if observations is None else observations
-        self._images = {key: self.observations[key] for key in settings.picture_spaces()}
-        self._started_N: BoolArray = np.zeros(num_envs, dtype=bool)
+        self.observations = new_observations(settings, num_envs)
+        self._started_N: BoolArray = np.zeros(num_envs, dtype=bool)  # and not left half-way since
+        self._saved: SavedSimulation | None = None  # where a copy's simulator begins, once it is opened
         self._simulator: Simulator | None = None
         self._fixed_states: dict[str, InitStates] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies: what the episodes go on with, without threads, OpenGL and MuJoCo's memory."""
+        state = {**vars(self), "_simulator": None, "_fixed_states": {}}
+        return state if self._simulator is None else {**state, "_saved": save(self._simulator)}
+
+    def write_into(self, observations: Observations) -> None:
+        """Keep the observations in these arrays of N rows from now on."""
+        for key, array in self.observations.items():
+            observations[key][:] = array
+        self.observations = observations
 
     @property
     def simulator(self) -> Simulator:
@@ -88,9 +102,7 @@ class Episodes:
         task = settings.resolved_task
         scene = load_scene(task, settings.assets)
         self._spec = choose_spec(settings.reward, scene.problem, task)
-        profile = choose_profile(settings.reward, settings.credit)
-        self._tracker = StageTracker(self._spec, profile, scene.layout, self.num_envs, settings.episode_horizon)
-        self._simulator = Simulator(
+        simulator = Simulator(
             scene,
             self.num_envs,
             num_threads=settings.num_threads,
@@ -98,6 +110,12 @@ class Episodes:
             image_size=settings.image_size,
             detail=settings.detail,
         )
+        if self._saved is None:
+            profile = choose_profile(settings.reward, settings.credit)
+            self._tracker = StageTracker(self._spec, profile, scene.layout, self.num_envs, settings.episode_horizon)
+        else:
+            load(simulator, self._saved)
+        self._simulator = simulator
 
     def fixed_states(self, name: str) -> InitStates:
         """The held-out or the official initial states.
@@ -133,12 +151,25 @@ class Episodes:
             init: N states; rows outside the mask are ignored.
             mask_N: Which episodes start anew.
         """
+        self._started_N &= ~mask_N
         self.simulator.reset(init, mask_N)
-        self._started_N |= mask_N
         self.control_steps_N[mask_N] = 0
         snapshot = self.simulator.snapshot
         self._tracker.reset(snapshot, goal_truth(self.scene.goal, self.scene.layout, snapshot), mask_N)
         self._observe(mask_N)
+        self._started_N |= mask_N
+
+    def check_started(self, live_N: BoolArray) -> None:
+        """Make sure that the episodes can be stepped.
+
+        Raises:
+            ConfigError: One was never reset, or left half-way by an interrupt.
+        """
+        if (live_N & ~self._started_N).any():
+            raise ConfigError(
+                f"{self.settings.resolved_task.name}: an episode was never reset, or its last step or reset did not "
+                "end; call reset() first."
+            )
 
     def step(self, actions_NCA: FloatArray, live_N: BoolArray) -> StepResult:
         """Advance the live episodes by up to C control steps, each stopping when it ends.
@@ -148,10 +179,10 @@ class Episodes:
             live_N: Which episodes run.
 
         Raises:
-            ConfigError: A live episode was never reset.
+            ConfigError: A live episode was never reset, or left half-way by an interrupt.
         """
-        if (live_N & ~self._started_N).any():
-            raise ConfigError(f"{self.settings.resolved_task.name}: an episode was never reset; call reset() first.")
+        self.check_started(live_N)
+        self._started_N &= ~live_N
         actions_NCA = np.clip(np.where(live_N[:, None, None], actions_NCA, 0.0), -1.0, 1.0)
         success_N, diverged_N = np.zeros((2, self.num_envs), dtype=bool)
         rewards_N = np.zeros(self.num_envs)
@@ -171,6 +202,7 @@ class Episodes:
             running_N &= ~success_N & (self.control_steps_N < self.settings.episode_horizon)
         self._observe(live_N)
         truncated_N = live_N & ~success_N & ~running_N
+        self._started_N |= live_N
         return StepResult(rewards_N, success_N, truncated_N, diverged_N)
 
     def observe(self) -> Observations:
@@ -198,15 +230,16 @@ class Episodes:
         return frames
 
     def close(self) -> None:
-        """Release threads and OpenGL contexts; closing twice is harmless."""
-        if self._simulator is not None:
-            self._simulator.close()
-            self._simulator = None
+        """Release threads and OpenGL contexts; closing twice is harmless, and `reset` opens them again."""
+        simulator, self._simulator, self._saved = self._simulator, None, None
+        self._started_N[:] = False
+        if simulator is not None:
+            simulator.close()
 
     def _observe(self, mask_N: BoolArray) -> None:
         self.observations["proprio"][mask_N] = self.simulator.proprio_NP[mask_N]
-        if self._images:
-            self.simulator.render(self._images, mask_N)
+        if images := {key: self.observations[key] for key in self.settings.picture_spaces()}:
+            self.simulator.render(images, mask_N)
 
 
 def new_observations(settings: EnvSettings, num_envs: int) -> Observations:

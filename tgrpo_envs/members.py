@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import seeding
 
 from tgrpo_envs.episodes import Episodes
-from tgrpo_envs.settings import EnvSettings
+from tgrpo_envs.settings import EnvSettings, as_json
 from tgrpo_envs.tasks import Task
 
 
@@ -58,6 +60,29 @@ class TaskFacts:
     def num_init_states(self, name: str) -> int:
         """Size of the ``heldout`` or ``official`` set."""
         return len(self.episodes.fixed_states(name))
+
+
+class Registered(TaskFacts):
+    """An environment of Gymnasium's registry, whose spec says how long an episode is and can be written as JSON.
+
+    Registering a limit would not do: it would hold whatever `horizon` and `action_chunk` a user chooses, and `gym.make`
+    would end episodes there. Making an environment from its completed spec ends them where they end anyway.
+    """
+
+    _spec: EnvSpec | None = None
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """How to make this environment again; None without `gym.make`."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        if spec is not None:
+            limit = self._max_episode_steps
+            steps = limit if spec.max_episode_steps is None else min(spec.max_episode_steps, limit)
+            spec = replace(spec, max_episode_steps=steps, kwargs=as_json(spec.kwargs))
+        self._spec = spec
 
 
 class Member(TaskFacts):

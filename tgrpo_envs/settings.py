@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from gymnasium import spaces
+from pydantic import ValidationError
 
 from tgrpo_envs.assets import find_pack
 from tgrpo_envs.errors import ConfigError, UnknownNameError
@@ -40,7 +42,8 @@ class EnvSettings:
             do not say. ``per_episode``: drawn anew for every episode, whatever the set.
         reward: ``stages`` (a language model's stages where they passed their certificate, else the compiler's),
             ``llm``, ``compiled``, ``sparse`` (1 on success) or the path of a stage specification in JSON.
-        credit: How progress through the stages is paid; None takes the default `CreditProfile`.
+        credit: How progress through the stages is paid, as a `CreditProfile` or its fields in a dict; None takes the
+            default one.
         image_size: Height and width of the camera images, pixels.
         cameras: Which cameras to observe: ``agentview``, ``wrist`` or any other of the scene, looked up when the scene
             is opened. An empty tuple makes a state-only environment that never opens OpenGL.
@@ -86,8 +89,7 @@ class EnvSettings:
         _one_of("kind of fixture poses", self.fixture_poses, FIXTURE_POSES)
         if self.reward_is_file and not Path(self.reward).is_file():
             raise UnknownNameError("reward (a name or the path of a .json specification)", self.reward, REWARDS)
-        if not isinstance(self.credit, CreditProfile | None):
-            raise ConfigError(f"credit={self.credit!r} must be a CreditProfile, such as CreditProfile(beta=0.3).")
+        object.__setattr__(self, "credit", _credit(self.credit))
         _in_range("image_size", self.image_size, *IMAGE_SIZE_RANGE)
         _in_range("action_chunk", self.action_chunk, 1, MAX_ACTION_CHUNK)
         if self.horizon is not None:
@@ -143,6 +145,37 @@ def check_render_mode(render_mode: str | None) -> str | None:
     if render_mode is not None:
         _one_of("render mode", render_mode, ("rgb_array",))
     return render_mode
+
+
+def as_json(keywords: dict[str, Any]) -> dict[str, Any]:
+    """The same keyword arguments in values that JSON has, which `EnvSettings` takes as well."""
+
+    def convert(value: Any) -> Any:
+        if isinstance(value, CreditProfile):
+            return value.model_dump()
+        if isinstance(value, np.generic):
+            return value.item()
+        if isinstance(value, Enum):
+            return value.value
+        if isinstance(value, (tuple, list)):
+            return type(value)(convert(item) for item in value)
+        return str(value) if isinstance(value, Path) else value
+
+    return {name: convert(value) for name, value in keywords.items()}
+
+
+def _credit(given: object) -> CreditProfile | None:
+    if given is None or isinstance(given, CreditProfile):
+        return given
+    try:
+        return CreditProfile.model_validate(given)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        place = ".".join(map(str, wrong["loc"]))
+        raise ConfigError(
+            f"credit={given!r} must be a CreditProfile, such as CreditProfile(beta=0.3), or its fields in a dict"
+            f" ({place + ': ' if place else ''}{wrong['msg']})."
+        ) from error
 
 
 def _one_of(kind: str, got: str, allowed: tuple[str, ...]) -> None:

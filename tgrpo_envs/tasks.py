@@ -7,9 +7,10 @@ import importlib.util
 import json
 from dataclasses import dataclass
 from importlib import resources
+from numbers import Integral
 from pathlib import Path
 
-from tgrpo_envs.errors import AssetError, UnknownNameError
+from tgrpo_envs.errors import AssetError, ConfigError, UnknownNameError
 
 SUITES = ("libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90")
 
@@ -64,8 +65,11 @@ def get_task(suite: str, task: int | str) -> Task:
 
     Raises:
         UnknownNameError: There is no such suite, or no such task in it.
+        ConfigError: Neither a whole number nor a name.
     """
     tasks = list_tasks(suite)
+    if isinstance(task, bool) or not isinstance(task, (Integral, str)):
+        raise ConfigError(f"task={task!r} must be the index of a task of {suite}, a whole number, or its name.")
     found = [entry for entry in tasks if task == (entry.name if isinstance(task, str) else entry.index)]
     if not found:
         allowed = [entry.name if isinstance(task, str) else entry.index for entry in tasks]

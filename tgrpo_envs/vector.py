@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from tgrpo_envs.blocks import Blocks
 from tgrpo_envs.episodes import Episodes, Observations, StepResult, parse_actions
 from tgrpo_envs.errors import ConfigError, UnknownNameError
-from tgrpo_envs.members import Member, TaskFacts
+from tgrpo_envs.members import Member, Registered
 from tgrpo_envs.resets import ResetOptions, parse_reset_options
 from tgrpo_envs.settings import EnvSettings, check_render_mode
 from tgrpo_envs.sim.snapshot import BoolArray
@@ -25,7 +26,7 @@ AUTORESET_MODES = {mode.value: mode for mode in AutoresetMode}
 Infos = dict[str, Any]
 
 
-class LiberoVectorEnv(TaskFacts, VectorEnv[Observations, NDArray[np.floating[Any]], NDArray[Any]]):
+class LiberoVectorEnv(Registered, VectorEnv[Observations, NDArray[np.floating[Any]], NDArray[Any]]):
     """N episodes in lock-step; spaces, rewards and info keys as in `tgrpo_envs.env.LiberoEnv`, batched.
 
     Member i of an environment seeded with s plays the same episode as a single environment of its task seeded with
@@ -78,10 +79,9 @@ class LiberoVectorEnv(TaskFacts, VectorEnv[Observations, NDArray[np.floating[Any
     ) -> None:
         if isinstance(num_envs, bool) or not isinstance(num_envs, int) or not 1 <= num_envs <= MAX_NUM_ENVS:
             raise ConfigError(f"num_envs={num_envs!r} must be a whole number from 1 to {MAX_NUM_ENVS}.")
-        if max_episode_steps is not None:
-            steps = int(max_episode_steps) * settings.get("action_chunk", 1)
-            settings["horizon"] = min(steps, settings.get("horizon") or steps)
         settings_N = _member_settings(suite, num_envs, tasks, settings)
+        if max_episode_steps is not None:
+            settings_N = [_limited(one, max_episode_steps) for one in settings_N]
         self.num_envs = num_envs
         self.render_mode = check_render_mode(render_mode)
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
@@ -94,6 +94,12 @@ class LiberoVectorEnv(TaskFacts, VectorEnv[Observations, NDArray[np.floating[Any
         self.batch = Blocks(settings_N)
         self.members = [Member(block.episodes) for block in self.batch.blocks for _ in range(block.episodes.num_envs)]
         self._terminated_N, self._truncated_N = np.zeros((2, num_envs), dtype=bool)
+        self._torn_N: BoolArray = np.zeros(num_envs, dtype=bool)  # a step of theirs was interrupted
+
+    @property
+    def _max_episode_steps(self) -> int:
+        """Episode limit in environment steps, the same for all members, whatever their tasks."""
+        return self.members[0]._max_episode_steps
 
     @property
     def episodes(self) -> Episodes:
@@ -147,12 +153,16 @@ class LiberoVectorEnv(TaskFacts, VectorEnv[Observations, NDArray[np.floating[Any
 
         Raises:
             ActionError: Another shape than the action space's, or NaN or infinity for a running member.
-            ConfigError: A member was never reset.
+            ConfigError: A member was never reset, or not since a step was interrupted.
         """
         shape = self.action_space.shape
         assert shape is not None
         done_N = self._terminated_N | self._truncated_N
         actions_NCA = parse_actions(actions, shape, ~done_N)
+        self.batch.check_started(~done_N)
+        if self._torn_N.any():
+            raise ConfigError("The last step was interrupted and did not end; call reset() first.")
+        self._torn_N[:] = True
         result = self.batch.step(actions_NCA, ~done_N)
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
             infos = self._restart_ended(result)
@@ -163,7 +173,9 @@ class LiberoVectorEnv(TaskFacts, VectorEnv[Observations, NDArray[np.floating[Any
             result = self._with_earlier_ends(result)
             infos = _masked(self.batch.info(result), np.ones(self.num_envs, dtype=bool))
             self._terminated_N, self._truncated_N = result.success_N, result.truncated_N
-        return self._observations(), result.rewards_N, result.success_N.copy(), result.truncated_N.copy(), infos
+        observations = self._observations()
+        self._torn_N[:] = False
+        return observations, result.rewards_N, result.success_N.copy(), result.truncated_N.copy(), infos
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:
         """The agentview of every member, upright, or None without a render mode."""
@@ -185,6 +197,7 @@ class LiberoVectorEnv(TaskFacts, VectorEnv[Observations, NDArray[np.floating[Any
         self.batch.reset(options, [member.np_random for member in self.members])
         self._terminated_N &= ~options.mask_N
         self._truncated_N &= ~options.mask_N
+        self._torn_N &= ~options.mask_N
 
     def _reset_infos(self, mask_N: BoolArray) -> Infos:
         return _masked({"instruction": np.array(self.get_attr("task_description"), dtype=object)}, mask_N)
@@ -240,6 +253,14 @@ def _member_settings(
     if each[0].reward_is_file and len({one.resolved_task for one in each}) > 1:
         raise ConfigError(f"reward={str(each[0].reward)!r} holds the stages of one task; use 'stages' for several.")
     return [one for one in each for _ in range(num_envs // len(chosen))]
+
+
+def _limited(settings: EnvSettings, max_episode_steps: int) -> EnvSettings:
+    """The same with episodes of at most so many environment steps."""
+    if isinstance(max_episode_steps, bool) or not isinstance(max_episode_steps, Integral) or max_episode_steps < 1:
+        raise ConfigError(f"max_episode_steps={max_episode_steps!r} must be a whole number of at least 1.")
+    steps = int(max_episode_steps) * settings.action_chunk
+    return settings if steps >= settings.episode_horizon else replace(settings, horizon=steps)
 
 
 def _autoreset_mode(mode: str | AutoresetMode) -> AutoresetMode:

@@ -113,7 +113,7 @@ class StageTracker:
         from tgrpo_envs.rewards import judging, paying  # bring numba, which importing this package must not
 
         profile.check_horizon(horizon)
-        self.spec, self.profile, self.horizon = spec, profile, horizon
+        self.spec, self.profile, self.horizon, self._layout = spec, profile, horizon, layout
         self.bound = BoundSpec(spec, layout)
         self._effort_K1 = np.array([[float(stage.effort)] for stage in spec.stages])
         self._plan, self._judge_stages, self._pay = judging.make_plan(spec), judging.judge, paying.pay
@@ -127,6 +127,14 @@ class StageTracker:
         self._ahead_N = np.ones(num_envs)  # effort left to earn at reset
         self._account = paying.Account.new(num_envs)
         self._unmet_NC = np.zeros((num_envs, 0), dtype=bool)  # conjuncts that do not hold at reset
+
+    def __getstate__(self) -> dict[str, object]:
+        """For copies: all but the bound spec, which holds functions and follows from the rest."""
+        return {name: value for name, value in vars(self).items() if name != "bound"}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        vars(self).update(state)
+        self.bound = BoundSpec(self.spec, self._layout)
 
     def reset(self, snapshot: Snapshot, goal_NC: BoolArray, mask_N: BoolArray) -> None:
         """Start an episode in the masked environments.

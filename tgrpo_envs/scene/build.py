@@ -19,7 +19,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import mujoco
 import numpy as np
 
 from tgrpo_envs.assets import cache_dir
@@ -39,6 +38,7 @@ from tgrpo_envs.scene.records import (
     SiteRecord,
 )
 from tgrpo_envs.sim.controller import ARM, USERDATA_SIZE
+from tgrpo_envs.sim.engine import mujoco
 from tgrpo_envs.tasks import Task, bddl_path, get_task, init_states_path
 
 # robosuite's sampler classes (by name, libero/libero/envs/regions) and the kind of placement they make.
@@ -61,12 +61,13 @@ _SOLVER_TOLERANCE = 1e-12
 _ARENA_MIB = 64
 
 
-def official_env(task: Task, pack_folder: Path, **settings: Any) -> Any:
+def official_env(task: Task, pack_folder: Path, *, opengl: str | None = None, **settings: Any) -> Any:
     """LIBERO's own environment of a task on the given assets, without renderer unless `settings` ask for one.
 
     Args:
         task: The task.
         pack_folder: Folder laid out like LIBERO's assets.
+        opengl: What robosuite loads to draw with; None takes what is here.
         **settings: Arguments of LIBERO's ControlEnv.
 
     Returns:
@@ -75,7 +76,7 @@ def official_env(task: Task, pack_folder: Path, **settings: Any) -> Any:
     Raises:
         SceneError: LIBERO or robosuite is not installed, or they could not make the environment.
     """
-    _prepare_import()
+    _prepare_import(opengl)
     try:
         with _quiet():
             import libero.libero
@@ -97,7 +98,7 @@ def build(task: Task, pack_name: str, pack_folder: Path, pack_digest: str, out: 
     Raises:
         SceneError: See `official_env`; or the model lacks what the controller relies on.
     """
-    env = official_env(task, pack_folder)
+    env = official_env(task, pack_folder, opengl="glx")  # nothing is drawn, and this loads no OpenGL before it is
     with _quiet():
         env.reset()
     model = _compile(env)
@@ -124,10 +125,13 @@ def build(task: Task, pack_name: str, pack_folder: Path, pack_digest: str, out: 
     write_scene(out, record, model, read_init_file(init_states_path(task)))
 
 
-def _prepare_import() -> None:
+def _prepare_import(opengl: str | None) -> None:
     """What LIBERO and robosuite read at import: a config file, and a GL backend that can be loaded."""
     os.environ["LIBERO_CONFIG_PATH"] = str(_config_folder())
-    if os.environ.get("MUJOCO_GL") not in ("egl", "osmesa"):
+    if opengl is not None:
+        os.environ["MUJOCO_GL"] = opengl
+        os.environ.pop("MUJOCO_EGL_DEVICE_ID", None)  # robosuite refuses some that MuJoCo takes
+    elif os.environ.get("MUJOCO_GL") not in ("egl", "osmesa"):
         os.environ["MUJOCO_GL"] = "osmesa" if ctypes.util.find_library("OSMesa") else "egl"
     logging.getLogger("robosuite_logs").setLevel(logging.ERROR)
 

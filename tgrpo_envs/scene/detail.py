@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from tgrpo_envs.assets.primitive.mjcf import PAINTED
 from tgrpo_envs.scene.decimation import simplify
+from tgrpo_envs.sim.engine import mujoco
 from tgrpo_envs.sim.meshes import ReducedMeshes
 
 MAX_FACES = 2000  # of one mesh

@@ -10,13 +10,13 @@ import tokenize
 import zipfile
 from pathlib import Path
 
-import mujoco
 import numpy as np
 from pydantic import ValidationError
 
 from tgrpo_envs.errors import SceneError
 from tgrpo_envs.scene.detail import reduce_meshes
 from tgrpo_envs.scene.records import FORMAT_VERSION, SceneRecord
+from tgrpo_envs.sim.engine import mujoco
 from tgrpo_envs.sim.meshes import ReducedMeshes
 from tgrpo_envs.sim.snapshot import FloatArray
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import mujoco
 import numpy as np
 
 from tgrpo_envs.errors import SceneError
 from tgrpo_envs.scene.records import ObjectRecord, PlacementRecord
+from tgrpo_envs.sim.engine import mujoco
 from tgrpo_envs.sim.snapshot import FloatArray
 
 if TYPE_CHECKING:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import mujoco
 import numpy as np
 
 from tgrpo_envs.assets import AssetPack, cache_dir, find_pack
@@ -23,6 +22,7 @@ from tgrpo_envs.bddl import Problem, parse_problem, read_problem
 from tgrpo_envs.errors import AssetError, SceneError
 from tgrpo_envs.scene.files import RECORD_FILE, read_meshes, read_scene
 from tgrpo_envs.scene.records import FORMAT_VERSION, SceneRecord
+from tgrpo_envs.sim.engine import mujoco
 from tgrpo_envs.sim.meshes import ReducedMeshes
 from tgrpo_envs.sim.snapshot import NO_PARENT, SnapshotLayout
 from tgrpo_envs.sim.success import Goal, compile_goal

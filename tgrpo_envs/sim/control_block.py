@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING
 
-import mujoco
 import numpy as np
 
 from tgrpo_envs.sim.controller import (
@@ -39,10 +38,14 @@ from tgrpo_envs.sim.controller import (
     TORQUE_LOW,
     USERDATA_MARK,
 )
+from tgrpo_envs.sim.engine import mujoco
 from tgrpo_envs.sim.snapshot import FloatArray
 
 if TYPE_CHECKING:
     from tgrpo_envs.scene.records import RobotRecord
+
+# What a controller remembers from one step to the next; the rest is constant, or computed anew.
+EPISODE_WORDS = np.r_[PHASE, GOAL_POS : GOAL_POS + 3, GOAL_MAT : GOAL_MAT + 9, GRIPPER]
 
 _mj_copy_data = MUJOCO_LIBRARY.mj_copyData
 _mj_copy_data.argtypes, _mj_copy_data.restype = [ctypes.c_void_p] * 3, ctypes.c_void_p
@@ -137,6 +140,4 @@ def copy_episode(
     """Make the simulation and controller `target` a copy of `source`, with everything a next step depends on."""
     copy_data(model, source[0], target[0])
     attach(*target)
-    target[1].view(np.int64)[PHASE] = source[1].view(np.int64)[PHASE]
-    for start, size in ((GOAL_POS, 3), (GOAL_MAT, 9), (GRIPPER, 1)):
-        target[1][start : start + size] = source[1][start : start + size]
+    target[1][EPISODE_WORDS] = source[1][EPISODE_WORDS]

@@ -14,16 +14,16 @@ numba's cache follows this file only, so everything the callback calls or reads 
 from __future__ import annotations
 
 import ctypes
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import llvmlite.binding
-import mujoco
 import numpy as np
 from numba import carray, cfunc, njit, types
 from numba.core.extending import intrinsic
+
+from tgrpo_envs.sim.engine import mujoco
 
 ARM = 7  # joints of the Panda arm; the first degrees of freedom of every LIBERO model
 SUBSTEPS = 25  # physics steps (500 Hz) in a control step (20 Hz)
@@ -312,7 +312,6 @@ def _callback(model, data):  # type: ignore[no-untyped-def]
 
 
 _control_slot = ctypes.c_void_p.in_dll(MUJOCO_LIBRARY, "mjcb_control")
-_install_lock = threading.Lock()
 
 
 def install() -> None:
@@ -320,5 +319,4 @@ def install() -> None:
 
     The callback is one per process. One that another library installed is replaced: LIBERO and robosuite use none.
     """
-    with _install_lock:
-        _control_slot.value = _callback.address
+    _control_slot.value = _callback.address

@@ -8,11 +8,11 @@ from __future__ import annotations
 import ctypes
 import math
 
-import mujoco
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from tgrpo_envs.sim.engine import mujoco
 from tgrpo_envs.sim.snapshot import FloatArray
 
 MIN_PIXELS = 1.0  # a geom whose bounding sphere is not even this wide in the picture is left out

@@ -26,6 +26,10 @@ class InitStates:
     def __len__(self) -> int:
         return len(self.states_NX)
 
+    def copy(self) -> InitStates:
+        """An independent copy."""
+        return InitStates(self.states_NX.copy(), self.fixtures_NF7.copy())
+
     def take(self, ids_M: NDArray[np.int64]) -> InitStates:
         """The states at these rows, in this order."""
         return InitStates(self.states_NX[ids_M], self.fixtures_NF7[ids_M])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
+
+from tgrpo_envs.sim.engine import mujoco
 
 IntArray = NDArray[np.int32]
 

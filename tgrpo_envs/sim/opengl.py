@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes.util
 import functools
 import glob
 import logging
 import os
+import sys
 import threading
 from typing import Any
 
-import mujoco
-
 from tgrpo_envs.errors import RenderError
+from tgrpo_envs.sim.engine import mujoco
 
 _HELP = (
     "Install an OpenGL library that needs no screen: apt-get install -y libosmesa6 (software), or "
     "libegl1 libgl1 with the driver of a GPU. Without pictures (detail='off') none is needed."
 )
+_BACKENDS = ("egl", "osmesa")
+# What MuJoCo knows in MUJOCO_GL besides.
+_WINDOWS = ("glfw", "glx", "enable", "enabled", "on", "true", "1", "")  # nothing of ours, or a screen: we choose
+_NO_PICTURES = ("disable", "disabled", "off", "false", "0")
 _logger = logging.getLogger(__name__)
 _context_lock = threading.Lock()  # creating contexts is not thread-safe in Mesa
+_opened_by: int | None = None  # the process that opened OpenGL first: this one, or one that it was forked from
 
 
 class OpenGLContext:
@@ -45,7 +51,8 @@ class OpenGLContext:
                 mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self.mujoco)
             except (RuntimeError, mujoco.FatalError) as error:
                 self._gl.free()
-                raise RenderError(f"OpenGL by {backend()} cannot draw off screen ({error}). {_HELP}") from error
+                name, reason = _choice()
+                raise RenderError(f"OpenGL by {name}, {reason}, cannot draw off screen ({error}). {_HELP}") from error
 
     def check(self) -> None:
         """Make sure that what was drawn was drawn.
@@ -72,28 +79,16 @@ class OpenGLContext:
             gl._context = None  # or its destructor would try, and print a traceback
 
 
-@functools.cache
 def backend() -> str:
     """``egl`` or ``osmesa``, the same for the whole process since MuJoCo loads OpenGL's functions once.
 
-    A choice in ``MUJOCO_GL`` is kept. Else a GPU's EGL is preferred, then OSMesa, then EGL's software driver, which is
-    slower than OSMesa. The choice goes to the log, once.
+    A choice in ``MUJOCO_GL`` is kept, else one in ``PYOPENGL_PLATFORM``. Else a GPU's EGL is preferred, then OSMesa,
+    then EGL's software driver, which is slower than OSMesa. The choice goes to the log, once.
 
     Raises:
-        RenderError: Neither library is installed.
+        RenderError: Neither library is installed, or the variables name none, or two.
     """
-    wanted = os.environ.get("MUJOCO_GL", "").lower()
-    has_osmesa, has_egl = (ctypes.util.find_library(name) is not None for name in ("OSMesa", "EGL"))
-    if wanted in ("egl", "osmesa"):
-        name, reason = wanted, "as MUJOCO_GL says"
-    elif has_egl and has_gpu():
-        name, reason = "egl", "on a GPU"
-    elif has_osmesa or has_egl:
-        name, reason = "osmesa" if has_osmesa else "egl", "in software"
-    else:
-        raise RenderError(f"Neither OSMesa nor EGL is installed. {_HELP}")
-    _logger.info("Pictures are drawn by OpenGL through %s, %s.", name, reason)
-    return name
+    return _choice()[0]
 
 
 def has_gpu() -> bool:
@@ -102,21 +97,88 @@ def has_gpu() -> bool:
     return bool(nvidia) or bool(glob.glob("/dev/dri/renderD*"))
 
 
+@functools.cache
+def _choice() -> tuple[str, str]:
+    """The backend, and why it is that."""
+    wanted, platform = (os.environ.get(name, "").strip().lower() for name in ("MUJOCO_GL", "PYOPENGL_PLATFORM"))
+    if wanted in _NO_PICTURES:
+        raise RenderError(f"MUJOCO_GL={wanted!r} forbids pictures: unset it, or do without them (detail='off').")
+    if wanted not in (*_BACKENDS, *_WINDOWS):
+        raise RenderError(f"MUJOCO_GL={wanted!r} is no OpenGL that we know: set it to egl or osmesa, or unset it.")
+    has_osmesa, has_egl = (ctypes.util.find_library(name) is not None for name in ("OSMesa", "EGL"))
+    if wanted in _BACKENDS:
+        name, reason = wanted, "as MUJOCO_GL says"
+    elif platform in _BACKENDS:
+        name, reason = platform, "as PYOPENGL_PLATFORM says"
+    elif has_egl and has_gpu():
+        name, reason = "egl", "on a GPU"
+    elif has_osmesa or has_egl:
+        name, reason = "osmesa" if has_osmesa else "egl", "in software"
+    else:
+        raise RenderError(f"Neither OSMesa nor EGL is installed. {_HELP}")
+    if platform not in (name, ""):
+        raise RenderError(
+            f"PYOPENGL_PLATFORM={platform!r} contradicts OpenGL by {name}, {reason}: unset it, or set it to {name}."
+        )
+    _logger.info("Pictures are drawn by OpenGL through %s, %s.", name, reason)
+    return name, reason
+
+
 def _open(size: int) -> tuple[Any, Any]:
     """A context, and the function that tells which one is current."""
-    name = backend()
+    global _opened_by
+    name, reason = _choice()
     # Mesa's software renderer would start threads of its own for each context, to fight with those of the pool.
     os.environ.setdefault("LP_NUM_THREADS", "0")
+    if _opened_by not in (None, os.getpid()) and not _survives_fork(name):
+        raise RenderError(
+            f"OpenGL by {name} was in use when this process was forked, and drivers of GPUs do not survive that: start "
+            "it by multiprocessing's 'spawn' or 'forkserver', or draw nothing before the fork."
+        )
     # MuJoCo's modules and PyOpenGL read these when they are first imported.
-    os.environ["MUJOCO_GL"] = name
-    os.environ.setdefault("PYOPENGL_PLATFORM", name)
+    os.environ["MUJOCO_GL"] = os.environ["PYOPENGL_PLATFORM"] = name
     try:
         if name == "egl":
             from mujoco.egl import EGL, GLContext
 
-            return GLContext(size, size), EGL.eglGetCurrentContext
-        from mujoco.osmesa import GLContext, osmesa
+            _check_egl_device(len(EGL.eglQueryDevicesEXT()))
+            current = EGL.eglGetCurrentContext
+        else:
+            from mujoco.osmesa import GLContext, osmesa
 
-        return GLContext(size, size), osmesa.OSMesaGetCurrentContext
-    except (ImportError, RuntimeError, AttributeError, OSError) as error:
-        raise RenderError(f"OpenGL by {name} does not work here ({error}). {_HELP}") from error
+            current = osmesa.OSMesaGetCurrentContext
+        context = GLContext.__new__(GLContext)
+        context._context = None  # its destructor would miss it where the next line fails, and print a traceback
+        context.__init__(size, size)
+    except RenderError:
+        raise
+    except Exception as error:  # PyOpenGL raises whatever it stumbles over
+        raise RenderError(f"OpenGL by {name}, {reason}, does not work here ({error}). {_HELP}") from error
+    _opened_by = os.getpid()
+    return context, current
+
+
+def _check_egl_device(count: int) -> None:
+    """Make sure that the variable which chooses one of the EGL devices does."""
+    device = os.environ.get("MUJOCO_EGL_DEVICE_ID")
+    if device is not None and not (device.strip().isdecimal() and int(device) < count):
+        raise RenderError(
+            f"MUJOCO_EGL_DEVICE_ID={device!r} must be a whole number from 0 to {count - 1}, the EGL devices here; "
+            "unset it to take the first that works."
+        )
+
+
+def _survives_fork(name: str) -> bool:
+    """Whether a forked child can make contexts of its own: in software that keeps no threads."""
+    return os.environ["LP_NUM_THREADS"] == "0" and not (name == "egl" and has_gpu())
+
+
+def _after_fork() -> None:
+    """In a forked child: another thread may have held the lock, and the display is the parent's to end."""
+    global _context_lock
+    _context_lock = threading.Lock()
+    if egl := sys.modules.get("mujoco.egl"):
+        atexit.unregister(egl.EGL.eglTerminate)
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from tgrpo_envs.errors import UnknownNameError
+from tgrpo_envs.sim.engine import mujoco
 
 if TYPE_CHECKING:
     from tgrpo_envs.scene.records import SceneRecord
@@ -55,7 +55,8 @@ def camera_id(model: mujoco.MjModel, name: str) -> int:
     """
     found = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, CAMERAS.get(name, name))
     if found < 0:
-        raise UnknownNameError("camera", name, [*CAMERAS, *(model.camera(i).name for i in range(model.ncam))])
+        names = [*CAMERAS, *(model.camera(i).name for i in range(model.ncam))]
+        raise UnknownNameError("camera", name, dict.fromkeys(names))
     return int(found)
 
 

@@ -6,11 +6,11 @@ import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from tgrpo_envs.sim.culling import GeomBuffer
+from tgrpo_envs.sim.engine import mujoco
 from tgrpo_envs.sim.meshes import ReducedMeshes, apply_reduction
 from tgrpo_envs.sim.opengl import OpenGLContext
 from tgrpo_envs.sim.pictures import BACKGROUND, Kind, Picture, body_rows, camera_id

@@ -5,15 +5,16 @@ from __future__ import annotations
 import copy
 import logging
 import os
+import threading
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NoReturn
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from tgrpo_envs.errors import RenderError, StateError
+from tgrpo_envs.errors import ConfigError, RenderError, StateError
 from tgrpo_envs.sim import control_block, controller
+from tgrpo_envs.sim.engine import mujoco
 from tgrpo_envs.sim.init_states import InitStates
 from tgrpo_envs.sim.pictures import camera_id, parse_picture, segmentation_names
 from tgrpo_envs.sim.pool import WorkerPool
@@ -60,6 +61,7 @@ class Simulator:
             joints (2, metres), gripper command (-1 open to 1 closed); overwritten in place too.
         datas: MuJoCo's data of each environment, for tools that look deeper; writing to them is at your own risk.
         blocks: The controller's memory of each (`sim.control_block`), for the same tools at the same risk.
+        init_states: What each began with, which it is put back into when its physics diverges.
         thread_models: The model each thread uses.
         segmentation_names: What the numbers of a segmentation stand for.
 
@@ -89,14 +91,15 @@ class Simulator:
         self.datas = [mujoco.MjData(model) for _ in range(num_envs)]
         self.blocks = [control_block.new_block(data, record.robot) for data in self.datas]
         self._warnings = [data.warning.number for data in self.datas]  # views that follow the data
-        self._states_NX: FloatArray = np.zeros((num_envs, 1 + model.nq + model.nv))
-        self._fixtures_NF7: FloatArray = np.zeros((num_envs, len(scene.fixture_bodies), 7))
+        self.init_states = InitStates(
+            np.zeros((num_envs, 1 + model.nq + model.nv)), np.zeros((num_envs, len(scene.fixture_bodies), 7))
+        )
         joints = {entry.object: entry.qpos_address for entry in record.joints}
         self._burners = [(list(sites), joints[name]) for name, sites in record.visible_sites.items()]
         threads = num_threads or min(num_envs, os.cpu_count() or 1)
         # Fixtures are placed by writing into the model, so where there are any each thread writes into its own copy.
         self.thread_models = [copy.copy(model) if scene.fixture_bodies else model for _ in range(threads)]
-        self._renderers: list[Renderer | None] = [None] * threads
+        self._own = threading.local()  # each thread's renderer
         self.segmentation_names = segmentation_names(record)
         self._image_size = image_size
         self._detail = detail
@@ -117,7 +120,9 @@ class Simulator:
         Raises:
             StateError: The states do not fit the scene or the number of environments.
         """
-        for given, kept in ((init.states_NX, self._states_NX), (init.fixtures_NF7, self._fixtures_NF7)):
+        self._pool.settle()
+        states_NX, fixtures_NF7 = self.init_states.states_NX, self.init_states.fixtures_NF7
+        for given, kept in ((init.states_NX, states_NX), (init.fixtures_NF7, fixtures_NF7)):
             if given.shape != kept.shape:
                 raise StateError(
                     f"Initial states have an array of shape {given.shape}; this simulator takes {kept.shape}."
@@ -127,7 +132,7 @@ class Simulator:
         leaders: dict[bytes, int] = {}
         followers: list[tuple[int, int]] = []
         for row in np.flatnonzero(mask_N).tolist():
-            key = self._states_NX[row].tobytes() + self._fixtures_NF7[row].tobytes()
+            key = states_NX[row].tobytes() + fixtures_NF7[row].tobytes()
             leader = leaders.setdefault(key, row)
             if leader != row:
                 followers.append((row, leader))
@@ -191,11 +196,11 @@ class Simulator:
 
         def draw(worker: int, row: int) -> None:
             model = self._model(worker, row)
-            renderer = self._renderers[worker] or self._new_renderer(worker, model)
+            renderer = getattr(self._own, "renderer", None) or self._new_renderer(worker, model)
             try:
                 renderer.draw(model, self.datas[row], {picture: array[row] for picture, array in pictures.items()})
             except RenderError:
-                self._renderers[worker] = None
+                self._own.renderer = None
                 renderer.close()
                 raise
 
@@ -203,12 +208,18 @@ class Simulator:
 
     def get_states(self) -> InitStates:
         """The present states of all environments, as `reset` takes them (it will settle them again)."""
+        self._pool.settle()
         states_NX = np.stack([np.concatenate([[data.time], data.qpos, data.qvel]) for data in self.datas])
-        return InitStates(states_NX, self._fixtures_NF7.copy())
+        return InitStates(states_NX, self.init_states.fixtures_NF7.copy())
 
     def close(self) -> None:
         """End the threads, which free their OpenGL; closing twice is harmless."""
         self._pool.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise ConfigError(
+            "A Simulator holds threads and MuJoCo's memory, so it cannot be copied; copy its environment instead."
+        )
 
     def _advance(self, worker: int, row: int, action_A: FloatArray) -> None:
         control_block.step(self._model(worker, row), self.datas[row], self.blocks[row], action_A)
@@ -218,15 +229,15 @@ class Simulator:
         model = self.thread_models[worker]
         bodies = self.scene.fixture_bodies
         if bodies:
-            model.body_pos[list(bodies)] = self._fixtures_NF7[row, :, :3]
-            model.body_quat[list(bodies)] = self._fixtures_NF7[row, :, 3:]
+            fixtures_F7 = self.init_states.fixtures_NF7[row]
+            model.body_pos[list(bodies)], model.body_quat[list(bodies)] = fixtures_F7[:, :3], fixtures_F7[:, 3:]
             for sites, qpos_address in self._burners:
                 model.site_rgba[sites, 3] = self.datas[row].qpos[qpos_address] >= STOVE_ON
         return model
 
     def _restore(self, worker: int, row: int) -> None:
         """Bring one environment to its initial state, at rest, with the controller as after LIBERO's reset."""
-        model, data, state_X = self._model(worker, row), self.datas[row], self._states_NX[row]
+        model, data, state_X = self._model(worker, row), self.datas[row], self.init_states.states_NX[row]
         mujoco.mj_resetData(model, data)
         data.time = state_X[0]
         data.qpos[:], data.qvel[:] = state_X[1 : 1 + model.nq], state_X[1 + model.nq :]
@@ -248,7 +259,7 @@ class Simulator:
         proprio[11] = self.blocks[row][controller.GRIPPER]
 
     def _new_renderer(self, worker: int, model: mujoco.MjModel) -> Renderer:
-        renderer = self._renderers[worker] = Renderer(model, self.scene.record, self._image_size, self._reduced)
+        renderer = self._own.renderer = Renderer(model, self.scene.record, self._image_size, self._reduced)
         self._pool.at_end(worker, renderer.close)
         return renderer
 

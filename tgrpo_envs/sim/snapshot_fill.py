@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import mujoco
 import numpy as np
 from numba import njit
 
+from tgrpo_envs.sim.engine import mujoco
 from tgrpo_envs.sim.snapshot import Snapshot
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ import copy
 import time
 from typing import TYPE_CHECKING
 
-import mujoco
 import numpy as np
 
 from tgrpo_envs.sim import control_block
 from tgrpo_envs.sim.controller import SUBSTEPS
+from tgrpo_envs.sim.engine import mujoco
 from tgrpo_envs.sim.init_states import InitStates
 from tgrpo_envs.sim.pool import WorkerPool
 from tgrpo_envs.sim.simulator import Simulator

@@ -1,0 +1,92 @@
+"""OpenGL that the variables name and that is not here: one sentence about the variable, and no picture, no OpenGL."""
+
+from __future__ import annotations
+
+import ctypes.util
+import os
+import subprocess
+import sys
+
+import pytest
+
+VARIABLES = ("MUJOCO_GL", "PYOPENGL_PLATFORM", "MUJOCO_EGL_DEVICE_ID")
+PROGRAM = """
+import sys
+import gymnasium as gym
+from tgrpo_envs.errors import TgrpoError
+try:
+    env = gym.make("tgrpo_envs:TGRPO-LiberoObject-v0", assets="primitive", image_size=32, cameras=sys.argv[1:])
+    env.reset(seed=0)
+    print(env.step(env.action_space.sample())[0]["proprio"].shape)
+    env.close()
+except TgrpoError as error:
+    print(f"error: {error}", file=sys.stderr)
+    raise SystemExit(2)
+"""
+NO_OSMESA = ctypes.util.find_library("OSMesa") is None
+WRONG = [
+    ({"MUJOCO_GL": "foo"}, "MUJOCO_GL='foo'"),
+    ({"MUJOCO_GL": "off"}, "MUJOCO_GL='off'"),
+    ({"MUJOCO_GL": "egl", "PYOPENGL_PLATFORM": "glx"}, "PYOPENGL_PLATFORM='glx'"),
+    ({"MUJOCO_GL": "osmesa", "PYOPENGL_PLATFORM": "egl"}, "PYOPENGL_PLATFORM='egl'"),
+    ({"PYOPENGL_PLATFORM": "wgl"}, "PYOPENGL_PLATFORM='wgl'"),
+    ({"MUJOCO_GL": "egl", "MUJOCO_EGL_DEVICE_ID": "99"}, "MUJOCO_EGL_DEVICE_ID='99'"),
+    ({"MUJOCO_GL": "egl", "MUJOCO_EGL_DEVICE_ID": "abc"}, "MUJOCO_EGL_DEVICE_ID='abc'"),
+    ({"MUJOCO_GL": "egl", "MUJOCO_EGL_DEVICE_ID": "-1"}, "MUJOCO_EGL_DEVICE_ID='-1'"),
+    ({"PYOPENGL_PLATFORM": "egl", "MUJOCO_EGL_DEVICE_ID": ""}, "MUJOCO_EGL_DEVICE_ID=''"),
+    pytest.param({"MUJOCO_GL": "osmesa"}, "MUJOCO_GL", marks=pytest.mark.skipif(not NO_OSMESA, reason="it is here")),
+    pytest.param(
+        {"PYOPENGL_PLATFORM": "osmesa"},
+        "PYOPENGL_PLATFORM",
+        marks=pytest.mark.skipif(not NO_OSMESA, reason="it is here"),
+    ),
+]
+
+
+def run(variables: dict[str, str], *command: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    return subprocess.run(
+        [sys.executable, *command], env={**kept, **variables}, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(("variables", "named"), WRONG)
+def test_drawing_says_which_variable_is_wrong(variables: dict[str, str], named: str) -> None:
+    done = run(variables, "-c", PROGRAM, "agentview")
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert named in done.stderr
+
+
+@pytest.mark.parametrize("variables", [WRONG[0][0], WRONG[1][0], WRONG[2][0], WRONG[6][0], {"MUJOCO_GL": "osmesa"}])
+def test_an_environment_without_cameras_needs_no_opengl(variables: dict[str, str]) -> None:
+    done = run(variables, "-c", PROGRAM)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "(12,)\n", "")
+
+
+@pytest.mark.parametrize("variables", [WRONG[0][0], {"MUJOCO_GL": "egl", "MUJOCO_EGL_DEVICE_ID": "abc"}])
+def test_scenes_are_built_without_opengl(variables: dict[str, str], tmp_path: object) -> None:
+    done = run({**variables, "TGRPO_CACHE": str(tmp_path)}, "-c", PROGRAM)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "(12,)\n", "")
+
+
+def test_a_command_ends_in_one_sentence(tmp_path: object) -> None:
+    command = (
+        "-m",
+        "tgrpo_envs",
+        "demos",
+        "--out",
+        f"{tmp_path}/demos.hdf5",
+        "--num-demos",
+        "1",
+        "--assets",
+        "primitive",
+    )
+    done = run({"MUJOCO_GL": "foo"}, *command)
+    assert done.returncode == 2
+    assert "MUJOCO_GL='foo'" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_pyopengls_own_variable_is_a_choice() -> None:
+    """MuJoCo would refuse a library other than the one that PyOpenGL was told to take."""
+    assert run({"PYOPENGL_PLATFORM": "egl"}, "-c", PROGRAM, "agentview").stdout == "(12,)\n"
