@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 import zlib
 from dataclasses import dataclass, fields
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tgrpo_envs.errors import StateError
+from tgrpo_envs.files import atomic_file
 from tgrpo_envs.settings import ACTION_SIZE
 from tgrpo_envs.sim.snapshot import NO_PARENT, BoolArray, FloatArray, Snapshot, SnapshotLayout
 
@@ -109,14 +109,8 @@ class Episode:
         arrays |= {_LAYOUT + name: getattr(layout, name) for name in _LAYOUT_ARRAYS}
         arrays |= {_SNAPSHOT + name: getattr(self.snapshots, name) for name in _SNAPSHOT_ARRAYS}
         text = np.frombuffer(header.model_dump_json().encode(), dtype=np.uint8)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        try:
-            with partial.open("wb") as file:
-                np.savez_compressed(file, header=text, **arrays)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with atomic_file(path) as partial, partial.open("wb") as file:
+            np.savez_compressed(file, header=text, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> Episode:

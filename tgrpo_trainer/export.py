@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from tgrpo_envs.errors import ConfigError
+from tgrpo_envs.files import atomic_folder
 from tgrpo_trainer.checkpoint import load_checkpoint
 
 
@@ -18,14 +18,12 @@ def export_policy(checkpoint: Path, out: Path) -> None:
 
     Raises:
         ConfigError: `out` exists.
+        OutputError: `out` cannot be written.
         CheckpointError: The checkpoint, or the base of its adapters, is missing or damaged.
     """
     if out.exists():
         raise ConfigError(f"{out} exists already; name a new folder.")
     policy = load_checkpoint(checkpoint).policy
-    partial = out.with_name(f"{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     policy.merge()
-    policy.save(partial)
-    partial.rename(out)
+    with atomic_folder(out) as partial:
+        policy.save(partial)

@@ -13,9 +13,10 @@ from tests.helpers.ranks import launch, launch_ranks, use_toy, wait
 from tests.helpers.runs import assert_same_run
 from tests.helpers.toy_env import ToyReach
 from tests.helpers.toy_run import toy_config
+from tgrpo_envs.command import Interrupted
 from tgrpo_trainer.__main__ import main
 from tgrpo_trainer.checkpoint import latest_checkpoint
-from tgrpo_trainer.interrupt import Interrupted, Signals
+from tgrpo_trainer.interrupt import Signals
 from tgrpo_trainer.recipes import RECIPES
 
 
@@ -92,7 +93,16 @@ def test_a_signal_to_one_rank_stops_all_after_the_same_iteration(tmp_path):
     assert (tmp_path / "stderr_1").read_text() == ""
 
 
-def test_without_patience_a_signal_raises_wherever_the_program_is():
+@pytest.fixture
+def ctrl_c():
+    """Sets what SIGINT does; the tests' parent may have them ignore it."""
+    before = signal.getsignal(signal.SIGINT)
+    yield lambda handler: signal.signal(signal.SIGINT, handler)
+    signal.signal(signal.SIGINT, before)
+
+
+def test_without_patience_a_signal_raises_wherever_the_program_is(ctrl_c):
+    ctrl_c(signal.default_int_handler)
     signals = Signals()
     with signals.install():
         with pytest.raises(Interrupted, match="SIGTERM") as caught:
@@ -102,3 +112,14 @@ def test_without_patience_a_signal_raises_wherever_the_program_is():
             signal.raise_signal(signal.SIGINT)
             assert signals.received == signal.SIGINT
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_what_the_parent_has_a_program_ignore_stays_ignored(ctrl_c):
+    ctrl_c(signal.SIG_IGN)
+    signals = Signals()
+    with signals.install():
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(Interrupted, match="SIGTERM"):
+            signal.raise_signal(signal.SIGTERM)
+    assert signals.received == 0
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -17,8 +16,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 import tgrpo_envs.expert
-from tgrpo_envs.assets import cache_dir
 from tgrpo_envs.errors import StateError
+from tgrpo_envs.files import atomic_file, cache_dir
 from tgrpo_envs.sim.snapshot import BoolArray, Snapshot, SnapshotLayout
 
 FORMAT = "tgrpo-evidence/1"  # raise it when episodes are recorded in another way
@@ -203,14 +202,8 @@ class Evidence:
         arrays |= {f"layout.{name}": getattr(layout, name) for name in _LAYOUT_ARRAYS}
         for prefix, snapshot in (("snapshots", self.snapshots), ("starts", self.starts)):
             arrays |= {f"{prefix}.{name}": _small(getattr(snapshot, name)) for name in _SNAPSHOT_FIELDS}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        try:
-            with partial.open("wb") as file:
-                np.savez_compressed(file, header=np.frombuffer(header.model_dump_json().encode(), np.uint8), **arrays)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with atomic_file(path) as partial, partial.open("wb") as file:
+            np.savez_compressed(file, header=np.frombuffer(header.model_dump_json().encode(), np.uint8), **arrays)
 
     @classmethod
     def load(cls, path: Path) -> Evidence:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-import tempfile
 import tokenize
 import zipfile
 from pathlib import Path
@@ -15,6 +12,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from tgrpo_envs.errors import SceneError
+from tgrpo_envs.files import atomic_folder
 from tgrpo_envs.scene.detail import reduce_meshes
 from tgrpo_envs.scene.records import FORMAT_VERSION, SceneRecord
 from tgrpo_envs.sim.meshes import ReducedMeshes
@@ -40,23 +38,19 @@ _CURE = "Delete the folder to build it anew."
 
 
 def write_scene(folder: Path, record: SceneRecord, model: mujoco.MjModel, official_states_NX: FloatArray) -> None:
-    """Write a scene beside `folder` and rename it there; if another process was first, its scene stays."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        mujoco.mj_saveModel(model, str(temporary / MODEL_FILE))
+    """Write a scene, whole or not at all; if another process was first, its scene stays.
+
+    Raises:
+        OutputError: The cache cannot be written.
+    """
+    with atomic_folder(folder) as temporary:
+        content = np.empty(mujoco.mj_sizeModel(model), np.uint8)
+        mujoco.mj_saveModel(model, None, content)  # into a file MuJoCo writes without looking whether the disk takes it
+        (temporary / MODEL_FILE).write_bytes(content.tobytes())
         np.save(temporary / STATES_FILE, official_states_NX, allow_pickle=False)
         np.savez_compressed(temporary / MESHES_FILE, **vars(reduce_meshes(model)))
         record = record.model_copy(update={"model_sha256": _sha256(temporary / MODEL_FILE)})
         (temporary / RECORD_FILE).write_text(record.model_dump_json(indent=1), encoding="utf-8")
-        temporary.chmod(0o755)
-        try:
-            os.rename(temporary, folder)
-        except OSError:
-            if not (folder / RECORD_FILE).exists():
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def read_scene(folder: Path) -> tuple[SceneRecord, mujoco.MjModel]:

@@ -18,9 +18,11 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-from tgrpo_envs.assets import AssetPack, cache_dir, find_pack
+from tgrpo_envs.assets import AssetPack, find_pack
 from tgrpo_envs.bddl import Problem, parse_problem, read_problem
+from tgrpo_envs.command import run_child
 from tgrpo_envs.errors import AssetError, SceneError
+from tgrpo_envs.files import cache_dir, writing
 from tgrpo_envs.scene.files import RECORD_FILE, read_meshes, read_scene
 from tgrpo_envs.scene.records import FORMAT_VERSION, SceneRecord
 from tgrpo_envs.sim.meshes import ReducedMeshes
@@ -149,11 +151,13 @@ def _build(task: Task, pack: AssetPack, folder: Path) -> None:
     command += ["--pack-name", pack.name, "--pack-folder", str(pack.folder), "--pack-digest", pack.digest]
     command += ["--out", str(folder)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_BUILD_SECONDS, check=False)
+        done = run_child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout_s=_BUILD_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise SceneError(
             f"Building {task.name} took more than {_BUILD_SECONDS} s. Run again on a less busy machine."
         ) from error
+    if done.returncode == 2 and (said := done.stderr.rpartition("error: ")[2].strip()):
+        raise SceneError(f"Building {task.name} with assets {str(pack.folder)!r} failed: {said}")
     if done.returncode != 0 or not (folder / RECORD_FILE).exists():
         lines = (done.stderr.strip() or done.stdout.strip()).splitlines()[-8:]
         raise SceneError(f"Building {task.name} with assets {str(pack.folder)!r} failed:\n" + "\n".join(lines))
@@ -161,9 +165,10 @@ def _build(task: Task, pack: AssetPack, folder: Path) -> None:
 
 def _remove(folder: Path) -> None:
     """Move a damaged entry away first: a removal that another process sees half done would look like a new scene."""
-    grave = tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)
-    with contextlib.suppress(FileNotFoundError):  # another process removed it first
-        os.rename(folder, Path(grave) / "damaged")
+    with writing(folder):
+        grave = tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)
+        with contextlib.suppress(FileNotFoundError):  # another process removed it first
+            os.rename(folder, Path(grave) / "damaged")
     shutil.rmtree(grave, ignore_errors=True)
 
 

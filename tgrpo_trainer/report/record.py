@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from tgrpo_envs.errors import CheckpointError
+from tgrpo_envs.files import atomic_file
 from tgrpo_trainer.environment import CONTROL_STEP_S
 from tgrpo_trainer.rollout import Group, Member
 
@@ -84,10 +85,8 @@ class LastGroup:
         }
         for name in _NUMBERS:
             arrays[name] = getattr(self, name)
-        temporary = folder / f"{RECORD_NAME}.tmp"
-        with temporary.open("wb") as file:
+        with atomic_file(folder / RECORD_NAME) as partial, partial.open("wb") as file:
             np.savez(file, **arrays)
-        temporary.replace(folder / RECORD_NAME)
 
     @classmethod
     def load(cls, folder: Path) -> LastGroup | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from tgrpo_envs.files import write_atomically
 from tgrpo_envs.video import encode
 from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.environment import CONTROL_STEP_S
@@ -43,9 +44,7 @@ def write_report(folder: Path) -> Path:
         sections.append(page.card("Health of the run", health))
     sections.append(page.card("Settings", page.details("config.json", config.model_dump_json(indent=2))))
     path = folder / REPORT_NAME
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(page.page(f"TGRPO: {config.run.name}", _subtitle(config, evaluations), sections), "utf-8")
-    temporary.replace(path)
+    write_atomically(path, page.page(f"TGRPO: {config.run.name}", _subtitle(config, evaluations), sections))
     return path
 
 
