@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
@@ -13,9 +14,8 @@ from pathlib import Path
 from tgrpo_envs.errors import OutputError, TgrpoError
 
 CACHE_VARIABLE = "TGRPO_CACHE"
-_FULL_BYTES = 1 << 20
-# What HDF5, torch and safetensors say instead of an OSError when the disk takes no more.
-_FULL_WORDS = ("No space left", "File too large", "Disk quota", "write failed", "failed writing", "unable to close")
+# What the system says, also inside the messages of libraries, which need not be OSErrors.
+_REFUSALS = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO))
 
 
 def cache_dir() -> Path:
@@ -154,24 +154,20 @@ def writing(path: Path) -> Iterator[None]:
             raise  # of another file
         raise OutputError(path, _reason(path, error), _setting(path)) from error
     except Exception as error:
-        if any(words in str(error) for words in _FULL_WORDS) or _is_full(path):
-            raise OutputError(path, str(error).splitlines()[0], _setting(path)) from error
-        raise
+        if not any(words in str(error) for words in _REFUSALS):
+            raise
+        raise OutputError(path, _reason(path, error), _setting(path)) from error
 
 
 def _setting(path: Path) -> str:
     return CACHE_VARIABLE if path.absolute().is_relative_to(cache_dir().absolute()) else ""
 
 
-def _reason(path: Path, error: OSError) -> str:
+def _reason(path: Path, error: Exception) -> str:
     if isinstance(error, FileExistsError | NotADirectoryError):
         absolute = path.absolute()
         files = [each for each in (absolute, *absolute.parents) if each.exists() and not each.is_dir()]
         if files:
             return f"{files[-1]} is a file where a folder is needed"
-    return error.strerror or str(error)
-
-
-def _is_full(path: Path) -> bool:
-    folder = next(each for each in path.absolute().parents if each.is_dir())
-    return shutil.disk_usage(folder).free < _FULL_BYTES
+    said = getattr(error, "strerror", None) or str(error)
+    return next((words for words in _REFUSALS if words in said), said.partition("\n")[0])

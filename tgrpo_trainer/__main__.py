@@ -96,7 +96,7 @@ def report_command(arguments: Sequence[str]) -> str:
         raise ConfigError("--out is for a comparison of several runs; a run's own report lies in its folder.")
     from tgrpo_trainer.report import write_comparison, write_report
 
-    with output(options.out, "--out"):
+    with output(options.out, "--out"), naming(options.runs[0], "RUNS"):
         page = write_report(*options.runs) if len(options.runs) == 1 else write_comparison(options.runs, options.out)
     return f"Report: {page}"
 
