@@ -37,6 +37,7 @@ from tgrpo_trainer.interrupt import Signals
 from tgrpo_trainer.iteration import Iteration, run_iteration
 from tgrpo_trainer.metrics import Mean, MetricsWriter, evaluation_metrics
 from tgrpo_trainer.policy import Policy
+from tgrpo_trainer.poor_start import poor_start
 from tgrpo_trainer.progress import Progress, Stopwatch, progress, say
 from tgrpo_trainer.reference import Reference, make_reference
 from tgrpo_trainer.report import write_report
@@ -184,6 +185,8 @@ def _evaluate_once(run: _Run, done: int) -> None:
             run.log.write(done, evaluation_metrics(evaluations))
             for evaluation in evaluations:
                 say(f"After {done:3d} iterations, {evaluation.states}, {evaluation.mode}: {evaluation}")
+            if warning := poor_start(evaluations, run.config.sft):
+                say(f"Warning: {warning}")
             write_report(run.folder)
     run.schedule.evaluation_s = time.monotonic() - begun
 
