@@ -49,7 +49,8 @@ class LiberoEnv(TaskFacts, gym.Env[dict[str, Any], NDArray[np.floating[Any] | np
 
     Args:
         suite: Set by the environment id.
-        render_mode: None or ``rgb_array`` (the agentview at `image_size`).
+        render_mode: None or ``rgb_array`` (the agentview at `image_size`), which Gymnasium's `RecordVideo` films where
+            MoviePy is installed: ``pip install 'tgrpo[video]'``.
         **settings: See `tgrpo_envs.settings.EnvSettings`.
 
     Raises:

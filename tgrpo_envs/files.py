@@ -7,6 +7,9 @@ import os
 import secrets
 import shutil
 import tempfile
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +19,22 @@ from tgrpo_envs.errors import OutputError, TgrpoError
 CACHE_VARIABLE = "TGRPO_CACHE"
 # What the system says, also inside the messages of libraries, which need not be OSErrors.
 _REFUSALS = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO))
+
+
+ARRAY_ERRORS = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    TypeError,
+    SyntaxError,
+    MemoryError,
+    NotImplementedError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What numpy has been seen to raise at damaged files."""
 
 
 def cache_dir() -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -17,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 import tgrpo_envs.expert
 from tgrpo_envs.errors import StateError
-from tgrpo_envs.files import atomic_file, cache_dir
+from tgrpo_envs.files import ARRAY_ERRORS, atomic_file, cache_dir
 from tgrpo_envs.sim.snapshot import BoolArray, Snapshot, SnapshotLayout
 
 FORMAT = "tgrpo-evidence/1"  # raise it when episodes are recorded in another way
@@ -27,7 +26,6 @@ Kind = Literal["expert", "dropped", "idle", "random", "wrong_object", "wrong_tar
 
 _SNAPSHOT_FIELDS = tuple(field.name for field in fields(Snapshot))
 _LAYOUT_ARRAYS = ("site_half_sizes_S3", "site_parents_S", "joint_objects_J", "joint_sites_J")
-_READ_ERRORS = (OSError, ValueError, KeyError, EOFError, TypeError, NotImplementedError, zipfile.BadZipFile)
 
 
 class Sizes(BaseModel):
@@ -227,7 +225,7 @@ class Evidence:
                 Snapshot(**{name: _large(arrays[f"{prefix}.{name}"]) for name in _SNAPSHOT_FIELDS})
                 for prefix in ("snapshots", "starts")
             )
-        except (*_READ_ERRORS, ValidationError) as error:
+        except (*ARRAY_ERRORS, ValidationError) as error:
             raise StateError(f"{path} is not readable evidence of this version ({error}); delete it.") from error
         rest = {name: arrays[name] for name in ("goal_MNC", "steps_N", "start_goal_SC")}
         return cls(header.info, header.kinds, layout, snapshots=snapshots, starts=starts, **rest)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tokenize
-import zipfile
 from pathlib import Path
 
 import mujoco
@@ -12,7 +10,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from tgrpo_envs.errors import SceneError
-from tgrpo_envs.files import atomic_folder
+from tgrpo_envs.files import ARRAY_ERRORS, atomic_folder
 from tgrpo_envs.scene.detail import reduce_meshes
 from tgrpo_envs.scene.records import FORMAT_VERSION, SceneRecord
 from tgrpo_envs.sim.meshes import ReducedMeshes
@@ -23,17 +21,6 @@ MODEL_FILE = "model.mjb"
 STATES_FILE = "official_states.npy"
 MESHES_FILE = "reduced_meshes.npz"
 
-# What numpy has been seen to raise at damaged files.
-_ARRAY_ERRORS = (
-    OSError,
-    ValueError,
-    EOFError,
-    TypeError,
-    SyntaxError,
-    MemoryError,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-)
 _CURE = "Delete the folder to build it anew."
 
 
@@ -72,12 +59,15 @@ def read_scene(folder: Path) -> tuple[SceneRecord, mujoco.MjModel]:
     if digest != record.model_sha256:
         raise SceneError(f"{folder / MODEL_FILE} is damaged (its digest is wrong). {_CURE}")
     try:
-        return record, mujoco.MjModel.from_binary_path(str(folder / MODEL_FILE))
+        model = mujoco.MjModel.from_binary_path(str(folder / MODEL_FILE))
     except ValueError as error:
         raise SceneError(
             f"mujoco {mujoco.__version__} cannot load {folder / MODEL_FILE}, which mujoco {record.versions['mujoco']} "
             f"wrote ({error}). Install that version, or delete the folder to build it anew."
         ) from error
+    if not _names_parts_of(record, model):
+        raise SceneError(f"{folder / RECORD_FILE} is damaged (it numbers parts that the model has not). {_CURE}")
+    return record, model
 
 
 def read_states(folder: Path) -> FloatArray:
@@ -88,24 +78,41 @@ def read_states(folder: Path) -> FloatArray:
     """
     try:
         states_NX: FloatArray = np.load(folder / STATES_FILE, allow_pickle=False)
-    except _ARRAY_ERRORS as error:
+    except ARRAY_ERRORS as error:
         raise SceneError(f"{folder / STATES_FILE} cannot be read ({error}). {_CURE}") from error
     if not isinstance(states_NX, np.ndarray) or states_NX.dtype != np.float64:
         raise SceneError(f"{folder / STATES_FILE} does not hold a table of numbers. {_CURE}")
     return states_NX
 
 
-def read_meshes(folder: Path) -> ReducedMeshes:
+def read_meshes(folder: Path, model: mujoco.MjModel) -> ReducedMeshes:
     """The scene's reduced visual meshes.
 
     Raises:
-        SceneError: The file is missing or damaged.
+        SceneError: The file is missing or damaged, or does not fit the scene's model.
     """
     try:
         with np.load(folder / MESHES_FILE, allow_pickle=False) as arrays:
-            return ReducedMeshes(**arrays)
-    except _ARRAY_ERRORS as error:
+            meshes = ReducedMeshes(**arrays)
+        meshes.check(model)
+        return meshes
+    except ARRAY_ERRORS as error:
         raise SceneError(f"{folder / MESHES_FILE} cannot be read ({error}). {_CURE}") from error
+
+
+def _names_parts_of(record: SceneRecord, model: mujoco.MjModel) -> bool:
+    """Whether every number of a body, geom, site or position in the record is one of the model's."""
+    robot, objects = record.robot, record.objects
+    pads = [geom for pad in robot.pad_geoms for geom in pad]
+    shown = [site for sites in record.visible_sites.values() for site in sites]
+    free = [entry.qpos_address for entry in objects if entry.qpos_address is not None]
+    numbers = (
+        ([entry.body for entry in objects], model.nbody),
+        ([*pads, *robot.gripper_geoms, *(geom for entry in objects for geom in entry.geoms)], model.ngeom),
+        ([robot.grip_site, *shown, *(entry.site for entry in record.sites)], model.nsite),
+        ([*free, *(entry.qpos_address for entry in record.joints)], model.nq),
+    )
+    return all(0 <= number < limit for found, limit in numbers for number in found)
 
 
 def _sha256(path: Path) -> str:

@@ -77,7 +77,7 @@ class Scene:
     @cached_property
     def reduced_meshes(self) -> ReducedMeshes:
         """What is drawn in place of the model's own meshes at detail ``fast``."""
-        return read_meshes(self.folder)
+        return read_meshes(self.folder, self.model)
 
     @cached_property
     def fixture_bodies(self) -> tuple[int, ...]:
@@ -118,12 +118,15 @@ def open_scene(folder: Path) -> Scene:
         SceneError: The folder holds no scene this version can read.
     """
     record, model = read_scene(folder)
-    task = get_task(record.suite, record.task)
-    problem = parse_problem(record.bddl)
-    layout = _layout(record)
     categories = {entry.name: entry.category for entry in record.objects}
     site_joints = {entry.name: entry.joints for entry in record.sites}
-    goal = compile_goal(problem.goal, layout, categories, site_joints)
+    try:
+        task = get_task(record.suite, record.task)
+        problem = parse_problem(record.bddl)
+        layout = _layout(record)
+        goal = compile_goal(problem.goal, layout, categories, site_joints)
+    except (KeyError, ValueError) as error:  # names that do not belong together; errors of ours among them
+        raise SceneError(f"{folder / RECORD_FILE} is damaged ({error}). Delete the folder to build it anew.") from error
     return Scene(task, record, model, folder, layout, problem, goal)
 
 
