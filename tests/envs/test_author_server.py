@@ -243,9 +243,7 @@ def test_a_server_that_never_answers_is_one_clear_error(tmp_path, monkeypatch):
     assert outcome.result == FAILED and "no whole reply in time after 2 attempts" in outcome.note
 
 
-@pytest.mark.parametrize(
-    "body", ["<html>hello</html>", "{}", '{"choices": []}', '{"choices": [{"message": "x"}]}', "[1]"]
-)
+@pytest.mark.parametrize("body", ["<html>", "{}", '{"choices": []}', '{"choices": [{"message": "x"}]}', "[1]"])
 def test_what_is_no_chat_completion_is_one_clear_error(body, tmp_path, monkeypatch):
     with serving(sends(body)) as server:
         (outcome,) = Run(tmp_path, server, monkeypatch).write()
