@@ -12,6 +12,9 @@ import pytest
 
 # Before numpy or torch load: their own thread pools would fight with the simulator's for the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What is printed must not depend on the terminal that the tests run in.
+os.environ["COLUMNS"], os.environ["NO_COLOR"] = "120", "1"
+os.environ.pop("FORCE_COLOR", None)
 # Scenes take seconds to build. All tests of all runs share them, apart from the user's own.
 os.environ.setdefault("TGRPO_CACHE", str(Path(tempfile.gettempdir()) / f"tgrpo-tests-{os.getuid()}"))
 

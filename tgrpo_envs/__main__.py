@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any, Literal
 
 import tyro
 
-from tgrpo_envs.errors import TgrpoError
+from tgrpo_envs.command import run_command
+from tgrpo_envs.files import output
 from tgrpo_envs.tasks import get_task, list_tasks
 
 PROG = "python -m tgrpo_envs"
@@ -57,7 +57,8 @@ def assets(
     if action == "sheet":
         from tgrpo_envs.sheet import draw_sheet
 
-        return str(draw_sheet(assets, out))
+        with output(out, "--out"):
+            return str(draw_sheet(assets, out))
     rows = [(info.name, str(info.pack.folder) if info.pack else "not here", info.note) for info in describe_packs()]
     return _table([("pack", "folder", "note"), *rows])
 
@@ -114,16 +115,17 @@ def demos(
     """
     from tgrpo_envs.expert import record_demonstrations
 
-    report = record_demonstrations(
-        suite,
-        task,
-        num_demos,
-        out,
-        seed=seed,
-        image_size=image_size,
-        max_noise=max_noise,
-        assets=assets,
-    )
+    with output(out, "--out"):
+        report = record_demonstrations(
+            suite,
+            task,
+            num_demos,
+            out,
+            seed=seed,
+            image_size=image_size,
+            max_noise=max_noise,
+            assets=assets,
+        )
     return str(report)
 
 
@@ -182,20 +184,21 @@ def play(
     from tgrpo_envs.recording import Episode
     from tgrpo_envs.scene import load_scene
 
-    if episode is not None:
-        played = Episode.load(episode)
-        info = played.info
-        scene = load_scene(get_task(info.suite, info.task), info.pack if assets == "auto" else assets)
-    else:
-        scene = load_scene(get_task(suite, task), assets)
-        init = player.initial_state(scene, init_states, index=index, seed=seed)
-        played = player.record_episode(scene, init, driver, seed=seed)
-    lines = [player.show(played, scene, reward)]
-    if save is not None:
-        played.save(save)
-        lines.append(f"episode: {save}")
-    if video is not None:
-        lines.append(f"video: {player.write_video(played, scene, video, image_size)}")
+    with output(save, "--save"), output(video, "--video"):
+        if episode is not None:
+            played = Episode.load(episode)
+            info = played.info
+            scene = load_scene(get_task(info.suite, info.task), info.pack if assets == "auto" else assets)
+        else:
+            scene = load_scene(get_task(suite, task), assets)
+            init = player.initial_state(scene, init_states, index=index, seed=seed)
+            played = player.record_episode(scene, init, driver, seed=seed)
+        lines = [player.show(played, scene, reward)]
+        if save is not None:
+            played.save(save)
+            lines.append(f"episode: {save}")
+        if video is not None:
+            lines.append(f"video: {player.write_video(played, scene, video, image_size)}")
     return "\n".join(lines)
 
 
@@ -221,7 +224,8 @@ def parity(
     """
     from tgrpo_envs.parity import measure_parity
 
-    return measure_parity(suite, task, assets, steps=steps, states=states, out=out)
+    with output(out, "--out"):
+        return measure_parity(suite, task, assets, steps=steps, states=states, out=out)
 
 
 def bench(
@@ -250,14 +254,16 @@ def bench(
     if plot is not None:
         from tgrpo_envs.bench_plot import draw_bench
 
-        return draw_bench(numbers, plot)
+        with output(plot, "--plot"):
+            return draw_bench(numbers, plot)
     from tgrpo_envs.bench import run_bench
 
-    return run_bench(suite, task, assets, official=official, out=out)
+    with output(out, "--out"):
+        return run_bench(suite, task, assets, official=official, out=out)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; an error of ours is one line on stderr and exit code 2.
+    """Run a command; see `tgrpo_envs.command.run_command` for how it ends.
 
     Args:
         arguments: The command line without the program's name; None takes the process's.
@@ -279,17 +285,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         words, prog, description = words[1:], f"{PROG} rewards", reward_commands.DESCRIPTION
         commands = reward_commands.COMMANDS
-    try:
+
+    def run() -> str:
         text: str = tyro.extras.subcommand_cli_from_dict(commands, prog=prog, description=description, args=words)
-        sys.stdout.write(f"{text}\n")
-        sys.stdout.flush()
-    except TgrpoError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    except BrokenPipeError:
-        # The reader, `head` for one, has seen enough. Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+        return text
+
+    return run_command(run)
 
 
 def _literal(conjunct: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ import numpy as np
 
 from tgrpo_envs.assets import AssetPack, find_pack
 from tgrpo_envs.errors import AssetError
+from tgrpo_envs.files import write_atomically
 from tgrpo_envs.rewards import CreditProfile, StageSpec, StageTracker, choose_spec
 from tgrpo_envs.rewards.library import spec_path
 from tgrpo_envs.scene import Scene, load_scene, official_states, sample_train_states
@@ -108,7 +109,7 @@ def run_bench(
     facts |= {"gpu": "EGL" if backend() == "egl" and has_gpu() else "none, so drawing through EGL on a GPU was not run"}
     facts |= {"opengl": backend(), "python": platform.python_version(), **scene.record.versions}
     if out is not None:
-        out.write_text(json.dumps({**facts, "measurements": [asdict(row) for row in rows]}, indent=1), encoding="utf-8")
+        write_atomically(out, json.dumps({**facts, "measurements": [asdict(row) for row in rows]}, indent=1))
     return _report(facts, rows)
 
 

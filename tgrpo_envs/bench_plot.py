@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tgrpo_envs.errors import AssetError
+from tgrpo_envs.files import atomic_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -103,8 +104,8 @@ def draw_bench(numbers: Sequence[Path], file: Path) -> str:
         left, right = figure.subplots(1, 2, width_ratios=(1.7, 1.0))
         _draw_bars(left, runs)
         _draw_scaling(right, runs)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(file)
+        with atomic_file(file) as partial:
+            figure.savefig(partial)
     return f"drawn: {file}"
 
 

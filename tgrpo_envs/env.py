@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from tgrpo_envs.arrays import whole_number
 from tgrpo_envs.episodes import Episodes, Observations, parse_actions
 from tgrpo_envs.members import Registered
 from tgrpo_envs.resets import initial_states, parse_reset_options
@@ -51,7 +52,8 @@ class LiberoEnv(Registered, gym.Env[dict[str, Any], NDArray[np.floating[Any] | n
 
     Args:
         suite: Set by the environment id.
-        render_mode: None or ``rgb_array`` (the agentview at `image_size`).
+        render_mode: None or ``rgb_array`` (the agentview at `image_size`), which Gymnasium's `RecordVideo` films where
+            MoviePy is installed: ``pip install 'tgrpo[video]'``.
         **settings: See `tgrpo_envs.settings.EnvSettings`.
 
     Raises:
@@ -81,7 +83,7 @@ class LiberoEnv(Registered, gym.Env[dict[str, Any], NDArray[np.floating[Any] | n
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
         """Start an episode; see the class for `options`."""
-        super().reset(seed=seed)
+        super().reset(seed=None if seed is None else whole_number("seed", seed, 0))
         parsed = parse_reset_options(options, num_envs=1)
         self.episodes.reset(initial_states(self.episodes, parsed, [self.np_random]), self.episodes.all_members)
         return self._observe(), {"instruction": self.task_description}
@@ -91,7 +93,7 @@ class LiberoEnv(Registered, gym.Env[dict[str, Any], NDArray[np.floating[Any] | n
     ) -> tuple[Observations, float, bool, bool, dict[str, Any]]:
         """Advance by one environment step; see the class for the action."""
         expected = (1, *self.settings.action_space().shape)
-        actions_NCA = parse_actions(np.asarray(action)[None], expected, self.episodes.all_members)
+        actions_NCA = parse_actions([action], expected, self.episodes.all_members)
         result = self.episodes.step(actions_NCA, self.episodes.all_members)
         info = {key: _member(values) for key, values in self.episodes.info(result).items()}
         return self._observe(), float(result.rewards_N[0]), bool(result.success_N[0]), bool(result.truncated_N[0]), info

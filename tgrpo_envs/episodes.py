@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium.vector.utils import create_empty_array
 from numpy.typing import NDArray
 
+from tgrpo_envs.arrays import as_numbers
 from tgrpo_envs.errors import ActionError, ConfigError, UnknownNameError
 from tgrpo_envs.rewards import StageReport, StageSpec, StageTracker, choose_profile, choose_spec
 from tgrpo_envs.scene import InitStates, Scene, fixed_states, load_scene, sample_train_states
@@ -253,7 +254,7 @@ def parse_actions(actions: object, expected: tuple[int, ...], live_N: BoolArray)
     """Check actions and give them their chunk axis.
 
     Args:
-        actions: Anything numpy can read as an array of shape `expected`.
+        actions: Numbers of any library, in the shape `expected`; see `tgrpo_envs.arrays`.
         expected: (N, 7) or (N, C, 7).
         live_N: Which rows will be played; the others may hold anything.
 
@@ -263,10 +264,7 @@ def parse_actions(actions: object, expected: tuple[int, ...], live_N: BoolArray)
     Raises:
         ActionError: Another shape, not numbers, or NaN or infinity in a live row.
     """
-    try:
-        array = np.asarray(actions, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ActionError(f"Actions must be numbers in an array of shape {expected}: {error}.") from error
+    array = as_numbers(actions, f"Actions, an array of shape {expected},", ActionError)
     if array.shape != expected:
         raise ActionError(f"Got actions of shape {array.shape}; this environment takes {expected}.")
     actions_NCA = array.reshape(expected[0], -1, ACTION_SIZE)

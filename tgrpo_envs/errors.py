@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class TgrpoError(Exception):
@@ -75,6 +76,21 @@ class TrainingError(TgrpoError, ArithmeticError):
 
     Also a GPU without enough memory, and demonstrations that could not be recorded.
     """
+
+
+class OutputError(TgrpoError, OSError):
+    """A file or folder that cannot be written: read-only, full, or a file where a folder is needed.
+
+    Args:
+        path: What was to be written.
+        reason: What is against it, in the system's words.
+        setting: What says where it is: an option (``--out``) or a variable (``TGRPO_CACHE``); empty where nothing does.
+    """
+
+    def __init__(self, path: Path, reason: str, setting: str = "") -> None:
+        self.path, self.reason, self.setting = path, reason, setting
+        place = f"another place with {setting}" if setting else "another place"
+        super().__init__(f"{path} cannot be written ({reason}); make room for it there, or give {place}.")
 
 
 class RankError(TgrpoError, RuntimeError):

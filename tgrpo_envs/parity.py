@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from tgrpo_envs.files import write_atomically
 from tgrpo_envs.official import Pair, open_pair
 from tgrpo_envs.placing import placed_states
 from tgrpo_envs.scene import official_states
@@ -92,7 +93,7 @@ def measure_parity(
     for each in tqdm(chosen, desc="parity", unit="task"):
         rows.append(compare_task(each, assets, steps=steps, states=states))
         if out is not None:
-            out.write_text(json.dumps([asdict(row) for row in rows], indent=1), encoding="utf-8")
+            write_atomically(out, json.dumps([asdict(row) for row in rows], indent=1))
     return report(rows)
 
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from tgrpo_envs.errors import StateError
 from tgrpo_envs.expert import ScriptedExpert
+from tgrpo_envs.files import write_atomically
 from tgrpo_envs.recording import Episode, EpisodeInfo
 from tgrpo_envs.rewards import Score, StageSpec, choose_profile, choose_spec, rescore
 from tgrpo_envs.scene import InitStates, Scene, fixed_states, sample_train_states
@@ -138,8 +139,7 @@ def write_video(episode: Episode, scene: Scene, path: Path, image_size: int) -> 
     """Write an H.264 video, or an animated WebP where no encoder can be started; returns the file's real name."""
     video = encode(draw_frames(episode, scene, image_size), FRAMES_PER_SECOND)
     path = path.with_suffix(video.suffix)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(video.content)
+    write_atomically(path, video.content)
     return path
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import zipfile
-import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tgrpo_envs.errors import StateError
+from tgrpo_envs.files import ARRAY_ERRORS, atomic_file
 from tgrpo_envs.settings import ACTION_SIZE
 from tgrpo_envs.sim.snapshot import NO_PARENT, BoolArray, FloatArray, Snapshot, SnapshotLayout
 
@@ -23,16 +21,6 @@ _LAYOUT, _SNAPSHOT = "layout.", "snapshot."
 _ARRAYS = ("states_MX", "fixtures_F7", "actions_TA", "goal_MC")
 _LAYOUT_ARRAYS = ("site_half_sizes_S3", "site_parents_S", "joint_objects_J", "joint_sites_J")
 _SNAPSHOT_ARRAYS = tuple(field.name for field in fields(Snapshot))
-_ARRAY_ERRORS = (
-    OSError,
-    ValueError,
-    KeyError,
-    EOFError,
-    TypeError,
-    NotImplementedError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 class EpisodeInfo(BaseModel):
@@ -109,14 +97,8 @@ class Episode:
         arrays |= {_LAYOUT + name: getattr(layout, name) for name in _LAYOUT_ARRAYS}
         arrays |= {_SNAPSHOT + name: getattr(self.snapshots, name) for name in _SNAPSHOT_ARRAYS}
         text = np.frombuffer(header.model_dump_json().encode(), dtype=np.uint8)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        try:
-            with partial.open("wb") as file:
-                np.savez_compressed(file, header=text, **arrays)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with atomic_file(path) as partial, partial.open("wb") as file:
+            np.savez_compressed(file, header=text, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> Episode:
@@ -134,7 +116,7 @@ class Episode:
             reason = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(map(str, reason["loc"])) or "header"
             raise StateError(f"{path} is not an episode of this version: {where}: {reason['msg']}.") from error
-        except _ARRAY_ERRORS as error:
+        except ARRAY_ERRORS as error:
             raise StateError(f"{path} is not a readable episode ({error}); record it again.") from error
         _check(episode, path)
         return episode
@@ -166,6 +148,8 @@ def _check(episode: Episode, path: Path) -> None:
             raise StateError(f"{path}: {name} is {array.dtype} of shape {array.shape} where {shape} belongs.")
         if np.issubdtype(kind, np.floating) and not np.isfinite(array).all():
             raise StateError(f"{path}: {name} holds NaN or infinity; record the episode again.")
+    if (np.abs(episode.actions_TA) > 1.0).any():
+        raise StateError(f"{path}: actions_TA holds actions outside [-1, 1]; record the episode again.")
     layout = episode.layout
     bounds = {
         "site_parents_S": len(layout.objects),

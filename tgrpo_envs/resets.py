@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tgrpo_envs.arrays import as_flags, as_integers, as_numbers, shown, whole_number
 from tgrpo_envs.episodes import Episodes, merge_states
 from tgrpo_envs.errors import ConfigError, StateError, UnknownNameError
 from tgrpo_envs.scene import InitStates, draw_fixtures, given_states
@@ -52,25 +53,43 @@ def parse_reset_options(options: dict[str, Any] | None, num_envs: int) -> ResetO
         ConfigError: A value of the wrong shape or kind.
         StateError: A row outside the given states.
     """
+    if not isinstance(options, Mapping | None):
+        raise ConfigError(f"options={shown(options)} must be a dictionary of {', '.join(OPTION_NAMES)}.")
     options = dict(options or {})
     for name in options:
         if name not in OPTION_NAMES:
             raise UnknownNameError("reset option", name, OPTION_NAMES)
-    group_size = options.get("group_size", 1)
-    if not isinstance(group_size, (int, np.integer)) or group_size < 1 or num_envs % group_size:
-        raise ConfigError(f"group_size={group_size!r} must divide the number of environments, {num_envs}.")
-    ids = options.get("init_state_ids")
-    if ids is not None:
-        ids = np.asarray(ids)
-        if ids.shape != (num_envs,) or not np.issubdtype(ids.dtype, np.integer):
-            raise ConfigError(f"init_state_ids must be {num_envs} whole numbers, got {ids.dtype} of shape {ids.shape}.")
-    mask_N = np.asarray(options.get("reset_mask", np.ones(num_envs, dtype=bool)))
-    if mask_N.shape != (num_envs,) or mask_N.dtype != np.bool_ or not mask_N.any():
+    group_size = whole_number("group_size", options.get("group_size", 1), 1)
+    if num_envs % group_size:
+        raise ConfigError(f"group_size={group_size} must divide the number of environments, {num_envs}.")
+    ids_N = None
+    if options.get("init_state_ids") is not None:
+        ids_N = as_integers(options["init_state_ids"], "init_state_ids")
+        if ids_N.shape != (num_envs,):
+            raise ConfigError(f"init_state_ids must be {num_envs} whole numbers, got the shape {ids_N.shape}.")
+    mask_N = as_flags(options.get("reset_mask", np.ones(num_envs, dtype=bool)), "reset_mask")
+    if mask_N.shape != (num_envs,) or not mask_N.any():
         raise ConfigError(f"reset_mask must be {num_envs} booleans with at least one true.")
     states = options.get("init_states")
     if states is None or isinstance(states, str):
-        return ResetOptions(states, ids, None, int(group_size), mask_N)
-    return ResetOptions(None, None, _parse_given(states, ids, num_envs), int(group_size), mask_N)
+        return ResetOptions(states, ids_N, None, group_size, mask_N)
+    return ResetOptions(None, None, _parse_given(states, ids_N, num_envs), group_size, mask_N)
+
+
+def parse_seeds(seed: object, num_envs: int) -> list[int | None]:
+    """A seed for each environment: counted up from one number, or from a list that may hold None.
+
+    Raises:
+        ConfigError: Seeds that are no whole numbers, or of another count.
+    """
+    many = np.ndim(seed) > 0 if hasattr(seed, "__array__") else isinstance(seed, Iterable) and not isinstance(seed, str)
+    if not many:
+        first = whole_number("seed", seed, 0)
+        return [first + row for row in range(num_envs)]
+    seeds = [None if one is None else whole_number("seed", one, 0) for one in seed]  # type: ignore[attr-defined]
+    if len(seeds) != num_envs:
+        raise ConfigError(f"seed must be one number or {num_envs} of them, got {len(seeds)}.")
+    return seeds
 
 
 def initial_states(
@@ -125,7 +144,7 @@ def _leaders(options: ResetOptions) -> list[int]:
 
 def _parse_given(states: object, ids: IdArray | None, num_envs: int) -> InitStates | FloatArray:
     """One given state for each environment: those of the ids, or all of them in order, or the only one for all."""
-    given = states if isinstance(states, InitStates) else _state_array(states)
+    given = _given_states(states) if isinstance(states, InitStates) else _state_array(states)
     if ids is None:
         if len(given) not in (1, num_envs):
             raise ConfigError(f"Got {len(given)} init_states for {num_envs} environments; give 1, {num_envs}, or ids.")
@@ -136,13 +155,15 @@ def _parse_given(states: object, ids: IdArray | None, num_envs: int) -> InitStat
     return _take(given, ids)
 
 
+def _given_states(states: InitStates) -> InitStates:
+    return InitStates(
+        as_numbers(states.states_NX, "states_NX of InitStates", StateError),
+        as_numbers(states.fixtures_NF7, "fixtures_NF7 of InitStates", StateError),
+    )
+
+
 def _state_array(states: object) -> FloatArray:
-    try:
-        array = np.asarray(states, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(
-            f"init_states must be the name of a set, InitStates or an array of numbers, not {type(states).__name__}."
-        ) from error
+    array = as_numbers(states, "init_states, where they are neither the name of a set nor InitStates,")
     if array.ndim not in (1, 2) or not array.size:
         raise ConfigError(f"An array of init_states has a shape (X,) or (N, X): time, qpos, qvel; got {array.shape}.")
     return np.atleast_2d(array)

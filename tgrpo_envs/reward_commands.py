@@ -12,6 +12,7 @@ from tgrpo_envs.author.commands import generate, ingest, prompt
 from tgrpo_envs.certify.commands import certify, report
 from tgrpo_envs.debugger.commands import show
 from tgrpo_envs.errors import SpecError
+from tgrpo_envs.files import output
 from tgrpo_envs.rewards.lint import commands as linting
 from tgrpo_envs.tasks import get_task, list_tasks
 
@@ -35,10 +36,9 @@ def compile_specs(suite: str = "libero_object", task: int | str | None = None, o
     specs = {each: compile_spec(read_problem(bddl_path(each)), each) for each in chosen}
     if out is None:
         return specs[chosen[0]].model_dump_json(indent=2, by_alias=True, exclude_defaults=True)
-    for each, spec in specs.items():
-        path = spec_path(each, "compiled", out)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_spec(spec, path)
+    with output(out, "--out", is_folder=True):
+        for each, spec in specs.items():
+            save_spec(spec, spec_path(each, "compiled", out))
     return f"{len(specs)} specs written to {out / suite}"
 
 

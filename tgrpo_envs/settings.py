@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from gymnasium import spaces
 from pydantic import ValidationError
 
+from tgrpo_envs.arrays import flag, shown, whole_number
 from tgrpo_envs.assets import find_pack
 from tgrpo_envs.errors import ConfigError, UnknownNameError
 from tgrpo_envs.rewards.credit import CreditProfile
@@ -23,8 +25,13 @@ DETAILS = ("fast", "exact", "off")
 INIT_STATE_SETS = ("train", "heldout", "official")
 FIXTURE_POSES = ("default", "per_episode")
 REWARDS = ("stages", "llm", "compiled", "sparse")
-IMAGE_SIZE_RANGE = (16, 1024)  # pixels a side
-MAX_ACTION_CHUNK = 64  # control steps in one environment step
+WHOLE_NUMBERS = {  # the smallest and the largest that is allowed
+    "image_size": (16, 1024),  # pixels a side
+    "action_chunk": (1, 64),  # control steps in one environment step
+    "horizon": (1, 100_000),
+    "num_threads": (1, 1024),
+}
+MAY_BE_NONE = ("horizon", "num_threads")
 
 
 @dataclass(frozen=True)
@@ -74,9 +81,8 @@ class EnvSettings:
     segmentation: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.cameras, str):
-            raise ConfigError(f"cameras={self.cameras!r} must be a tuple of names; write cameras=({self.cameras!r},).")
-        object.__setattr__(self, "cameras", tuple(self.cameras))
+        for name, value in self._plain_values().items():
+            object.__setattr__(self, name, value)
         get_task(self.suite, self.task)
         find_pack(self.assets)
         _one_of("detail", self.detail, DETAILS)
@@ -90,12 +96,29 @@ class EnvSettings:
         if self.reward_is_file and not Path(self.reward).is_file():
             raise UnknownNameError("reward (a name or the path of a .json specification)", self.reward, REWARDS)
         object.__setattr__(self, "credit", _credit(self.credit))
-        _in_range("image_size", self.image_size, *IMAGE_SIZE_RANGE)
-        _in_range("action_chunk", self.action_chunk, 1, MAX_ACTION_CHUNK)
-        if self.horizon is not None:
-            _in_range("horizon", self.horizon, 1, 100_000)
-        if self.num_threads is not None:
-            _in_range("num_threads", self.num_threads, 1, 1024)
+
+    def _plain_values(self) -> dict[str, Any]:
+        """Numbers, truth values and names as Python's own, whatever library they came from.
+
+        Raises:
+            ConfigError: One is of another kind, or out of range.
+        """
+        if isinstance(self.cameras, str):
+            raise ConfigError(f"cameras={self.cameras!r} must be a tuple of names; write cameras=({self.cameras!r},).")
+        cameras = tuple(self.cameras) if isinstance(self.cameras, Iterable) else (self.cameras,)
+        if not all(isinstance(name, str) for name in cameras):
+            raise ConfigError(f"cameras={shown(self.cameras)} must be a tuple of names.")
+        for name in ("assets", "reward"):
+            if not isinstance(getattr(self, name), str | Path):
+                raise ConfigError(f"{name}={shown(getattr(self, name))} must be a name or a path.")
+        values: dict[str, Any] = {"cameras": cameras}
+        values |= {name: flag(name, getattr(self, name)) for name in ("depth", "segmentation")}
+        if not isinstance(self.task, str):
+            values["task"] = whole_number("task", self.task, 0)
+        for name, bounds in WHOLE_NUMBERS.items():
+            if getattr(self, name) is not None or name not in MAY_BE_NONE:
+                values[name] = whole_number(name, getattr(self, name), *bounds)
+        return values
 
     @property
     def resolved_task(self) -> Task:
@@ -178,11 +201,6 @@ def _credit(given: object) -> CreditProfile | None:
         ) from error
 
 
-def _one_of(kind: str, got: str, allowed: tuple[str, ...]) -> None:
-    if got not in allowed:
+def _one_of(kind: str, got: object, allowed: tuple[str, ...]) -> None:
+    if not isinstance(got, str) or got not in allowed:
         raise UnknownNameError(kind, got, allowed)
-
-
-def _in_range(name: str, got: int, low: int, high: int) -> None:
-    if isinstance(got, bool) or not isinstance(got, (int, np.integer)) or not low <= got <= high:
-        raise ConfigError(f"{name}={got!r} must be a whole number from {low} to {high}.")

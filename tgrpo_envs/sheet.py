@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from tgrpo_envs.errors import AssetError, TgrpoError
+from tgrpo_envs.files import atomic_file
 from tgrpo_envs.scene import load_scene
 from tgrpo_envs.scene.states import official_states
 from tgrpo_envs.settings import ACTION_SIZE
@@ -78,8 +79,8 @@ def draw_sheet(assets: str | Path, file: Path, *, progress: bool = True) -> Shee
         except TgrpoError as error:
             failures[f"{task.suite} {task.index}"] = str(error)
         _label(sheet, corner, task)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(file, quality=_WEBP_QUALITY)
+    with atomic_file(file) as partial:
+        sheet.save(partial, quality=_WEBP_QUALITY)
     return SheetReport(file, len(tasks), failures)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,12 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from tgrpo_envs.arrays import whole_number
 from tgrpo_envs.blocks import Blocks
 from tgrpo_envs.episodes import Episodes, Observations, StepResult, parse_actions
 from tgrpo_envs.errors import ConfigError, UnknownNameError
 from tgrpo_envs.members import Member, Registered
-from tgrpo_envs.resets import ResetOptions, parse_reset_options
+from tgrpo_envs.resets import ResetOptions, parse_reset_options, parse_seeds
 from tgrpo_envs.settings import EnvSettings, check_render_mode
 from tgrpo_envs.sim.snapshot import BoolArray
 
@@ -77,8 +77,7 @@ class LiberoVectorEnv(Registered, VectorEnv[Observations, NDArray[np.floating[An
         max_episode_steps: int | None = None,
         **settings: Any,
     ) -> None:
-        if isinstance(num_envs, bool) or not isinstance(num_envs, int) or not 1 <= num_envs <= MAX_NUM_ENVS:
-            raise ConfigError(f"num_envs={num_envs!r} must be a whole number from 1 to {MAX_NUM_ENVS}.")
+        num_envs = whole_number("num_envs", num_envs, 1, MAX_NUM_ENVS)
         settings_N = _member_settings(suite, num_envs, tasks, settings)
         if max_episode_steps is not None:
             settings_N = [_limited(one, max_episode_steps) for one in settings_N]
@@ -186,12 +185,9 @@ class LiberoVectorEnv(Registered, VectorEnv[Observations, NDArray[np.floating[An
         self.batch.close()
 
     def _seed(self, seed: int | Sequence[int | None], mask_N: BoolArray) -> None:
-        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, (int, np.integer)) else list(seed)
-        if len(seeds) != self.num_envs:
-            raise ConfigError(f"seed must be one number or {self.num_envs} of them, got {len(seeds)}.")
-        for member, one, chosen in zip(self.members, seeds, mask_N, strict=True):
+        for member, one, chosen in zip(self.members, parse_seeds(seed, self.num_envs), mask_N, strict=True):
             if chosen and one is not None:
-                member.seed(int(one))
+                member.seed(one)
 
     def _reset(self, options: ResetOptions) -> None:
         self.batch.reset(options, [member.np_random for member in self.members])
@@ -257,15 +253,13 @@ def _member_settings(
 
 def _limited(settings: EnvSettings, max_episode_steps: int) -> EnvSettings:
     """The same with episodes of at most so many environment steps."""
-    if isinstance(max_episode_steps, bool) or not isinstance(max_episode_steps, Integral) or max_episode_steps < 1:
-        raise ConfigError(f"max_episode_steps={max_episode_steps!r} must be a whole number of at least 1.")
-    steps = int(max_episode_steps) * settings.action_chunk
+    steps = whole_number("max_episode_steps", max_episode_steps, 1) * settings.action_chunk
     return settings if steps >= settings.episode_horizon else replace(settings, horizon=steps)
 
 
 def _autoreset_mode(mode: str | AutoresetMode) -> AutoresetMode:
     value = mode.value if isinstance(mode, AutoresetMode) else mode
-    if value not in AUTORESET_MODES:
+    if not isinstance(value, str) or value not in AUTORESET_MODES:
         raise UnknownNameError("autoreset mode", value, AUTORESET_MODES)
     return AUTORESET_MODES[value]
 

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 
 import tyro
 
+from tgrpo_envs.command import Interrupted, run_command
 from tgrpo_envs.errors import ConfigError, TgrpoError, UnknownNameError
+from tgrpo_envs.files import naming, output
 from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.evaluation.options import EvalOptions
-from tgrpo_trainer.interrupt import Interrupted, Signals
+from tgrpo_trainer.interrupt import Signals
 from tgrpo_trainer.recipes import RECIPES, get_recipe
 from tgrpo_trainer.rundir import CONFIG_NAME, LAST_NAME
 
@@ -31,32 +33,29 @@ EVALUATION_TIMEOUT_MINUTES = 120.0
 # Commands import torch and the environments only when they run, so that help and mistakes are answered at once.
 
 
-def train_command(arguments: Sequence[str]) -> None:
+def train_command(arguments: Sequence[str]) -> str | None:
     """Clone demonstrations, improve the policy with TGRPO, and write report.html."""
     config = parse_run("train", arguments)
     from tgrpo_trainer.train import train
 
-    with (
-        _interruptible(config.run.path) as signals,
-        _ranks_of(config) as world,
-    ):
+    with _interruptible(config.run.path) as signals, _ranks_of(config) as world, _run_folder(config):
         report = train(config, world, signals)
-        if world.is_main:
-            _say(f"Report: {report}")
+        return f"Report: {report}" if world.is_main else None
 
 
-def sft_command(arguments: Sequence[str]) -> None:
+def sft_command(arguments: Sequence[str]) -> str | None:
     """Only clone demonstrations; `train --resume` goes on from there."""
     config = parse_run("sft", arguments)
     from tgrpo_trainer.train import clone
 
-    with _interruptible(config.run.path), _ranks_of(config) as world:
+    with _interruptible(config.run.path), _ranks_of(config) as world, _run_folder(config):
         checkpoint = clone(config, world)
-        if world.is_main:
-            _say(f"Cloned policy: {checkpoint}\nGo on with: {PROG} train --resume {config.run.path}")
+        if not world.is_main:
+            return None
+        return f"Cloned policy: {checkpoint}\nGo on with: {PROG} train --resume {config.run.path}"
 
 
-def eval_command(arguments: Sequence[str]) -> None:
+def eval_command(arguments: Sequence[str]) -> str | None:
     """Evaluate a policy on any tasks: successes with intervals, a record, videos of failures."""
     options = tyro.cli(EvalOptions, args=arguments, prog=f"{PROG} eval")
     from tgrpo_trainer.evaluate import Shard
@@ -67,15 +66,15 @@ def eval_command(arguments: Sequence[str]) -> None:
     with _ranks(options.device or "auto", EVALUATION_TIMEOUT_MINUTES) as world:
         if world.size > 1:  # each rank its own device; one process alone takes the run's
             options = replace(options, device=str(world.device))
-        with world.together():
+        with world.together(), output(options.out if world.is_main else None, "--out", is_folder=True):
             file = run_evaluation(options, Shard(world.rank, world.size, world.gather))
     if not world.is_main:
-        return
-    _say(table(file))
-    for video in file.videos:
-        _say(f"Failure: {options.out}/{video.path}\n  {video.shows}")
+        return None
+    lines = [table(file)]
+    lines += [f"Failure: {options.out}/{video.path}\n  {video.shows}" for video in file.videos]
     if options.out is not None:
-        _say(f"Record: {options.out / RECORD_NAME}")
+        lines.append(f"Record: {options.out / RECORD_NAME}")
+    return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ class ReportOptions:
     """The page that compares several; none = compare.html beside the first run's folder."""
 
 
-def report_command(arguments: Sequence[str]) -> None:
+def report_command(arguments: Sequence[str]) -> str:
     """Write report.html of a run, or compare.html of several."""
     options = tyro.cli(ReportOptions, args=arguments, prog=f"{PROG} report")
     if not options.runs:
@@ -97,8 +96,9 @@ def report_command(arguments: Sequence[str]) -> None:
         raise ConfigError("--out is for a comparison of several runs; a run's own report lies in its folder.")
     from tgrpo_trainer.report import write_comparison, write_report
 
-    page = write_report(*options.runs) if len(options.runs) == 1 else write_comparison(options.runs, options.out)
-    _say(f"Report: {page}")
+    with output(options.out, "--out"), naming(options.runs[0], "RUNS"):
+        page = write_report(*options.runs) if len(options.runs) == 1 else write_comparison(options.runs, options.out)
+    return f"Report: {page}"
 
 
 @dataclass(frozen=True)
@@ -131,26 +131,26 @@ class BenchOptions:
     """Write the numbers as JSON here; none = only print them."""
 
 
-def bench_command(arguments: Sequence[str]) -> None:
+def bench_command(arguments: Sequence[str]) -> str:
     """Measure decisions and updates of an OpenVLA, beside a plain loop and the roofline."""
     options = tyro.cli(BenchOptions, args=arguments, prog=f"{PROG} bench")
     from tgrpo_trainer.bench.run import run_bench
 
-    report = run_bench(
-        options.checkpoint,
-        options.size,
-        options.batch_sizes,
-        device=options.device,
-        dtype=options.dtype,
-        decoding=options.decoding,
-        compiled=options.compile,
-        num_decisions=options.num_decisions,
-        microbatch_size=options.microbatch_size,
-        parts=options.parts,
-        assets=options.assets,
-        out=options.out,
-    )
-    _say(report)
+    with output(options.out, "--out"):
+        return run_bench(
+            options.checkpoint,
+            options.size,
+            options.batch_sizes,
+            device=options.device,
+            dtype=options.dtype,
+            decoding=options.decoding,
+            compiled=options.compile,
+            num_decisions=options.num_decisions,
+            microbatch_size=options.microbatch_size,
+            parts=options.parts,
+            assets=options.assets,
+            out=options.out,
+        )
 
 
 @dataclass(frozen=True)
@@ -164,14 +164,15 @@ class ExportOptions:
     """Folder to write; it must not exist."""
 
 
-def export_command(arguments: Sequence[str]) -> None:
+def export_command(arguments: Sequence[str]) -> str:
     """Write a checkpoint's policy in its published format, LoRA adapters merged."""
     options = tyro.cli(ExportOptions, args=arguments, prog=f"{PROG} export")
     from tgrpo_trainer.evaluation.source import find_source
     from tgrpo_trainer.export import export_policy
 
-    export_policy(find_source(options.checkpoint).folder, options.out)
-    _say(f"Policy: {options.out}")
+    with naming(options.out, "the second argument"):
+        export_policy(find_source(options.checkpoint).folder, options.out)
+    return f"Policy: {options.out}"
 
 
 @dataclass(frozen=True)
@@ -188,15 +189,15 @@ class MemoryOptions:
     """Numbers of GPUs that share weights, gradients and optimiser."""
 
 
-def memory_command(arguments: Sequence[str]) -> None:
+def memory_command(arguments: Sequence[str]) -> str:
     """Print what a training of OpenVLA needs of a GPU's memory, and what fits."""
     options = tyro.cli(MemoryOptions, args=arguments, prog=f"{PROG} memory")
     from tgrpo_trainer.memory import describe_memory
 
-    _say(describe_memory(options.checkpoint, options.dtype, options.rank, options.num_gpus))
+    return describe_memory(options.checkpoint, options.dtype, options.rank, options.num_gpus)
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+COMMANDS: dict[str, Callable[[Sequence[str]], str | None]] = {
     "train": train_command,
     "sft": sft_command,
     "eval": eval_command,
@@ -239,25 +240,26 @@ def parse_run(command: str, arguments: Sequence[str]) -> TrainConfig:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; an error of ours is one line on stderr and exit code 2.
+    """Run a command; see `tgrpo_envs.command.run_command` for how it ends.
 
     Args:
         arguments: The command line without the program's name; None takes the process's.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given and given[0] in ("-h", "--help"):
-        _say(_overview())
-        return 0
-    command = given.pop(0) if given and not given[0].startswith("-") else "train"
-    try:
+
+    def run() -> str | None:
+        if given and given[0] in ("-h", "--help"):
+            return _overview()
+        command = given.pop(0) if given and not given[0].startswith("-") else "train"
         if command not in COMMANDS:
             raise UnknownNameError("command", command, COMMANDS)
-        COMMANDS[command](given)
-    except TgrpoError as error:
-        where = f" on rank {_rank()}" if "RANK" in os.environ else ""
-        sys.stderr.write(f"error{where}: {error}\n")
-        return 2
-    return 0
+        return COMMANDS[command](given)
+
+    is_rank = "RANK" in os.environ
+    code = run_command(run, where=f" on rank {_rank()}" if is_rank else "", speaks=_rank() == 0)
+    if is_rank and code > 2:
+        _leave_at_once(code)  # what torch would wait for on the way out, other ranks no longer do
+    return code
 
 
 @contextmanager
@@ -279,6 +281,13 @@ def _interruptible(folder: Path) -> Iterator[Signals]:
         if "RANK" in os.environ:
             _leave_at_once(interrupted.exit_code)
         raise SystemExit(interrupted.exit_code) from None
+
+
+def _run_folder(config: TrainConfig) -> AbstractContextManager[None]:
+    """Errors about what is written into the run's folder name the setting; the first rank tries it before."""
+    if _rank() > 0:
+        return naming(config.run.path, "--run.folder")
+    return output(config.run.path, "--run.folder", is_folder=True)
 
 
 @contextmanager
@@ -337,10 +346,6 @@ def _overview() -> str:
         f"commands:\n{commands}\n\nrecipes (--recipe NAME):\n{recipes}\n\n"
         f"All options of a command: {PROG} train --help"
     )
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from tgrpo_trainer.types import taken
+
 ZERO_SPREAD = 1e-9
 """Values whose range is below this share of their largest magnitude count as equal. Rewards that are equal on paper may
 differ by rounding, and dividing rounding error by its own standard deviation would give advantages of size one."""
@@ -68,7 +70,7 @@ def tgrpo_advantages(
     """Fuse step and trajectory advantages of one group.
 
     Args:
-        rewards_GT: Reward of each decision, any float type; values where the mask is False are ignored.
+        rewards_GT: Reward of each decision, a tensor, array or lists; values where the mask is False are ignored.
         mask_GT: Bool, True where the member took a decision.
         alpha_step: Weight of the step term; 0 switches it off (trajectory GRPO).
         alpha_trajectory: Weight of the trajectory term; 0 switches it off.
@@ -79,13 +81,17 @@ def tgrpo_advantages(
         step_discount: The step term compares discounted returns from each decision on; 0 compares its own reward.
 
     Raises:
-        ValueError: Fewer than two members, shapes that differ, or "stage" without stages.
+        ValueError: Fewer than two members, shapes that differ, a reward that is not finite, or "stage" without stages.
+        ConfigError: Rewards that are no numbers, or a mask that is not of truth values.
     """
+    rewards_GT, mask_GT = taken(rewards_GT, "rewards_GT"), taken(mask_GT, "mask_GT", flags=True)
     if rewards_GT.shape != mask_GT.shape or rewards_GT.ndim != 2 or rewards_GT.shape[0] < 2:
         raise ValueError(
             f"rewards {tuple(rewards_GT.shape)} and mask {tuple(mask_GT.shape)} must share a shape (G, T) with G >= 2."
         )
-    rewards_GT = rewards_GT.to(torch.float64).masked_fill(~mask_GT, 0.0)
+    rewards_GT = rewards_GT.masked_fill(~mask_GT, 0.0)
+    if not rewards_GT.isfinite().all():
+        raise ValueError("rewards_GT holds NaN or infinity where the mask is True.")
     trajectory_G, _ = _normalise(rewards_GT.sum(1), scale, std_floor)
     credit_GT = returns_to_go(rewards_GT, step_discount)
     label_GT = _labels(mask_GT, step_group, stage_GT)

@@ -12,11 +12,13 @@ With several ranks all save together into one folder that all of them see, and a
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import pickle
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from typing import Any
 import torch
 
 from tgrpo_envs.errors import CheckpointError
+from tgrpo_envs.files import writing
 from tgrpo_trainer.distributed import World
 from tgrpo_trainer.optimizer_files import load_optimizer, param_groups, save_optimizer
 from tgrpo_trainer.policy import Policy, load_policy
@@ -104,38 +107,40 @@ def save_checkpoint(
         The checkpoint's folder.
 
     Raises:
-        RankError: Another rank could not write its part; there is no checkpoint then.
+        OutputError: The place cannot be written; there is no checkpoint then.
+        RankError: Another rank could not write its part; likewise.
     """
     final = root / f"{PREFIX}{iteration:06d}"
     partial = root / f"{final.name}{PARTIAL}"
-    with world.together():
-        if world.is_main:
-            shutil.rmtree(partial, ignore_errors=True)
-            for name in (POLICY, OPTIMIZER):
-                (partial / name).mkdir(parents=True)
-    weights = full_state(policy, world)
-    written: Files = {}
-    with world.together():
-        if world.is_main:
-            policy.save(partial / POLICY, weights)
-            settings = {} if optimizer is None else {PARAM_GROUPS: param_groups(optimizer)}
-            torch.save({**state, **settings}, partial / STATE)
-            written |= _finish(partial, [partial / STATE, *(partial / POLICY).iterdir()])
-        if optimizer is not None:
-            part = save_optimizer(partial / OPTIMIZER, policy, optimizer, world)
-            written |= _finish(partial, [] if part is None else [part])
-    parts = world.gather(written)
-    with world.together():
-        if world.is_main:
-            files = {name: entry for part in parts for name, entry in sorted(part.items())}
-            manifest = {"iteration": iteration, "score": score, "files": files}
-            (partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-            for path in (partial / MANIFEST, partial / POLICY, partial / OPTIMIZER, partial):
-                _flush(path)
-            if final.exists():
-                _discard(final)
-            partial.rename(final)
-            _flush(root)
+    with writing(final), _gone_if_unfinished(partial, world):
+        with world.together():
+            if world.is_main:
+                shutil.rmtree(partial, ignore_errors=True)
+                for name in (POLICY, OPTIMIZER):
+                    (partial / name).mkdir(parents=True)
+        weights = full_state(policy, world)
+        written: Files = {}
+        with world.together():
+            if world.is_main:
+                policy.save(partial / POLICY, weights)
+                settings = {} if optimizer is None else {PARAM_GROUPS: param_groups(optimizer)}
+                _save_tensors({**state, **settings}, partial / STATE)
+                written |= _finish(partial, [partial / STATE, *(partial / POLICY).iterdir()])
+            if optimizer is not None:
+                part = save_optimizer(partial / OPTIMIZER, policy, optimizer, world)
+                written |= _finish(partial, [] if part is None else [part])
+        parts = world.gather(written)
+        with world.together():
+            if world.is_main:
+                files = {name: entry for part in parts for name, entry in sorted(part.items())}
+                manifest = {"iteration": iteration, "score": score, "files": files}
+                (partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+                for path in (partial / MANIFEST, partial / POLICY, partial / OPTIMIZER, partial):
+                    _flush(path)
+                if final.exists():
+                    _discard(final)
+                partial.rename(final)
+                _flush(root)
     return final
 
 
@@ -204,6 +209,24 @@ def prune_checkpoints(root: Path, *, keep_last: int, keep_first: bool = False) -
             _discard(folder)
     for folder in root.glob(f"{PREFIX}*{PARTIAL}"):
         shutil.rmtree(folder)
+
+
+@contextmanager
+def _gone_if_unfinished(partial: Path, world: World) -> Iterator[None]:
+    """A checkpoint that could not be finished may be large, and on a full disk."""
+    try:
+        yield
+    except BaseException:
+        if world.is_main:
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _save_tensors(content: Mapping[str, Any], path: Path) -> None:
+    """`torch.save`, which into a file on a full disk would not say what is wrong."""
+    buffer = io.BytesIO()
+    torch.save(dict(content), buffer)
+    path.write_bytes(buffer.getvalue())
 
 
 def _discard(folder: Path) -> None:

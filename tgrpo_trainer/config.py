@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tgrpo_envs.errors import ConfigError
+from tgrpo_envs.files import write_atomically
 
 Rows = Literal["before", "after"]
 Pictures = Literal["opengl", "upright", "turned", "mirrored"]
@@ -17,7 +18,20 @@ Suite = Literal["libero_spatial", "libero_object", "libero_goal", "libero_10", "
 class Settings(BaseModel):
     """Base of every group of settings: unknown names are errors and nothing changes after construction."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _truth_values_are_no_numbers(cls, values: object) -> object:
+        for name, value in values.items() if isinstance(values, dict) else ():
+            field = cls.model_fields.get(name)
+            if (
+                isinstance(value, bool)
+                and field is not None
+                and bool not in (field.annotation, *get_args(field.annotation))
+            ):
+                raise ValueError(f"{name}={value} must not be a truth value.")
+        return values
 
 
 class EnvConfig(Settings):
@@ -267,7 +281,7 @@ class TrainConfig(Settings):
 
     def save(self, path: Path) -> None:
         """Write as JSON."""
-        path.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        write_atomically(path, self.model_dump_json(indent=2) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> TrainConfig:

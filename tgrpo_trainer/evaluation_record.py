@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from tgrpo_envs.errors import CheckpointError, ConfigError
+from tgrpo_envs.files import write_atomically
 from tgrpo_trainer.config import EnvConfig, Settings
 from tgrpo_trainer.intervals import counted, wilson_interval
 from tgrpo_trainer.types import EpisodeEnd
@@ -163,10 +164,7 @@ def load_evaluations(path: Path) -> tuple[Evaluation, ...]:
 
 def write_json(path: Path, kind: TypeAdapter[_Read], value: _Read) -> None:
     """Write as JSON, replacing an earlier file in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(kind.dump_json(value, indent=1))
-    temporary.replace(path)
+    write_atomically(path, kind.dump_json(value, indent=1))
 
 
 def read_json(path: Path, kind: TypeAdapter[_Read]) -> _Read:

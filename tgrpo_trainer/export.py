@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from tgrpo_envs.errors import ConfigError
+from tgrpo_envs.files import atomic_folder
 from tgrpo_trainer.checkpoint import load_checkpoint
 from tgrpo_trainer.policy.lora import ADAPTER_CONFIG_FILE
 
@@ -19,19 +19,13 @@ def export_policy(checkpoint: Path, out: Path) -> None:
 
     Raises:
         ConfigError: `out` exists.
+        OutputError: `out` cannot be written.
         CheckpointError: The checkpoint, or the base of its adapters, is missing or damaged.
     """
     if out.exists():
         raise ConfigError(f"{out} exists already; name a new folder.")
-    partial = out.with_name(f"{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
+    with atomic_folder(out) as partial:
         _write(checkpoint, partial)
-    except BaseException:
-        shutil.rmtree(partial)
-        raise
-    partial.rename(out)
 
 
 def _write(checkpoint: Path, folder: Path) -> None:

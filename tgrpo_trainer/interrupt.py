@@ -3,29 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 
+from tgrpo_envs.command import Interruption, listening
+
 WAITING = b"\nWill stop when this iteration is finished and on disk. Again to leave at once.\n"
-
-
-class Interrupted(KeyboardInterrupt):
-    """A signal that ends the process.
-
-    Args:
-        number: The signal's.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.number = number
-
-    @property
-    def exit_code(self) -> int:
-        """As shells have it: 130 after Ctrl-C, 143 after SIGTERM."""
-        return 128 + self.number
 
 
 class Signals:
@@ -42,17 +26,11 @@ class Signals:
         self.received = 0
         self._announce = announce
         self._patient = False
+        self._raise = Interruption()
 
-    @contextmanager
-    def install(self) -> Iterator[None]:
-        """Listen to SIGINT and SIGTERM inside the `with` (main thread only)."""
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        before = [signal.signal(number, self._handle) for number in numbers]
-        try:
-            yield
-        finally:
-            for number, handler in zip(numbers, before, strict=True):
-                signal.signal(number, handler)
+    def install(self) -> AbstractContextManager[None]:
+        """Listen to SIGINT and SIGTERM inside the `with`; see `tgrpo_envs.command.listening`."""
+        return listening(self._handle)
 
     @contextmanager
     def patience(self) -> Iterator[None]:
@@ -67,9 +45,10 @@ class Signals:
         finally:
             self._patient = False
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if not self._patient or self.received:
-            raise Interrupted(number)
+            self._raise(number, frame)
+            return
         self.received = number
         if self._announce:
             os.write(2, WAITING)  # the handler may have come in the middle of a print, which cannot be entered twice

@@ -12,6 +12,7 @@ from pathlib import Path
 from torch.utils.tensorboard import SummaryWriter
 
 from tgrpo_envs.errors import CheckpointError
+from tgrpo_envs.files import write_atomically, writing
 from tgrpo_trainer.evaluation_record import Evaluation
 from tgrpo_trainer.rollout import Group
 from tgrpo_trainer.tracking import WandbLog
@@ -107,10 +108,9 @@ class MetricsWriter:
     def __init__(self, folder: Path, *, next_iteration: int, wandb: WandbLog | None = None) -> None:
         path = folder / JSONL_NAME
         kept = [row for row in read_metrics(folder) if (row["iteration"] or 0) < next_iteration]
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-        temporary.replace(path)
+        write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept))
         self._evaluated = {row["iteration"] for row in kept if any(key.startswith("eval/") for key in row)}
+        self._path = path
         self._file = path.open("a", encoding="utf-8")
         self._wandb = wandb
         self._board = SummaryWriter(str(folder / TENSORBOARD_NAME), purge_step=next_iteration)
@@ -119,10 +119,11 @@ class MetricsWriter:
         """Log the metrics of one iteration; NaN and infinity become null in the JSON."""
         values = {key: value.value if isinstance(value, Mean) else float(value) for key, value in metrics.items()}
         row = {"iteration": iteration} | {key: value if math.isfinite(value) else None for key, value in values.items()}
-        self._file.write(json.dumps(row, allow_nan=False) + "\n")
-        self._file.flush()
-        for key, value in values.items():
-            self._board.add_scalar(key, value, iteration)
+        with writing(self._path):
+            self._file.write(json.dumps(row, allow_nan=False) + "\n")
+            self._file.flush()
+            for key, value in values.items():
+                self._board.add_scalar(key, value, iteration)
         if self._wandb is not None:
             self._wandb.write(iteration, values)
 

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tgrpo_envs.files import write_atomically
+
 CONFIG_NAME = "config.json"
 """The settings (TrainConfig)."""
 DEMONSTRATIONS_NAME = "demonstrations.hdf5"
@@ -14,6 +21,32 @@ EVALUATIONS_NAME = "evaluations"
 """One JSON file per evaluation, named like its checkpoint."""
 VIDEOS_NAME = "videos"
 """Best and worst rollout of the last group."""
+
+
+@contextmanager
+def undone_if_it_fails(folder: Path) -> Iterator[None]:
+    """Inside the `with` a run starts; if it fails, its folder is as before, and the corrected command finds it free.
+
+    An interrupted start stays, to be gone on with.
+
+    Args:
+        folder: The run's.
+    """
+    config, existed = folder / CONFIG_NAME, folder.is_dir()
+    settings = config.read_bytes() if config.is_file() else None
+    before = set(folder.iterdir()) if existed else set()
+    try:
+        yield
+    except Exception:
+        if settings is not None:
+            write_atomically(config, settings)
+        elif folder.is_dir():
+            for path in set(folder.iterdir()) - before:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if not existed:
+                with suppress(OSError):
+                    folder.rmdir()
+        raise
 
 
 def iteration_name(iteration: int) -> str:

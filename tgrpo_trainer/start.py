@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from tgrpo_envs.command import run_child
 from tgrpo_envs.errors import ConfigError, TrainingError
 from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.dataset import load_demonstrations
@@ -154,7 +155,6 @@ def _record_demonstrations(config: TrainConfig, path: Path) -> None:
     """The run's own demonstrations, by `tgrpo_envs`' scripted expert in its own process, unless they are there."""
     if path.is_file():
         return
-    partial = path.with_suffix(".partial.hdf5")
     env = config.env
     options = {
         "suite": env.suite,
@@ -163,15 +163,14 @@ def _record_demonstrations(config: TrainConfig, path: Path) -> None:
         "num-demos": config.sft.num_demos,
         "image-size": env.image_size,
         "seed": derive_seed(config.run.seed, Stream.DEMONSTRATIONS),
-        "out": partial,
+        "out": path,
     }
     command = [sys.executable, "-m", "tgrpo_envs", "demos"]
     for name, value in options.items():
         command += [f"--{name}", str(value)]
-    finished = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+    finished = run_child(command, stdout=subprocess.DEVNULL)
     if finished.returncode != 0:
         raise TrainingError(
             f"Recording demonstrations failed (its message is above). Try it alone with: {shlex.join(command)}, "
             "or give a file of your own with --sft.demonstrations."
         )
-    partial.replace(path)

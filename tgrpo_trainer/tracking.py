@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tgrpo_envs.errors import ConfigError
+from tgrpo_envs.files import write_atomically
 from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.progress import say
 
@@ -111,5 +112,5 @@ def run_id(folder: Path) -> str:
     """The id in the run's folder, drawn when first asked for."""
     path = folder / ID_NAME
     if not path.is_file():
-        path.write_text(f"{secrets.token_hex(8)}\n", encoding="utf-8")
+        write_atomically(path, f"{secrets.token_hex(8)}\n")
     return path.read_text(encoding="utf-8").strip()

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import closing, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from tgrpo_envs.command import Interrupted
 from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.checkpoint import (
     Checkpoint,
@@ -32,16 +33,24 @@ from tgrpo_trainer.environment import Envs, make_envs
 from tgrpo_trainer.evaluate import Shard, evaluate_all
 from tgrpo_trainer.evaluation_record import load_evaluations, save_evaluations
 from tgrpo_trainer.fit import out_of_memory_explained, warn_if_too_little
-from tgrpo_trainer.interrupt import Interrupted, Signals
+from tgrpo_trainer.interrupt import Signals
 from tgrpo_trainer.iteration import Iteration, run_iteration
 from tgrpo_trainer.metrics import Mean, MetricsWriter, evaluation_metrics
 from tgrpo_trainer.policy import Policy
+from tgrpo_trainer.poor_start import poor_start
 from tgrpo_trainer.progress import Progress, Stopwatch, progress, say
 from tgrpo_trainer.reference import Reference, make_reference
 from tgrpo_trainer.report import write_report
 from tgrpo_trainer.report.record import LastGroup, find_last_group
 from tgrpo_trainer.report.replay import write_videos
-from tgrpo_trainer.rundir import CHECKPOINTS_NAME, CONFIG_NAME, EVALUATIONS_NAME, LAST_NAME, iteration_name
+from tgrpo_trainer.rundir import (
+    CHECKPOINTS_NAME,
+    CONFIG_NAME,
+    EVALUATIONS_NAME,
+    LAST_NAME,
+    iteration_name,
+    undone_if_it_fails,
+)
 from tgrpo_trainer.schedule import Schedule
 from tgrpo_trainer.seeds import Stream, derive_seed
 from tgrpo_trainer.sharding import Student
@@ -87,11 +96,13 @@ def train(config: TrainConfig, world: World = ALONE, signals: Signals | None = N
         world = World(device=resolve_device(config.run.device))
     _refuse_uneven(config, world)
     signals = signals or Signals()
-    config, folder = _open_folder(config, world)
-    num_envs = config.rollout.num_envs // world.size
-    with closing(_rank_envs(config, world, num_envs)) as envs, out_of_memory_explained(config):
-        stopwatch = Stopwatch()
-        start, clock = _last_or_cloned(config, folder, envs, stopwatch, world)
+    stopwatch = Stopwatch()
+    with ExitStack() as stack:
+        with _starting(config, world):
+            config, folder = _open_folder(config, world)
+            envs = stack.enter_context(closing(_rank_envs(config, world, config.rollout.num_envs // world.size)))
+            stack.enter_context(out_of_memory_explained(config))
+            start, clock = _last_or_cloned(config, folder, envs, stopwatch, world)
         if world.is_main:
             warn_if_too_little(config, start.policy)
         student = Student(start.policy, world)
@@ -121,9 +132,10 @@ def clone(config: TrainConfig, world: World = ALONE) -> Path:
     """
     if world.size == 1:
         world = World(device=resolve_device(config.run.device))
-    config, folder = _open_folder(config, world)
-    with closing(_rank_envs(config, world, 1)) as envs:
-        start, _ = _last_or_cloned(config, folder, envs, Stopwatch(), world)
+    with _starting(config, world):
+        config, folder = _open_folder(config, world)
+        with closing(_rank_envs(config, world, 1)) as envs:
+            start, _ = _last_or_cloned(config, folder, envs, Stopwatch(), world)
     return start.folder
 
 
@@ -173,6 +185,8 @@ def _evaluate_once(run: _Run, done: int) -> None:
             run.log.write(done, evaluation_metrics(evaluations))
             for evaluation in evaluations:
                 say(f"After {done:3d} iterations, {evaluation.states}, {evaluation.mode}: {evaluation}")
+            if warning := poor_start(evaluations, run.config.sft):
+                say(f"Warning: {warning}")
             write_report(run.folder)
     run.schedule.evaluation_s = time.monotonic() - begun
 
@@ -184,6 +198,11 @@ def _refuse_uneven(config: TrainConfig, world: World) -> None:
             f"rollout.num_groups is {config.rollout.num_groups}, which {world.size} ranks cannot share evenly; each "
             f"collects whole groups, so use a multiple of {world.size}."
         )
+
+
+def _starting(config: TrainConfig, world: World) -> AbstractContextManager[None]:
+    """A run that fails before its first checkpoint leaves no folder behind."""
+    return undone_if_it_fails(config.run.path) if world.is_main else nullcontext()
 
 
 def _open_folder(config: TrainConfig, world: World) -> tuple[TrainConfig, Path]:

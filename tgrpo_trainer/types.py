@@ -69,11 +69,18 @@ class PolicyInput:
         """Copy a vector environment's observation dict (`agentview`, `wrist`, `proprio`) into tensors.
 
         A copy, because the environment writes its next pictures into the same arrays.
+
+        Raises:
+            ConfigError: Pictures that are not uint8 (N, H, W, 3), which would turn black or be shifted, or
+                proprioception that is not finite.
         """
+        proprio_NP = torch.tensor(observation["proprio"], dtype=torch.float32)
+        if not proprio_NP.isfinite().all():
+            raise ConfigError("The observation's 'proprio' holds NaN or infinity; look at what wraps the environment.")
         return cls(
-            agentview_NHWC=torch.tensor(observation["agentview"], dtype=torch.uint8),
-            wrist_NHWC=torch.tensor(observation["wrist"], dtype=torch.uint8),
-            proprio_NP=torch.tensor(observation["proprio"], dtype=torch.float32),
+            agentview_NHWC=_pictures(observation, "agentview"),
+            wrist_NHWC=_pictures(observation, "wrist"),
+            proprio_NP=proprio_NP,
             instruction_NL=instruction_NL,
         )
 
@@ -288,6 +295,31 @@ class Batch:
             advantages_N=zeros(self.advantages_N),
             weights_N=zeros(self.weights_N),
         )
+
+
+def taken(value: object, what: str, *, flags: bool = False) -> Tensor:
+    """Numbers in float64, or truth values, from an array, a tensor or lists, without their gradient.
+
+    Raises:
+        ConfigError: It holds something else.
+    """
+    try:
+        tensor = torch.as_tensor(value).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"{what} cannot be read as a tensor: {' '.join(str(error).split())}") from error
+    if (tensor.dtype == torch.bool) != flags or tensor.is_complex():
+        raise ConfigError(f"{what} must be {'True or False' if flags else 'real numbers'}, got {tensor.dtype}.")
+    return tensor if flags else tensor.to(torch.float64)
+
+
+def _pictures(observation: Mapping[str, NDArray[np.generic]], camera: str) -> Tensor:
+    pictures_NHWC = observation[camera]
+    if pictures_NHWC.dtype != np.uint8 or pictures_NHWC.ndim != 4 or pictures_NHWC.shape[-1] != 3:
+        raise ConfigError(
+            f"The observation's {camera!r} is {pictures_NHWC.dtype} of shape {pictures_NHWC.shape}; a policy takes "
+            "uint8 pictures of shape (N, H, W, 3), values 0 to 255."
+        )
+    return torch.tensor(pictures_NHWC, dtype=torch.uint8)
 
 
 def _pad_right(ids_NL: Tensor, length: int) -> Tensor:

@@ -227,25 +227,23 @@ def test_a_server_that_asks_for_an_hour_is_not_waited_for(tmp_path, monkeypatch)
     assert (outcome.result, len(server.requests)) == (FAILED, 1)
 
 
-@pytest.mark.parametrize("trouble", [hangs(2.0), drips(3.0), hangs_up], ids=["silence", "a byte at a time", "hangs up"])
+@pytest.mark.parametrize("trouble", [hangs(60), drips(60), hangs_up], ids=["silence", "a byte at a time", "hangs up"])
 def test_stalled_and_dropped_connections_are_tried_again(trouble, tmp_path, monkeypatch):
     with serving(trouble, says(GOOD)) as server:
-        run = Run(tmp_path, server, monkeypatch, timeout_s=0.4)
+        run = Run(tmp_path, server, monkeypatch, timeout_s=0.4, max_attempts=20)
         (outcome,) = run.write()
-    assert outcome.result == SAVED and len(server.requests) >= 2  # a busy machine may need the third attempt
+    assert outcome.result == SAVED and len(server.requests) >= 2  # a busy machine needs more of them
     assert run.ledger[0]["status"] in ("timeout", "failed") and run.ledger[0]["estimated"]
-    assert run.ledger[0]["latency_s"] < 2
+    assert run.ledger[0]["latency_s"] < 30
 
 
 def test_a_server_that_never_answers_is_one_clear_error(tmp_path, monkeypatch):
-    with serving(hangs(1.0)) as server:
+    with serving(hangs(60)) as server:
         (outcome,) = Run(tmp_path, server, monkeypatch, timeout_s=0.1, max_attempts=2).write()
     assert outcome.result == FAILED and "no whole reply in time after 2 attempts" in outcome.note
 
 
-@pytest.mark.parametrize(
-    "body", ["<html>hello</html>", "{}", '{"choices": []}', '{"choices": [{"message": "x"}]}', "[1]"]
-)
+@pytest.mark.parametrize("body", ["<html>", "{}", '{"choices": []}', '{"choices": [{"message": "x"}]}', "[1]"])
 def test_what_is_no_chat_completion_is_one_clear_error(body, tmp_path, monkeypatch):
     with serving(sends(body)) as server:
         (outcome,) = Run(tmp_path, server, monkeypatch).write()

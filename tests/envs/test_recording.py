@@ -203,3 +203,24 @@ def test_the_command_plays_saves_and_shows(tmp_path: Path, capsys: pytest.Captur
     assert any(path.stat().st_size > 1000 for path in tmp_path.glob("episode.*") if path != saved)
     assert main(["play", "--episode", str(tmp_path / "none.npz")]) == 2
     assert "none.npz" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("actions_TA", lambda array: 10 * array + 2),
+        ("actions_TA", lambda array: array[:, :6]),
+        ("states_MX", lambda array: np.full_like(array, np.nan)),
+        ("states_MX", lambda array: array[:-1]),
+        ("goal_MC", lambda array: array.astype(np.float64)),
+        ("snapshot.gripper_pos_N3", lambda array: array * np.inf),
+    ],
+)
+def test_arrays_of_another_kind_are_refused(episode: Episode, tmp_path: Path, name: str, change) -> None:
+    path = tmp_path / "episode.npz"
+    episode.save(path)
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **{**arrays, name: change(arrays[name])})
+    with pytest.raises(StateError, match=name.removeprefix("snapshot.")):
+        Episode.load(path)

@@ -8,13 +8,15 @@ import shutil
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tgrpo_envs.assets import find_pack
-from tgrpo_envs.errors import SceneError
+from tgrpo_envs.errors import SceneError, StateError
 from tgrpo_envs.scene import Scene, load_scene, official_states, open_scene
 from tgrpo_envs.scene import scene as scene_module
 from tgrpo_envs.scene.detail import MAX_FACES
@@ -105,9 +107,19 @@ def change_bddl(file: Path) -> None:
     file.write_text(json.dumps({**record, "bddl": record["bddl"].replace("0.25", "0.26")}))
 
 
+def change_first_object(file: Path, **changes: object) -> None:
+    record = json.loads(file.read_text())
+    record["objects"][0] |= changes
+    file.write_text(json.dumps(record))
+
+
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
+        (RECORD_FILE, lambda file: change_first_object(file, body=10**6)),
+        (RECORD_FILE, lambda file: change_first_object(file, qpos_address=-1)),
+        (RECORD_FILE, lambda file: change_first_object(file, radius=float("nan"))),
+        (RECORD_FILE, lambda file: change_first_object(file, name="nobody")),
         (MODEL_FILE, truncate),
         (MODEL_FILE, flip_a_byte),
         (MODEL_FILE, Path.unlink),
@@ -137,6 +149,39 @@ def test_damaged_states_and_meshes_are_named(copied: Path) -> None:
         truncate(copied / name)
         with pytest.raises(SceneError, match=name):
             read(open_scene(copied))
+
+
+def change_arrays(file: Path, **changes: Callable[[np.ndarray], np.ndarray]) -> None:
+    with np.load(file) as arrays:
+        kept = dict(arrays)
+    np.savez(file, **{name: changes.get(name, lambda array: array)(array) for name, array in kept.items()})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"vertices_F3": lambda array: array + 10**6},
+        {"vertices_F3": lambda array: array[:-1]},
+        {"normals_F3": lambda array: -array - 1},
+        {"texcoords_F3": lambda array: array.astype(np.float32)},
+        {"meshes_M": lambda array: array + 10**4},
+        {"counts_M": lambda array: array.reshape(-1, 1)},
+    ],
+)
+def test_meshes_of_another_model_are_not_drawn(copied: Path, changes: dict[str, Any]) -> None:
+    """OpenGL would read beyond the model's arrays."""
+    change_arrays(copied / MESHES_FILE, **changes)
+    with pytest.raises(SceneError, match=MESHES_FILE):
+        open_scene(copied).reduced_meshes  # noqa: B018
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_official_states_are_finite(copied: Path, value: float) -> None:
+    states_NX = np.load(copied / STATES_FILE)
+    states_NX[7, 3] = value
+    np.save(copied / STATES_FILE, states_NX)
+    with pytest.raises(StateError, match="NaN or infinity"):
+        official_states(open_scene(copied))
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import socket
 import sys
 from multiprocessing import forkserver
@@ -23,7 +24,7 @@ HELPERS = ("ranks", "toy_run", "tiny_openvla")
 CONTEXT.set_forkserver_preload(
     [*(f"tests.helpers.{name}" for name in HELPERS), "torch._dynamo", "tgrpo_trainer.policy.openvla"]
 )
-DEADLINE_S = 240
+DEADLINE_S = 900  # of a machine ten times slower than usual
 
 
 def launch(function, *arguments, stderr: Path | None = None, **environment):
@@ -89,6 +90,7 @@ def _answer(function, folder: Path, arguments) -> None:
 
 def _enter(function, arguments, stderr: Path | None, environment) -> None:
     os.environ.update(environment)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests' own parent may have them ignore it
     torch.set_num_threads(1)
     if stderr is not None:
         descriptor = os.open(stderr, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -66,10 +66,10 @@ def make_record(num_decisions: int, done_at: tuple[int, ...], end: EpisodeEnd) -
     )
 
 
-def write_synthetic_run(folder: Path) -> None:
+def write_synthetic_run(folder: Path, first: tuple[int, int, int, int] = COUNTS[0]) -> None:
     folder.mkdir(parents=True)
     quickstart().save(folder / CONFIG_NAME)
-    for iteration, counts in COUNTS.items():
+    for iteration, counts in {**COUNTS, 0: first}.items():
         kinds = [
             ("heldout", "greedy", 64),
             ("heldout", "sampled", 64),

@@ -176,3 +176,29 @@ def test_order_of_members_padding_and_affine_rewards_do_not_matter(group, seed):
     torch.testing.assert_close(tgrpo_advantages(8.0 * rewards_GT, mask_GT).advantages_GT, base)
     if mask_GT.all():
         torch.testing.assert_close(tgrpo_advantages(rewards_GT + 2.0, mask_GT).advantages_GT, base)
+
+
+def test_rewards_of_any_library_give_the_same_advantages():
+    rewards, mask = [[1.0, 0.0], [0.5, 2.0]], [[True, True], [True, False]]
+    expected = tgrpo_advantages(torch.tensor(rewards), torch.tensor(mask)).advantages_GT
+    for own in (rewards, np.array(rewards), torch.tensor(rewards, dtype=torch.bfloat16, requires_grad=True)):
+        advantages_GT = tgrpo_advantages(own, np.array(mask)).advantages_GT
+        assert torch.equal(advantages_GT, expected)
+        assert not advantages_GT.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("rewards", "mask"),
+    [
+        ([[1.0], [float("nan")]], [[True], [True]]),
+        ([[1.0], [float("inf")]], [[True], [True]]),
+        ([["1"], ["2"]], [[True], [True]]),
+        ([[True], [False]], [[True], [True]]),
+        ([[1.0], [2.0]], [[1], [1]]),
+        ([[1j], [2.0]], [[True], [True]]),
+        ([[1.0], [2.0, 3.0]], [[True], [True]]),
+    ],
+)
+def test_rewards_that_are_none_are_refused(rewards, mask):
+    with pytest.raises(ValueError, match=r"rewards_GT|mask_GT"):
+        tgrpo_advantages(rewards, mask)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import typing
 
+import numpy as np
 import pytest
+import torch
 from pydantic import BaseModel, ValidationError
 
 from tgrpo_envs import ENV_IDS
@@ -16,6 +18,7 @@ from tgrpo_trainer.config import (
     PolicyConfig,
     RolloutConfig,
     RunConfig,
+    SftConfig,
     Suite,
     TgrpoConfig,
     TrainConfig,
@@ -111,3 +114,22 @@ def test_seeds_differ_between_purposes_iterations_and_runs_and_do_not_move():
     assert len({seed for seeds in drawn for seed in seeds}) == 4 * len(drawn)
     # A change of these numbers changes every run that was ever made: raise the version if it is meant.
     assert derive_seeds(0, Stream.STATES, 0, count=2) == derive_seeds(0, Stream.STATES, 0, count=3)[:2]
+
+
+def test_numbers_of_any_library_are_taken_and_truth_values_are_not():
+    config = RunConfig(seed=np.int64(3), max_minutes=torch.tensor(2.5))
+    assert (config.seed, config.max_minutes) == (3, 2.5)
+    assert [type(config.seed), type(config.max_minutes)] == [int, float]
+    for settings, kind in (
+        ({"seed": True}, RunConfig),
+        ({"task": True}, EnvConfig),
+        ({"learning_rate": True}, SftConfig),
+    ):
+        with pytest.raises(ValidationError, match="must not be a truth value"):
+            kind(**settings)
+    for value in (torch.tensor(1.5), np.array([1, 2])):
+        with pytest.raises(ValidationError):
+            RunConfig(seed=value)
+    for value in (float("inf"), np.float32("nan")):
+        with pytest.raises(ValidationError):
+            SftConfig(learning_rate=value)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.helpers import toy_env
-from tests.helpers.ranks import launch_ranks, on_ranks, use_toy, wait
+from tests.helpers.ranks import DEADLINE_S, launch_ranks, on_ranks, use_toy, wait
 from tests.helpers.runs import evaluated, logged, tensors
 from tests.helpers.toy_env import ToyReach
 from tests.helpers.toy_run import make_toy_envs, toy_config
@@ -151,7 +151,7 @@ def test_an_error_in_one_rank_s_rollout_ends_both_with_one_sentence(tmp_path):
 def test_a_rank_that_is_killed_ends_the_other_with_one_sentence(tmp_path, victim):
     folder = tmp_path / "run"
     processes = launch_ranks(fickle_command, folder, -1, folder=tmp_path)
-    limit = time.monotonic() + 120
+    limit = time.monotonic() + DEADLINE_S
     while not (folder / "last" / "iteration_000001").is_dir():
         assert time.monotonic() < limit and all(process.is_alive() for process in processes)
         time.sleep(0.02)

@@ -102,7 +102,7 @@ def test_several_tasks_are_pooled_recorded_printed_and_read_back(run, tmp_path, 
 def test_ranks_share_the_episodes_and_all_have_the_result_of_one_process(run, tmp_path):
     arguments = [run, "--tasks", "0", "1", "--num-states", "5", "--videos", "3", "--max-control-steps", "8"]
     alone = run_evaluation(options(*arguments, "--out", tmp_path / "alone"))
-    size, parts, barrier, results = 2, {}, threading.Barrier(2, timeout=60), {}
+    size, parts, barrier, results = 2, {}, threading.Barrier(2, timeout=600), {}
 
     def rank(index):
         def gather(here):
@@ -117,7 +117,7 @@ def test_ranks_share_the_episodes_and_all_have_the_result_of_one_process(run, tm
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=120)
+        thread.join(timeout=1200)
     assert results[0] == alone
     assert results[1].evaluations == alone.evaluations and results[1].videos == ()
     assert json.loads((tmp_path / "two" / "evaluation.json").read_text()) == json.loads(

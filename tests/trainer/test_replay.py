@@ -11,8 +11,9 @@ import pytest
 from tests.helpers.scripted_policy import StraightPolicy
 from tests.helpers.toy_env import ToyReach
 from tests.helpers.toy_run import make_toy_envs
+from tgrpo_envs.errors import CheckpointError
 from tgrpo_trainer.config import EnvConfig
-from tgrpo_trainer.report.record import LastGroup, find_last_group
+from tgrpo_trainer.report.record import RECORD_NAME, LastGroup, find_last_group
 from tgrpo_trainer.report.replay import find_video, write_videos
 from tgrpo_trainer.rollout import Sampling, collect_groups
 from tgrpo_trainer.seeds import Stream, make_generators
@@ -67,3 +68,22 @@ def test_a_replay_that_ends_otherwise_is_not_shown(groups, tmp_path):
     write_videos(tmp_path, elsewhere, ENV, make_toy_envs)
     assert find_video(tmp_path, 3, "best") is None
     assert find_video(tmp_path, 3, "worst") is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("best_frames_THWC", lambda array: array / 255),
+        ("best_frames_THWC", lambda array: array[..., :1]),
+        ("worst_frames_THWC", lambda array: array[1:]),
+        ("best_rewards_T", lambda array: array * np.nan),
+        ("worst_end", lambda _: np.array("asleep")),
+    ],
+)
+def test_a_record_that_cannot_be_shown_is_refused(groups, tmp_path, name, change):
+    find_last_group(groups, SEEDS[::3], iteration=3, action_chunk=2).save(tmp_path)
+    with np.load(tmp_path / RECORD_NAME) as file:
+        arrays = dict(file)
+    np.savez(tmp_path / RECORD_NAME, **{**arrays, name: change(arrays[name])})
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        LastGroup.load(tmp_path)

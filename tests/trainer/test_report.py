@@ -38,6 +38,15 @@ def test_success_before_and_after_is_given_as_counts_with_intervals(page):
     assert '<span class="down">-8</span>' in page
 
 
+def test_a_start_below_ten_percent_is_called_poor(page, tmp_path):
+    assert "The start is poor" not in page
+    folder = tmp_path / "poor"
+    write_synthetic_run(folder, (6, 7, 48, 40))  # 6/64 = 9.4 %, 7/64 = 10.9 %
+    poor = write_report(folder).read_text(encoding="utf-8")
+    assert "The start is poor: heldout, greedy: 6/64 = 9% [4%, 19%], below 10%." in poor
+    assert "--sft.num-demos, now 10" in poor
+
+
 def test_the_page_stands_alone(page):
     references = re.findall(r'(?:src|href)="([^"]*)"', page)
     assert references

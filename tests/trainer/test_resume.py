@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import time
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from tgrpo_trainer.config import EnvConfig, EvaluationConfig, PolicyConfig, Roll
 from tgrpo_trainer.train import train
 
 ITERATIONS = 4
+USUAL_CPU_S = 1.0  # of a run of so many
 
 
 @pytest.fixture
@@ -96,12 +98,14 @@ def play_on(folder, cpu_s, flushes):
 
 def test_killed_at_any_instant_it_goes_on_and_ends_the_same(tmp_path, toy):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
+    begun_s = time.process_time()
     train(toy_config(whole, ITERATIONS))
+    slow = max(1.0, (time.process_time() - begun_s) / USUAL_CPU_S)
     rng, codes, half_written = random.Random(0), [], 0
     while 0 not in codes:
         assert len(codes) < 60
         # More and more time, so that the run gets through. A checkpoint is brought to the disk in about nine pieces.
-        cpu_s, flushes = rng.uniform(0.05, 0.5 + 0.2 * len(codes)), rng.randrange(10 + 3 * len(codes))
+        cpu_s, flushes = slow * rng.uniform(0.05, 0.5 + 0.2 * len(codes)), rng.randrange(10 + 3 * len(codes))
         process = launch(play_on, killed, cpu_s, flushes, stderr=tmp_path / "stderr")
         codes += wait([process])
         assert codes[-1] in (0, -signal.SIGPROF, -signal.SIGKILL), (tmp_path / "stderr").read_text()

@@ -50,3 +50,20 @@ def test_policy_inputs_of_different_instruction_length_concatenate_and_select():
     assert len(both) == 5
     assert both.instruction_NL[3:].tolist() == [[5, 0, 0], [6, 0, 0]]
     assert torch.equal(both.rows(torch.tensor([4, 0])).proprio_NP[1], random_input(3).proprio_NP[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("agentview", np.zeros((2, 4, 4, 3), np.float32)),  # 0 to 1: cast to uint8 all black
+        ("agentview", np.zeros((2, 3, 4, 4), np.uint8)),  # channels first
+        ("wrist", np.zeros((2, 4, 4, 4), np.uint8)),  # RGBA
+        ("wrist", np.zeros((4, 4, 3), np.uint8)),  # one environment's
+        ("proprio", np.full((2, 12), np.nan, np.float32)),
+    ],
+)
+def test_observations_that_would_be_shifted_or_black_are_refused(name, value):
+    pictures = np.zeros((2, 4, 4, 3), np.uint8)
+    observation = {"agentview": pictures, "wrist": pictures, "proprio": np.zeros((2, 12), np.float32), name: value}
+    with pytest.raises(ConfigError, match=name):
+        PolicyInput.from_observation(observation, torch.ones(2, 1, dtype=torch.int64))

@@ -4,7 +4,8 @@
 """
 
 from tgrpo_envs.assets.download import download_pack
-from tgrpo_envs.assets.locate import PACK_NAMES, PackInfo, cache_dir, describe_packs, find_pack
+from tgrpo_envs.assets.locate import PACK_NAMES, PackInfo, describe_packs, find_pack
 from tgrpo_envs.assets.pack import AssetPack
+from tgrpo_envs.files import cache_dir
 
 __all__ = ["PACK_NAMES", "AssetPack", "PackInfo", "cache_dir", "describe_packs", "download_pack", "find_pack"]

@@ -13,16 +13,12 @@ from tgrpo_envs.assets.layout import ARENAS
 from tgrpo_envs.assets.pack import WAYS_TO_GET_LIBERO, AssetPack, folder_digest
 from tgrpo_envs.assets.primitive import generate_pack
 from tgrpo_envs.errors import AssetError, UnknownNameError
+from tgrpo_envs.files import cache_dir
 
 PACK_NAMES: Final = ("auto", "libero", "primitive")
 _LIBERO_VARIABLE: Final = "TGRPO_LIBERO_ASSETS"
 # What a folder must hold to be taken for an asset pack; hf-libero's own test looks for the object folders.
 _LANDMARKS: Final = ("scenes", "stable_hope_objects")
-
-
-def cache_dir() -> Path:
-    """Folder for everything generated: $TGRPO_CACHE, else ~/.cache/tgrpo. Not created here."""
-    return Path(os.environ.get("TGRPO_CACHE") or "~/.cache/tgrpo").expanduser()
 
 
 def libero_download_dir() -> Path:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tgrpo_envs.author.answer import Answer
-from tgrpo_envs.author.provenance import Usage, write_atomically
+from tgrpo_envs.author.provenance import Usage
+from tgrpo_envs.files import write_atomically
 
 
 class ReplyCache:

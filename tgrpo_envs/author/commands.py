@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tgrpo_envs.errors import AuthorError, ConfigError
+from tgrpo_envs.files import cache_dir, output, write_atomically
 from tgrpo_envs.tasks import Task, get_task, list_tasks
 
 if TYPE_CHECKING:
@@ -30,10 +32,9 @@ def prompt(suite: str | None = None, task: int | str | None = None, out: Path | 
                 f"{len(chosen)} prompts are too much for one page; give --suite and --task, or --out FOLDER."
             )
         return render_prompt(chosen[0]).text
-    for each in chosen:
-        path = out / each.suite / f"{each.name}.prompt.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(render_prompt(each).text, encoding="utf-8")
+    with output(out, "--out", is_folder=True):
+        for each in chosen:
+            write_atomically(out / each.suite / f"{each.name}.prompt.txt", render_prompt(each).text)
     return f"{len(chosen)} prompts written to {out}"
 
 
@@ -50,7 +51,8 @@ def ingest(reply: Path, model_label: str, suite: str, task: int | str, out: Path
     from tgrpo_envs.author.ingest import ingest_reply, read_reply
     from tgrpo_envs.rewards.library import SPECS_FOLDER
 
-    path, review = ingest_reply(get_task(suite, task), read_reply(reply), model_label, out or SPECS_FOLDER)
+    with output(out, "--out", is_folder=True):
+        path, review = ingest_reply(get_task(suite, task), read_reply(reply), model_label, out or SPECS_FOLDER)
     return "\n".join([f"{path} (lint score {review.score})", *(f"  {line}" for line in review.lines)])
 
 
@@ -88,7 +90,6 @@ def generate(
     """
     from tqdm import tqdm
 
-    from tgrpo_envs.assets import cache_dir
     from tgrpo_envs.author.client import ChatServer, Limits
     from tgrpo_envs.author.generate import SAVED, SpecWriter
     from tgrpo_envs.author.ledger import Accounts
@@ -101,10 +102,8 @@ def generate(
     server = ChatServer(model, accounts, Limits(timeout_s=timeout_s, max_reply_tokens=max_reply_tokens))
     writer = SpecWriter(server, accounts, work, out or SPECS_FOLDER, samples=samples, refresh=refresh)
     chosen = chosen_tasks(suite, task)
-    try:
+    with closing(server), output(out, "--out", is_folder=True), output(work, "--work", is_folder=True):
         outcomes = list(tqdm(writer.write_all(chosen), total=len(chosen), desc="Writing", unit="task", disable=None))
-    finally:
-        server.close()
     summary = summarise(outcomes, accounts.calls, accounts.tokens)
     if not any(outcome.result == SAVED for outcome in outcomes):
         raise AuthorError(summary)

@@ -14,11 +14,12 @@ from tgrpo_envs.author.client import ChatServer
 from tgrpo_envs.author.ladder import ask
 from tgrpo_envs.author.ledger import Accounts
 from tgrpo_envs.author.prompt import render_prompt
-from tgrpo_envs.author.provenance import make_provenance, save_authored, write_atomically
+from tgrpo_envs.author.provenance import make_provenance, save_authored
 from tgrpo_envs.author.repair import TEMPERATURES, Messages, Sample, write_sample
 from tgrpo_envs.author.selection import rank_samples
 from tgrpo_envs.author.words import vocabulary_id
 from tgrpo_envs.errors import AuthorError
+from tgrpo_envs.files import write_atomically
 from tgrpo_envs.tasks import Task
 
 NOT_ASKED = "not asked"

@@ -15,9 +15,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tgrpo_envs.author.answer import Answer
 from tgrpo_envs.author.cards import TaskCard
 from tgrpo_envs.author.client import ChatServer, RequestRefusedError
-from tgrpo_envs.author.provenance import write_atomically
 from tgrpo_envs.author.wire import full_schema, strict_schema
 from tgrpo_envs.errors import AuthorError
+from tgrpo_envs.files import write_atomically
 
 Form = Literal["strict", "schema", "guided", "tool", "object", "text"]
 LADDER: tuple[Form, ...] = ("strict", "schema", "guided", "tool", "object", "text")

@@ -9,6 +9,7 @@ from typing import Any
 
 from tgrpo_envs.author.provenance import Usage, now
 from tgrpo_envs.errors import BudgetError
+from tgrpo_envs.files import writing
 
 CHARS_PER_TOKEN = 3  # of English with JSON; low, so that estimates are high
 
@@ -65,6 +66,7 @@ class Accounts:
             return
         entry = {"time": now(), **self._context, "status": status, "latency_s": round(latency_s, 3), **more}
         entry |= usage.model_dump()
-        self.ledger.parent.mkdir(parents=True, exist_ok=True)
-        with self.ledger.open("a", encoding="utf-8") as file:  # one write a line: a reader never sees half of one
-            file.write(json.dumps(entry) + "\n")
+        with writing(self.ledger):
+            self.ledger.parent.mkdir(parents=True, exist_ok=True)
+            with self.ledger.open("a", encoding="utf-8") as file:  # one write a line: a reader never sees half of one
+                file.write(json.dumps(entry) + "\n")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +14,7 @@ from tgrpo_envs.author.cards import TaskCard
 from tgrpo_envs.author.prompt import Prompt, template_sha256
 from tgrpo_envs.author.review import Review
 from tgrpo_envs.author.words import vocabulary_id
+from tgrpo_envs.files import write_atomically
 from tgrpo_envs.rewards.library import provenance_path, spec_path
 from tgrpo_envs.rewards.spec import StageSpec, save_spec, spec_id
 from tgrpo_envs.tasks import Task
@@ -147,20 +146,8 @@ def save_authored(spec: StageSpec, provenance: Provenance, task: Task, folder: P
     """Write the spec and, beside it, its provenance; the spec last, so that none is ever without."""
     path = spec_path(task, "llm", folder)
     write_atomically(provenance_path(task, folder), provenance.model_dump_json(indent=2) + "\n")
-    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        draft = Path(scratch) / path.name
-        save_spec(spec, draft)
-        os.replace(draft, path)
+    save_spec(spec, path)
     return path
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
-        file.write(text)
-    os.chmod(file.name, 0o644)  # a temporary file is its owner's alone
-    os.replace(file.name, path)
 
 
 def now() -> str:

@@ -25,6 +25,7 @@ from tgrpo_envs.certify.evidence import Evidence, EvidenceInfo, Kind
 from tgrpo_envs.certify.metrics import Estimate, bootstrap
 from tgrpo_envs.certify.scoring import Judged, score_batch
 from tgrpo_envs.errors import ConfigError, StateError
+from tgrpo_envs.files import write_atomically
 from tgrpo_envs.rewards.spec import StageSpec, spec_id
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray
 
@@ -98,8 +99,7 @@ class Certificate(BaseModel):
 
     def save(self, path: Path) -> None:
         """Write it as indented JSON."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(self.model_dump_json(indent=1, by_alias=True) + "\n", encoding="utf-8")
+        write_atomically(path, self.model_dump_json(indent=1, by_alias=True) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> Certificate:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from tgrpo_envs.files import output, write_atomically
 from tgrpo_envs.tasks import Task, get_task, list_tasks
 
 if TYPE_CHECKING:
@@ -43,9 +44,10 @@ def certify(
 
     chosen = tqdm(_chosen(suite, task), desc="certify", unit="task", disable=None)
     lines = []
-    for one in chosen:
-        certificate = _certify_task(one, producer, states, draw, assets, out or SPECS_FOLDER)
-        lines.append(_line(one, certificate))
+    with output(out if states == "certification" else None, "--out", is_folder=True):
+        for one in chosen:
+            certificate = _certify_task(one, producer, states, draw, assets, out or SPECS_FOLDER)
+            lines.append(_line(one, certificate))
     return "\n".join(lines)
 
 
@@ -67,8 +69,8 @@ def report(out: Path = Path("certificates.html"), suite: str | None = None, spec
     certificates = [Certificate.load(path) for path in paths if path.is_file()]
     if not certificates:
         raise StateError(f"{folder} holds no certificates; make them with: python -m tgrpo_envs rewards certify.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(html_page(certificates), encoding="utf-8")
+    with output(out, "--out"):
+        write_atomically(out, html_page(certificates))
     return f"{text_table(certificates)}\npage: {out}"
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -17,8 +15,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 import tgrpo_envs.expert
-from tgrpo_envs.assets import cache_dir
 from tgrpo_envs.errors import StateError
+from tgrpo_envs.files import ARRAY_ERRORS, atomic_file, cache_dir
 from tgrpo_envs.sim.snapshot import BoolArray, Snapshot, SnapshotLayout
 
 FORMAT = "tgrpo-evidence/1"  # raise it when episodes are recorded in another way
@@ -28,7 +26,6 @@ Kind = Literal["expert", "dropped", "idle", "random", "wrong_object", "wrong_tar
 
 _SNAPSHOT_FIELDS = tuple(field.name for field in fields(Snapshot))
 _LAYOUT_ARRAYS = ("site_half_sizes_S3", "site_parents_S", "joint_objects_J", "joint_sites_J")
-_READ_ERRORS = (OSError, ValueError, KeyError, EOFError, TypeError, NotImplementedError, zipfile.BadZipFile)
 
 
 class Sizes(BaseModel):
@@ -203,14 +200,8 @@ class Evidence:
         arrays |= {f"layout.{name}": getattr(layout, name) for name in _LAYOUT_ARRAYS}
         for prefix, snapshot in (("snapshots", self.snapshots), ("starts", self.starts)):
             arrays |= {f"{prefix}.{name}": _small(getattr(snapshot, name)) for name in _SNAPSHOT_FIELDS}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        try:
-            with partial.open("wb") as file:
-                np.savez_compressed(file, header=np.frombuffer(header.model_dump_json().encode(), np.uint8), **arrays)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with atomic_file(path) as partial, partial.open("wb") as file:
+            np.savez_compressed(file, header=np.frombuffer(header.model_dump_json().encode(), np.uint8), **arrays)
 
     @classmethod
     def load(cls, path: Path) -> Evidence:
@@ -234,7 +225,7 @@ class Evidence:
                 Snapshot(**{name: _large(arrays[f"{prefix}.{name}"]) for name in _SNAPSHOT_FIELDS})
                 for prefix in ("snapshots", "starts")
             )
-        except (*_READ_ERRORS, ValidationError) as error:
+        except (*ARRAY_ERRORS, ValidationError) as error:
             raise StateError(f"{path} is not readable evidence of this version ({error}); delete it.") from error
         rest = {name: arrays[name] for name in ("goal_MNC", "steps_N", "start_goal_SC")}
         return cls(header.info, header.kinds, layout, snapshots=snapshots, starts=starts, **rest)

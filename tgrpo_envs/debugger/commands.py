@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import tyro
 
+from tgrpo_envs.files import output, write_atomically
+
 if TYPE_CHECKING:
     from tgrpo_envs.recording import Episode
     from tgrpo_envs.rewards import StageSpec
@@ -53,11 +55,10 @@ def show(
     video = _video(recorded, task, assets, image_size)
     where = f"{info.suite}, task {task.index}, {info.pack} assets, MuJoCo {info.mujoco}"
     instruction = task.instruction[:1].upper() + task.instruction[1:]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(
-        episode_page(told, instruction, f"{where}; reward: {reward}; {episode.name}", task.goal, video),
-        encoding="utf-8",
-    )
+    with output(out, "--out"):
+        write_atomically(
+            out, episode_page(told, instruction, f"{where}; reward: {reward}; {episode.name}", task.goal, video)
+        )
     return f"page: {out}" + (f"\nwithout a video: {video}" if isinstance(video, str) else "")
 
 

@@ -10,7 +10,6 @@ What differs: a row holds the observation *before* its action, where LIBERO's ho
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from tgrpo_envs import files
 from tgrpo_envs.errors import CheckpointError
 from tgrpo_envs.sim.snapshot import FloatArray
 
@@ -86,14 +86,8 @@ class DatasetInfo:
 @contextmanager
 def atomic_file(path: Path) -> Iterator[h5py.File]:
     """A new HDF5 file that appears at `path` complete or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with h5py.File(partial, "w") as file:
-            yield file
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with files.atomic_file(path) as partial, h5py.File(partial, "w") as file:
+        yield file
 
 
 def write_dataset(path: Path, info: DatasetInfo, demonstrations: Iterable[Demonstration]) -> list[int]:

@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from tgrpo_envs.errors import SpecError
+from tgrpo_envs.files import write_atomically
 from tgrpo_envs.rewards.explain import explain, near_matches
 from tgrpo_envs.rewards.vocabulary import CONNECTIVES, Condition, Goal, Not, Ramp, SpecModel, children
 
@@ -178,7 +179,7 @@ def load_spec(path: str | Path) -> StageSpec:
 def save_spec(spec: StageSpec, path: str | Path) -> None:
     """Write a spec as indented JSON, fields at their defaults left out; `load_spec` reads an equal spec back."""
     document = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    Path(path).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    write_atomically(Path(path), json.dumps(document, indent=2) + "\n")
 
 
 def canonical_json(spec: StageSpec) -> str:

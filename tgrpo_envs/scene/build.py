@@ -14,15 +14,16 @@ import io
 import logging
 import os
 import re
-import tempfile
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tgrpo_envs.assets import cache_dir
+from tgrpo_envs.command import run_command
 from tgrpo_envs.errors import SceneError
+from tgrpo_envs.files import cache_dir, write_atomically
 from tgrpo_envs.scene.files import write_scene
 from tgrpo_envs.scene.init_files import read_init_file
 from tgrpo_envs.scene.records import (
@@ -141,10 +142,7 @@ def _config_folder() -> Path:
     folder = cache_dir() / "libero-config"
     file = folder / "config.yaml"
     if not file.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as temporary:
-            temporary.write("# Written by tgrpo; LIBERO only checks that this file exists.\n{}\n")
-        os.replace(temporary.name, file)
+        write_atomically(file, "# Written by tgrpo; LIBERO only checks that this file exists.\n{}\n")
     return folder
 
 
@@ -316,15 +314,19 @@ def _visible_sites(env: Any, model: mujoco.MjModel) -> dict[str, tuple[int, ...]
     }
 
 
-def main() -> None:
+def main() -> int:
     """Command line used by `load_scene`."""
     parser = argparse.ArgumentParser(prog="python -m tgrpo_envs.scene.build", description=__doc__)
     for name in ("suite", "task", "pack-name", "pack-folder", "pack-digest", "out"):
         parser.add_argument(f"--{name}", required=True)
     given = parser.parse_args()
-    task = get_task(given.suite, given.task)
-    build(task, given.pack_name, Path(given.pack_folder), given.pack_digest, Path(given.out))
+
+    def run() -> None:
+        task = get_task(given.suite, given.task)
+        build(task, given.pack_name, Path(given.pack_folder), given.pack_digest, Path(given.out))
+
+    return run_command(run)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-import tempfile
-import tokenize
-import zipfile
 from pathlib import Path
 
 import numpy as np
 from pydantic import ValidationError
 
 from tgrpo_envs.errors import SceneError
+from tgrpo_envs.files import ARRAY_ERRORS, atomic_folder
 from tgrpo_envs.scene.detail import reduce_meshes
 from tgrpo_envs.scene.records import FORMAT_VERSION, SceneRecord
 from tgrpo_envs.sim.engine import mujoco
@@ -25,38 +21,23 @@ MODEL_FILE = "model.mjb"
 STATES_FILE = "official_states.npy"
 MESHES_FILE = "reduced_meshes.npz"
 
-# What numpy has been seen to raise at damaged files.
-_ARRAY_ERRORS = (
-    OSError,
-    ValueError,
-    EOFError,
-    TypeError,
-    SyntaxError,
-    MemoryError,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-)
 _CURE = "Delete the folder to build it anew."
 
 
 def write_scene(folder: Path, record: SceneRecord, model: mujoco.MjModel, official_states_NX: FloatArray) -> None:
-    """Write a scene beside `folder` and rename it there; if another process was first, its scene stays."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        mujoco.mj_saveModel(model, str(temporary / MODEL_FILE))
+    """Write a scene, whole or not at all; if another process was first, its scene stays.
+
+    Raises:
+        OutputError: The cache cannot be written.
+    """
+    with atomic_folder(folder) as temporary:
+        content = np.empty(mujoco.mj_sizeModel(model), np.uint8)
+        mujoco.mj_saveModel(model, None, content)  # into a file MuJoCo writes without looking whether the disk takes it
+        (temporary / MODEL_FILE).write_bytes(content.tobytes())
         np.save(temporary / STATES_FILE, official_states_NX, allow_pickle=False)
         np.savez_compressed(temporary / MESHES_FILE, **vars(reduce_meshes(model)))
         record = record.model_copy(update={"model_sha256": _sha256(temporary / MODEL_FILE)})
         (temporary / RECORD_FILE).write_text(record.model_dump_json(indent=1), encoding="utf-8")
-        temporary.chmod(0o755)
-        try:
-            os.rename(temporary, folder)
-        except OSError:
-            if not (folder / RECORD_FILE).exists():
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def read_scene(folder: Path) -> tuple[SceneRecord, mujoco.MjModel]:
@@ -78,12 +59,15 @@ def read_scene(folder: Path) -> tuple[SceneRecord, mujoco.MjModel]:
     if digest != record.model_sha256:
         raise SceneError(f"{folder / MODEL_FILE} is damaged (its digest is wrong). {_CURE}")
     try:
-        return record, mujoco.MjModel.from_binary_path(str(folder / MODEL_FILE))
+        model = mujoco.MjModel.from_binary_path(str(folder / MODEL_FILE))
     except ValueError as error:
         raise SceneError(
             f"mujoco {mujoco.__version__} cannot load {folder / MODEL_FILE}, which mujoco {record.versions['mujoco']} "
             f"wrote ({error}). Install that version, or delete the folder to build it anew."
         ) from error
+    if not _names_parts_of(record, model):
+        raise SceneError(f"{folder / RECORD_FILE} is damaged (it numbers parts that the model has not). {_CURE}")
+    return record, model
 
 
 def read_states(folder: Path) -> FloatArray:
@@ -94,24 +78,41 @@ def read_states(folder: Path) -> FloatArray:
     """
     try:
         states_NX: FloatArray = np.load(folder / STATES_FILE, allow_pickle=False)
-    except _ARRAY_ERRORS as error:
+    except ARRAY_ERRORS as error:
         raise SceneError(f"{folder / STATES_FILE} cannot be read ({error}). {_CURE}") from error
     if not isinstance(states_NX, np.ndarray) or states_NX.dtype != np.float64:
         raise SceneError(f"{folder / STATES_FILE} does not hold a table of numbers. {_CURE}")
     return states_NX
 
 
-def read_meshes(folder: Path) -> ReducedMeshes:
+def read_meshes(folder: Path, model: mujoco.MjModel) -> ReducedMeshes:
     """The scene's reduced visual meshes.
 
     Raises:
-        SceneError: The file is missing or damaged.
+        SceneError: The file is missing or damaged, or does not fit the scene's model.
     """
     try:
         with np.load(folder / MESHES_FILE, allow_pickle=False) as arrays:
-            return ReducedMeshes(**arrays)
-    except _ARRAY_ERRORS as error:
+            meshes = ReducedMeshes(**arrays)
+        meshes.check(model)
+        return meshes
+    except ARRAY_ERRORS as error:
         raise SceneError(f"{folder / MESHES_FILE} cannot be read ({error}). {_CURE}") from error
+
+
+def _names_parts_of(record: SceneRecord, model: mujoco.MjModel) -> bool:
+    """Whether every number of a body, geom, site or position in the record is one of the model's."""
+    robot, objects = record.robot, record.objects
+    pads = [geom for pad in robot.pad_geoms for geom in pad]
+    shown = [site for sites in record.visible_sites.values() for site in sites]
+    free = [entry.qpos_address for entry in objects if entry.qpos_address is not None]
+    numbers = (
+        ([entry.body for entry in objects], model.nbody),
+        ([*pads, *robot.gripper_geoms, *(geom for entry in objects for geom in entry.geoms)], model.ngeom),
+        ([robot.grip_site, *shown, *(entry.site for entry in record.sites)], model.nsite),
+        ([*free, *(entry.qpos_address for entry in record.joints)], model.nq),
+    )
+    return all(0 <= number < limit for found, limit in numbers for number in found)
 
 
 def _sha256(path: Path) -> str:

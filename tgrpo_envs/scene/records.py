@@ -16,7 +16,7 @@ PlacementKind = Literal["region", "site", "in_site", "object"]
 class Record(BaseModel):
     """Base of the records: immutable, and closed so that a file of another format version fails loudly."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ObjectRecord(Record):

@@ -17,9 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tgrpo_envs.assets import AssetPack, cache_dir, find_pack
+from tgrpo_envs.assets import AssetPack, find_pack
 from tgrpo_envs.bddl import Problem, parse_problem, read_problem
+from tgrpo_envs.command import run_child
 from tgrpo_envs.errors import AssetError, SceneError
+from tgrpo_envs.files import cache_dir, writing
 from tgrpo_envs.scene.files import RECORD_FILE, read_meshes, read_scene
 from tgrpo_envs.scene.records import FORMAT_VERSION, SceneRecord
 from tgrpo_envs.sim.engine import mujoco
@@ -75,7 +77,7 @@ class Scene:
     @cached_property
     def reduced_meshes(self) -> ReducedMeshes:
         """What is drawn in place of the model's own meshes at detail ``fast``."""
-        return read_meshes(self.folder)
+        return read_meshes(self.folder, self.model)
 
     @cached_property
     def fixture_bodies(self) -> tuple[int, ...]:
@@ -116,12 +118,15 @@ def open_scene(folder: Path) -> Scene:
         SceneError: The folder holds no scene this version can read.
     """
     record, model = read_scene(folder)
-    task = get_task(record.suite, record.task)
-    problem = parse_problem(record.bddl)
-    layout = _layout(record)
     categories = {entry.name: entry.category for entry in record.objects}
     site_joints = {entry.name: entry.joints for entry in record.sites}
-    goal = compile_goal(problem.goal, layout, categories, site_joints)
+    try:
+        task = get_task(record.suite, record.task)
+        problem = parse_problem(record.bddl)
+        layout = _layout(record)
+        goal = compile_goal(problem.goal, layout, categories, site_joints)
+    except (KeyError, ValueError) as error:  # names that do not belong together; errors of ours among them
+        raise SceneError(f"{folder / RECORD_FILE} is damaged ({error}). Delete the folder to build it anew.") from error
     return Scene(task, record, model, folder, layout, problem, goal)
 
 
@@ -149,11 +154,13 @@ def _build(task: Task, pack: AssetPack, folder: Path) -> None:
     command += ["--pack-name", pack.name, "--pack-folder", str(pack.folder), "--pack-digest", pack.digest]
     command += ["--out", str(folder)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_BUILD_SECONDS, check=False)
+        done = run_child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout_s=_BUILD_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise SceneError(
             f"Building {task.name} took more than {_BUILD_SECONDS} s. Run again on a less busy machine."
         ) from error
+    if done.returncode == 2 and (said := done.stderr.rpartition("error: ")[2].strip()):
+        raise SceneError(f"Building {task.name} with assets {str(pack.folder)!r} failed: {said}")
     if done.returncode != 0 or not (folder / RECORD_FILE).exists():
         lines = (done.stderr.strip() or done.stdout.strip()).splitlines()[-8:]
         raise SceneError(f"Building {task.name} with assets {str(pack.folder)!r} failed:\n" + "\n".join(lines))
@@ -161,9 +168,10 @@ def _build(task: Task, pack: AssetPack, folder: Path) -> None:
 
 def _remove(folder: Path) -> None:
     """Move a damaged entry away first: a removal that another process sees half done would look like a new scene."""
-    grave = tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)
-    with contextlib.suppress(FileNotFoundError):  # another process removed it first
-        os.rename(folder, Path(grave) / "damaged")
+    with writing(folder):
+        grave = tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)
+        with contextlib.suppress(FileNotFoundError):  # another process removed it first
+            os.rename(folder, Path(grave) / "damaged")
     shutil.rmtree(grave, ignore_errors=True)
 
 

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tgrpo_envs.files import write_atomically
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -56,7 +58,7 @@ def as_text(facts: dict[str, Any], rows: Sequence[Measurement], remark: str) -> 
 def save_json(path: Path, facts: dict[str, Any], rows: Sequence[Measurement], remark: str) -> None:
     """The same numbers as JSON."""
     content = {**facts, "remark": remark, "measurements": [asdict(row) for row in rows]}
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_atomically(path, json.dumps(content, indent=1) + "\n")
 
 
 def _number(value: float) -> str:

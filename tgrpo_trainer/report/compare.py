@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from tgrpo_envs.files import write_atomically
 from tgrpo_trainer.intervals import counted
 from tgrpo_trainer.report import overlay, page
 from tgrpo_trainer.report.plots import COLOURS, interval_bar
@@ -29,10 +30,7 @@ def write_comparison(folders: Sequence[Path], out: Path | None = None) -> Path:
     """
     groups = group_by_settings(read_runs(folders))
     path = out or folders[0].resolve().parent / COMPARISON_NAME
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(comparison_page(groups), "utf-8")
-    temporary.replace(path)
+    write_atomically(path, comparison_page(groups))
     return path
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tgrpo_envs.files import write_atomically
 from tgrpo_envs.video import encode
 from tgrpo_trainer.config import EnvConfig, Settings
 from tgrpo_trainer.environment import CONTROL_STEP_S, Envs
@@ -90,7 +91,6 @@ def write_failures(
     videos = []
     for env, of_task in groupby(failures, key=lambda one: one.env):
         large = env.model_copy(update={"image_size": IMAGE_SIZE, "action_chunk": 1})
-        (folder / VIDEOS_NAME).mkdir(parents=True, exist_ok=True)
         with closing(make_envs(large, 1)) as envs:
             for failure in of_task:
                 options = {"init_states": failure.states, "init_state_ids": np.array([failure.state])}
@@ -99,7 +99,7 @@ def write_failures(
                 if not succeeded:
                     video = encode(frames_FHWC, 1 / CONTROL_STEP_S)
                     path = folder / VIDEOS_NAME / f"{_name(failure)}{video.suffix}"
-                    path.write_bytes(video.content)
+                    write_atomically(path, video.content)
                     videos.append(_described(failure, path.relative_to(folder)))
     return tuple(videos)
 

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from tgrpo_envs.errors import CheckpointError
+from tgrpo_envs.files import ARRAY_ERRORS, atomic_file
 from tgrpo_trainer.environment import CONTROL_STEP_S
 from tgrpo_trainer.rollout import Group, Member
+from tgrpo_trainer.types import EpisodeEnd
 
 RECORD_NAME = "last_group.npz"
 _FIELDS = ("frames_THWC", "actions_TCA", "rewards_T", "stages_TK", "control_steps", "end")
@@ -51,6 +52,24 @@ class RolloutRecord:
             end=str(member.trajectory.end),
         )
 
+    def check(self) -> None:
+        """Make sure that the report can show it.
+
+        Raises:
+            ValueError: Arrays of another kind or length, NaN or infinity, or an end that does not exist.
+        """
+        EpisodeEnd(self.end)
+        steps = len(self.rewards_T)
+        kinds = {"frames_THWC": ("u1", 4), "actions_TCA": ("f4", 3), "rewards_T": ("f8", 1), "stages_TK": ("b1", 2)}
+        for name, (kind, axes) in kinds.items():
+            array = getattr(self, name)
+            if array.dtype != np.dtype(kind) or array.ndim != axes or len(array) != steps:
+                raise ValueError(f"{name} is {array.dtype} of shape {array.shape}")
+        if self.frames_THWC.shape[-1] != 3 or not (
+            np.isfinite(self.rewards_T).all() and np.isfinite(self.actions_TCA).all()
+        ):
+            raise ValueError("pictures without three channels, or numbers that are not finite")
+
     @property
     def total_reward(self) -> float:
         """The return."""
@@ -84,10 +103,8 @@ class LastGroup:
         }
         for name in _NUMBERS:
             arrays[name] = getattr(self, name)
-        temporary = folder / f"{RECORD_NAME}.tmp"
-        with temporary.open("wb") as file:
+        with atomic_file(folder / RECORD_NAME) as partial, partial.open("wb") as file:
             np.savez(file, **arrays)
-        temporary.replace(folder / RECORD_NAME)
 
     @classmethod
     def load(cls, folder: Path) -> LastGroup | None:
@@ -113,8 +130,10 @@ class LastGroup:
                     for which in ("best", "worst")
                 )
                 numbers = {name: arrays[name].item() for name in _NUMBERS}
-                return cls(**numbers, best=best, worst=worst)
-        except (KeyError, ValueError, BadZipFile) as error:
+            best.check()
+            worst.check()
+            return cls(**numbers, best=best, worst=worst)
+        except ARRAY_ERRORS as error:
             raise CheckpointError(
                 f"{path} cannot be read ({error}); delete it to write the report without videos."
             ) from error

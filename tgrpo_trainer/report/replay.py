@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tgrpo_envs.files import write_atomically
 from tgrpo_envs.video import Video, encode
 from tgrpo_trainer.config import EnvConfig
 from tgrpo_trainer.environment import CONTROL_STEP_S, Envs, Observation
@@ -32,7 +33,6 @@ def write_videos(folder: Path, group: LastGroup, env: EnvConfig, make_envs: Call
         env: The run's environment; only picture size and chunk are changed.
         make_envs: Makes it.
     """
-    (folder / VIDEOS_NAME).mkdir(exist_ok=True)
     with closing(make_envs(env.model_copy(update={"image_size": IMAGE_SIZE, "action_chunk": 1}), 1)) as envs:
         for which, record in (("best", group.best), ("worst", group.worst)):
             observation, _ = envs.reset(seed=[group.state_seed], options={"init_states": "train", "group_size": 1})
@@ -40,7 +40,7 @@ def write_videos(folder: Path, group: LastGroup, env: EnvConfig, make_envs: Call
             frames_FHWC, succeeded = replay(actions_SA, envs, observation)
             if succeeded == (record.end == "success"):
                 video = encode(frames_FHWC, 1 / CONTROL_STEP_S)
-                _path(folder, group.iteration, which, video.suffix).write_bytes(video.content)
+                write_atomically(_path(folder, group.iteration, which, video.suffix), video.content)
 
 
 def find_video(folder: Path, iteration: int, which: str) -> Video | None:

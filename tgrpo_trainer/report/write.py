@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 
+from tgrpo_envs.files import write_atomically
 from tgrpo_envs.video import encode
 from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.environment import CONTROL_STEP_S
 from tgrpo_trainer.evaluation_record import Evaluation, load_evaluations
 from tgrpo_trainer.metrics import read_metrics
+from tgrpo_trainer.poor_start import poor_start
 from tgrpo_trainer.report import page, plots
 from tgrpo_trainer.report.record import LastGroup, RolloutRecord
 from tgrpo_trainer.report.replay import find_video
@@ -29,7 +32,9 @@ def write_report(folder: Path) -> Path:
     evaluations = [one for path in sorted((folder / EVALUATIONS_NAME).glob("*.json")) for one in load_evaluations(path)]
     rows = read_metrics(folder)
     stage_names = evaluations[0].stage_names if evaluations else ()
-    sections = _success_sections(evaluations)
+    warning = poor_start(evaluations, config.sft)
+    sections = [page.card("Warning", f"<p>{escape(warning)}</p>")] if warning else []
+    sections += _success_sections(evaluations)
     if evaluations or rows:
         sections.append(page.card("Success over training", page.plot(plots.success_curves(evaluations, rows))))
     if rows:
@@ -43,9 +48,7 @@ def write_report(folder: Path) -> Path:
         sections.append(page.card("Health of the run", health))
     sections.append(page.card("Settings", page.details("config.json", config.model_dump_json(indent=2))))
     path = folder / REPORT_NAME
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(page.page(f"TGRPO: {config.run.name}", _subtitle(config, evaluations), sections), "utf-8")
-    temporary.replace(path)
+    write_atomically(path, page.page(f"TGRPO: {config.run.name}", _subtitle(config, evaluations), sections))
     return path
 
 

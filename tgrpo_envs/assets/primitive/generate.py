@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -15,6 +13,7 @@ from tgrpo_envs.assets.primitive.arena import ROOMS, TABLE_TEXTURE, room_xml
 from tgrpo_envs.assets.primitive.mjcf import item_file, item_xml
 from tgrpo_envs.assets.primitive.palette import PALETTE_FILE, Palette
 from tgrpo_envs.assets.primitive.shapes import Colour, Item, Part, Shape
+from tgrpo_envs.files import atomic_folder
 
 ITEMS: Final[tuple[Item, ...]] = (*groceries.ITEMS, *crockery.ITEMS, *household.ITEMS, *fixtures.ITEMS)
 CATEGORIES: Final[tuple[str, ...]] = tuple(sorted(item.category for item in ITEMS))
@@ -74,26 +73,14 @@ def generate_pack(parent: Path) -> Path:
         parent: Folder for generated packs, created if missing.
 
     Raises:
-        OSError: `parent` cannot be written.
+        OutputError: `parent` cannot be written.
     """
     folder = parent / f"primitive-{pack_digest()}"
     if folder.is_dir():
         return folder
-    parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=".primitive-", dir=parent))
-    try:
+    with atomic_folder(folder) as unfinished:
         for name, content in render_files().items():
             path = unfinished / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        # mkdtemp makes folders private; a cache may be shared.
-        unfinished.chmod(0o755)
-        try:
-            unfinished.rename(folder)
-        except OSError:
-            # Another process renamed its own, identical, folder first; anything else is an error.
-            if not folder.is_dir():
-                raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return folder

@@ -1,0 +1,133 @@
+"""How commands end: Ctrl-C and SIGTERM give one line, the usual exit code, and leave nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.processes import alive, command_of, descendants, started, wait_until
+from tgrpo_envs.command import Interruption, listening, run_command
+from tgrpo_envs.errors import ConfigError
+
+ENDINGS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+LINE = "Interrupted; nothing unfinished was left behind."
+BUILDER = "tgrpo_envs.scene.build"
+
+# A command that writes a file and has a child that writes another, both for ever.
+WRITERS = """
+import subprocess, sys, time
+from pathlib import Path
+from tgrpo_envs.command import run_child, run_command
+from tgrpo_envs.files import atomic_file
+
+def write(name, go_on):
+    with atomic_file(Path(name)) as partial:
+        partial.write_text("half")
+        go_on()
+
+def child():
+    write("child.txt", lambda: time.sleep(1000))
+
+def parent():
+    write("parent.txt", lambda: run_child([sys.executable, __file__, "child"]))
+
+if __name__ == "__main__":
+    sys.exit(run_command(child if sys.argv[1:] else parent))
+"""
+
+
+def said(folder: Path) -> list[str]:
+    text = (folder / "stderr").read_text().replace("\r", "\n")
+    assert "Traceback" not in text, text
+    return [line for line in text.splitlines() if "nterrupt" in line]
+
+
+@pytest.mark.parametrize(("number", "code"), ENDINGS)
+@pytest.mark.parametrize("to_all", [False, True], ids=["to the parent", "to the group, as a terminal does"])
+def test_a_signal_leaves_neither_files_nor_children(tmp_path: Path, number: int, code: int, *, to_all: bool) -> None:
+    script = tmp_path / "writers.py"
+    script.write_text(WRITERS)
+    with started(str(script), folder=tmp_path) as process:
+        wait_until(lambda: len(list(tmp_path.glob(".*.partial.txt"))) == 2, process)
+        children = descendants(process.pid)
+        (os.killpg if to_all else os.kill)(process.pid, number)
+        assert process.wait() == code
+    assert len(children) == 1
+    assert not alive(children[0])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["stderr", "stdout", "writers.py"]
+    assert said(tmp_path) == [LINE]
+
+
+COMMANDS = {
+    "demos": ["demos", "--out", "out/demos.hdf5"],
+    "play": ["play", "--save", "out/episode.npz", "--video", "out/episode.mp4"],
+    "expert": ["expert"],
+    "states": ["states", "--suite", "libero_object", "--task", "0"],
+    "assets": ["assets", "sheet", "--out", "out/sheet.webp"],
+    "parity": ["parity", "--suite", "libero_object", "--task", "0", "--out", "out/parity.json"],
+    "bench": ["bench", "--out", "out/bench.json"],
+    "certify": ["rewards", "certify", "--suite", "libero_object", "--task", "0", "--out", "out/specs"],
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_that_builds_a_scene_takes_the_builder_along(tmp_path: Path, name: str) -> None:
+    number, code = ENDINGS[list(COMMANDS).index(name) % 2]
+    cache = tmp_path / "cache"
+    arguments = ["-m", "tgrpo_envs", *COMMANDS[name], "--assets", "primitive"]
+    with started(*arguments, folder=tmp_path, TGRPO_CACHE=str(cache), TMPDIR=str(tmp_path)) as process:
+        wait_until(lambda: any(BUILDER in command_of(pid) for pid in descendants(process.pid)), process)
+        children = descendants(process.pid)
+        os.kill(process.pid, number)
+        assert process.wait() == code, (tmp_path / "stderr").read_text()
+    assert said(tmp_path) == [LINE]
+    assert not any(alive(pid) for pid in children)
+    left = {path.name for path in tmp_path.iterdir()} - {"stdout", "stderr", "cache", "robosuite.log"}
+    assert left == set()
+    scenes = [path for path in cache.rglob("*") if "scenes" in path.relative_to(cache).parts[:1] and path.is_file()]
+    assert scenes == []
+
+
+def test_signals_at_the_same_moment_are_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """`timeout` sends SIGTERM to a process and again to its group: the second must not disturb the tidying up."""
+    tidied = []
+
+    def work() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            tidied.append(True)
+
+    assert run_command(work) == 143
+    assert tidied == [True]
+    assert capsys.readouterr().err.strip() == LINE
+
+
+def test_what_the_parent_has_us_ignore_stays_ignored() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with listening(Interruption()):
+            signal.raise_signal(signal.SIGINT)
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_full_standard_output_is_one_sentence(tmp_path: Path) -> None:
+    full = "import sys; from tgrpo_envs.__main__ import main; sys.stdout = open('/dev/full', 'w'); "
+    with started("-c", f"{full} sys.exit(main(['tasks']))", folder=tmp_path) as process:
+        assert process.wait() == 2
+    assert (tmp_path / "stderr").read_text().startswith("error: Standard output cannot be written (No space left")
+
+
+def test_an_error_of_ours_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse() -> None:
+        raise ConfigError("No.")
+
+    assert run_command(refuse, where=" on rank 3") == 2
+    assert capsys.readouterr().err == "error on rank 3: No.\n"

@@ -1,0 +1,140 @@
+"""How a command ends: done, refused in one sentence, or interrupted; and how it takes its child processes along."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+from tgrpo_envs.errors import OutputError, TgrpoError
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_QUIET_VARIABLE = "TGRPO_QUIET_INTERRUPT"  # set for a child, whose parent speaks for both
+_ONE_INTERRUPT_S = 0.5  # `timeout` and terminals send a signal to a process and again to its group
+_GRACE_S = 10.0
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal that ends the process.
+
+    Args:
+        number: The signal's.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+    @property
+    def exit_code(self) -> int:
+        """As shells have it: 130 after Ctrl-C, 143 after SIGTERM."""
+        return 128 + self.number
+
+
+class Interruption:
+    """Raises `Interrupted` wherever the program is, once for signals that come at the same moment."""
+
+    def __init__(self) -> None:
+        self._raised_s = -_ONE_INTERRUPT_S
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """The handler."""
+        if time.monotonic() - self._raised_s >= _ONE_INTERRUPT_S:
+            self._raised_s = time.monotonic()
+            raise Interrupted(number)
+
+
+@contextmanager
+def listening(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Give SIGINT and SIGTERM to `handler` inside the `with`.
+
+    What the parent has this process ignore stays ignored, as for all that runs under nohup or in a script's background:
+    a Ctrl-C there is meant for another program. Outside the main thread there is nothing to listen with.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    heard = [number for number in SIGNALS if before[number] not in (signal.SIG_IGN, None)]
+    for number in heard:
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number in heard:
+            signal.signal(number, before[number])
+
+
+def run_command(command: Callable[[], str | None], *, where: str = "", speaks: bool = True) -> int:
+    """Do what the user asked for, and say in one line on stderr what kept it from ending well.
+
+    Args:
+        command: Does it, and returns what is to be printed.
+        where: Which of several processes this is, in words after "error".
+        speaks: Whether it says that it was interrupted; of several processes one does.
+
+    Returns:
+        The exit code: 0; 2 after an error of ours; 130 after Ctrl-C, 143 after SIGTERM.
+    """
+    try:
+        with listening(Interruption()):
+            _print(command())
+    except TgrpoError as error:
+        sys.stderr.write(f"error{where}: {error}\n")
+        return 2
+    except KeyboardInterrupt as interrupt:
+        if speaks and _QUIET_VARIABLE not in os.environ:
+            sys.stderr.write("\nInterrupted; nothing unfinished was left behind.\n")
+        return interrupt.exit_code if isinstance(interrupt, Interrupted) else Interrupted(signal.SIGINT).exit_code
+    except BrokenPipeError:  # the reader, `head` for one, has seen enough
+        _forget_stdout()
+    return 0
+
+
+def run_child(
+    command: Sequence[str], *, stdout: int | None = None, stderr: int | None = None, timeout_s: float | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a child to its end, its streams given as to `subprocess.run`.
+
+    When this process is interrupted, or tired of waiting, the child is told to end and has some seconds to tidy up.
+
+    Raises:
+        subprocess.TimeoutExpired: It took longer than `timeout_s`.
+    """
+    environment = {**os.environ, _QUIET_VARIABLE: "1"}
+    with subprocess.Popen(command, stdout=stdout, stderr=stderr, text=True, env=environment) as child:
+        try:
+            out, err = child.communicate(timeout=timeout_s)
+        except BaseException:
+            child.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(_GRACE_S)
+            raise
+        finally:
+            child.kill()  # harmless to one that has ended
+    return subprocess.CompletedProcess(command, child.returncode, out, err)
+
+
+def _print(text: str | None) -> None:
+    """Write to standard output, which may be a full disk."""
+    try:
+        if text is not None:
+            sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _forget_stdout()
+        raise OutputError(Path("Standard output"), error.strerror or str(error)) from error
+
+
+def _forget_stdout() -> None:
+    """Python would complain once more when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
