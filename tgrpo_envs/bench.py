@@ -24,7 +24,7 @@ from tgrpo_envs.rewards import CreditProfile, StageSpec, StageTracker, choose_sp
 from tgrpo_envs.rewards.library import spec_path
 from tgrpo_envs.scene import Scene, load_scene, official_states, sample_train_states
 from tgrpo_envs.scene.build import official_env
-from tgrpo_envs.sim.opengl import backend, has_gpu
+from tgrpo_envs.sim.opengl import backend, draws_on_gpu
 from tgrpo_envs.sim.pictures import CAMERAS
 from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.sim.success import goal_truth
@@ -106,7 +106,7 @@ def run_bench(
     if official:
         rows += _official(chosen, scene, assets, rows)
     facts = {"suite": suite, "task": chosen.name, "assets": scene.pack_name, "cores": os.cpu_count()}
-    facts |= {"gpu": "EGL" if backend() == "egl" and has_gpu() else "none, so drawing through EGL on a GPU was not run"}
+    facts |= {"gpu": "EGL" if draws_on_gpu() else "none, so drawing through EGL on a GPU was not run"}
     facts |= {"opengl": backend(), "python": platform.python_version(), **scene.record.versions}
     if out is not None:
         write_atomically(out, json.dumps({**facts, "measurements": [asdict(row) for row in rows]}, indent=1))

@@ -249,6 +249,20 @@ def test_an_error_in_a_worker_reaches_the_caller() -> None:
     pool.close()
 
 
+def test_work_can_be_kept_to_the_first_threads() -> None:
+    pool = WorkerPool(4)
+    at_work: set[int] = set()
+    done: list[int] = []
+
+    def work(worker: int, item: int) -> None:
+        at_work.add(worker)
+        done.append(item)
+
+    pool.map(work, range(20), own_thread=True, at_most=1)
+    pool.close()
+    assert at_work == {0} and sorted(done) == list(range(20))
+
+
 def test_the_control_rate_is_liberos() -> None:
     assert controller.SUBSTEPS * 0.002 == 1 / 20
 

@@ -91,6 +91,12 @@ def backend() -> str:
     return _choice()[0]
 
 
+@functools.cache
+def draws_on_gpu() -> bool:
+    """Whether pictures are drawn by a GPU, rather than in software."""
+    return backend() == "egl" and has_gpu()
+
+
 def has_gpu() -> bool:
     """Whether a GPU with its own OpenGL driver is here: NVIDIA's device files and EGL library, or a render node."""
     nvidia = glob.glob("/dev/nvidia[0-9]*") and glob.glob("/usr/share/glvnd/egl_vendor.d/*nvidia*")

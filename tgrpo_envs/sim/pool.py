@@ -38,7 +38,9 @@ class WorkerPool:
         weakref.finalize(self, _dismiss, self._workers)
         _pools.add(self)
 
-    def map(self, function: _Function, items: Iterable[int], *, own_thread: bool = False) -> None:
+    def map(
+        self, function: _Function, items: Iterable[int], *, own_thread: bool = False, at_most: int | None = None
+    ) -> None:
         """Call ``function(worker, item)`` for every item, whichever worker is free taking the next.
 
         Args:
@@ -46,6 +48,7 @@ class WorkerPool:
             items: For what.
             own_thread: Whether it must be the worker's own thread, as OpenGL demands. Else the caller does the work
                 of worker 0 where there is nothing to share: to wake a thread on a busy machine takes milliseconds.
+            at_most: Workers to use, the first ones; None takes all.
 
         Raises:
             Exception: The first error of a call; the worker that met it stops, the others finish the queue.
@@ -58,7 +61,7 @@ class WorkerPool:
             for row in rows:
                 function(0, row)
             return
-        workers = self._crew()[: len(rows)]
+        workers = self._crew()[: min(len(rows), at_most or self._size)]
         order = _Order(function, rows)
         self._is_busy = True
         try:

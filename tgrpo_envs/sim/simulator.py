@@ -16,6 +16,7 @@ from tgrpo_envs.errors import ConfigError, RenderError, StateError
 from tgrpo_envs.sim import control_block, controller
 from tgrpo_envs.sim.engine import mujoco
 from tgrpo_envs.sim.init_states import InitStates
+from tgrpo_envs.sim.opengl import draws_on_gpu
 from tgrpo_envs.sim.pictures import camera_id, parse_picture, segmentation_names
 from tgrpo_envs.sim.pool import WorkerPool
 from tgrpo_envs.sim.render import Renderer
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 SETTLE_STEPS = 10  # control steps of doing nothing before an episode, as in every published LIBERO evaluation
 SETTLE_ACTION = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
 PROPRIO_SIZE = 12
+GPU_DRAWING_THREADS = 1
+"""A GPU's driver lets the contexts of several threads wait for each other: 16 draw at a twentieth of one's speed."""
 
 # What MuJoCo counts when a simulation blows up.
 _INSTABILITY = [
@@ -49,7 +52,8 @@ class Simulator:
     Args:
         scene: The compiled scene; its model is shared, not copied.
         num_envs: N.
-        num_threads: Threads for physics and pictures; None takes one per core, at most N.
+        num_threads: Threads for physics and pictures; None takes one per core, at most N. Where a GPU draws, one thread
+            draws.
         cameras: Cameras that `render` will be asked for: ``agentview``, ``wrist`` or another one of the scene.
         image_size: Width and height of the pictures, pixels.
         detail: ``fast`` draws reduced meshes without shadows; ``exact`` draws LIBERO's pictures at ten times the cost;
@@ -204,7 +208,8 @@ class Simulator:
                 renderer.close()
                 raise
 
-        self._pool.map(draw, np.flatnonzero(mask_N).tolist(), own_thread=True)
+        rows = np.flatnonzero(mask_N).tolist()
+        self._pool.map(draw, rows, own_thread=True, at_most=GPU_DRAWING_THREADS if draws_on_gpu() else None)
 
     def get_states(self) -> InitStates:
         """The present states of all environments, as `reset` takes them (it will settle them again)."""
