@@ -22,6 +22,10 @@ from tgrpo_envs.sim.pool import WorkerPool
 SOURCES = str(Path(tgrpo_envs.__file__).parent)
 
 
+def is_ours(code: CodeType) -> bool:
+    return code.co_filename.startswith(SOURCES)
+
+
 @pytest.fixture
 def alarms_interrupt() -> Iterator[None]:
     former = signal.signal(signal.SIGALRM, signal.default_int_handler)
@@ -29,13 +33,13 @@ def alarms_interrupt() -> Iterator[None]:
     signal.signal(signal.SIGALRM, former)
 
 
-def raises_at(number: int, call: Callable[[], object], event: str, is_ours: Callable[[CodeType], bool]) -> bool:
+def raises_at(number: int, call: Callable[[], object], event: str, traced: Callable[[CodeType], bool]) -> bool:
     """Call, and raise KeyboardInterrupt at the so many-th line or opcode of ours; whether there are so many."""
     left = number
 
     def trace(frame: FrameType, got: str, _arg: object) -> object:
         nonlocal left
-        if not is_ours(frame.f_code):
+        if not traced(frame.f_code):
             return None
         frame.f_trace_opcodes = event == "opcode"
         if got == event:
@@ -121,7 +125,7 @@ def test_reset_plays_the_same_episodes_whichever_line_was_interrupted(case: int,
     call = {"reset": lambda: envs.reset(seed=1), "step": lambda: envs.step(action)}[name]
     said = set()
     number = 0
-    while raises_at(number, call, "line", lambda code: code.co_filename.startswith(SOURCES)):
+    while raises_at(number, call, "line", is_ours):
         try:
             envs.step(action)
         except ConfigError as error:
@@ -133,11 +137,25 @@ def test_reset_plays_the_same_episodes_whichever_line_was_interrupted(case: int,
     envs.close()
 
 
+@pytest.mark.parametrize("line", [*range(10, 3000, 300), 10**9])
+def test_an_environment_interrupted_while_it_opens_opens_again(line: int) -> None:
+    """A single one: scene, reward, simulator and the first drawn state, wherever that was cut short."""
+
+    def episode(env: gym.Env) -> list[np.ndarray]:
+        return [env.reset(seed=0)[0]["proprio"], *(env.step(np.full(7, 0.3))[0]["proprio"] for _ in range(2))]
+
+    env, whole = (gym.make(ENV_ID, assets="primitive", cameras=()) for _ in range(2))
+    assert raises_at(line, lambda: env.reset(seed=1), "line", is_ours) == (line < 10**9)
+    assert all(map(np.array_equal, episode(env), episode(whole)))
+    env.close()
+    whole.close()
+
+
 def test_a_closed_environment_is_reset_before_it_steps() -> None:
     """Also where `close` itself was interrupted; stepping what `close` left would begin at zeros."""
     envs = gym.make_vec(ENV_ID, assets="primitive", **CASES[0])
     expected = play(envs)
-    assert raises_at(3, envs.unwrapped.close_extras, "line", lambda code: code.co_filename.startswith(SOURCES))
+    assert raises_at(3, envs.unwrapped.close_extras, "line", is_ours)
     envs.unwrapped.close_extras()
     with pytest.raises(ConfigError, match=r"call reset\(\) first"):
         envs.step(np.zeros((2, 7)))
