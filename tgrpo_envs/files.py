@@ -142,13 +142,13 @@ def output(place: Path | None, setting: str, *, is_folder: bool = False) -> Iter
 def _probe(place: Path, *, is_folder: bool) -> list[Path]:
     """Write a nameless file where `place` is to be; the folders that had to be made, outermost first."""
     target = Path(os.path.realpath(place))
-    if target.is_dir() and not is_folder:
-        raise OutputError(place, "it is a folder, and a file is to be written")
-    if target.exists() and not target.is_dir() and not target.is_file():
-        return []  # a device
     folder = target if is_folder else target.parent
-    missing = [each for each in (folder, *folder.parents) if not each.exists()]
     with writing(place):
+        if target.is_dir() and not is_folder:
+            raise OutputError(place, "it is a folder, and a file is to be written")
+        if target.exists() and not target.is_dir() and not target.is_file():
+            return []  # a device
+        missing = [each for each in (folder, *folder.parents) if not each.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
@@ -185,7 +185,7 @@ def _setting(path: Path) -> str:
 def _reason(path: Path, error: Exception) -> str:
     if isinstance(error, FileExistsError | NotADirectoryError):
         absolute = path.absolute()
-        files = [each for each in (absolute, *absolute.parents) if each.exists() and not each.is_dir()]
+        files = [each for each in (absolute, *absolute.parents) if os.path.exists(each) and not os.path.isdir(each)]
         if files:
             return f"{files[-1]} is a file where a folder is needed"
     said = getattr(error, "strerror", None) or str(error)

@@ -117,4 +117,5 @@ def _checked_folder(folder: Path, reason: str) -> Path:
 
 
 def _is_pack(folder: Path) -> bool:
-    return all((folder / landmark).is_dir() for landmark in _LANDMARKS)
+    # os.path, which takes a folder that may not be looked into for none, where pathlib raises
+    return all(os.path.isdir(folder / landmark) for landmark in _LANDMARKS)

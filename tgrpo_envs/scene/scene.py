@@ -99,7 +99,7 @@ def load_scene(task: Task, assets: str | Path = "auto") -> Scene:
     _check_mujoco_version(mujoco.__version__)
     pack = find_pack(assets)
     folder = scene_folder(task, pack)
-    if folder.exists():
+    if os.path.exists(folder):  # pathlib raises where it may not look, and writing says why
         try:
             scene = open_scene(folder)
             _check_bddl(scene)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -76,7 +77,7 @@ def generate_pack(parent: Path) -> Path:
         OutputError: `parent` cannot be written.
     """
     folder = parent / f"primitive-{pack_digest()}"
-    if folder.is_dir():
+    if os.path.isdir(folder):  # pathlib raises where it may not look, and writing says why
         return folder
     with atomic_folder(folder) as unfinished:
         for name, content in render_files().items():
