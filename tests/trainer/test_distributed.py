@@ -208,7 +208,7 @@ def fail_on_one(world):
     policy = tiny_nano()
     groups = [make_group(policy, each, seed=i) for i, each in enumerate(REWARDS[:2])]
     if world.rank == 1:
-        groups[1].trajectories[0].rewards_T[0] = float("nan")
+        groups[1].trajectories[0].logp_TK[0] = float("nan")
     before = {name: value.clone() for name, value in policy.state_dict().items()}
     try:
         learn(world, policy, groups)

@@ -44,7 +44,7 @@ def test_a_start_below_ten_percent_is_called_poor(page, tmp_path):
     write_synthetic_run(folder, (6, 7, 48, 40))  # 6/64 = 9.4 %, 7/64 = 10.9 %
     poor = write_report(folder).read_text(encoding="utf-8")
     assert "The start is poor: heldout, greedy: 6/64 = 9% [4%, 19%], below 10%." in poor
-    assert "--sft.num-demos, now 10" in poor
+    assert f"--sft.num-demos, now {quickstart().sft.num_demos}" in poor
 
 
 def test_the_page_stands_alone(page):

@@ -76,7 +76,10 @@ def test_the_last_the_best_and_the_first_checkpoints_are_kept(tmp_path, monkeypa
     scores = {0: 0.0, 1: 0.5, 2: 0.25, 3: 0.25, 4: 0.25}
 
     def evaluate_all(*args, iteration, **kwargs):
-        return (SimpleNamespace(success_rate=scores[iteration], states="heldout", mode="greedy"),)
+        one = SimpleNamespace(
+            iteration=iteration, success_rate=scores[iteration], states="heldout", mode="greedy", num_episodes=2
+        )
+        return (one,)
 
     monkeypatch.setattr("tgrpo_trainer.train.evaluate_all", evaluate_all)
     monkeypatch.setattr("tgrpo_trainer.train.evaluation_metrics", lambda _: {})
