@@ -68,7 +68,7 @@ def whole_number(name: str, value: object, low: int, high: int | None = None) ->
     Raises:
         ConfigError: It is no such number. 3.0 and True are none.
     """
-    number = _integer(value)
+    number = integer(value)
     if number is None or number < low or (high is not None and number > high):
         allowed = f"from {low} to {high}" if high is not None else f"of at least {low}"
         raise ConfigError(f"{name}={shown(value)} must be a whole number {allowed}.")
@@ -95,7 +95,8 @@ def shown(value: object) -> str:
     return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}..."
 
 
-def _integer(value: object) -> int | None:
+def integer(value: object) -> int | None:
+    """A whole number of any library as Python's; None if it is none."""
     if isinstance(value, int):
         return None if isinstance(value, bool) else value
     try:

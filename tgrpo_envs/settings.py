@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium import spaces
 from pydantic import ValidationError
 
-from tgrpo_envs.arrays import flag, shown, whole_number
+from tgrpo_envs.arrays import flag, integer, shown, whole_number
 from tgrpo_envs.assets import find_pack
 from tgrpo_envs.errors import ConfigError, UnknownNameError
 from tgrpo_envs.rewards.credit import CreditProfile
@@ -113,8 +113,8 @@ class EnvSettings:
                 raise ConfigError(f"{name}={shown(getattr(self, name))} must be a name or a path.")
         values: dict[str, Any] = {"cameras": cameras}
         values |= {name: flag(name, getattr(self, name)) for name in ("depth", "segmentation")}
-        if not isinstance(self.task, str):
-            values["task"] = whole_number("task", self.task, 0)
+        if (index := integer(self.task)) is not None:
+            values["task"] = index
         for name, bounds in WHOLE_NUMBERS.items():
             if getattr(self, name) is not None or name not in MAY_BE_NONE:
                 values[name] = whole_number(name, getattr(self, name), *bounds)
