@@ -73,7 +73,8 @@ def hold(actions_NCA: Tensor, steps: int) -> Tensor:
     Returns:
         (N, C / steps, A); where the gripper opens as often as it closes, the window's last command counts.
     """
-    windows = actions_NCA.unflatten(1, (-1, steps))
+    num_rows, chunk, size = actions_NCA.shape
+    windows = actions_NCA.reshape(num_rows, chunk // steps, steps, size)
     motion, grip = windows[..., :-1].mean(2), windows[..., -1]
     mean = grip.mean(2)
     held = torch.where(mean == 0, grip[..., -1], mean.sign() * grip.abs().mean(2))
