@@ -48,9 +48,9 @@ def quickstart() -> TrainConfig:
             target_kl=0.02,
             gradient_cosine=True,
         ),
-        evaluation=EvaluationConfig(every=45, num_heldout=100, num_official=50),
+        evaluation=EvaluationConfig(every=40, num_heldout=100, num_official=50),
         # The clock is for machines that would take hours: one half as fast as intended does all iterations.
-        run=RunConfig(name="quickstart", iterations=45, max_minutes=40.0),
+        run=RunConfig(name="quickstart", iterations=40, max_minutes=40.0),
     )
 
 
