@@ -106,7 +106,8 @@ class PolicyUpdater:
         metrics["ratio_max"] = max(step["ratio_max"] for step in steps)
         metrics["grad_norm"] /= self.world.size  # every rank has the whole one
         if len(self._first_gradients) == 2:
-            metrics["grad_cosine"] = gradient_cosine(*self._first_gradients, self.world)
+            one, other = self._first_gradients
+            metrics["grad_cosine"] = gradient_cosine(one, other, self.world)
         return {**metrics, "learning_rate": learning_rate, "optimiser_steps": float(len(steps))}
 
     def _has_moved_enough(self, latest: list[dict[str, float]]) -> bool:
@@ -208,7 +209,8 @@ def gradient_cosine(one: Tensor, other: Tensor, world: World) -> float:
     """
     parts = world.gather([float(a @ b) for a, b in ((one, other), (one, one), (other, other))])
     product, square, other_square = (sum(each) for each in zip(*parts, strict=True))
-    return product / max(math.sqrt(square * other_square), sys.float_info.min)
+    cosine: float = product / max(math.sqrt(square * other_square), sys.float_info.min)
+    return cosine
 
 
 def _add_up(parts: Iterable[dict[str, float]]) -> dict[str, float]:
