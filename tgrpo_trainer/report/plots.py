@@ -108,7 +108,7 @@ def health_curves(rows: Rows) -> str:
 
 @mpl.rc_context(STYLE)
 def cost_curves(rows: Rows) -> str:
-    """Seconds of each iteration by what they went into, and peak memory beside it."""
+    """Seconds of each iteration by what they went into, and memory beside it."""
     figure, (left, right) = new_figure(2, height=2.4)
     iterations, seconds = seconds_of(rows)
     bottom = np.zeros(len(iterations))
@@ -118,12 +118,13 @@ def cost_curves(rows: Rows) -> str:
     left.set(xlabel="iteration", title="Where the time of an iteration went (s)")
     left.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     for key, name, colour in (
-        ("memory/peak_gib", "process, so far", "#2a4d8f"),
-        ("memory/gpu_peak_gib", "GPU, of the iteration", "#c05621"),
+        ("memory/resident_gib", "process, now", "#8fa8d6"),
+        ("memory/peak_gib", "process, most so far", "#2a4d8f"),
+        ("memory/gpu_peak_gib", "GPU, most of the iteration", "#c05621"),
     ):
         if any(key in row for row in rows):
             right.plot(*series(rows, key), color=colour, label=name)
-    right.set(xlabel="iteration", title="Peak memory (GiB)", ylim=(0, None))
+    right.set(xlabel="iteration", title="Memory (GiB)", ylim=(0, None))
     if right.lines:
         right.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     return to_svg(figure)
