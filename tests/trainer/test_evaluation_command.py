@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 
 import imageio_ffmpeg
 import pytest
 import tyro
 
+import tgrpo_trainer.evaluation.command
+from tests.helpers.ranks import on_ranks
 from tests.helpers.tiny_openvla import write_checkpoint
 from tests.helpers.toy_run import make_toy_envs, toy_config
 from tgrpo_envs.errors import CheckpointError, ConfigError
@@ -99,27 +100,18 @@ def test_several_tasks_are_pooled_recorded_printed_and_read_back(run, tmp_path, 
         assert sum(1 for _ in imageio_ffmpeg.read_frames(str(path))) - 1 == 10 + 1
 
 
+def evaluate_share(world, arguments):
+    tgrpo_trainer.evaluation.command.make_envs = make_toy_envs
+    found = run_evaluation(options(*arguments), Shard(world.rank, world.size, world.gather))
+    return {"evaluations": repr(found.evaluations), "videos": len(found.videos)}
+
+
 def test_ranks_share_the_episodes_and_all_have_the_result_of_one_process(run, tmp_path):
     arguments = [run, "--tasks", "0", "1", "--num-states", "5", "--videos", "3", "--max-control-steps", "8"]
     alone = run_evaluation(options(*arguments, "--out", tmp_path / "alone"))
-    size, parts, barrier, results = 2, {}, threading.Barrier(2, timeout=600), {}
-
-    def rank(index):
-        def gather(here):
-            barrier.wait()
-            parts[index] = here
-            barrier.wait()
-            return [parts[one] for one in range(size)]
-
-        results[index] = run_evaluation(options(*arguments, "--out", tmp_path / "two"), Shard(index, size, gather))
-
-    threads = [threading.Thread(target=rank, args=(index,)) for index in range(size)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=1200)
-    assert results[0] == alone
-    assert results[1].evaluations == alone.evaluations and results[1].videos == ()
+    first, second = on_ranks(evaluate_share, [*arguments, "--out", tmp_path / "two"], folder=tmp_path / "ranks")
+    assert first == {"evaluations": repr(alone.evaluations), "videos": len(alone.videos)}
+    assert second == {"evaluations": repr(alone.evaluations), "videos": 0}  # the first rank writes
     assert json.loads((tmp_path / "two" / "evaluation.json").read_text()) == json.loads(
         (tmp_path / "alone" / "evaluation.json").read_text()
     )
