@@ -7,7 +7,6 @@ split over processes: `evaluate_part` plays some positions, `merge_evaluations` 
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -131,14 +130,18 @@ def evaluate_part(
     check_state_ids(envs, states, state_ids)
     seeds = episode_seeds(seed, state_ids)
     episodes: dict[int, EpisodeResult] = {}
-    for batch in _even_batches(positions, envs.num_envs):
-        # The environment's size is fixed: a short batch is filled with repeats, whose episodes are not counted.
-        filled: list[int] = np.resize(np.asarray(batch, dtype=np.int64), envs.num_envs).tolist()
+    width = envs.num_envs
+    for start in range(0, len(positions), width):
+        batch = list(positions[start : start + width])
+        # Members beyond a short last batch have ended and stay frozen. In a first one they may never have begun: they
+        # repeat its episodes, which are not counted.
+        filled: list[int] = np.resize(np.asarray(batch, dtype=np.int64), width).tolist()
+        played_N = np.arange(width) < (len(batch) if start else width)
         ids = np.asarray([state_ids[position] for position in filled], dtype=np.int64)
-        observation, _ = envs.reset(options={"init_states": states, "init_state_ids": ids})
+        observation, _ = envs.reset(options={"init_states": states, "init_state_ids": ids, "reset_mask": played_N})
         generators = [torch.Generator(policy.device).manual_seed(seeds[position]) for position in filled]
         sampling = Sampling(temperature, greedy=mode == "greedy", generators=generators)
-        members = play(policy, envs, observation, sampling).members[: len(batch)]
+        members = play(policy, envs, observation, sampling, num_played=int(played_N.sum())).members[: len(batch)]
         for position, member in zip(batch, members, strict=True):
             episodes[position] = _episode_result(state_ids[position], member)
             if on_episode is not None:
@@ -217,14 +220,6 @@ def check_state_ids(envs: Envs, states: StateSet, state_ids: Sequence[int]) -> N
     if not state_ids or bad:
         what = f"{bad[0]} is not one of them" if bad else "none was given"
         raise ConfigError(f"Evaluation needs rows 0 to {size - 1} of the {states} states; {what}.")
-
-
-def _even_batches(positions: Sequence[int], most: int) -> list[list[int]]:
-    """As few batches as possible, of nearly equal size, so that little is filled up."""
-    if not positions:
-        return []
-    count = math.ceil(len(positions) / most)
-    return [part.tolist() for part in np.array_split(np.asarray(positions, dtype=np.int64), count)]
 
 
 def _episode_result(state: int, member: Member) -> EpisodeResult:

@@ -84,8 +84,8 @@ class _Decision:
 class _Running:
     """Which members still run, and what is known of each; a member's row does not change after its end."""
 
-    def __init__(self, num_envs: int) -> None:
-        self.ends: list[EpisodeEnd | None] = [None] * num_envs
+    def __init__(self, num_envs: int, num_played: int) -> None:
+        self.ends: list[EpisodeEnd | None] = [None if i < num_played else EpisodeEnd.GROUP_CUT for i in range(num_envs)]
         self.stage_N: IntArray = np.zeros(num_envs, dtype=np.int64)
         self.control_steps_N: IntArray = np.zeros(num_envs, dtype=np.int64)
         self.progress_N = np.zeros(num_envs)
@@ -118,9 +118,15 @@ class _Running:
 
 
 def play(
-    policy: Policy, envs: Envs, observation: Observation, sampling: Sampling, *, cut_group_size: int = 1
+    policy: Policy,
+    envs: Envs,
+    observation: Observation,
+    sampling: Sampling,
+    *,
+    cut_group_size: int = 1,
+    num_played: int | None = None,
 ) -> Played:
-    """Play all members from a fresh reset to their end.
+    """Play members from a fresh reset to their end.
 
     Args:
         policy: Switched to evaluation mode.
@@ -128,11 +134,12 @@ def play(
         observation: What the reset returned.
         sampling: How actions are drawn.
         cut_group_size: Consecutive members that end together when one of them succeeds; 1 = each on its own.
+        num_played: Play the first so many, where the others have ended before and were not reset; None plays all.
     """
     policy.eval()
     chunk = policy.action_chunk
     instruction_NL = policy.encode_instructions([envs.task_description] * envs.num_envs).cpu()
-    running = _Running(envs.num_envs)
+    running = _Running(envs.num_envs, envs.num_envs if num_played is None else num_played)
     decisions: list[_Decision] = []
     env_s = policy_s = 0.0
     while len(live := running.live):
@@ -166,7 +173,7 @@ def play(
                 kept_n=torch.tensor(~info["diverged"][live], dtype=torch.bool),
             )
         )
-    return Played(_members(decisions, running), env_s, policy_s)
+    return Played(_members(decisions, running)[:num_played], env_s, policy_s)
 
 
 def collect_groups(

@@ -32,6 +32,9 @@ class ToyReach(VectorEnv):
         proprio = gym.spaces.Box(-np.inf, np.inf, (12,), np.float32)
         self.single_observation_space = gym.spaces.Dict({"agentview": image, "wrist": image, "proprio": proprio})
         self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.position_N2 = np.zeros((num_envs, 2))
+        self.control_steps_N, self.best_N = np.zeros((2, num_envs), dtype=np.int64)
+        self.terminated_N, self.truncated_N = np.zeros((2, num_envs), dtype=bool)
         self.live_counts: list[int] = []
         self.closed_cleanly = False
 
@@ -47,10 +50,10 @@ class ToyReach(VectorEnv):
         else:
             leaders = np.arange(self.num_envs) // options["group_size"] * options["group_size"]
             angle_N = np.array([np.random.default_rng(seed[i]).uniform(0, 2 * np.pi) for i in leaders])
-        self.position_N2 = 0.8 * np.stack([np.cos(angle_N), np.sin(angle_N)], axis=1)
-        self.control_steps_N = np.zeros(self.num_envs, dtype=np.int64)
-        self.terminated_N, self.truncated_N = np.zeros((2, self.num_envs), dtype=bool)
-        self.best_N = np.zeros(self.num_envs, dtype=np.int64)
+        mask_N = options.get("reset_mask", np.ones(self.num_envs, dtype=bool))
+        self.position_N2[mask_N] = 0.8 * np.stack([np.cos(angle_N), np.sin(angle_N)], axis=1)[mask_N]
+        for array_N in (self.control_steps_N, self.terminated_N, self.truncated_N, self.best_N):
+            array_N[mask_N] = 0
         return self._observe(), {}
 
     def step(self, actions):

@@ -47,7 +47,7 @@ def test_every_state_is_counted_once_with_length_return_and_stages():
     assert [one.state for one in result.episodes] == list(range(10))
     assert {(one.control_steps, one.total_reward, one.num_stages) for one in result.episodes} == {(7, 1.0, 2)}
     assert result.stage_histogram() == [0, 0, 10]
-    assert told == [4, 7, 10]
+    assert told == [4, 8, 10]
     assert str(result) == "10/10 = 100% [72%, 100%]"
 
 
@@ -56,6 +56,12 @@ def test_greedy_results_do_not_depend_on_the_number_of_environments():
     few, many = (evaluate_toy(policy, num_envs, range(24), horizon=40) for num_envs in (3, 16))
     assert few.episodes == many.episodes
     assert {one.total_reward for one in few.episodes} == {0.0, 0.5, 1.0}
+
+
+def test_members_beyond_a_short_last_batch_stay_frozen():
+    envs = ToyReach(num_envs=4)
+    evaluate(StraightPolicy(), envs, env=EnvConfig(), states="official", state_ids=range(10), mode="greedy")
+    assert envs.live_counts == [4] * 4 + [4] * 4 + [2] * 4  # 7 control steps, two a decision
 
 
 def test_a_diverged_simulation_is_no_success_and_visible():
