@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from tgrpo_envs.author.cards import CARDS_FILE, ObjectFact, PartFact, RegionFact, TaskCard, Vector
+from tgrpo_envs.reward_tools.author.cards import CARDS_FILE, ObjectFact, PartFact, RegionFact, TaskCard, Vector
 from tgrpo_envs.rewards.handles import HANDLE_SUFFIX, find_handle, handle_names, handle_position, part_joints
 from tgrpo_envs.scene import Scene, load_scene, official_states
 from tgrpo_envs.sim.simulator import Simulator

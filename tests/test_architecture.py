@@ -71,7 +71,7 @@ def test_one_file_imports_mujoco_and_only_scene_and_sim_take_it_from_there() -> 
 
 
 def test_one_file_talks_to_the_network_of_language_models() -> None:
-    assert importers("openai", "httpx2") == {"tgrpo_envs.author.client"}
+    assert importers("openai", "httpx2") == {"tgrpo_envs.reward_tools.author.client"}
 
 
 def test_rewards_see_snapshots_and_specs_only() -> None:

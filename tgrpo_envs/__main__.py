@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import tyro
 
-from tgrpo_envs.command import run_command
+from tgrpo_envs.command import in_a_clone, run_command
 from tgrpo_envs.files import output
 from tgrpo_envs.tasks import get_task, list_tasks
 
@@ -55,7 +55,7 @@ def assets(
     if download:
         download_pack(folder)
     if action == "sheet":
-        from tgrpo_envs.sheet import draw_sheet
+        from tgrpo_envs.recording.contact_sheet import draw_sheet
 
         with output(out, "--out"):
             return str(draw_sheet(assets, out))
@@ -181,7 +181,7 @@ def play(
         assets: Asset pack: auto, primitive, libero, or a folder.
     """
     from tgrpo_envs import play as player
-    from tgrpo_envs.recording import Episode
+    from tgrpo_envs.recording.episode_file import Episode
     from tgrpo_envs.scene import load_scene
 
     with output(save, "--save"), output(video, "--video"):
@@ -222,7 +222,7 @@ def parity(
         states: States with moved objects and joints in which success is compared.
         out: Also write the numbers to this file, as JSON.
     """
-    from tgrpo_envs.parity import measure_parity
+    from tgrpo_envs.parity.compare import measure_parity
 
     with output(out, "--out"):
         return measure_parity(suite, task, assets, steps=steps, states=states, out=out)
@@ -252,11 +252,13 @@ def bench(
         numbers: Files that `out` wrote, one for each asset pack.
     """
     if plot is not None:
-        from tgrpo_envs.bench_plot import draw_bench
+        with in_a_clone():
+            from benchmarks.envs.plot import draw_bench
 
         with output(plot, "--plot"):
             return draw_bench(numbers, plot)
-    from tgrpo_envs.bench import run_bench
+    with in_a_clone():
+        from benchmarks.envs.bench import run_bench
 
     with output(out, "--out"):
         return run_bench(suite, task, assets, official=official, out=out)

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-from tgrpo_envs.errors import OutputError, TgrpoError
+from tgrpo_envs.errors import ConfigError, OutputError, TgrpoError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _QUIET_VARIABLE = "TGRPO_QUIET_INTERRUPT"  # set for a child, whose parent speaks for both
@@ -138,3 +138,20 @@ def _print(text: str | None) -> None:
 def _forget_stdout() -> None:
     """Python would complain once more when it flushes at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def in_a_clone() -> Iterator[None]:
+    """For an import of `benchmarks`, which are beside the packages and not in them.
+
+    Raises:
+        ConfigError: They are not there.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "benchmarks":
+            raise
+        raise ConfigError(
+            "The benchmarks are not part of the installed package; run this command in the folder of a clone."
+        ) from error

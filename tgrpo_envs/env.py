@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgrpo_envs.arrays import whole_number
-from tgrpo_envs.episodes import Episodes, Observations, parse_actions
-from tgrpo_envs.members import Registered
-from tgrpo_envs.resets import initial_states, parse_reset_options
+from tgrpo_envs.batch.reset_options import initial_states, parse_reset_options
+from tgrpo_envs.batch.task_batch import Episodes, Observations, parse_actions
+from tgrpo_envs.batch.task_info import Registered
 from tgrpo_envs.settings import EnvSettings, check_render_mode
 
 

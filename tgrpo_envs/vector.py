@@ -12,11 +12,11 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from tgrpo_envs.arrays import whole_number
-from tgrpo_envs.blocks import Blocks
-from tgrpo_envs.episodes import Episodes, Observations, StepResult, parse_actions
+from tgrpo_envs.batch.multi_task import Blocks
+from tgrpo_envs.batch.reset_options import ResetOptions, parse_reset_options, parse_seeds
+from tgrpo_envs.batch.task_batch import Episodes, Observations, StepResult, parse_actions
+from tgrpo_envs.batch.task_info import Member, Registered
 from tgrpo_envs.errors import ConfigError, UnknownNameError
-from tgrpo_envs.members import Member, Registered
-from tgrpo_envs.resets import ResetOptions, parse_reset_options, parse_seeds
 from tgrpo_envs.settings import EnvSettings, check_render_mode
 from tgrpo_envs.sim.snapshot import BoolArray
 
@@ -115,7 +115,7 @@ class LiberoVectorEnv(Registered, VectorEnv[Observations, NDArray[np.floating[An
         return self.batch.blocks[0].episodes
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        """Gymnasium's `call`: the value or result of an attribute of each member, see `tgrpo_envs.members.Member`."""
+        """Gymnasium's `call`: the value or result of an attribute of each member, see `batch.task_info.Member`."""
         return tuple(member.value(name, *args, **kwargs) for member in self.members)
 
     def get_attr(self, name: str) -> tuple[Any, ...]:

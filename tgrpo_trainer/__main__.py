@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 
 import tyro
 
-from tgrpo_envs.command import Interrupted, run_command
+from tgrpo_envs.command import Interrupted, in_a_clone, run_command
 from tgrpo_envs.errors import ConfigError, TgrpoError, UnknownNameError
 from tgrpo_envs.files import naming, output
 from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.evaluation.options import EvalOptions
-from tgrpo_trainer.interrupt import Signals
 from tgrpo_trainer.recipes import RECIPES, get_recipe
-from tgrpo_trainer.rundir import CONFIG_NAME, LAST_NAME
+from tgrpo_trainer.run.layout import CONFIG_NAME, LAST_NAME
+from tgrpo_trainer.run.signals import Signals
 
 if TYPE_CHECKING:
-    from tgrpo_trainer.distributed import World
+    from tgrpo_trainer.distributed.world import World
 
 PROG = "python -m tgrpo_trainer"
 EVALUATION_TIMEOUT_MINUTES = 120.0
@@ -58,8 +58,8 @@ def sft_command(arguments: Sequence[str]) -> str | None:
 def eval_command(arguments: Sequence[str]) -> str | None:
     """Evaluate a policy on any tasks: successes with intervals, a record, videos of failures."""
     options = tyro.cli(EvalOptions, args=arguments, prog=f"{PROG} eval")
-    from tgrpo_trainer.evaluate import Shard
     from tgrpo_trainer.evaluation.command import run_evaluation
+    from tgrpo_trainer.evaluation.evaluate import Shard
     from tgrpo_trainer.evaluation.record import RECORD_NAME
     from tgrpo_trainer.evaluation.table import table
 
@@ -134,7 +134,8 @@ class BenchOptions:
 def bench_command(arguments: Sequence[str]) -> str:
     """Measure decisions and updates of an OpenVLA, beside a plain loop and the roofline."""
     options = tyro.cli(BenchOptions, args=arguments, prog=f"{PROG} bench")
-    from tgrpo_trainer.bench.run import run_bench
+    with in_a_clone():
+        from benchmarks.trainer.run import run_bench
 
     with output(options.out, "--out"):
         return run_bench(
@@ -168,7 +169,7 @@ def export_command(arguments: Sequence[str]) -> str:
     """Write a checkpoint's policy in its published format, LoRA adapters merged."""
     options = tyro.cli(ExportOptions, args=arguments, prog=f"{PROG} export")
     from tgrpo_trainer.evaluation.source import find_source
-    from tgrpo_trainer.export import export_policy
+    from tgrpo_trainer.run.export import export_policy
 
     with naming(options.out, "the second argument"):
         export_policy(find_source(options.checkpoint).folder, options.out)
@@ -192,7 +193,7 @@ class MemoryOptions:
 def memory_command(arguments: Sequence[str]) -> str:
     """Print what a training of OpenVLA needs of a GPU's memory, and what fits."""
     options = tyro.cli(MemoryOptions, args=arguments, prog=f"{PROG} memory")
-    from tgrpo_trainer.memory import describe_memory
+    from tgrpo_trainer.memory.forecast import describe_memory
 
     return describe_memory(options.checkpoint, options.dtype, options.rank, options.num_gpus)
 
@@ -265,7 +266,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 @contextmanager
 def _interruptible(folder: Path) -> Iterator[Signals]:
     """On Ctrl-C or SIGTERM finish the iteration, save and leave, on a second one leave at once; say how to go on."""
-    from tgrpo_trainer.checkpoint import latest_checkpoint
+    from tgrpo_trainer.run.checkpoint import latest_checkpoint
 
     signals = Signals(announce=_rank() == 0)
     try:
@@ -296,7 +297,7 @@ def _ranks(device: str, timeout_minutes: float) -> Iterator[World]:
 
     A rank that fails leaves without tidying up: what torch would wait for on the way out, other ranks no longer do.
     """
-    from tgrpo_trainer.distributed import init_world, leave_world, translated_loss
+    from tgrpo_trainer.distributed.world import init_world, leave_world, translated_loss
 
     world = init_world(device, timeout_minutes=timeout_minutes)
     if world.size == 1:

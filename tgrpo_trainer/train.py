@@ -19,7 +19,24 @@ import torch
 
 from tgrpo_envs.command import Interrupted
 from tgrpo_envs.errors import ConfigError
-from tgrpo_trainer.checkpoint import (
+from tgrpo_trainer.bc.initial_policy import pin_checkpoint, start_policy
+from tgrpo_trainer.bc.poor_start import poor_start
+from tgrpo_trainer.config import TrainConfig
+from tgrpo_trainer.distributed.fsdp import Student
+from tgrpo_trainer.distributed.world import World, resolve_device
+from tgrpo_trainer.evaluation.evaluate import Shard, evaluate_all
+from tgrpo_trainer.evaluation.result import load_evaluations, save_evaluations
+from tgrpo_trainer.memory.check import out_of_memory_explained, warn_if_too_little
+from tgrpo_trainer.metrics.metrics import Mean, MetricsWriter, evaluation_metrics
+from tgrpo_trainer.metrics.wandb_logger import import_wandb, start_wandb
+from tgrpo_trainer.optim.reference import Reference, make_reference
+from tgrpo_trainer.optim.update import PolicyUpdater
+from tgrpo_trainer.policy import Policy
+from tgrpo_trainer.report import write_report
+from tgrpo_trainer.report.record import LastGroup, find_last_group
+from tgrpo_trainer.report.replay import write_videos
+from tgrpo_trainer.rollout.environment import Envs, make_envs
+from tgrpo_trainer.run.checkpoint import (
     Checkpoint,
     latest_checkpoint,
     load_checkpoint,
@@ -27,23 +44,8 @@ from tgrpo_trainer.checkpoint import (
     read_state,
     save_checkpoint,
 )
-from tgrpo_trainer.config import TrainConfig
-from tgrpo_trainer.distributed import World, resolve_device
-from tgrpo_trainer.environment import Envs, make_envs
-from tgrpo_trainer.evaluate import Shard, evaluate_all
-from tgrpo_trainer.evaluation_record import load_evaluations, save_evaluations
-from tgrpo_trainer.fit import out_of_memory_explained, warn_if_too_little
-from tgrpo_trainer.interrupt import Signals
-from tgrpo_trainer.iteration import Iteration, run_iteration
-from tgrpo_trainer.metrics import Mean, MetricsWriter, evaluation_metrics
-from tgrpo_trainer.policy import Policy
-from tgrpo_trainer.poor_start import poor_start
-from tgrpo_trainer.progress import Progress, Stopwatch, progress, say
-from tgrpo_trainer.reference import Reference, make_reference
-from tgrpo_trainer.report import write_report
-from tgrpo_trainer.report.record import LastGroup, find_last_group
-from tgrpo_trainer.report.replay import write_videos
-from tgrpo_trainer.rundir import (
+from tgrpo_trainer.run.console import Progress, Stopwatch, progress, say
+from tgrpo_trainer.run.layout import (
     CHECKPOINTS_NAME,
     CONFIG_NAME,
     EVALUATIONS_NAME,
@@ -51,12 +53,10 @@ from tgrpo_trainer.rundir import (
     iteration_name,
     undone_if_it_fails,
 )
-from tgrpo_trainer.schedule import Schedule
-from tgrpo_trainer.seeds import Stream, derive_seed
-from tgrpo_trainer.sharding import Student
-from tgrpo_trainer.start import pin_checkpoint, start_policy
-from tgrpo_trainer.tracking import import_wandb, start_wandb
-from tgrpo_trainer.update import PolicyUpdater
+from tgrpo_trainer.run.rng import Stream, derive_seed
+from tgrpo_trainer.run.schedule import Schedule
+from tgrpo_trainer.run.signals import Signals
+from tgrpo_trainer.train_step import Iteration, run_iteration
 
 ALONE = World()
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tgrpo_trainer.evaluation_record import load_evaluations
-from tgrpo_trainer.metrics import read_metrics
+from tgrpo_trainer.evaluation.result import load_evaluations
+from tgrpo_trainer.metrics.metrics import read_metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -11,20 +11,24 @@ from pathlib import Path
 
 import pytest
 
-from tgrpo_envs.author.cards import load_card
-from tgrpo_envs.author.commands import ingest
-from tgrpo_envs.author.prompt import render_prompt
-from tgrpo_envs.author.provenance import Provenance, ReplyRecord
-from tgrpo_envs.author.repair import Sample
-from tgrpo_envs.author.review import review_reply
-from tgrpo_envs.author.selection import agreement, num_words, rank_samples
 from tgrpo_envs.errors import ConfigError, SpecError
+from tgrpo_envs.reward_tools.author.cards import load_card
+from tgrpo_envs.reward_tools.author.commands import ingest
+from tgrpo_envs.reward_tools.author.prompt import render_prompt
+from tgrpo_envs.reward_tools.author.provenance import Provenance, ReplyRecord
+from tgrpo_envs.reward_tools.author.repair import Sample
+from tgrpo_envs.reward_tools.author.review import review_reply
+from tgrpo_envs.reward_tools.author.selection import agreement, num_words, rank_samples
 from tgrpo_envs.rewards.library import provenance_path, spec_path
 from tgrpo_envs.rewards.spec import load_spec, parse_spec
 from tgrpo_envs.tasks import get_task
 
 MILK = get_task("libero_object", "pick_up_the_milk_and_place_it_in_the_basket")
-GOOD = resources.files("tgrpo_envs").joinpath("author/prompts/examples/object_milk_in_basket.json").read_text()
+GOOD = (
+    resources.files("tgrpo_envs")
+    .joinpath("reward_tools/author/prompts/examples/object_milk_in_basket.json")
+    .read_text()
+)
 
 
 def without_lift() -> str:

@@ -14,15 +14,15 @@ from types import ModuleType
 
 import pytest
 
-from tgrpo_envs.author.card_text import MAX_BDDL_CHARS, card_text
-from tgrpo_envs.author.cards import CARDS_FILE, load_card
-from tgrpo_envs.author.commands import prompt
-from tgrpo_envs.author.examples import choose_examples, scene_family, traits
-from tgrpo_envs.author.prompt import render_prompt, system_message, template_sha256
-from tgrpo_envs.author.words import atoms_card, ramps_card
 from tgrpo_envs.bddl import read_problem
 from tgrpo_envs.errors import ConfigError
-from tgrpo_envs.rewards.lint import lint_score, lint_spec
+from tgrpo_envs.reward_tools.author.card_text import MAX_BDDL_CHARS, card_text
+from tgrpo_envs.reward_tools.author.cards import CARDS_FILE, load_card
+from tgrpo_envs.reward_tools.author.commands import prompt
+from tgrpo_envs.reward_tools.author.examples import choose_examples, scene_family, traits
+from tgrpo_envs.reward_tools.author.prompt import render_prompt, system_message, template_sha256
+from tgrpo_envs.reward_tools.author.words import atoms_card, ramps_card
+from tgrpo_envs.reward_tools.lint import lint_score, lint_spec
 from tgrpo_envs.rewards.predicates import ATOMS, RAMPS
 from tgrpo_envs.tasks import Task, bddl_path, get_task, list_tasks
 
@@ -149,7 +149,7 @@ def test_a_task_file_cannot_speak_to_the_model():
 
 
 def test_templates_are_at_the_top_and_in_the_package():
-    package = resources.files("tgrpo_envs").joinpath("author/prompts")
+    package = resources.files("tgrpo_envs").joinpath("reward_tools/author/prompts")
     for name in ("system.md", "task.md", "repair.md", "examples/goal_open_drawer.json"):
         assert (ROOT / "prompts" / name).read_bytes() == package.joinpath(name).read_bytes()
     assert re.fullmatch("[0-9a-f]{64}", template_sha256())
@@ -166,7 +166,7 @@ def test_the_command_prints_one_prompt_or_writes_many(tmp_path):
 
 def test_prompting_needs_no_simulator_and_nothing_loads_the_network_library_before_it_is_used():
     code = (
-        "import sys, tgrpo_envs.author.commands as c, tgrpo_envs.author.generate\n"
+        "import sys, tgrpo_envs.reward_tools.author.commands as c, tgrpo_envs.reward_tools.author.generate\n"
         "c.prompt('libero_object', 0)\nprint(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

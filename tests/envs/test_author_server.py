@@ -21,21 +21,25 @@ from tests.helpers.fake_chat import (
     serving,
     takes_only,
 )
-from tgrpo_envs.author import client as client_module
-from tgrpo_envs.author.client import ChatServer, Limits
-from tgrpo_envs.author.commands import generate
-from tgrpo_envs.author.generate import FAILED, NOT_ASKED, SAVED, Outcome, SpecWriter
-from tgrpo_envs.author.ladder import LADDER
-from tgrpo_envs.author.ledger import Accounts
-from tgrpo_envs.author.provenance import Provenance
 from tgrpo_envs.errors import AuthorError, ConfigError
+from tgrpo_envs.reward_tools.author import client as client_module
+from tgrpo_envs.reward_tools.author.client import ChatServer, Limits
+from tgrpo_envs.reward_tools.author.commands import generate
+from tgrpo_envs.reward_tools.author.generate import FAILED, NOT_ASKED, SAVED, Outcome, SpecWriter
+from tgrpo_envs.reward_tools.author.ladder import LADDER
+from tgrpo_envs.reward_tools.author.ledger import Accounts
+from tgrpo_envs.reward_tools.author.provenance import Provenance
 from tgrpo_envs.rewards.library import provenance_path, spec_path
 from tgrpo_envs.rewards.spec import load_spec, parse_spec, spec_id
 from tgrpo_envs.tasks import Task, get_task
 
 MILK = get_task("libero_object", "pick_up_the_milk_and_place_it_in_the_basket")
 BUTTER = get_task("libero_object", "pick_up_the_butter_and_place_it_in_the_basket")
-GOOD = resources.files("tgrpo_envs").joinpath("author/prompts/examples/object_milk_in_basket.json").read_text()
+GOOD = (
+    resources.files("tgrpo_envs")
+    .joinpath("reward_tools/author/prompts/examples/object_milk_in_basket.json")
+    .read_text()
+)
 SECRET = "sk-test-4242-do-not-tell"
 
 

@@ -10,16 +10,20 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from tgrpo_envs.author.cards import load_card
-from tgrpo_envs.author.examples import choose_examples
-from tgrpo_envs.author.reply import extract_document
-from tgrpo_envs.author.wire import full_schema, names_for, strict_schema
 from tgrpo_envs.errors import SpecError
+from tgrpo_envs.reward_tools.author.cards import load_card
+from tgrpo_envs.reward_tools.author.examples import choose_examples
+from tgrpo_envs.reward_tools.author.reply import extract_document
+from tgrpo_envs.reward_tools.author.wire import full_schema, names_for, strict_schema
 from tgrpo_envs.rewards.spec import parse_spec
 from tgrpo_envs.tasks import get_task, list_tasks
 
 SOME_TASKS = list_tasks()[::9]
-GOOD = resources.files("tgrpo_envs").joinpath("author/prompts/examples/object_milk_in_basket.json").read_text()
+GOOD = (
+    resources.files("tgrpo_envs")
+    .joinpath("reward_tools/author/prompts/examples/object_milk_in_basket.json")
+    .read_text()
+)
 EXAMPLES = {
     example.name: example
     for suite, index in (

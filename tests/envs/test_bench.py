@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tgrpo_envs import bench
+from benchmarks.envs import bench
+from benchmarks.envs.plot import BenchNumbers
 from tgrpo_envs.__main__ import main
-from tgrpo_envs.bench_plot import BenchNumbers
 
 
 def test_the_report_and_its_file_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,15 +8,15 @@ import json
 import numpy as np
 import pytest
 
-from tgrpo_envs.certify import checks
-from tgrpo_envs.certify.certificate import Certificate, make_certificate, unseen_draw
-from tgrpo_envs.certify.checks import failed_checks, quick_check
-from tgrpo_envs.certify.commands import certify, report
-from tgrpo_envs.certify.evidence import Evidence, Sizes, evidence_key, evidence_path
-from tgrpo_envs.certify.record import initial_states, load_evidence
-from tgrpo_envs.certify.scoring import NEVER, Judged
-from tgrpo_envs.certify.wrong import wrong_goals
 from tgrpo_envs.errors import ConfigError, StateError
+from tgrpo_envs.reward_tools.certify import checks
+from tgrpo_envs.reward_tools.certify.certificate import Certificate, make_certificate, unseen_draw
+from tgrpo_envs.reward_tools.certify.checks import failed_checks, quick_check
+from tgrpo_envs.reward_tools.certify.commands import certify, report
+from tgrpo_envs.reward_tools.certify.evidence import Evidence, Sizes, evidence_key, evidence_path
+from tgrpo_envs.reward_tools.certify.record import initial_states, load_evidence
+from tgrpo_envs.reward_tools.certify.scoring import NEVER, Judged
+from tgrpo_envs.reward_tools.certify.wrong import wrong_goals
 from tgrpo_envs.rewards import compile_spec, goals_spec, parse_spec, rescore, save_spec
 from tgrpo_envs.rewards.library import certificate_path, shipped_spec, spec_path
 from tgrpo_envs.scene import load_scene
@@ -225,7 +225,7 @@ def test_choosing_and_each_draw_of_certifying_use_other_states(scene):
 
 
 def test_a_spec_that_replaces_a_certified_one_is_certified_on_unseen_states(scene, tmp_path, monkeypatch):
-    monkeypatch.setattr("tgrpo_envs.certify.record.Sizes", lambda: TINY)
+    monkeypatch.setattr("tgrpo_envs.reward_tools.certify.record.Sizes", lambda: TINY)
     monkeypatch.setattr("tgrpo_envs.rewards.library.SPECS_FOLDER", tmp_path)
     path = certificate_path(TASK, "compiled", tmp_path)
 
@@ -283,7 +283,7 @@ def test_wrong_goals_share_no_conjunct_with_the_task():
 
 
 def test_the_commands_write_a_certificate_and_a_page(evidence, tmp_path, monkeypatch):
-    monkeypatch.setattr("tgrpo_envs.certify.record.Sizes", lambda: SIZES)
+    monkeypatch.setattr("tgrpo_envs.reward_tools.certify.record.Sizes", lambda: SIZES)
     text = certify("libero_object", 0, out=tmp_path)
     assert "passed" in text
     path = tmp_path / "libero_object" / f"{TASK.name}.compiled.certificate.json"

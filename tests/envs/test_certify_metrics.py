@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from tgrpo_envs.certify import metrics
-from tgrpo_envs.certify.scoring import debounced
+from tgrpo_envs.reward_tools.certify import metrics
+from tgrpo_envs.reward_tools.certify.scoring import debounced
 
 
 def test_auc_counts_pairs_and_halves_ties():

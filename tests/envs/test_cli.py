@@ -11,7 +11,7 @@ import pytest
 
 from tgrpo_envs.__main__ import main
 from tgrpo_envs.bddl import read_problem
-from tgrpo_envs.reward_commands import COMMANDS
+from tgrpo_envs.reward_tools.commands import COMMANDS
 from tgrpo_envs.rewards import compile_spec, parse_spec
 from tgrpo_envs.rewards.library import spec_path
 from tgrpo_envs.tasks import bddl_path, get_task, list_tasks

@@ -11,10 +11,10 @@ import pytest
 import tyro
 
 from tests.helpers.reward_cases import CAN, LAYOUT, make_spec, random_goals, random_snapshot
-from tgrpo_envs.debugger.commands import show
-from tgrpo_envs.debugger.page import episode_page
 from tgrpo_envs.errors import StateError
-from tgrpo_envs.play import initial_state, record_episode
+from tgrpo_envs.recording.play import initial_state, record_episode
+from tgrpo_envs.reward_tools.explain.commands import show
+from tgrpo_envs.reward_tools.explain.page import episode_page
 from tgrpo_envs.rewards import CreditProfile, choose_spec, save_spec
 from tgrpo_envs.rewards.trace import Trace, trace
 from tgrpo_envs.scene import load_scene

@@ -18,8 +18,8 @@ from tests.helpers.reward_cases import (
     specs,
     still_snapshot,
 )
-from tgrpo_envs.debugger.why import SMALLEST_CHANGE, Explanation, explain_step, signed
-from tgrpo_envs.debugger.wording import State, stage_state, stage_text
+from tgrpo_envs.reward_tools.explain.why import SMALLEST_CHANGE, Explanation, explain_step, signed
+from tgrpo_envs.reward_tools.explain.wording import State, stage_state, stage_text
 from tgrpo_envs.rewards import CreditProfile, StageSpec
 from tgrpo_envs.rewards.describe import title
 from tgrpo_envs.rewards.trace import Trace, trace

@@ -12,9 +12,9 @@ import pytest
 
 from tests.helpers.fuzz_cases import random_spec
 from tgrpo_envs.bddl import read_problem
+from tgrpo_envs.reward_tools.lint import RULES, Finding, lint_profile, lint_score, lint_spec, lint_text
+from tgrpo_envs.reward_tools.lint.entities import Entities, edit_distance
 from tgrpo_envs.rewards import CreditProfile, compile_spec
-from tgrpo_envs.rewards.lint import RULES, Finding, lint_profile, lint_score, lint_spec, lint_text
-from tgrpo_envs.rewards.lint.entities import Entities, edit_distance
 from tgrpo_envs.tasks import bddl_path, get_task, list_tasks
 
 Edit = Callable[[dict[str, Any]], object]

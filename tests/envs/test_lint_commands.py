@@ -8,9 +8,9 @@ import pytest
 
 from tgrpo_envs.bddl import read_problem
 from tgrpo_envs.errors import SpecError
+from tgrpo_envs.reward_tools.lint.commands import diff, lint
+from tgrpo_envs.reward_tools.lint.differences import differences
 from tgrpo_envs.rewards import compile_spec, parse_spec, save_spec
-from tgrpo_envs.rewards.lint.commands import diff, lint
-from tgrpo_envs.rewards.lint.differences import differences
 from tgrpo_envs.rewards.spec import canonical_json
 from tgrpo_envs.tasks import bddl_path, get_task
 

@@ -6,10 +6,10 @@ import collections
 
 import pytest
 
+from tests.helpers.kills import add_tables, format_table, kill_table
+from tests.helpers.mutate import OPERATORS, killed_by_lint, mutants
 from tgrpo_envs.bddl import read_problem
 from tgrpo_envs.rewards import compile_spec
-from tgrpo_envs.rewards.kills import add_tables, format_table, kill_table
-from tgrpo_envs.rewards.mutate import OPERATORS, killed_by_lint, mutants
 from tgrpo_envs.rewards.spec import spec_id
 from tgrpo_envs.tasks import bddl_path, get_task, list_tasks
 

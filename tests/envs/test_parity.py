@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from tgrpo_envs.official import Pair, open_pair
+from tgrpo_envs.parity.side_by_side import Pair, open_pair
 from tgrpo_envs.scene import official_states, sample_train_states
 from tgrpo_envs.sim.init_states import InitStates
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tgrpo_envs import parity
 from tgrpo_envs.__main__ import main
-from tgrpo_envs.official import open_pair
-from tgrpo_envs.placing import placed_states
+from tgrpo_envs.parity import compare as parity
+from tgrpo_envs.parity.boundary_states import placed_states
+from tgrpo_envs.parity.side_by_side import open_pair
 from tgrpo_envs.scene import official_states
 from tgrpo_envs.sim import success
 from tgrpo_envs.tasks import Task, get_task, list_tasks

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tgrpo_envs.errors import AssetError
+from tgrpo_envs.recording.contact_sheet import draw_sheet
 from tgrpo_envs.scene import Scene, load_scene
 from tgrpo_envs.scene.states import official_states
-from tgrpo_envs.sheet import draw_sheet
 from tgrpo_envs.sim.simulator import SETTLE_ACTION, Simulator
 from tgrpo_envs.sim.success import goal_truth
 from tgrpo_envs.tasks import get_task, list_tasks

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tgrpo_envs.rewards.lint import RULES
-from tgrpo_envs.rewards.publish import (
+from scripts.write_docs import (
     RULES_FILE,
     SCHEMA_FILE,
     VOCABULARY_FILE,
@@ -18,10 +17,11 @@ from tgrpo_envs.rewards.publish import (
     with_rules,
     write_all,
 )
+from tgrpo_envs.reward_tools.lint import RULES
 from tgrpo_envs.rewards.vocabulary import MODELS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-AGAIN = "run python -m tgrpo_envs.rewards.publish docs"
+AGAIN = "run python scripts/write_docs.py docs"
 
 
 def test_the_vocabulary_page_is_current():

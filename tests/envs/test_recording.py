@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from tgrpo_envs.__main__ import main
 from tgrpo_envs.errors import StateError, UnknownNameError
-from tgrpo_envs.play import draw_frames, initial_state, record_episode, show
-from tgrpo_envs.recording import Episode
+from tgrpo_envs.recording.episode_file import Episode
+from tgrpo_envs.recording.play import draw_frames, initial_state, record_episode, show
 from tgrpo_envs.rewards import CreditProfile, choose_spec, rescore
 from tgrpo_envs.scene import Scene, load_scene
 from tgrpo_envs.tasks import get_task

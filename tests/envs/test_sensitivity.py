@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from tgrpo_envs import sensitivity
-from tgrpo_envs.official import Pair, open_pair
+from tgrpo_envs.parity import rounding_sensitivity as sensitivity
+from tgrpo_envs.parity.rounding_sensitivity import Run
+from tgrpo_envs.parity.side_by_side import Pair, open_pair
 from tgrpo_envs.scene import InitStates, official_states
-from tgrpo_envs.sensitivity import Run
 
 STEPS = 12
 

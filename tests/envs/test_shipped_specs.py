@@ -8,9 +8,10 @@ from pathlib import Path
 import gymnasium as gym
 import pytest
 
-from tgrpo_envs.author.reply import extract_document
 from tgrpo_envs.bddl import read_problem
 from tgrpo_envs.errors import SpecError
+from tgrpo_envs.reward_tools.author.reply import extract_document
+from tgrpo_envs.reward_tools.lint import lint_score, lint_spec
 from tgrpo_envs.rewards import choose_spec, compile_spec, parse_spec, save_spec, spec_id
 from tgrpo_envs.rewards.library import (
     PRODUCERS,
@@ -20,7 +21,6 @@ from tgrpo_envs.rewards.library import (
     shipped_spec,
     spec_path,
 )
-from tgrpo_envs.rewards.lint import lint_score, lint_spec
 from tgrpo_envs.tasks import bddl_path, get_task, list_tasks
 
 TASKS = list_tasks()

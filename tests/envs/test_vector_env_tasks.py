@@ -8,8 +8,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from tgrpo_envs.batch.multi_task import join_rows
 from tgrpo_envs.bddl import read_problem
-from tgrpo_envs.blocks import join_rows
 from tgrpo_envs.errors import ActionError, ConfigError, StateError, UnknownNameError
 from tgrpo_envs.rewards import compile_spec
 from tgrpo_envs.tasks import bddl_path, get_task

@@ -14,8 +14,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from tgrpo_trainer.dataset import DemoDataset
-from tgrpo_trainer.demo_layout import FLIPS
+from tgrpo_trainer.bc.dataset import DemoDataset
+from tgrpo_trainer.bc.demo_layout import FLIPS
 
 PICTURES = ("agentview_rgb", "eye_in_hand_rgb")
 Demo = dict[str, NDArray[Any]]

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import tgrpo_trainer.train
-from tgrpo_trainer.distributed import init_world, leave_world
+from tgrpo_trainer.distributed.world import init_world, leave_world
 
 CONTEXT = multiprocessing.get_context("forkserver")
 HELPERS = ("ranks", "toy_run", "tiny_openvla")

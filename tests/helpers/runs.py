@@ -6,10 +6,10 @@ import re
 
 import torch
 
-from tgrpo_trainer.checkpoint import latest_checkpoint, load_checkpoint
-from tgrpo_trainer.evaluation_record import load_evaluations
-from tgrpo_trainer.metrics import read_metrics
-from tgrpo_trainer.optimizer_files import load_optimizer
+from tgrpo_trainer.evaluation.result import load_evaluations
+from tgrpo_trainer.metrics.metrics import read_metrics
+from tgrpo_trainer.optim.optimizer_files import load_optimizer
+from tgrpo_trainer.run.checkpoint import latest_checkpoint, load_checkpoint
 
 TIMINGS = re.compile(r"^(time|memory)/")
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tgrpo_trainer.evaluation_record import EpisodeResult, Evaluation, save_evaluations
-from tgrpo_trainer.intervals import wilson_interval
-from tgrpo_trainer.metrics import MetricsWriter
+from tgrpo_trainer.evaluation.intervals import wilson_interval
+from tgrpo_trainer.evaluation.result import EpisodeResult, Evaluation, save_evaluations
+from tgrpo_trainer.metrics.metrics import MetricsWriter
 from tgrpo_trainer.recipes import quickstart
 from tgrpo_trainer.report.record import LastGroup, RolloutRecord
-from tgrpo_trainer.rundir import CONFIG_NAME, EVALUATIONS_NAME, iteration_name
+from tgrpo_trainer.run.layout import CONFIG_NAME, EVALUATIONS_NAME, iteration_name
 from tgrpo_trainer.types import EpisodeEnd
 
 STAGE_NAMES = ("approach", "grasp", "lift", "place")

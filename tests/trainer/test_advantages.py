@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tgrpo_trainer.advantages import returns_to_go, tgrpo_advantages
+from tgrpo_trainer.objectives.advantages import returns_to_go, tgrpo_advantages
 
 
 def advantages(rewards, mask=None, **options):

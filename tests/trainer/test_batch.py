@@ -9,8 +9,8 @@ import torch
 
 from tests.helpers.made_up import make_group, tiny_nano
 from tgrpo_envs.errors import ConfigError
-from tgrpo_trainer.batch import build_batch, flatten
 from tgrpo_trainer.config import TgrpoConfig
+from tgrpo_trainer.objectives.batch import build_batch, flatten
 
 RAGGED = [[3.0, 1.0], [1.0], [2.0, 3.0]]
 UNIFORM = [[0.25, 0.5], [0.25, 0.5]]

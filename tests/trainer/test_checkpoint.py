@@ -10,7 +10,7 @@ import torch
 
 from tests.helpers.made_up import flat_parameters, random_input, tiny_nano
 from tgrpo_envs.errors import CheckpointError
-from tgrpo_trainer.checkpoint import (
+from tgrpo_trainer.run.checkpoint import (
     best_checkpoint,
     latest_checkpoint,
     list_checkpoints,

@@ -10,14 +10,14 @@ from tests.helpers.synthetic_run import COUNTS, make_evaluation, write_synthetic
 from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.__main__ import main
 from tgrpo_trainer.config import EnvConfig
-from tgrpo_trainer.evaluation_record import save_evaluations
-from tgrpo_trainer.intervals import counted
-from tgrpo_trainer.metrics import MetricsWriter
+from tgrpo_trainer.evaluation.intervals import counted
+from tgrpo_trainer.evaluation.result import save_evaluations
+from tgrpo_trainer.metrics.metrics import MetricsWriter
 from tgrpo_trainer.recipes import quickstart
 from tgrpo_trainer.report import write_comparison
 from tgrpo_trainer.report.plots import seconds_of
 from tgrpo_trainer.report.runs import differing_settings, group_by_settings, mean_curve, read_runs
-from tgrpo_trainer.rundir import CONFIG_NAME
+from tgrpo_trainer.run.layout import CONFIG_NAME
 
 KEYS = ("heldout greedy 64", "heldout sampled 64", "official greedy 50", "official sampled 50")
 

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ValidationError
 
 from tgrpo_envs import ENV_IDS
 from tgrpo_envs.errors import ConfigError, UnknownNameError
-from tgrpo_trainer.checkpoint import PREFIX
 from tgrpo_trainer.config import (
     EnvConfig,
     LoraConfig,
@@ -24,9 +23,10 @@ from tgrpo_trainer.config import (
     TrainConfig,
 )
 from tgrpo_trainer.recipes import RECIPES, get_recipe
-from tgrpo_trainer.rundir import iteration_name
-from tgrpo_trainer.schedule import Schedule
-from tgrpo_trainer.seeds import Stream, derive_seeds
+from tgrpo_trainer.run.checkpoint import PREFIX
+from tgrpo_trainer.run.layout import iteration_name
+from tgrpo_trainer.run.rng import Stream, derive_seeds
+from tgrpo_trainer.run.schedule import Schedule
 
 
 @pytest.mark.parametrize("name", RECIPES)

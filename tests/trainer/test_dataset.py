@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tgrpo_envs.errors import CheckpointError
-from tgrpo_trainer.dataset import load_demonstrations
+from tgrpo_trainer.bc.dataset import load_demonstrations
 
 WORDS = "pick up the soup"
 

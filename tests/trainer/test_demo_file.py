@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tgrpo_envs.errors import CheckpointError
-from tgrpo_trainer.dataset import load_demonstrations
+from tgrpo_trainer.bc.dataset import load_demonstrations
 
 STEPS, SIZE = 4, 8
 

@@ -14,8 +14,8 @@ import pytest
 from tests.helpers.demo_layouts import PICTURES, Contents, Demo, lay_out, read_marked, wrong_rows
 from tgrpo_envs.errors import CheckpointError
 from tgrpo_envs.expert.demos import record_demonstrations
-from tgrpo_trainer.dataset import load_demonstrations
-from tgrpo_trainer.demo_layout import FLIPS
+from tgrpo_trainer.bc.dataset import load_demonstrations
+from tgrpo_trainer.bc.demo_layout import FLIPS
 
 SIZE = 32
 TASKS = (("libero_object", 0), ("libero_goal", 1), ("libero_spatial", 0))

@@ -12,13 +12,13 @@ from tests.helpers.demo_layouts import PICTURES, Contents, lay_out, read_marked,
 from tgrpo_envs.assets import find_pack
 from tgrpo_envs.errors import CheckpointError
 from tgrpo_envs.expert.demos import record_demonstrations
-from tgrpo_envs.official import Pair
+from tgrpo_envs.parity.side_by_side import Pair
 from tgrpo_envs.scene import InitStates, load_scene
 from tgrpo_envs.scene.build import official_env
 from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.tasks import get_task
-from tgrpo_trainer.dataset import load_demonstrations
-from tgrpo_trainer.demo_layout import FLIPS
+from tgrpo_trainer.bc.dataset import load_demonstrations
+from tgrpo_trainer.bc.demo_layout import FLIPS
 
 SIZE = 32
 

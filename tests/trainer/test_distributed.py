@@ -10,17 +10,17 @@ from tests.helpers.ranks import on_ranks
 from tests.helpers.tiny_openvla import openvla_input, tiny_openvla
 from tests.helpers.toy_env import ToyReach
 from tgrpo_envs.errors import ConfigError, RankError, TrainingError
-from tgrpo_trainer.batch import build_batch
+from tgrpo_trainer.bc.behaviour_cloning import train_sft
+from tgrpo_trainer.bc.dataset import DemoDataset
 from tgrpo_trainer.config import SftConfig, TgrpoConfig, UpdateConfig
-from tgrpo_trainer.dataset import DemoDataset
-from tgrpo_trainer.distributed import World, init_world
-from tgrpo_trainer.rollout import Sampling, play
-from tgrpo_trainer.seeds import Stream, make_generators
-from tgrpo_trainer.sft import train_sft
-from tgrpo_trainer.sharding import Student, full_state
-from tgrpo_trainer.shares import Shares
+from tgrpo_trainer.distributed.fsdp import Student, full_state
+from tgrpo_trainer.distributed.world import World, init_world
+from tgrpo_trainer.objectives.batch import build_batch
+from tgrpo_trainer.optim.minibatches import Shares
+from tgrpo_trainer.optim.update import PolicyUpdater
+from tgrpo_trainer.rollout.rollout import Sampling, play
+from tgrpo_trainer.run.rng import Stream, make_generators
 from tgrpo_trainer.types import EpisodeEnd, Trajectory, TrajectoryGroup
-from tgrpo_trainer.update import PolicyUpdater
 
 # Four groups of two: unequal lengths, and one whose members are alike and say nothing.
 REWARDS = [[[0.0, 0.5, 1.0], [0.25]], [[1.0, 1.0, 0.5, 0.0], [0.0, 0.0]], [[0.5], [0.5]], [[0.0, 1.0], [0.5, 0.0, 0.0]]]

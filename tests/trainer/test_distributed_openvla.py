@@ -13,8 +13,8 @@ from tests.helpers.ranks import on_ranks, use_toy
 from tests.helpers.runs import logged
 from tests.helpers.tiny_openvla import write_checkpoint
 from tests.helpers.toy_run import make_toy_envs
-from tgrpo_trainer.checkpoint import latest_checkpoint, load_checkpoint
-from tgrpo_trainer.distributed import World
+from tgrpo_trainer.distributed.world import World
+from tgrpo_trainer.run.checkpoint import latest_checkpoint, load_checkpoint
 from tgrpo_trainer.train import train
 
 CASES = {

@@ -18,10 +18,10 @@ from tests.helpers.toy_env import ToyReach
 from tests.helpers.toy_run import make_toy_envs, toy_config
 from tgrpo_envs.errors import ConfigError, StateError
 from tgrpo_trainer.__main__ import main
-from tgrpo_trainer.checkpoint import latest_checkpoint, load_checkpoint
-from tgrpo_trainer.distributed import World
+from tgrpo_trainer.distributed.world import World
 from tgrpo_trainer.recipes import RECIPES
 from tgrpo_trainer.report.record import LastGroup
+from tgrpo_trainer.run.checkpoint import latest_checkpoint, load_checkpoint
 from tgrpo_trainer.train import train
 
 

@@ -9,9 +9,9 @@ from tests.helpers.scripted_policy import StraightPolicy
 from tests.helpers.toy_env import ToyReach
 from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_trainer.config import EnvConfig
-from tgrpo_trainer.evaluate import Shard, evaluate, evaluate_part
-from tgrpo_trainer.evaluation_record import load_evaluations, merge_evaluations, save_evaluations
-from tgrpo_trainer.intervals import wilson_interval
+from tgrpo_trainer.evaluation.evaluate import Shard, evaluate, evaluate_part
+from tgrpo_trainer.evaluation.intervals import wilson_interval
+from tgrpo_trainer.evaluation.result import load_evaluations, merge_evaluations, save_evaluations
 from tgrpo_trainer.policy import NanoConfig, NanoPolicy
 
 

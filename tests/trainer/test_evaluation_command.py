@@ -15,14 +15,14 @@ from tests.helpers.tiny_openvla import write_checkpoint
 from tests.helpers.toy_run import make_toy_envs, toy_config
 from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_trainer.__main__ import main
-from tgrpo_trainer.evaluate import Shard
 from tgrpo_trainer.evaluation.command import run_evaluation
+from tgrpo_trainer.evaluation.evaluate import Shard
+from tgrpo_trainer.evaluation.intervals import wilson_interval
 from tgrpo_trainer.evaluation.options import EvalOptions
 from tgrpo_trainer.evaluation.record import EvaluationFile, comparability, pool
+from tgrpo_trainer.evaluation.result import load_evaluations
 from tgrpo_trainer.evaluation.source import find_source, policy_digest
 from tgrpo_trainer.evaluation.tasks import task_env
-from tgrpo_trainer.evaluation_record import load_evaluations
-from tgrpo_trainer.intervals import wilson_interval
 from tgrpo_trainer.policy.hub import FoundCheckpoint
 from tgrpo_trainer.recipes import get_recipe
 from tgrpo_trainer.train import train

@@ -13,10 +13,10 @@ import pytest
 from tests.helpers.hub_server import COMMIT, REPOSITORY, serve
 from tests.helpers.tiny_openvla import write_checkpoint
 from tgrpo_envs.errors import CheckpointError
+from tgrpo_trainer.bc.initial_policy import pin_checkpoint
 from tgrpo_trainer.config import PolicyConfig
 from tgrpo_trainer.policy.hub import FoundCheckpoint, resolve_checkpoint
 from tgrpo_trainer.recipes import openvla_libero
-from tgrpo_trainer.start import pin_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 HUB = ROOT / "tgrpo_trainer" / "policy" / "hub.py"
@@ -124,7 +124,7 @@ def test_a_run_keeps_the_commit_it_found_and_folders_stay_as_they_are(tmp_path, 
     assert pin_checkpoint(local) == local and local.policy.checkpoint == str(tmp_path)
     # What the cache holds at one commit, as after a download.
     found = FoundCheckpoint(tmp_path / COMMIT, f"{REPOSITORY}@{COMMIT}")
-    monkeypatch.setattr("tgrpo_trainer.start.resolve_checkpoint", lambda name: found)
+    monkeypatch.setattr("tgrpo_trainer.bc.initial_policy.resolve_checkpoint", lambda name: found)
     on_the_hub = config.replace(policy={**config.policy.model_dump(), "checkpoint": REPOSITORY})
     pinned = pin_checkpoint(on_the_hub).policy
     assert pinned.checkpoint == f"{REPOSITORY}@{COMMIT}" and pinned.openvla == config.policy.openvla

@@ -16,9 +16,9 @@ from tests.helpers.toy_run import toy_config
 from tgrpo_envs.command import Interrupted
 from tgrpo_trainer import train as training
 from tgrpo_trainer.__main__ import main
-from tgrpo_trainer.checkpoint import latest_checkpoint
-from tgrpo_trainer.interrupt import Signals
 from tgrpo_trainer.recipes import RECIPES
+from tgrpo_trainer.run.checkpoint import latest_checkpoint
+from tgrpo_trainer.run.signals import Signals
 
 
 class SlowToy(ToyReach):

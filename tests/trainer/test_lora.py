@@ -22,7 +22,7 @@ from tests.helpers.tiny_openvla import (
     write_checkpoint,
 )
 from tgrpo_envs.errors import CheckpointError, ConfigError
-from tgrpo_trainer.optimizer import trained_parameters
+from tgrpo_trainer.optim.optimizer import trained_parameters
 from tgrpo_trainer.policy import load_policy
 from tgrpo_trainer.policy.lora import LoraSettings, adapted_layers, add_adapters
 from tgrpo_trainer.policy.openvla import BaseCheckpoint, OpenVlaPolicy, OpenVlaSettings

@@ -13,14 +13,14 @@ from test_openvla_train import tiny_run, toy  # noqa: F401 - a fixture
 from tests.helpers.tiny_openvla import TINY, openvla_input, published_shapes
 from tgrpo_envs.errors import CheckpointError
 from tgrpo_trainer.__main__ import main
-from tgrpo_trainer.checkpoint import latest_checkpoint, load_checkpoint
-from tgrpo_trainer.distributed import World
-from tgrpo_trainer.metrics import read_metrics
-from tgrpo_trainer.optimizer import trained_parameters
+from tgrpo_trainer.bc.initial_policy import start_policy
+from tgrpo_trainer.distributed.fsdp import Student
+from tgrpo_trainer.distributed.world import World
+from tgrpo_trainer.metrics.metrics import read_metrics
+from tgrpo_trainer.optim.optimizer import trained_parameters
+from tgrpo_trainer.optim.reference import AdapterReference, SwappedReference, first_weights, make_reference
 from tgrpo_trainer.policy import load_policy
-from tgrpo_trainer.reference import AdapterReference, SwappedReference, first_weights, make_reference
-from tgrpo_trainer.sharding import Student
-from tgrpo_trainer.start import start_policy
+from tgrpo_trainer.run.checkpoint import latest_checkpoint, load_checkpoint
 from tgrpo_trainer.train import train
 
 pytestmark = pytest.mark.usefixtures("toy")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tgrpo_trainer.loss import tgrpo_loss
+from tgrpo_trainer.objectives.loss import tgrpo_loss
 
 
 def loss_of(logp, old, advantages, *, ref=None, mask=None, weights=None, denominator=1.0, **options):

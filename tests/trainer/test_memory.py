@@ -21,8 +21,8 @@ from tests.helpers.tiny_openvla import (
 from tgrpo_envs.errors import TrainingError
 from tgrpo_trainer.__main__ import main
 from tgrpo_trainer.config import UpdateConfig
-from tgrpo_trainer.fit import advice, out_of_memory_explained
-from tgrpo_trainer.memory import (
+from tgrpo_trainer.memory.check import advice, out_of_memory_explained
+from tgrpo_trainer.memory.forecast import (
     GB,
     Bytes,
     Footprint,
@@ -32,7 +32,7 @@ from tgrpo_trainer.memory import (
     measure_footprint,
     optimizer_bytes,
 )
-from tgrpo_trainer.optimizer import make_optimizer
+from tgrpo_trainer.optim.optimizer import make_optimizer
 from tgrpo_trainer.policy.lora import LoraSettings
 from tgrpo_trainer.policy.openvla import BaseCheckpoint
 from tgrpo_trainer.policy.openvla.activations import saved_bytes, trace

@@ -10,8 +10,8 @@ import torch
 from tests.helpers.toy_env import ToyReach
 from tests.helpers.toy_run import toy_config
 from tgrpo_trainer.config import EnvConfig
-from tgrpo_trainer.costs import GIB, resident_memory_gib, return_free_memory
-from tgrpo_trainer.metrics import read_metrics
+from tgrpo_trainer.metrics.metrics import read_metrics
+from tgrpo_trainer.metrics.timing import GIB, resident_memory_gib, return_free_memory
 from tgrpo_trainer.policy import NanoConfig, NanoPolicy
 from tgrpo_trainer.train import train
 from tgrpo_trainer.types import PolicyInput

@@ -13,8 +13,8 @@ from tests.helpers.scripted_policy import StraightPolicy
 from tests.helpers.toy_env import ToyReach
 from tests.helpers.toy_run import make_toy_envs, toy_config
 from tgrpo_envs.errors import CheckpointError
-from tgrpo_trainer.metrics import Mean, MetricsWriter, merge_metrics, read_metrics, rollout_metrics
-from tgrpo_trainer.rollout import Sampling, collect_groups
+from tgrpo_trainer.metrics.metrics import Mean, MetricsWriter, merge_metrics, read_metrics, rollout_metrics
+from tgrpo_trainer.rollout.rollout import Sampling, collect_groups
 from tgrpo_trainer.train import train
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"

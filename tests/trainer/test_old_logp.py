@@ -9,13 +9,13 @@ import torch
 
 from tests.helpers.made_up import make_group, tiny_nano
 from tests.helpers.tiny_openvla import openvla_input, tiny_openvla
-from tgrpo_trainer.batch import build_batch
 from tgrpo_trainer.config import TgrpoConfig, UpdateConfig
-from tgrpo_trainer.loss import sampling_gap
+from tgrpo_trainer.objectives.batch import build_batch
+from tgrpo_trainer.objectives.loss import sampling_gap
+from tgrpo_trainer.optim.update import PolicyUpdater
 from tgrpo_trainer.policy.lora import LoraSettings
 from tgrpo_trainer.policy.openvla import BaseCheckpoint
 from tgrpo_trainer.types import Batch
-from tgrpo_trainer.update import PolicyUpdater
 
 NUM_ROWS = 9
 TEMPERATURE = 1.3

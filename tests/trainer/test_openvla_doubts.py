@@ -11,7 +11,7 @@ from tests.helpers.toy_run import make_toy_envs
 from tgrpo_trainer.config import EnvConfig
 from tgrpo_trainer.policy.openvla.decoding import parallel_hidden, teacher_forced_hidden
 from tgrpo_trainer.policy.openvla.doubts import find_doubt
-from tgrpo_trainer.rollout import Sampling, play
+from tgrpo_trainer.rollout.rollout import Sampling, play
 
 TEXTS = ["pick up the bowl", "reach the middle", "reach"]
 ACTIONS = slice(VOCAB_END - NUM_BINS, VOCAB_END)

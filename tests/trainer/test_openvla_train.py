@@ -9,15 +9,15 @@ from tests.helpers.tiny_openvla import STATISTICS, openvla_input, tiny_openvla, 
 from tests.helpers.toy_run import make_toy_envs
 from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_trainer.__main__ import main
-from tgrpo_trainer.checkpoint import latest_checkpoint, load_checkpoint
+from tgrpo_trainer.bc.behaviour_cloning import train_sft
+from tgrpo_trainer.bc.dataset import DemoDataset
+from tgrpo_trainer.bc.initial_policy import start_policy
 from tgrpo_trainer.config import EnvConfig, OpenVlaConfig, PolicyConfig, RunConfig, SftConfig
-from tgrpo_trainer.dataset import DemoDataset
-from tgrpo_trainer.metrics import read_metrics
+from tgrpo_trainer.metrics.metrics import read_metrics
 from tgrpo_trainer.policy import load_policy
 from tgrpo_trainer.policy.openvla import OpenVlaPolicy
 from tgrpo_trainer.recipes import openvla_libero
-from tgrpo_trainer.sft import train_sft
-from tgrpo_trainer.start import start_policy
+from tgrpo_trainer.run.checkpoint import latest_checkpoint, load_checkpoint
 from tgrpo_trainer.train import train
 
 

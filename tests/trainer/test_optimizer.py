@@ -13,9 +13,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.helpers.made_up import tiny_nano
 from tgrpo_envs.errors import ConfigError
-from tgrpo_trainer import optimizer as module
 from tgrpo_trainer.config import UpdateConfig
-from tgrpo_trainer.optimizer import MasterAdam, StochasticAdam, make_optimizer, round_stochastically, trained_parameters
+from tgrpo_trainer.optim import optimizer as module
+from tgrpo_trainer.optim.optimizer import (
+    MasterAdam,
+    StochasticAdam,
+    make_optimizer,
+    round_stochastically,
+    trained_parameters,
+)
 
 KINDS = ("adamw", "adamw_master", "adamw_stochastic")
 

@@ -9,14 +9,14 @@ import torch
 
 from tests.helpers.made_up import flat_parameters, make_group, tiny_nano
 from tests.helpers.toy_run import make_toy_envs, toy_config
-from tgrpo_trainer.batch import build_batch
-from tgrpo_trainer.checkpoint import latest_checkpoint, load_checkpoint
 from tgrpo_trainer.config import TgrpoConfig, UpdateConfig
-from tgrpo_trainer.distributed import World
-from tgrpo_trainer.reference import SwappedReference, first_weights, score_batch
-from tgrpo_trainer.sharding import Student
+from tgrpo_trainer.distributed.fsdp import Student
+from tgrpo_trainer.distributed.world import World
+from tgrpo_trainer.objectives.batch import build_batch
+from tgrpo_trainer.optim.reference import SwappedReference, first_weights, score_batch
+from tgrpo_trainer.optim.update import PolicyUpdater
+from tgrpo_trainer.run.checkpoint import latest_checkpoint, load_checkpoint
 from tgrpo_trainer.train import train
-from tgrpo_trainer.update import PolicyUpdater
 
 REWARDS = [[0.0, 0.5, 1.0], [0.25, 0.0], [1.0, 1.0, 0.5, 0.0]]
 

@@ -15,8 +15,8 @@ from tgrpo_envs.errors import CheckpointError
 from tgrpo_trainer.config import EnvConfig
 from tgrpo_trainer.report.record import RECORD_NAME, LastGroup, find_last_group
 from tgrpo_trainer.report.replay import find_video, write_videos
-from tgrpo_trainer.rollout import Sampling, collect_groups
-from tgrpo_trainer.seeds import Stream, make_generators
+from tgrpo_trainer.rollout.rollout import Sampling, collect_groups
+from tgrpo_trainer.run.rng import Stream, make_generators
 
 ENV = EnvConfig(action_chunk=2, max_control_steps=24)
 SEEDS = [11, 12, 13, 21, 22, 23, 31, 32, 33]

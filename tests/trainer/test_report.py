@@ -12,8 +12,8 @@ import pytest
 
 from tests.helpers.synthetic_run import COUNTS, STAGE_NAMES, make_record, write_synthetic_run
 from tgrpo_envs.errors import CheckpointError, ConfigError
-from tgrpo_envs.video import encode
-from tgrpo_trainer.intervals import wilson_interval
+from tgrpo_envs.recording.video import encode
+from tgrpo_trainer.evaluation.intervals import wilson_interval
 from tgrpo_trainer.recipes import quickstart
 from tgrpo_trainer.report import write_report
 from tgrpo_trainer.report.plots import stage_timeline

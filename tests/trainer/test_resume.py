@@ -10,12 +10,12 @@ import time
 import pytest
 import torch
 
-import tgrpo_trainer.checkpoint
+import tgrpo_trainer.run.checkpoint
 from tests.helpers.ranks import launch, use_toy, wait
 from tests.helpers.runs import assert_same_run, evaluated
 from tests.helpers.toy_run import make_toy_envs, toy_config
-from tgrpo_trainer.checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint
 from tgrpo_trainer.config import EnvConfig, EvaluationConfig, PolicyConfig, RolloutConfig, RunConfig, TrainConfig
+from tgrpo_trainer.run.checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint
 from tgrpo_trainer.train import train
 
 ITERATIONS = 4
@@ -84,7 +84,7 @@ def play_on(folder, cpu_s, flushes):
     use_toy(make_toy_envs)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process without a word
     signal.setitimer(signal.ITIMER_PROF, cpu_s)
-    flush = tgrpo_trainer.checkpoint._flush
+    flush = tgrpo_trainer.run.checkpoint._flush
     left = iter(range(flushes))
 
     def flush_or_die(path):
@@ -92,7 +92,7 @@ def play_on(folder, cpu_s, flushes):
             os.kill(os.getpid(), signal.SIGKILL)
         flush(path)
 
-    tgrpo_trainer.checkpoint._flush = flush_or_die
+    tgrpo_trainer.run.checkpoint._flush = flush_or_die
     train(toy_config(folder, ITERATIONS))
 
 

@@ -11,8 +11,8 @@ import torch
 from tests.helpers.scripted_policy import SpeedByMember, StraightPolicy
 from tests.helpers.toy_env import ToyReach
 from tgrpo_trainer.policy import NanoConfig, NanoPolicy
-from tgrpo_trainer.rollout import Sampling, collect_groups, executed_tokens, play, to_learn_from
-from tgrpo_trainer.seeds import Stream, make_generators
+from tgrpo_trainer.rollout.rollout import Sampling, collect_groups, executed_tokens, play, to_learn_from
+from tgrpo_trainer.run.rng import Stream, make_generators
 from tgrpo_trainer.types import EpisodeEnd
 
 # A straight walk from distance 0.8 enters the goal radius 0.15 after ceil(0.65 / 0.1) = 7 control steps at full speed:

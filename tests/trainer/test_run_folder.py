@@ -15,7 +15,7 @@ from tgrpo_trainer import recipes
 from tgrpo_trainer import train as training
 from tgrpo_trainer.__main__ import main
 from tgrpo_trainer.config import TrainConfig
-from tgrpo_trainer.rundir import undone_if_it_fails
+from tgrpo_trainer.run.layout import undone_if_it_fails
 
 SMOKE = ["--recipe", "smoke", "--env.assets", "primitive", "--run.name", "x"]
 

@@ -10,9 +10,9 @@ import torch
 
 from tests.helpers.made_up import IMAGE_SIZE, flat_parameters, random_input, tiny_nano
 from tgrpo_envs.errors import TrainingError
+from tgrpo_trainer.bc.behaviour_cloning import MAX_SHIFT_PIXELS, random_shift, train_sft
+from tgrpo_trainer.bc.dataset import DemoDataset
 from tgrpo_trainer.config import SftConfig
-from tgrpo_trainer.dataset import DemoDataset
-from tgrpo_trainer.sft import MAX_SHIFT_PIXELS, random_shift, train_sft
 from tgrpo_trainer.types import PolicyInput
 
 CHUNK = 2

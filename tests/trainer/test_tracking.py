@@ -10,9 +10,9 @@ import wandb
 
 from tests.helpers.toy_run import make_toy_envs, toy_config
 from tgrpo_envs.errors import ConfigError
-from tgrpo_trainer import tracking
-from tgrpo_trainer.metrics import Mean, MetricsWriter, read_metrics
-from tgrpo_trainer.tracking import WandbLog, run_id
+from tgrpo_trainer.metrics import wandb_logger as tracking
+from tgrpo_trainer.metrics.metrics import Mean, MetricsWriter, read_metrics
+from tgrpo_trainer.metrics.wandb_logger import WandbLog, run_id
 from tgrpo_trainer.train import train
 
 KEY = "0" * 40

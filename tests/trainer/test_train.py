@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from tests.helpers.toy_run import make_toy_envs, toy_config
-from tgrpo_trainer.checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint
 from tgrpo_trainer.config import TrainConfig
-from tgrpo_trainer.evaluation_record import load_evaluations
-from tgrpo_trainer.metrics import read_metrics
-from tgrpo_trainer.progress import Stopwatch
+from tgrpo_trainer.evaluation.result import load_evaluations
+from tgrpo_trainer.metrics.metrics import read_metrics
 from tgrpo_trainer.report.record import LastGroup
-from tgrpo_trainer.rundir import iteration_name
+from tgrpo_trainer.run.checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint
+from tgrpo_trainer.run.console import Stopwatch
+from tgrpo_trainer.run.layout import iteration_name
 from tgrpo_trainer.train import train
 
 

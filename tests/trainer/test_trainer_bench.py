@@ -13,17 +13,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.trainer import run, subject, timing
+from benchmarks.trainer.iteration import iteration_config, iteration_rows
+from benchmarks.trainer.plain import plain_decision
+from benchmarks.trainer.roofline import DATA_SHEETS, Roof, floor_seconds
+from benchmarks.trainer.subject import get_size, random_input, random_policy, refuse_too_large
+from benchmarks.trainer.table import Measurement, as_text, not_run
+from benchmarks.trainer.work import Work
 from tests.helpers.tiny_openvla import openvla_input, tiny_openvla, write_checkpoint
 from tests.helpers.toy_run import make_toy_envs
 from tgrpo_envs.errors import ConfigError, UnknownNameError
 from tgrpo_trainer.__main__ import main
-from tgrpo_trainer.bench import run, subject, timing
-from tgrpo_trainer.bench.iteration import iteration_config, iteration_rows
-from tgrpo_trainer.bench.plain import plain_decision
-from tgrpo_trainer.bench.roofline import DATA_SHEETS, Roof, floor_seconds
-from tgrpo_trainer.bench.subject import get_size, random_input, random_policy, refuse_too_large
-from tgrpo_trainer.bench.table import Measurement, as_text, not_run
-from tgrpo_trainer.bench.work import Work
 
 CPU = torch.device("cpu")
 PHASES = ("pictures", "vision", "prefill", "decode")
@@ -185,14 +185,14 @@ def test_mistakes_are_one_sentence(tmp_path, capsys, monkeypatch):
 
 
 def test_an_update_that_does_not_fit_is_a_row_that_says_so(quick, monkeypatch):
-    monkeypatch.setattr("tgrpo_trainer.bench.updates.free_memory", lambda device: 0.001)
+    monkeypatch.setattr("benchmarks.trainer.updates.free_memory", lambda device: 0.001)
     report = run.run_bench(None, "tiny", [1], device="cpu", num_decisions=1)
     assert "full update: tokens per second" in report and "needs more than 0 GiB" in report
 
 
 @pytest.mark.parametrize("radius", [0.01, 0.75], ids=["nothing earned", "something earned"])
 def test_an_iteration_is_split_and_always_has_an_update(tmp_path, monkeypatch, radius):
-    monkeypatch.setattr("tgrpo_trainer.bench.iteration.make_envs", make_toy_envs)
+    monkeypatch.setattr("benchmarks.trainer.iteration.make_envs", make_toy_envs)
     monkeypatch.setattr("tests.helpers.toy_env.NEAR_RADIUS", radius)
     policy = tiny_openvla(tmp_path, image_size=16)
     before = [parameter.clone() for parameter in policy.parameters()]

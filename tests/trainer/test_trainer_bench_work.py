@@ -7,9 +7,8 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.helpers.tiny_openvla import FULL, TINY, openvla_input, published_shapes, tiny_config, tiny_openvla
-from tgrpo_trainer.bench.subject import get_size
-from tgrpo_trainer.bench.work import (
+from benchmarks.trainer.subject import get_size
+from benchmarks.trainer.work import (
     Decision,
     cache_bytes,
     decision_phases,
@@ -23,6 +22,7 @@ from tgrpo_trainer.bench.work import (
     update_flops,
     vision_flops,
 )
+from tests.helpers.tiny_openvla import FULL, TINY, openvla_input, published_shapes, tiny_config, tiny_openvla
 from tgrpo_trainer.policy.openvla.architecture import read_architecture
 from tgrpo_trainer.policy.openvla.decoding import teacher_forced_logits
 from tgrpo_trainer.policy.openvla.model import OpenVlaModel

@@ -10,14 +10,14 @@ import torch
 
 from tests.helpers.made_up import flat_gradient, flat_parameters, make_group, random_input, tiny_nano
 from tgrpo_envs.errors import ConfigError, TrainingError
-from tgrpo_trainer.batch import build_batch
-from tgrpo_trainer.checkpoint import load_checkpoint, save_checkpoint
 from tgrpo_trainer.config import TgrpoConfig, UpdateConfig
-from tgrpo_trainer.distributed import World
-from tgrpo_trainer.reference import SwappedReference, first_weights
-from tgrpo_trainer.sharding import Student
+from tgrpo_trainer.distributed.fsdp import Student
+from tgrpo_trainer.distributed.world import World
+from tgrpo_trainer.objectives.batch import build_batch
+from tgrpo_trainer.optim.reference import SwappedReference, first_weights
+from tgrpo_trainer.optim.update import PolicyUpdater, clip_gradients, gradient_cosine, learning_rate_at
+from tgrpo_trainer.run.checkpoint import load_checkpoint, save_checkpoint
 from tgrpo_trainer.types import EpisodeEnd, PolicyInput, Trajectory, TrajectoryGroup
-from tgrpo_trainer.update import PolicyUpdater, clip_gradients, gradient_cosine, learning_rate_at
 
 REWARDS = [[0.0, 0.5, 1.0], [0.25, 0.0], [1.0, 1.0, 0.5, 0.0]]
 

@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from tgrpo_envs.errors import SpecError
 from tgrpo_envs.files import write_atomically
-from tgrpo_envs.rewards.explain import explain, near_matches
+from tgrpo_envs.rewards.validation_errors import explain, near_matches
 from tgrpo_envs.rewards.vocabulary import CONNECTIVES, Condition, Goal, Not, Ramp, SpecModel, children
 
 MAX_FILE_BYTES = 16_384

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.config import EnvConfig, EvaluationConfig, OpenVlaConfig, TrainConfig
-from tgrpo_trainer.environment import make_envs
-from tgrpo_trainer.evaluate import ALONE, Shard
+from tgrpo_trainer.evaluation.evaluate import ALONE, Shard
 from tgrpo_trainer.evaluation.options import EvalOptions
 from tgrpo_trainer.evaluation.record import (
     RECORD_NAME,
@@ -17,6 +16,7 @@ from tgrpo_trainer.evaluation.record import (
     installed_versions,
     pool,
 )
+from tgrpo_trainer.evaluation.result import Mode, StateSet
 from tgrpo_trainer.evaluation.source import (
     PolicySource,
     find_source,
@@ -26,10 +26,10 @@ from tgrpo_trainer.evaluation.source import (
     policy_kind,
 )
 from tgrpo_trainer.evaluation.tasks import Plan, evaluate_tasks, task_indices
-from tgrpo_trainer.evaluation_record import Mode, StateSet
 from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.report.failures import write_failures
-from tgrpo_trainer.seeds import Stream, derive_seed
+from tgrpo_trainer.rollout.environment import make_envs
+from tgrpo_trainer.run.rng import Stream, derive_seed
 
 NUM_OFFICIAL = 50
 """LIBERO's initial states of a task."""

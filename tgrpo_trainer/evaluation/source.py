@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from tgrpo_envs.errors import CheckpointError, ConfigError
-from tgrpo_trainer.checkpoint import POLICY, latest_checkpoint, load_checkpoint
+from tgrpo_trainer.bc.initial_policy import start_policy
 from tgrpo_trainer.config import EnvConfig, OpenVlaConfig, PolicyConfig, TrainConfig
-from tgrpo_trainer.distributed import resolve_device
+from tgrpo_trainer.distributed.world import resolve_device
 from tgrpo_trainer.policy import OPENVLA_KIND, Policy, load_policy
 from tgrpo_trainer.policy.base import CONFIG_FILE
 from tgrpo_trainer.policy.hub import resolve_checkpoint
 from tgrpo_trainer.policy.lora import ADAPTER_CONFIG_FILE
 from tgrpo_trainer.recipes import get_recipe
-from tgrpo_trainer.rundir import CONFIG_NAME, LAST_NAME
-from tgrpo_trainer.start import start_policy
+from tgrpo_trainer.run.checkpoint import POLICY, latest_checkpoint, load_checkpoint
+from tgrpo_trainer.run.layout import CONFIG_NAME, LAST_NAME
 
 PROG = "python -m tgrpo_trainer"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tgrpo_envs.tasks import get_task
+from tgrpo_trainer.evaluation.intervals import counted
 from tgrpo_trainer.evaluation.record import EvaluationFile
-from tgrpo_trainer.evaluation_record import Evaluation
-from tgrpo_trainer.intervals import counted
+from tgrpo_trainer.evaluation.result import Evaluation
 
 HEADER = ("task", "states", "actions", "k/n = rate [95 % Wilson]", "assets", "steps", "instruction")
 

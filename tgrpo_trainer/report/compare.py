@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 
 from tgrpo_envs.files import write_atomically
-from tgrpo_trainer.intervals import counted
+from tgrpo_trainer.evaluation.intervals import counted
 from tgrpo_trainer.report import overlay, page
 from tgrpo_trainer.report.plots import COLOURS, interval_bar
 from tgrpo_trainer.report.runs import RunGroup, RunRecord, differing_settings, group_by_settings, read_runs

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgrpo_envs.files import write_atomically
-from tgrpo_envs.video import encode
+from tgrpo_envs.recording.video import encode
 from tgrpo_trainer.config import EnvConfig, Settings
-from tgrpo_trainer.environment import CONTROL_STEP_S, Envs
-from tgrpo_trainer.evaluation_record import Mode, StateSet
+from tgrpo_trainer.evaluation.result import Mode, StateSet
 from tgrpo_trainer.report.replay import IMAGE_SIZE, replay
-from tgrpo_trainer.rollout import Member
-from tgrpo_trainer.rundir import VIDEOS_NAME
+from tgrpo_trainer.rollout.environment import CONTROL_STEP_S, Envs
+from tgrpo_trainer.rollout.rollout import Member
+from tgrpo_trainer.run.layout import VIDEOS_NAME
 
 END_NAMES = {"horizon": "step limit", "diverged": "physics diverged"}
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from string import Template
 
-from tgrpo_trainer.evaluation_record import Evaluation
+from tgrpo_trainer.evaluation.result import Evaluation
 from tgrpo_trainer.report.plots import COLOURS, interval_bar, readable
 
 _PAGE = Template(

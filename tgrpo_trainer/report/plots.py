@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tgrpo_trainer.evaluation_record import Evaluation
+from tgrpo_trainer.evaluation.result import Evaluation
 from tgrpo_trainer.report.record import RolloutRecord
 
 INK, MUTED, GRID = "#1f2933", "#7b8794", "#e4e7eb"

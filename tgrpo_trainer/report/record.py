@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from tgrpo_envs.errors import CheckpointError
 from tgrpo_envs.files import ARRAY_ERRORS, atomic_file
-from tgrpo_trainer.environment import CONTROL_STEP_S
-from tgrpo_trainer.rollout import Group, Member
+from tgrpo_trainer.rollout.environment import CONTROL_STEP_S
+from tgrpo_trainer.rollout.rollout import Group, Member
 from tgrpo_trainer.types import EpisodeEnd
 
 RECORD_NAME = "last_group.npz"

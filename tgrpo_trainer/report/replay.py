@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgrpo_envs.files import write_atomically
-from tgrpo_envs.video import Video, encode
+from tgrpo_envs.recording.video import Video, encode
 from tgrpo_trainer.config import EnvConfig
-from tgrpo_trainer.environment import CONTROL_STEP_S, Envs, Observation
 from tgrpo_trainer.report.record import LastGroup
-from tgrpo_trainer.rundir import VIDEOS_NAME, iteration_name
+from tgrpo_trainer.rollout.environment import CONTROL_STEP_S, Envs, Observation
+from tgrpo_trainer.run.layout import VIDEOS_NAME, iteration_name
 
 IMAGE_SIZE = 256
 """Pixels a side."""

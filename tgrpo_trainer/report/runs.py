@@ -9,9 +9,9 @@ from typing import Any
 
 from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.config import TrainConfig
-from tgrpo_trainer.evaluation_record import Evaluation, load_evaluations
-from tgrpo_trainer.metrics import read_metrics
-from tgrpo_trainer.rundir import CONFIG_NAME, EVALUATIONS_NAME
+from tgrpo_trainer.evaluation.result import Evaluation, load_evaluations
+from tgrpo_trainer.metrics.metrics import read_metrics
+from tgrpo_trainer.run.layout import CONFIG_NAME, EVALUATIONS_NAME
 
 SEED = "run.seed"
 NOT_SETTINGS = {SEED, "run.name", "run.folder", "run.wandb_project"}

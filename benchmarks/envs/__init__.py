@@ -1,0 +1,1 @@
+"""Environments: control steps, pictures and threads, beside LIBERO's own environment."""

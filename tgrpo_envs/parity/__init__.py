@@ -1,0 +1,1 @@
+"""Our environments beside LIBERO's own: how equal they are."""

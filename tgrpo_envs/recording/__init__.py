@@ -1,0 +1,1 @@
+"""Episodes on disk: the file, playing it again, videos, a sheet of start pictures."""

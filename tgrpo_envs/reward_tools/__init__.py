@@ -1,0 +1,1 @@
+"""What a person or a language model uses to write, check and explain specs; no environment needs it."""

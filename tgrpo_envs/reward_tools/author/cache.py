@@ -1,0 +1,46 @@
+"""Replies on disk, by the hash of what was asked: the same question is not paid for twice, and no reply is lost."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from tgrpo_envs.files import write_atomically
+from tgrpo_envs.reward_tools.author.answer import Answer
+from tgrpo_envs.reward_tools.author.provenance import Usage
+
+
+class ReplyCache:
+    """A folder of replies.
+
+    Args:
+        folder: Where they are kept.
+        refresh: Ask again even where a reply is kept; the new one replaces it.
+    """
+
+    def __init__(self, folder: Path, *, refresh: bool = False) -> None:
+        self._folder = folder
+        self._refresh = refresh
+
+    def get(self, question: dict[str, Any]) -> tuple[Answer, str] | None:
+        """The kept reply to a question and the form it was asked in, or None."""
+        if self._refresh:
+            return None
+        try:
+            kept = json.loads(self._path(question).read_text(encoding="utf-8"))
+            return Answer(**{**kept["answer"], "usage": Usage(**kept["answer"]["usage"])}), kept["form"]
+        except (OSError, ValueError, TypeError, KeyError):
+            return None  # none there, or not readable: asking again is always right
+
+    def put(self, question: dict[str, Any], answer: Answer, form: str) -> None:
+        """Keep a reply."""
+        kept = {**dataclasses.asdict(answer), "usage": answer.usage.model_dump()}
+        document = {"question": question, "form": form, "answer": kept}
+        write_atomically(self._path(question), json.dumps(document, indent=1) + "\n")
+
+    def _path(self, question: dict[str, Any]) -> Path:
+        key = hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()
+        return self._folder / key[:2] / f"{key}.json"

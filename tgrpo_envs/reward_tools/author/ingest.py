@@ -1,0 +1,80 @@
+"""The manual channel: a person carries the prompt to a model and its reply back; the same checks, the same record."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tgrpo_envs.errors import ConfigError, SpecError
+from tgrpo_envs.reward_tools.author.cards import load_card
+from tgrpo_envs.reward_tools.author.prompt import render_prompt
+from tgrpo_envs.reward_tools.author.provenance import ReplyRecord, make_provenance, now, save_authored
+from tgrpo_envs.reward_tools.author.reply import MAX_REPLY_CHARS
+from tgrpo_envs.reward_tools.author.review import Review, review_reply
+from tgrpo_envs.rewards.spec import spec_id
+from tgrpo_envs.tasks import Task
+
+MAX_LABEL_CHARS = 100
+_BYTES_PER_CHAR = 4  # of UTF-8, at most
+
+
+def ingest_reply(task: Task, reply: str, model_label: str, folder: Path) -> tuple[Path, Review]:
+    """Check a reply and file the spec in it.
+
+    Args:
+        task: The task that the prompt was for.
+        reply: What the model wrote.
+        model_label: Which model that was, in the words of whoever carried it.
+        folder: Where specs are kept: the files go to ``<folder>/<suite>/``.
+
+    Returns:
+        The spec's file, and what the checks said.
+
+    Raises:
+        ConfigError: The label is empty or too long.
+        SpecError: The reply holds no spec without errors; the message lists them.
+    """
+    if not 0 < len(model_label.strip()) <= MAX_LABEL_CHARS:
+        raise ConfigError(
+            f"The model label {model_label[:MAX_LABEL_CHARS]!r} must have 1 to {MAX_LABEL_CHARS} characters; "
+            "name the model."
+        )
+    card = load_card(task)
+    review = review_reply(reply, task, card)
+    if review.spec is None or not review.accepted:
+        raise SpecError("\n  ".join([f"The reply is no valid spec of {task.suite}/{task.name}:", *review.lines]))
+    record = ReplyRecord(
+        form="manual",
+        text=reply,
+        findings=review.lines,
+        spec_id=spec_id(review.spec),
+        created=now(),
+        model=model_label,
+    )
+    provenance = make_provenance(
+        task, card, render_prompt(task, card), review, (record,), model=model_label, channel="manual"
+    )
+    return save_authored(review.spec, provenance, task, folder), review
+
+
+def read_reply(path: Path) -> str:
+    """The text of a reply; ``-`` reads standard input.
+
+    Raises:
+        SpecError: The file cannot be read, is too large, or is not UTF-8.
+    """
+    limit = MAX_REPLY_CHARS * _BYTES_PER_CHAR
+    try:
+        if str(path) == "-":
+            data = sys.stdin.buffer.read(limit + 1)
+        else:
+            with path.open("rb") as file:
+                data = file.read(limit + 1)
+    except OSError as error:
+        raise SpecError(f"Cannot read the reply {path}: {error.strerror}.") from error
+    if len(data) > limit:
+        raise SpecError(f"The reply {path} has more than {limit} bytes; give the model's answer alone.")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SpecError(f"The reply {path} is not UTF-8 text (byte {error.start}).") from error

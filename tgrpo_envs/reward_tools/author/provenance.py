@@ -1,0 +1,155 @@
+"""Who wrote a spec and from what: the record that is kept beside it, with every reply as it came."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from tgrpo_envs.files import write_atomically
+from tgrpo_envs.reward_tools.author.cards import TaskCard
+from tgrpo_envs.reward_tools.author.prompt import Prompt, template_sha256
+from tgrpo_envs.reward_tools.author.review import Review
+from tgrpo_envs.reward_tools.author.words import vocabulary_id
+from tgrpo_envs.rewards.library import provenance_path, spec_path
+from tgrpo_envs.rewards.spec import StageSpec, save_spec, spec_id
+from tgrpo_envs.tasks import Task
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Usage(_Record):
+    """Tokens as the server counted them; `estimated` where it did not and characters were counted instead."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    estimated: bool = False
+
+
+class ReplyRecord(_Record):
+    """One reply of a model and what became of it.
+
+    Attributes:
+        sample: Which of the samples it belongs to.
+        round: 0 is the first reply, others answer the findings about the one before.
+        form: How the server was asked for JSON; ``manual`` where a person carried the text.
+        text: The reply as it came.
+        findings: What was wrong with it.
+        spec_id: Identity of the spec in it, None where it holds none.
+        created: When it came, UTC.
+        model: The model's name as the server gave it, or the label given by hand.
+        response_id: The server's id.
+        finish_reason: Why the model stopped.
+        usage: Tokens.
+    """
+
+    sample: int = 0
+    round: int = 0
+    form: str
+    text: str
+    findings: tuple[str, ...]
+    spec_id: str | None
+    created: str
+    model: str
+    response_id: str | None = None
+    finish_reason: str | None = None
+    usage: Usage | None = None
+
+
+class CandidateRecord(_Record):
+    """One sample's final spec and the parts of its score; see `tgrpo_envs.reward_tools.author.selection`."""
+
+    sample: int
+    spec_id: str | None
+    lint_score: int
+    consensus: float
+    length: int
+    total: float
+
+
+class Provenance(_Record):
+    """Everything that is known about where a spec came from.
+
+    Attributes:
+        bddl_sha256: Digest of the task file.
+        vocabulary_id: Digest of the JSON schema of specs.
+        template_sha256: Digest of the prompt's templates and examples.
+        prompt_sha256: Digest of the prompt as it was rendered.
+        versions: Versions of what decides the meaning of a spec.
+        channel: Whether a person carried prompt and reply, or an API.
+        params: Sampling parameters, as sent.
+        replies: Every reply, those that were refused included.
+        candidates: Every sample with its score.
+    """
+
+    format: Literal["llm-provenance/1"] = "llm-provenance/1"
+    suite: str
+    task: str
+    spec_id: str
+    model: str
+    channel: Literal["manual", "api"]
+    created: str
+    bddl_sha256: str
+    vocabulary_id: str
+    template_sha256: str
+    prompt_sha256: str
+    versions: dict[str, str]
+    params: dict[str, float | int | str]
+    findings: tuple[str, ...]
+    lint_score: int
+    replies: tuple[ReplyRecord, ...]
+    candidates: tuple[CandidateRecord, ...] = ()
+
+
+def make_provenance(
+    task: Task,
+    card: TaskCard,
+    prompt: Prompt,
+    review: Review,
+    replies: tuple[ReplyRecord, ...],
+    *,
+    model: str,
+    channel: Literal["manual", "api"],
+    params: dict[str, float | int | str] | None = None,
+    candidates: tuple[CandidateRecord, ...] = (),
+) -> Provenance:
+    """The record of an accepted spec."""
+    assert review.spec is not None
+    return Provenance(
+        suite=task.suite,
+        task=task.name,
+        spec_id=spec_id(review.spec),
+        model=model,
+        channel=channel,
+        created=now(),
+        bddl_sha256=hashlib.sha256(card.bddl.encode()).hexdigest(),
+        vocabulary_id=vocabulary_id(),
+        template_sha256=template_sha256(),
+        prompt_sha256=prompt.sha256,
+        versions={name: version(name) for name in ("tgrpo", "pydantic")},
+        params=params or {},
+        findings=review.lines,
+        lint_score=review.score,
+        replies=replies,
+        candidates=candidates,
+    )
+
+
+def save_authored(spec: StageSpec, provenance: Provenance, task: Task, folder: Path) -> Path:
+    """Write the spec and, beside it, its provenance; the spec last, so that none is ever without."""
+    path = spec_path(task, "llm", folder)
+    write_atomically(provenance_path(task, folder), provenance.model_dump_json(indent=2) + "\n")
+    save_spec(spec, path)
+    return path
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

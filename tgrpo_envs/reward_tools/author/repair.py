@@ -1,0 +1,122 @@
+"""From a prompt to an accepted spec: ask, review, send the findings back, at most three times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from tgrpo_envs.reward_tools.author.answer import Answer
+from tgrpo_envs.reward_tools.author.cards import TaskCard
+from tgrpo_envs.reward_tools.author.prompt import Prompt, repair_message
+from tgrpo_envs.reward_tools.author.provenance import ReplyRecord, now
+from tgrpo_envs.reward_tools.author.review import NO_SPEC, Review, review_reply
+from tgrpo_envs.reward_tools.lint import Finding
+from tgrpo_envs.rewards.spec import spec_id
+from tgrpo_envs.tasks import Task
+
+MAX_REPAIRS = 3
+TEMPERATURES = (0.7, 0.5, 0.3, 0.2)  # variety in the first reply, care in the repairs
+MAX_FINDINGS = 20  # sent back at once
+MAX_ECHO_CHARS = 16_384  # of a faulty reply, the size of the largest spec file
+
+Messages = list[dict[str, str]]
+Ask = Callable[[Messages, float, int], tuple[Answer, str]]
+"""From messages, temperature and round to the reply and the form in which it was asked for."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One attempt at a spec, with its repairs.
+
+    Attributes:
+        number: Which of the samples.
+        replies: Every reply, in order.
+        review: What the last one came to.
+        ended: Why it ended: ``accepted``, ``refused``, ``repeated itself`` or ``out of repairs``.
+    """
+
+    number: int
+    replies: tuple[ReplyRecord, ...]
+    review: Review
+    ended: str
+
+    @property
+    def accepted(self) -> bool:
+        """Whether it ended with a spec without errors."""
+        return self.review.accepted
+
+
+def write_sample(task: Task, card: TaskCard, prompt: Prompt, ask: Ask, number: int) -> Sample:
+    """Ask for a spec until one is accepted, the model repeats itself or refuses, or the repairs are used up.
+
+    Each repair sends the prompt, the last reply and what is wrong with it, never the whole history.
+
+    Raises:
+        AuthorError: The server failed, or a limit is reached.
+    """
+    replies: list[ReplyRecord] = []
+    seen: set[str] = set()
+    messages = prompt.messages
+    for turn, temperature in enumerate(TEMPERATURES[: MAX_REPAIRS + 1]):
+        answer, form = ask(messages, temperature, turn)
+        review = judge(answer, task, card)
+        replies.append(_record(number, turn, answer, form, review))
+        identity = replies[-1].spec_id or answer.text
+        ended = "accepted" if review.accepted else "refused" if _refused(answer) else ""
+        if not ended and identity in seen:
+            ended = "repeated itself"
+        if ended:
+            return Sample(number, tuple(replies), review, ended)
+        seen.add(identity)
+        findings = "\n".join(f"- {line}" for line in _most_important(review))
+        reply = [{"role": "assistant", "content": answer.text or "(empty)"}] if _is_kept(answer) else []
+        messages = [*prompt.messages, *reply, {"role": "user", "content": repair_message(findings)}]
+    return Sample(number, tuple(replies), review, "out of repairs")
+
+
+def judge(answer: Answer, task: Task, card: TaskCard) -> Review:
+    """Review a reply, with its own findings where the model refused or was cut off."""
+    if _refused(answer):
+        said = answer.refusal or "its content filter stepped in"
+        return _fault("a refusal", f"the model refused: {said}", "ask another model, or write the spec by hand")
+    review = review_reply(answer.text, task, card)
+    if review.accepted or answer.finish_reason != "length":
+        return review
+    why = f"the reply was cut off after {answer.usage.completion_tokens} tokens"
+    cut = _fault("half a reply", why, "shorten rationales, use fewer stages, and write nothing but the spec")
+    return replace(cut, findings=(*cut.findings, *review.findings))
+
+
+def _fault(got: str, why: str, hint: str) -> Review:
+    return Review(None, (Finding(NO_SPEC, "", got, "one JSON object", why, hint),), 0)
+
+
+def _refused(answer: Answer) -> bool:
+    return answer.refusal is not None or answer.finish_reason == "content_filter"
+
+
+def _is_kept(answer: Answer) -> bool:
+    """Whether a faulty reply is worth sending back: half a reply, or a very long one, is not."""
+    return answer.finish_reason != "length" and len(answer.text) <= MAX_ECHO_CHARS
+
+
+def _most_important(review: Review) -> list[str]:
+    """Errors before warnings, not more than a model can heed."""
+    ordered = sorted(review.findings, key=lambda finding: not finding.is_error)
+    return [str(finding) for finding in ordered[:MAX_FINDINGS]]
+
+
+def _record(number: int, turn: int, answer: Answer, form: str, review: Review) -> ReplyRecord:
+    return ReplyRecord(
+        sample=number,
+        round=turn,
+        form=form,
+        text=answer.text,
+        findings=review.lines,
+        spec_id=spec_id(review.spec) if review.spec else None,
+        created=now(),
+        model=answer.model,
+        response_id=answer.response_id,
+        finish_reason=answer.finish_reason,
+        usage=answer.usage,
+    )

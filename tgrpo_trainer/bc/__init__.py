@@ -1,0 +1,1 @@
+"""Behaviour cloning: demonstration files, the data set, and the policy a run starts from."""

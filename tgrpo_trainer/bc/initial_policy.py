@@ -1,0 +1,176 @@
+"""The policy a run starts from: new or saved, cloned from demonstrations that the run records if it has none."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from tgrpo_envs.command import run_child
+from tgrpo_envs.errors import ConfigError, TrainingError
+from tgrpo_trainer.bc.behaviour_cloning import train_sft
+from tgrpo_trainer.bc.dataset import load_demonstrations
+from tgrpo_trainer.config import TrainConfig
+from tgrpo_trainer.distributed.fsdp import Student
+from tgrpo_trainer.distributed.world import World
+from tgrpo_trainer.policy import NanoConfig, NanoPolicy, Policy, load_policy
+from tgrpo_trainer.policy.hub import resolve_checkpoint
+from tgrpo_trainer.policy.lora import LoraSettings
+from tgrpo_trainer.run.console import progress, say
+from tgrpo_trainer.run.layout import DEMONSTRATIONS_NAME
+from tgrpo_trainer.run.rng import Stream, derive_seed, make_generator
+
+
+def pin_checkpoint(config: TrainConfig) -> TrainConfig:
+    """The same run with its starting checkpoint at hand and named so that resuming finds the same one.
+
+    A name on the hub gets the commit it stands for now; whatever is missing is downloaded.
+
+    Raises:
+        CheckpointError: It is neither a folder nor to be had from the hub.
+    """
+    policy = config.policy
+    if policy.kind != "openvla" or policy.checkpoint is None or Path(policy.checkpoint).is_dir():
+        return config
+    return config.replace(policy={**policy.model_dump(), "checkpoint": resolve_checkpoint(policy.checkpoint).pinned})
+
+
+def start_policy(
+    config: TrainConfig,
+    folder: Path,
+    instruction: str,
+    world: World = World(),  # noqa: B008 - frozen
+) -> Policy:
+    """Make or load the policy and clone the demonstrations; all ranks call it together.
+
+    Args:
+        config: The run's settings.
+        folder: The run's folder; recorded demonstrations stay there.
+        instruction: The environment's words for the task.
+        world: The ranks.
+
+    Returns:
+        The policy on the world's device, or sharded over its ranks.
+
+    Raises:
+        ConfigError: A saved policy that does not fit the environment's pictures or action chunk.
+        TrainingError: Recording demonstrations failed.
+        CheckpointError: A policy or demonstration file that cannot be read.
+    """
+    with world.together():
+        start = _new_or_saved(config)
+    policy = Student(start, world).policy
+    if config.sft.max_steps == 0:
+        return policy
+    path = config.sft.demonstrations or folder / DEMONSTRATIONS_NAME
+    brought = config.sft.demonstrations is not None
+    with world.together():
+        if not brought and world.is_main:
+            _record_demonstrations(config, path)
+    env = config.env
+    with world.together():
+        dataset = load_demonstrations(
+            path,
+            action_chunk=env.action_chunk,
+            image_size=env.image_size,
+            instruction=instruction,
+            rows=config.sft.demo_rows if brought else "before",
+            pictures=config.sft.demo_pictures if brought else "opengl",
+        )
+    policy.train()
+    with progress("Cloning", config.sft.max_steps, shown=world.is_main) as bar:
+        measured = train_sft(
+            policy,
+            dataset,
+            config=config.sft,
+            generator=make_generator(config.run.seed, Stream.SFT),
+            on_step=lambda step, numbers: bar.advance(step, {"loss": f"{numbers['loss']:.2f}"}),
+            world=world,
+        )
+    if world.is_main:
+        loss, accuracy = measured["loss"], measured["accuracy"]
+        say(f"Cloned {path.name} ({dataset.layout}): loss {loss:.3f}, {accuracy:.0%} of action tokens as the expert's")
+    return policy
+
+
+def _new_or_saved(config: TrainConfig) -> Policy:
+    env = config.env
+    if config.policy.kind == "openvla":
+        return _openvla(config)
+    if config.policy.checkpoint is None:
+        # Modules draw their weights from torch's global generator; the fork leaves it as it was for everyone else.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(config.run.seed, Stream.WEIGHTS))
+            return NanoPolicy(
+                NanoConfig(
+                    image_size=env.image_size,
+                    action_chunk=env.action_chunk,
+                    num_bins=config.policy.num_bins,
+                    steps_per_token=config.policy.steps_per_token,
+                    bin_power=config.policy.bin_power,
+                )
+            )
+    policy = load_policy(Path(config.policy.checkpoint))
+    if (policy.image_size, policy.action_chunk) != (env.image_size, env.action_chunk):
+        raise ConfigError(
+            f"{config.policy.checkpoint} takes {policy.image_size}-pixel pictures and decides {policy.action_chunk} "
+            f"steps at once, but the environment is set to {env.image_size} and {env.action_chunk}; "
+            f"give --env.image-size {policy.image_size} --env.action-chunk {policy.action_chunk}."
+        )
+    return policy
+
+
+def _openvla(config: TrainConfig) -> Policy:
+    """An OpenVLA checkpoint, published or of a run, under this run's settings."""
+    from tgrpo_trainer.policy.openvla import BaseCheckpoint, OpenVlaPolicy, OpenVlaSettings  # brings transformers
+
+    env, chosen = config.env, config.policy.openvla
+    if config.policy.checkpoint is None:
+        raise ConfigError(
+            "policy.kind is openvla, which starts from a checkpoint; give its folder, or its name on the hub, with "
+            "--policy.checkpoint FOLDER."
+        )
+    settings = OpenVlaSettings(
+        unnorm_key=chosen.unnorm_key or env.suite,
+        image_size=env.image_size,
+        action_chunk=env.action_chunk,
+        center_crop=chosen.center_crop,
+        jpeg=chosen.jpeg,
+        decoding=chosen.decoding,
+        gradient_checkpointing=chosen.gradient_checkpointing,
+        compile=chosen.compile,
+    )
+    folder = resolve_checkpoint(config.policy.checkpoint).folder
+    policy = OpenVlaPolicy.load(folder, settings, dtype=chosen.dtype)
+    if chosen.lora.rank > 0:
+        base = BaseCheckpoint.of(config.policy.checkpoint, chosen.dtype)
+        policy.adapt(LoraSettings(**chosen.lora.model_dump()), base, seed=derive_seed(config.run.seed, Stream.ADAPTERS))
+    return policy
+
+
+def _record_demonstrations(config: TrainConfig, path: Path) -> None:
+    """The run's own demonstrations, by `tgrpo_envs`' scripted expert in its own process, unless they are there."""
+    if path.is_file():
+        return
+    env = config.env
+    options = {
+        "suite": env.suite,
+        "task": env.task,
+        "assets": env.assets,
+        "num-demos": config.sft.num_demos,
+        "image-size": env.image_size,
+        "seed": derive_seed(config.run.seed, Stream.DEMONSTRATIONS),
+        "out": path,
+    }
+    command = [sys.executable, "-m", "tgrpo_envs", "demos"]
+    for name, value in options.items():
+        command += [f"--{name}", str(value)]
+    finished = run_child(command, stdout=subprocess.DEVNULL)
+    if finished.returncode != 0:
+        raise TrainingError(
+            f"Recording demonstrations failed (its message is above). Try it alone with: {shlex.join(command)}, "
+            "or give a file of your own with --sft.demonstrations."
+        )

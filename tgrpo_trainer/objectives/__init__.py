@@ -1,0 +1,1 @@
+"""The objective: advantages of groups, the batch they weigh, the loss."""

@@ -1,0 +1,1 @@
+"""The update: minibatches, optimiser and its files, the reference policy."""

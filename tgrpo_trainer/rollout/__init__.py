@@ -1,0 +1,1 @@
+"""Environments and policy together: groups of trajectories."""

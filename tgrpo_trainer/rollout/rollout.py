@@ -1,0 +1,261 @@
+"""Rollouts: a policy plays N environments in lock-step, and members that share a start state become groups.
+
+At each decision only the members that still run are shown to the policy; a member that has ended is frozen by the
+environment. `end="any_success"` is the paper's rule (all members of a group stop as soon as one succeeds, at the same
+decision); `end="each"` lets every member finish.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tgrpo_trainer.policy.base import Policy
+from tgrpo_trainer.rollout.environment import Envs, Info, Observation
+from tgrpo_trainer.run.console import say
+from tgrpo_trainer.types import ACTION_DIM, ActionSample, EpisodeEnd, PolicyInput, Trajectory, TrajectoryGroup
+
+EndRule = Literal["each", "any_success"]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How actions are drawn."""
+
+    temperature: float = 1.0
+    """Divides the logits."""
+    greedy: bool = False
+    """Take the most probable token."""
+    generators: Sequence[torch.Generator] | None = None
+    """One for each member, on the policy's device: what a member does depends on its own only. None = torch's own."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """What one environment did: the trajectory to learn from, and what evaluation and the report need beside it."""
+
+    trajectory: Trajectory
+    actions_TCA: Tensor
+    """float32, the action chunk sent at each decision."""
+    stages_TK: Tensor
+    """bool, stages of the reward that were done after each decision."""
+
+
+Group = tuple[Member, ...]
+"""Members that started from one state."""
+
+
+@dataclass(frozen=True)
+class Played:
+    """N members played to their end, and where the time went."""
+
+    members: tuple[Member, ...]
+    env_s: float
+    """Seconds in the environment: physics, pictures, rewards."""
+    policy_s: float
+    """Seconds choosing actions."""
+
+
+@dataclass(frozen=True)
+class _Decision:
+    """One lock-step decision of the n members that were live."""
+
+    member_n: Tensor
+    observations: PolicyInput
+    tokens_nK: Tensor
+    logp_nK: Tensor
+    executed_nK: Tensor
+    actions_nCA: Tensor
+    rewards_n: Tensor
+    stage_n: Tensor
+    stages_nK: Tensor
+    kept_n: Tensor
+
+
+class _Running:
+    """Which members still run, and what is known of each; a member's row does not change after its end."""
+
+    def __init__(self, num_envs: int, num_played: int) -> None:
+        self.ends: list[EpisodeEnd | None] = [None if i < num_played else EpisodeEnd.GROUP_CUT for i in range(num_envs)]
+        self.stage_N: IntArray = np.zeros(num_envs, dtype=np.int64)
+        self.control_steps_N: IntArray = np.zeros(num_envs, dtype=np.int64)
+        self.progress_N = np.zeros(num_envs)
+
+    @property
+    def live(self) -> IntArray:
+        return np.flatnonzero([end is None for end in self.ends])
+
+    def advance(self, live: IntArray, truncated_N: BoolArray, info: Info) -> IntArray:
+        """Take in what a step reported of the live members; returns the control steps each of them ran."""
+        ran_n: IntArray = info["control_steps"][live] - self.control_steps_N[live]
+        self.control_steps_N[live] = info["control_steps"][live]
+        self.stage_N[live] = info["stage"][live]
+        self.progress_N[live] = np.maximum(self.progress_N[live], info["progress"][live])
+        for i in live:
+            if info["diverged"][i]:
+                self.ends[i] = EpisodeEnd.DIVERGED
+            elif info["success"][i]:
+                self.ends[i] = EpisodeEnd.SUCCESS
+            elif truncated_N[i]:
+                self.ends[i] = EpisodeEnd.HORIZON
+        return ran_n
+
+    def cut_groups(self, group_size: int) -> None:
+        """End the running members of every group in which one has succeeded."""
+        for start in range(0, len(self.ends), group_size):
+            group = slice(start, start + group_size)
+            if EpisodeEnd.SUCCESS in self.ends[group]:
+                self.ends[group] = [end or EpisodeEnd.GROUP_CUT for end in self.ends[group]]
+
+
+def play(
+    policy: Policy,
+    envs: Envs,
+    observation: Observation,
+    sampling: Sampling,
+    *,
+    cut_group_size: int = 1,
+    num_played: int | None = None,
+) -> Played:
+    """Play members from a fresh reset to their end.
+
+    Args:
+        policy: Switched to evaluation mode.
+        envs: Just reset; `play` never resets.
+        observation: What the reset returned.
+        sampling: How actions are drawn.
+        cut_group_size: Consecutive members that end together when one of them succeeds; 1 = each on its own.
+        num_played: Play the first so many, where the others have ended before and were not reset; None plays all.
+    """
+    policy.eval()
+    chunk = policy.action_chunk
+    instruction_NL = policy.encode_instructions([envs.task_description] * envs.num_envs).cpu()
+    running = _Running(envs.num_envs, envs.num_envs if num_played is None else num_played)
+    decisions: list[_Decision] = []
+    env_s = policy_s = 0.0
+    while len(live := running.live):
+        started = time.perf_counter()
+        seen = PolicyInput.from_observation(
+            {key: rows[live] for key, rows in observation.items()}, instruction_NL[live]
+        )
+        sample = _choose(policy, seen, sampling, live)
+        if not decisions and (doubt := policy.inspect(seen, sample.tokens_NK)) is not None:
+            say(f"Warning: {doubt}")
+        actions_NCA = np.zeros((envs.num_envs, chunk, ACTION_DIM), dtype=np.float32)
+        actions_NCA[live] = sample.actions_NCA.numpy()
+        chosen = time.perf_counter()
+        observation, rewards_N, _, truncated_N, info = envs.step(actions_NCA if chunk > 1 else actions_NCA[:, 0])
+        policy_s += chosen - started
+        env_s += time.perf_counter() - chosen
+        stage_n = running.stage_N[live]
+        ran_n = running.advance(live, truncated_N, info)
+        running.cut_groups(cut_group_size)
+        decisions.append(
+            _Decision(
+                member_n=torch.from_numpy(live),
+                observations=seen,
+                tokens_nK=sample.tokens_NK,
+                logp_nK=sample.logp_NK,
+                executed_nK=torch.from_numpy(executed_tokens(ran_n, chunk, policy.steps_per_token)),
+                actions_nCA=sample.actions_NCA,
+                rewards_n=torch.tensor(rewards_N[live], dtype=torch.float64),
+                stage_n=torch.from_numpy(stage_n),
+                stages_nK=torch.tensor(info["stages"][live], dtype=torch.bool),
+                kept_n=torch.tensor(~info["diverged"][live], dtype=torch.bool),
+            )
+        )
+    return Played(_members(decisions, running)[:num_played], env_s, policy_s)
+
+
+def collect_groups(
+    policy: Policy,
+    envs: Envs,
+    sampling: Sampling,
+    *,
+    seeds: Sequence[int],
+    num_generations: int,
+    end: EndRule,
+) -> tuple[tuple[Group, ...], Played]:
+    """Draw one training state per group and play all groups.
+
+    Args:
+        policy: Plays.
+        envs: B * G members.
+        sampling: How actions are drawn.
+        seeds: One per member; the first member of a group draws its state.
+        num_generations: G.
+        end: When a group's members stop.
+
+    Returns:
+        B groups of G members each in the order of the environment, and everything that was played.
+    """
+    started = time.perf_counter()
+    observation, _ = envs.reset(seed=list(seeds), options={"init_states": "train", "group_size": num_generations})
+    reset_s = time.perf_counter() - started
+    played = play(policy, envs, observation, sampling, cut_group_size=num_generations if end == "any_success" else 1)
+    played = replace(played, env_s=played.env_s + reset_s)
+    starts = range(0, envs.num_envs, num_generations)
+    return tuple(played.members[start : start + num_generations] for start in starts), played
+
+
+def to_learn_from(groups: Sequence[Group], task: str) -> list[TrajectoryGroup]:
+    """The groups as the update wants them: members without a decision left out, groups of one dropped.
+
+    Only a simulator that diverges during a member's first decision leaves it without one.
+    """
+    trajectories = [[member.trajectory for member in group if len(member.trajectory)] for group in groups]
+    return [TrajectoryGroup(tuple(group), task) for group in trajectories if len(group) >= 2]
+
+
+def executed_tokens(ran_N: IntArray, chunk: int, steps_per_token: int = 1) -> BoolArray:
+    """Which tokens of a decision ran, at least in part, given how many control steps did: (N,) -> (N, K) bool."""
+    step_K = np.repeat(np.arange(0, chunk, steps_per_token), ACTION_DIM)
+    return step_K[None, :] < ran_N[:, None]
+
+
+def _choose(policy: Policy, seen: PolicyInput, sampling: Sampling, live: IntArray) -> ActionSample:
+    """Ask the policy, and bring its answer to the CPU, where the environment and the record are."""
+    sample = policy.sample(
+        seen.to(policy.device),
+        temperature=sampling.temperature,
+        greedy=sampling.greedy,
+        generator=sampling.generators and [sampling.generators[i] for i in live],
+    )
+    return ActionSample(sample.tokens_NK.cpu(), sample.logp_NK.cpu(), sample.actions_NCA.cpu())
+
+
+def _members(decisions: list[_Decision], running: _Running) -> tuple[Member, ...]:
+    """Sort the rows of all decisions by member; within a member they stay in time order."""
+    member_M = torch.cat([decision.member_n for decision in decisions])
+    kept_M = torch.cat([decision.kept_n for decision in decisions])
+    observations = PolicyInput.cat([decision.observations for decision in decisions])
+    tokens, logp, executed, actions, rewards, stage, stages = (
+        torch.cat([getattr(decision, name) for decision in decisions])
+        for name in ("tokens_nK", "logp_nK", "executed_nK", "actions_nCA", "rewards_n", "stage_n", "stages_nK")
+    )
+    members = []
+    for i, end in enumerate(running.ends):
+        assert end is not None
+        rows = torch.nonzero((member_M == i) & kept_M)[:, 0]
+        trajectory = Trajectory(
+            observations=observations.rows(rows),
+            tokens_TK=tokens[rows],
+            logp_TK=logp[rows],
+            executed_TK=executed[rows],
+            rewards_T=rewards[rows],
+            stage_T=stage[rows],
+            end=end,
+            progress=float(running.progress_N[i]),
+            control_steps=int(running.control_steps_N[i]),
+        )
+        members.append(Member(trajectory, actions_TCA=actions[rows], stages_TK=stages[rows]))
+    return tuple(members)

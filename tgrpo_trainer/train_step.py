@@ -1,0 +1,103 @@
+"""One iteration of TGRPO on all ranks: collect groups, compare within them, update the policy, measure.
+
+Seeds are drawn for the groups of all ranks and each rank takes its part, so the run plays the same episodes on any
+number of ranks. Ranks meet when all have collected, and in the update.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from tgrpo_trainer.config import TrainConfig
+from tgrpo_trainer.distributed.fsdp import Student
+from tgrpo_trainer.distributed.world import World
+from tgrpo_trainer.metrics.metrics import Mean, merge_metrics, rollout_metrics
+from tgrpo_trainer.metrics.timing import CostMeter, return_free_memory
+from tgrpo_trainer.objectives.batch import build_batch
+from tgrpo_trainer.optim.update import PolicyUpdater
+from tgrpo_trainer.policy import Policy
+from tgrpo_trainer.rollout.environment import Envs
+from tgrpo_trainer.rollout.rollout import Group, Played, Sampling, collect_groups, to_learn_from
+from tgrpo_trainer.run.rng import Stream, derive_seeds, make_generator, make_generators
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """What one iteration of the algorithm leaves behind, beside the changed policy."""
+
+    groups: tuple[Group, ...]
+    """This rank's."""
+    state_seeds: list[int]
+    """Seed of the start state of each of them."""
+    metrics: dict[str, float | Mean]
+    """Of all ranks together."""
+
+
+def run_iteration(
+    config: TrainConfig, envs: Envs, student: Student, updater: PolicyUpdater, index: int, world: World
+) -> Iteration:
+    """Do one iteration; all ranks call it together.
+
+    Args:
+        config: The run's settings.
+        envs: This rank's part of `config.rollout.num_envs` members.
+        student: Acts, and learns in place.
+        updater: Its optimiser.
+        index: Finished iterations before this one.
+        world: The ranks.
+
+    Raises:
+        RankError: Another rank has failed.
+        TrainingError: See `PolicyUpdater.update`.
+    """
+    meter = CostMeter(world.device)
+    seed = config.run.seed
+    state_seeds = list(world.own(derive_seeds(seed, Stream.STATES, index, count=config.rollout.num_envs)))
+    with student.whole() as player, world.together():
+        groups, played = _collect(config, envs, player, state_seeds, index, world)
+        finished = time.monotonic()
+    collected = time.monotonic()
+    with world.together():
+        learnable = to_learn_from(groups, envs.task_description)
+        metrics = rollout_metrics(groups, envs.stage_names)
+    batch, batch_metrics = build_batch(
+        learnable,
+        config.tgrpo,
+        drop_uniform=config.tgrpo.drop_uniform_groups,
+        world=world,
+        like=groups[0][0].trajectory,
+    )
+    update_metrics = {"optimiser_steps": 0.0}
+    if batch is not None:
+        student.policy.train()
+        update_metrics = updater.update(batch, index, make_generator(seed, Stream.SHUFFLE, index))
+    return_free_memory()
+    costs = meter.metrics(
+        env_s=played.env_s,
+        policy_s=played.policy_s,
+        update_s=time.monotonic() - collected,
+        idle_s=collected - finished if world.size > 1 else 0.0,
+    )
+    of_all = {
+        **merge_metrics(world.gather({**metrics, **costs})),
+        **batch_metrics,
+        **{f"update/{name}": value for name, value in update_metrics.items()},
+    }
+    return Iteration(groups, state_seeds[:: config.rollout.num_generations], of_all)
+
+
+def _collect(
+    config: TrainConfig, envs: Envs, player: Policy, state_seeds: list[int], index: int, world: World
+) -> tuple[tuple[Group, ...], Played]:
+    """This rank's groups."""
+    rollout = config.rollout
+    generators = make_generators(config.run.seed, Stream.ACTIONS, index, count=rollout.num_envs, device=player.device)
+    return collect_groups(
+        player,
+        envs,
+        Sampling(rollout.temperature, generators=world.own(generators)),
+        seeds=state_seeds,
+        num_generations=rollout.num_generations,
+        end=rollout.end,
+    )
