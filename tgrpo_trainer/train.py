@@ -20,11 +20,11 @@ import torch
 from tgrpo_envs.command import Interrupted
 from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.bc.initial_policy import pin_checkpoint, start_policy
-from tgrpo_trainer.bc.poor_start import poor_start
 from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.distributed.fsdp import Student
 from tgrpo_trainer.distributed.world import World, resolve_device
 from tgrpo_trainer.evaluation.evaluate import Shard, evaluate_all
+from tgrpo_trainer.evaluation.poor_start import poor_start
 from tgrpo_trainer.evaluation.result import load_evaluations, save_evaluations
 from tgrpo_trainer.memory.check import out_of_memory_explained, warn_if_too_little
 from tgrpo_trainer.metrics.metrics import Mean, MetricsWriter, evaluation_metrics
@@ -33,8 +33,8 @@ from tgrpo_trainer.optim.reference import Reference, make_reference
 from tgrpo_trainer.optim.update import PolicyUpdater
 from tgrpo_trainer.policy import Policy
 from tgrpo_trainer.report import write_report
+from tgrpo_trainer.report.last_group_videos import write_videos
 from tgrpo_trainer.report.record import LastGroup, find_last_group
-from tgrpo_trainer.report.replay import write_videos
 from tgrpo_trainer.rollout.environment import Envs, make_envs
 from tgrpo_trainer.run.checkpoint import (
     Checkpoint,

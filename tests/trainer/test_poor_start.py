@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.helpers.synthetic_run import make_evaluation
-from tgrpo_trainer.bc.poor_start import poor_start
 from tgrpo_trainer.config import SftConfig
+from tgrpo_trainer.evaluation.poor_start import poor_start
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from tests.helpers.toy_env import ToyReach
 from tests.helpers.toy_run import make_toy_envs
 from tgrpo_envs.errors import CheckpointError
 from tgrpo_trainer.config import EnvConfig
+from tgrpo_trainer.report.last_group_videos import find_video, write_videos
 from tgrpo_trainer.report.record import RECORD_NAME, LastGroup, find_last_group
-from tgrpo_trainer.report.replay import find_video, write_videos
 from tgrpo_trainer.rollout.rollout import Sampling, collect_groups
 from tgrpo_trainer.run.rng import Stream, make_generators
 

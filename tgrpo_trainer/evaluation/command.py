@@ -7,6 +7,7 @@ from pathlib import Path
 from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.config import EnvConfig, EvaluationConfig, OpenVlaConfig, TrainConfig
 from tgrpo_trainer.evaluation.evaluate import ALONE, Shard
+from tgrpo_trainer.evaluation.failures import write_failures
 from tgrpo_trainer.evaluation.options import EvalOptions
 from tgrpo_trainer.evaluation.record import (
     RECORD_NAME,
@@ -27,7 +28,6 @@ from tgrpo_trainer.evaluation.source import (
 )
 from tgrpo_trainer.evaluation.tasks import Plan, evaluate_tasks, task_indices
 from tgrpo_trainer.policy.base import Policy
-from tgrpo_trainer.report.failures import write_failures
 from tgrpo_trainer.rollout.environment import make_envs
 from tgrpo_trainer.run.rng import Stream, derive_seed
 

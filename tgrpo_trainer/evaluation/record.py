@@ -10,9 +10,9 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from tgrpo_trainer.config import OpenVlaConfig, Settings
+from tgrpo_trainer.evaluation.failures import FailureVideo
 from tgrpo_trainer.evaluation.intervals import counted, wilson_interval
 from tgrpo_trainer.evaluation.result import Evaluation, Mode, StateSet, read_json, write_json
-from tgrpo_trainer.report.failures import FailureVideo
 
 RECORD_NAME = "evaluation.json"
 BENCHMARK_PACK = "libero"

@@ -11,9 +11,9 @@ from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.tasks import get_task, list_tasks
 from tgrpo_trainer.config import EnvConfig, Suite
 from tgrpo_trainer.evaluation.evaluate import ALONE, Shard, advance, evaluate
+from tgrpo_trainer.evaluation.failures import Failure
 from tgrpo_trainer.evaluation.result import Evaluation, Mode, StateSet
 from tgrpo_trainer.policy.base import Policy
-from tgrpo_trainer.report.failures import Failure
 from tgrpo_trainer.rollout.environment import Envs
 from tgrpo_trainer.rollout.rollout import Member
 from tgrpo_trainer.run.console import progress

@@ -3,8 +3,8 @@
     weights + gradients + optimiser + the larger of activations (a micro-batch) and what a rollout needs
 
 The first three are divided by the number of GPUs that share them (FSDP2). A rollout needs the key-value cache and,
-where weights are shared, a gathered copy of all of them (`sharding.py`). The reference policy takes none of it: it is
-the policy itself, without adapters or with its first weights from the CPU (`reference.py`).
+where weights are shared, a gathered copy of all of them (`distributed/fsdp.py`). The reference policy takes none of it:
+it is the policy itself, without adapters or with its first weights from the CPU (`reference.py`).
 """
 
 from __future__ import annotations

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from tgrpo_envs.files import write_atomically
 from tgrpo_envs.recording.video import encode
-from tgrpo_trainer.bc.poor_start import poor_start
 from tgrpo_trainer.config import TrainConfig
+from tgrpo_trainer.evaluation.poor_start import poor_start
 from tgrpo_trainer.evaluation.result import Evaluation, load_evaluations
 from tgrpo_trainer.metrics.metrics import read_metrics
 from tgrpo_trainer.report import page, plots
+from tgrpo_trainer.report.last_group_videos import find_video
 from tgrpo_trainer.report.record import LastGroup, RolloutRecord
-from tgrpo_trainer.report.replay import find_video
 from tgrpo_trainer.rollout.environment import CONTROL_STEP_S
 from tgrpo_trainer.run.layout import CONFIG_NAME, EVALUATIONS_NAME
 

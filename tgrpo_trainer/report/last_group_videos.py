@@ -1,4 +1,4 @@
-"""Sharp videos of the last group: its actions once more from its start state, drawn larger and more often."""
+"""Sharp videos of the last group: its best and worst rollout, played again."""
 
 from __future__ import annotations
 
@@ -6,18 +6,14 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tgrpo_envs.files import write_atomically
 from tgrpo_envs.recording.video import Video, encode
 from tgrpo_trainer.config import EnvConfig
+from tgrpo_trainer.evaluation.replay import IMAGE_SIZE, replay
 from tgrpo_trainer.report.record import LastGroup
-from tgrpo_trainer.rollout.environment import CONTROL_STEP_S, Envs, Observation
+from tgrpo_trainer.rollout.environment import CONTROL_STEP_S, Envs
 from tgrpo_trainer.run.layout import VIDEOS_NAME, iteration_name
 
-IMAGE_SIZE = 256
-"""Pixels a side."""
 SUFFIXES = (".mp4", ".webp")
 
 
@@ -50,27 +46,6 @@ def find_video(folder: Path, iteration: int, which: str) -> Video | None:
         if path.is_file():
             return Video(path.read_bytes(), suffix)
     return None
-
-
-def replay(actions_SA: NDArray[np.float32], envs: Envs, observation: Observation) -> tuple[NDArray[np.uint8], bool]:
-    """Pictures before every control step and at the end (both cameras side by side), and whether it succeeded.
-
-    Args:
-        actions_SA: One row for each control step.
-        envs: One member that decides every control step, just reset.
-        observation: What the reset returned.
-    """
-    pictures = [_picture(observation)]
-    succeeded = False
-    for action_A in actions_SA:
-        observation, _, terminated_N, _, _ = envs.step(action_A[None])
-        pictures.append(_picture(observation))
-        succeeded = bool(terminated_N[0])
-    return np.stack(pictures), succeeded
-
-
-def _picture(observation: Observation) -> NDArray[np.uint8]:
-    return np.concatenate([observation["agentview"][0], observation["wrist"][0]], axis=1).astype(np.uint8, copy=True)
 
 
 def _path(folder: Path, iteration: int, which: str, suffix: str) -> Path:
