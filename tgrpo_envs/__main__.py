@@ -180,7 +180,7 @@ def play(
         image_size: Side of the pictures in the video, pixels.
         assets: Asset pack: auto, primitive, libero, or a folder.
     """
-    from tgrpo_envs import play as player
+    from tgrpo_envs.recording import play as player
     from tgrpo_envs.recording.episode_file import Episode
     from tgrpo_envs.scene import load_scene
 
@@ -283,7 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     words, prog, description = list(sys.argv[1:] if arguments is None else arguments), PROG, DESCRIPTION
     if len(words) > 1 and words[0] == "rewards":
-        from tgrpo_envs import reward_commands
+        from tgrpo_envs.reward_tools import commands as reward_commands
 
         words, prog, description = words[1:], f"{PROG} rewards", reward_commands.DESCRIPTION
         commands = reward_commands.COMMANDS
