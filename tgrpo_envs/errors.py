@@ -93,6 +93,10 @@ class OutputError(TgrpoError, OSError):
         super().__init__(f"{path} cannot be written ({reason}); make room for it there, or give {place}.")
 
 
+class MissingExtraError(TgrpoError, ImportError):
+    """A package is not installed that comes with an extra of this distribution; the message has the command."""
+
+
 class RankError(TgrpoError, RuntimeError):
     """Another process of a run on several devices has failed or is gone."""
 

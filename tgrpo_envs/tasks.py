@@ -11,6 +11,7 @@ from numbers import Integral
 from pathlib import Path
 
 from tgrpo_envs.errors import AssetError, ConfigError, UnknownNameError
+from tgrpo_envs.extras import INSTALL_LIBERO
 
 SUITES = ("libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90")
 
@@ -107,7 +108,7 @@ def _libero_folder() -> Path:
     spec = importlib.util.find_spec("libero")
     if spec is None or not spec.submodule_search_locations:
         raise AssetError(
-            "LIBERO's task files are not installed. Run scripts/setup.sh, or pip install --no-deps hf-libero==0.1.4."
+            f"LIBERO's task files are not installed: {INSTALL_LIBERO}. In a clone, scripts/setup.sh does both."
         )
     return Path(spec.submodule_search_locations[0]) / "libero"
 

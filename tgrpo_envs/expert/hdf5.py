@@ -15,13 +15,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from tgrpo_envs import files
 from tgrpo_envs.errors import CheckpointError
+from tgrpo_envs.extras import needs_extra
 from tgrpo_envs.sim.snapshot import FloatArray
+
+with needs_extra("demos"):
+    import h5py
 
 # Rows of a flattened MuJoCo state: time, then qpos, which begins with the seven arm and the two finger joints.
 ARM_JOINTS = slice(1, 8)

@@ -8,16 +8,19 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from tgrpo_envs.errors import AssetError, TgrpoError
+from tgrpo_envs.extras import needs_extra
 from tgrpo_envs.files import atomic_file
 from tgrpo_envs.scene import load_scene
 from tgrpo_envs.scene.states import official_states
 from tgrpo_envs.settings import ACTION_SIZE
 from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.tasks import Task, list_tasks
+
+with needs_extra("video"):
+    from PIL import Image, ImageDraw
 
 Picture = NDArray[np.uint8]
 

@@ -8,10 +8,14 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+
+from tgrpo_envs.extras import needs_extra
+
+with needs_extra("video"):
+    import imageio_ffmpeg
+    from PIL import Image
 
 HEIGHT_PX = 256
 """Frames smaller than this are enlarged to about this height."""

@@ -23,6 +23,7 @@ import numpy as np
 
 from tgrpo_envs.command import run_command
 from tgrpo_envs.errors import SceneError
+from tgrpo_envs.extras import INSTALL_LIBERO
 from tgrpo_envs.files import cache_dir, write_atomically
 from tgrpo_envs.scene.files import write_scene
 from tgrpo_envs.scene.init_files import read_init_file
@@ -85,7 +86,7 @@ def official_env(task: Task, pack_folder: Path, *, opengl: str | None = None, **
     except ImportError as error:
         raise SceneError(
             f"Building a scene needs LIBERO and robosuite, and importing them failed ({error}). "
-            "Run scripts/setup.sh, or copy a built scene from another machine: see docs/performance.md."
+            f"Install them ({INSTALL_LIBERO}), or copy a built scene from another machine: see docs/performance.md."
         ) from error
     libero.libero._assets_path_cache = str(pack_folder)
     options = {"has_offscreen_renderer": False, "use_camera_obs": False, **settings}

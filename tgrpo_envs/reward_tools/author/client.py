@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tgrpo_envs.errors import AuthorError, ConfigError
+from tgrpo_envs.extras import needs_extra
 from tgrpo_envs.reward_tools.author.answer import SHOWN_CHARS, Answer, read_answer
 from tgrpo_envs.reward_tools.author.ledger import Accounts, estimate_tokens
 from tgrpo_envs.reward_tools.author.provenance import Usage
@@ -116,7 +117,8 @@ class ChatServer:
         raise AssertionError("the last attempt returns or raises")
 
     def _connect(self, key: str, url: str | None) -> openai.OpenAI:
-        import openai
+        with needs_extra("llm"):
+            import openai
 
         http = openai.DefaultHttpx2Client(
             timeout=self.limits.timeout_s, follow_redirects=False, event_hooks={"response": [self._cap]}
