@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up if needed, then runs every check: lint, format, types, import layers, tests. Arguments go to pytest.
+# Sets up if needed, then runs every check: lint, format, types, import layers, documentation, tests. Arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 unset PYTHONDONTWRITEBYTECODE # setup.sh leaves compiling to the first import; without its result every process compiles torch
@@ -16,4 +16,5 @@ check ruff check .
 check ruff format --check .
 check mypy
 check lint-imports --no-cache
+NO_MKDOCS_2_WARNING=1 check mkdocs build --strict --quiet --site-dir build/site
 check pytest "$@"
