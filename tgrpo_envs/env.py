@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tgrpo_envs.arrays import whole_number
 from tgrpo_envs.batch.reset_options import initial_states, parse_reset_options
-from tgrpo_envs.batch.task_batch import Episodes, Observations, parse_actions
+from tgrpo_envs.batch.task_batch import Observations, TaskBatch, parse_actions
 from tgrpo_envs.batch.task_info import Registered
 from tgrpo_envs.settings import EnvSettings, check_render_mode
 
@@ -72,10 +72,10 @@ class LiberoEnv(Registered, gym.Env[dict[str, Any], NDArray[np.floating[Any] | n
         self.render_mode = check_render_mode(render_mode)
         self.observation_space = chosen.observation_space()
         self.action_space = chosen.action_space()
-        self._episodes = Episodes(chosen, num_envs=1)
+        self._episodes = TaskBatch(chosen, num_envs=1)
 
     @property
-    def episodes(self) -> Episodes:
+    def episodes(self) -> TaskBatch:
         """The simulation, the judge of success and the reward, as a batch of one."""
         return self._episodes
 

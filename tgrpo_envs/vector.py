@@ -12,10 +12,10 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from tgrpo_envs.arrays import whole_number
-from tgrpo_envs.batch.multi_task import Blocks
+from tgrpo_envs.batch.multi_task import MultiTaskBatch
 from tgrpo_envs.batch.reset_options import ResetOptions, parse_reset_options, parse_seeds
-from tgrpo_envs.batch.task_batch import Episodes, Observations, StepResult, parse_actions
-from tgrpo_envs.batch.task_info import Member, Registered
+from tgrpo_envs.batch.task_batch import Observations, StepResult, TaskBatch, parse_actions
+from tgrpo_envs.batch.task_info import MemberView, Registered
 from tgrpo_envs.errors import ConfigError, UnknownNameError
 from tgrpo_envs.settings import EnvSettings, check_render_mode
 from tgrpo_envs.sim.snapshot import BoolArray
@@ -90,8 +90,10 @@ class LiberoVectorEnv(Registered, VectorEnv[Observations, NDArray[np.floating[An
         self.single_action_space = settings_N[0].action_space()
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self.batch = Blocks(settings_N)
-        self.members = [Member(block.episodes) for block in self.batch.blocks for _ in range(block.episodes.num_envs)]
+        self.batch = MultiTaskBatch(settings_N)
+        self.members = [
+            MemberView(block.episodes) for block in self.batch.blocks for _ in range(block.episodes.num_envs)
+        ]
         self._terminated_N, self._truncated_N = np.zeros((2, num_envs), dtype=bool)
         self._torn_N: BoolArray = np.zeros(num_envs, dtype=bool)  # a step of theirs was interrupted
 
@@ -101,7 +103,7 @@ class LiberoVectorEnv(Registered, VectorEnv[Observations, NDArray[np.floating[An
         return self.members[0]._max_episode_steps
 
     @property
-    def episodes(self) -> Episodes:
+    def episodes(self) -> TaskBatch:
         """The members' episodes, where all pose one task.
 
         Raises:
@@ -115,7 +117,7 @@ class LiberoVectorEnv(Registered, VectorEnv[Observations, NDArray[np.floating[An
         return self.batch.blocks[0].episodes
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        """Gymnasium's `call`: the value or result of an attribute of each member, see `batch.task_info.Member`."""
+        """Gymnasium's `call`: the value or result of an attribute of each member, see `batch.task_info.MemberView`."""
         return tuple(member.value(name, *args, **kwargs) for member in self.members)
 
     def get_attr(self, name: str) -> tuple[Any, ...]:

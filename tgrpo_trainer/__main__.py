@@ -59,7 +59,7 @@ def eval_command(arguments: Sequence[str]) -> str | None:
     """Evaluate a policy on any tasks: successes with intervals, a record, videos of failures."""
     options = tyro.cli(EvalOptions, args=arguments, prog=f"{PROG} eval")
     from tgrpo_trainer.evaluation.command import run_evaluation
-    from tgrpo_trainer.evaluation.evaluate import Shard
+    from tgrpo_trainer.evaluation.evaluate import EpisodeSplit
     from tgrpo_trainer.evaluation.record import RECORD_NAME
     from tgrpo_trainer.evaluation.table import table
 
@@ -67,7 +67,7 @@ def eval_command(arguments: Sequence[str]) -> str | None:
         if world.size > 1:  # each rank its own device; one process alone takes the run's
             options = replace(options, device=str(world.device))
         with world.together(), output(options.out if world.is_main else None, "--out", is_folder=True):
-            file = run_evaluation(options, Shard(world.rank, world.size, world.gather))
+            file = run_evaluation(options, EpisodeSplit(world.rank, world.size, world.gather))
     if not world.is_main:
         return None
     lines = [table(file)]

@@ -21,9 +21,9 @@ from tgrpo_envs.command import Interrupted
 from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.bc.initial_policy import pin_checkpoint, start_policy
 from tgrpo_trainer.config import TrainConfig
-from tgrpo_trainer.distributed.fsdp import Student
+from tgrpo_trainer.distributed.fsdp import ShardedPolicy
 from tgrpo_trainer.distributed.world import World, resolve_device
-from tgrpo_trainer.evaluation.evaluate import Shard, evaluate_all
+from tgrpo_trainer.evaluation.evaluate import EpisodeSplit, evaluate_all
 from tgrpo_trainer.evaluation.poor_start import poor_start
 from tgrpo_trainer.evaluation.result import load_evaluations, save_evaluations
 from tgrpo_trainer.memory.check import out_of_memory_explained, warn_if_too_little
@@ -69,7 +69,7 @@ class _Run:
     folder: Path
     world: World
     envs: Envs
-    student: Student
+    student: ShardedPolicy
     updater: PolicyUpdater
     schedule: Schedule
     stopwatch: Stopwatch
@@ -105,7 +105,7 @@ def train(config: TrainConfig, world: World = ALONE, signals: Signals | None = N
             start, clock = _last_or_cloned(config, folder, envs, stopwatch, world)
         if world.is_main:
             warn_if_too_little(config, start.policy)
-        student = Student(start.policy, world)
+        student = ShardedPolicy(start.policy, world)
         schedule = Schedule.of(config)
         schedule.restore(clock.get("pace_s", []))
         log = _open_log(config, folder, start.iteration + 1) if world.is_main else None
@@ -175,8 +175,8 @@ def _evaluate_once(run: _Run, done: int) -> None:
         return
     begun = time.monotonic()
     world = run.world
-    with run.student.whole() as player, world.together():
-        shard = Shard(world.rank, world.size, world.gather)
+    with run.student.gathered() as player, world.together():
+        shard = EpisodeSplit(world.rank, world.size, world.gather)
         evaluations = evaluate_all(player, run.envs, run.config, iteration=done, shard=shard)
     _save(run, run.folder / CHECKPOINTS_NAME, done, score=evaluations[0].success_rate)
     with world.together():
@@ -260,7 +260,7 @@ def _last_or_cloned(
 
 
 def _make_updater(
-    config: TrainConfig, folder: Path, start: Checkpoint, student: Student, world: World
+    config: TrainConfig, folder: Path, start: Checkpoint, student: ShardedPolicy, world: World
 ) -> PolicyUpdater:
     """The optimiser as it was after the checkpoint, and the cloned policy as the reference of the KL term."""
     if world.is_main and config.update.optimizer == "adamw" and next(start.policy.parameters()).dtype != torch.float32:
@@ -281,7 +281,9 @@ def _make_updater(
     return updater
 
 
-def _make_reference(config: TrainConfig, folder: Path, start: Checkpoint, student: Student, world: World) -> Reference:
+def _make_reference(
+    config: TrainConfig, folder: Path, start: Checkpoint, student: ShardedPolicy, world: World
+) -> Reference:
     """The cloned policy, iteration 0."""
 
     def load_first() -> Policy | None:

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 
 from tgrpo_trainer.config import TrainConfig
-from tgrpo_trainer.distributed.fsdp import Student
+from tgrpo_trainer.distributed.fsdp import ShardedPolicy
 from tgrpo_trainer.distributed.world import World
 from tgrpo_trainer.metrics.metrics import Mean, merge_metrics, rollout_metrics
 from tgrpo_trainer.metrics.timing import CostMeter, return_free_memory
@@ -18,7 +18,7 @@ from tgrpo_trainer.objectives.batch import build_batch
 from tgrpo_trainer.optim.update import PolicyUpdater
 from tgrpo_trainer.policy import Policy
 from tgrpo_trainer.rollout.environment import Envs
-from tgrpo_trainer.rollout.rollout import Group, Played, Sampling, collect_groups, to_learn_from
+from tgrpo_trainer.rollout.rollout import Group, RolloutResult, Sampling, collect_groups, trainable_groups
 from tgrpo_trainer.run.rng import Stream, derive_seeds, make_generator, make_generators
 
 
@@ -35,7 +35,7 @@ class Iteration:
 
 
 def run_iteration(
-    config: TrainConfig, envs: Envs, student: Student, updater: PolicyUpdater, index: int, world: World
+    config: TrainConfig, envs: Envs, student: ShardedPolicy, updater: PolicyUpdater, index: int, world: World
 ) -> Iteration:
     """Do one iteration; all ranks call it together.
 
@@ -54,12 +54,12 @@ def run_iteration(
     meter = CostMeter(world.device)
     seed = config.run.seed
     state_seeds = list(world.own(derive_seeds(seed, Stream.STATES, index, count=config.rollout.num_envs)))
-    with student.whole() as player, world.together():
+    with student.gathered() as player, world.together():
         groups, played = _collect(config, envs, player, state_seeds, index, world)
         finished = time.monotonic()
     collected = time.monotonic()
     with world.together():
-        learnable = to_learn_from(groups, envs.task_description)
+        learnable = trainable_groups(groups, envs.task_description)
         metrics = rollout_metrics(groups, envs.stage_names)
     batch, batch_metrics = build_batch(
         learnable,
@@ -89,7 +89,7 @@ def run_iteration(
 
 def _collect(
     config: TrainConfig, envs: Envs, player: Policy, state_seeds: list[int], index: int, world: World
-) -> tuple[tuple[Group, ...], Played]:
+) -> tuple[tuple[Group, ...], RolloutResult]:
     """This rank's groups."""
     rollout = config.rollout
     generators = make_generators(config.run.seed, Stream.ACTIONS, index, count=rollout.num_envs, device=player.device)

@@ -14,7 +14,7 @@ from benchmarks.trainer.table import Measurement
 from benchmarks.trainer.timing import seconds_of
 from benchmarks.trainer.updates import made_up_batch, make_updater
 from tgrpo_trainer.config import EnvConfig, TrainConfig
-from tgrpo_trainer.distributed.fsdp import Student
+from tgrpo_trainer.distributed.fsdp import ShardedPolicy
 from tgrpo_trainer.distributed.world import World
 from tgrpo_trainer.metrics.metrics import Mean
 from tgrpo_trainer.policy.openvla import OpenVlaPolicy
@@ -53,7 +53,7 @@ def iteration_rows(policy: OpenVlaPolicy, config: TrainConfig, *, microbatch_siz
         states = {"init_states": "train", "group_size": config.rollout.num_generations}
         envs.reset(seed=list(range(envs.num_envs)), options=states)
         alone = World(device=policy.device)
-        iteration = run_iteration(config, envs, Student(policy, alone), updater, 0, alone)
+        iteration = run_iteration(config, envs, ShardedPolicy(policy, alone), updater, 0, alone)
     metrics = {key: value.value if isinstance(value, Mean) else value for key, value in iteration.metrics.items()}
     seconds = {part: metrics[key] for part, key in PARTS.items()}
     decisions = sum(len(member.trajectory) for group in iteration.groups for member in group)

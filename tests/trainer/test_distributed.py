@@ -13,10 +13,10 @@ from tgrpo_envs.errors import ConfigError, RankError, TrainingError
 from tgrpo_trainer.bc.behaviour_cloning import train_sft
 from tgrpo_trainer.bc.dataset import DemoDataset
 from tgrpo_trainer.config import SftConfig, TgrpoConfig, UpdateConfig
-from tgrpo_trainer.distributed.fsdp import Student, full_state
+from tgrpo_trainer.distributed.fsdp import ShardedPolicy, full_state
 from tgrpo_trainer.distributed.world import World, init_world
 from tgrpo_trainer.objectives.batch import build_batch
-from tgrpo_trainer.optim.minibatches import Shares
+from tgrpo_trainer.optim.minibatches import MinibatchSampler
 from tgrpo_trainer.optim.update import PolicyUpdater
 from tgrpo_trainer.rollout.rollout import Sampling, play
 from tgrpo_trainer.run.rng import Stream, make_generators
@@ -44,7 +44,7 @@ def learn(
     Adam divides by the gradient's size, so a gradient that is zero but for rounding (an attention's key bias) becomes a
     step of any sign: `plain` takes gradient descent instead.
     """
-    student = Student(policy, world)
+    student = ShardedPolicy(policy, world)
     updater = PolicyUpdater(
         student.policy,
         None,
@@ -129,7 +129,7 @@ def clone_case(world):
     actions_MCA = torch.rand(6, 1, 7, generator=torch.Generator().manual_seed(0)) * 2 - 1
     valid_MC = torch.ones(6, 1, dtype=torch.bool)
     dataset = DemoDataset(obs.agentview_NHWC, obs.wrist_NHWC, obs.proprio_NP, actions_MCA, valid_MC, "reach")
-    student = Student(policy, world)
+    student = ShardedPolicy(policy, world)
     measured = train_sft(
         student.policy,
         dataset,
@@ -155,12 +155,12 @@ def test_two_ranks_learn_what_one_process_learns(tmp_path):
 def test_shares_are_the_same_minibatches_for_any_number_of_ranks():
     policy = tiny_nano()
     batch, _ = build_batch([make_group(policy, each, seed=i) for i, each in enumerate(REWARDS)], TgrpoConfig())
-    alone = Shares.of(batch, World())
+    alone = MinibatchSampler.of(batch, World())
     whole = list(alone.minibatches(4, 100, torch.Generator().manual_seed(0)))
     cuts = (0, 1, 1, len(batch))  # three ranks: one row, none, all others
     seen = []
     for rank in range(3):
-        shares = Shares(rank, cuts, alone.weights_M)
+        shares = MinibatchSampler(rank, cuts, alone.weights_M)
         seen.append(list(shares.minibatches(4, 2, torch.Generator().manual_seed(0))))
     for i, minibatch in enumerate(whole):
         rows = [part + cuts[rank] for rank in range(3) for part in seen[rank][i].parts]
@@ -173,8 +173,8 @@ def play_whole(world):
     """Rank 1's episodes end long before rank 0's, and it goes on to play again alone."""
     policy = tiny_nano(action_chunk=2)
     expected = policy.sample(random_input(3), greedy=True).tokens_NK
-    student = Student(policy, world)
-    with student.whole() as player:
+    student = ShardedPolicy(policy, world)
+    with student.gathered() as player:
         assert torch.equal(player.sample(random_input(3), greedy=True).tokens_NK, expected)
         lengths = []
         for _ in range(1 + 2 * world.rank):

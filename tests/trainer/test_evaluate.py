@@ -9,7 +9,7 @@ from tests.helpers.scripted_policy import StraightPolicy
 from tests.helpers.toy_env import ToyReach
 from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_trainer.config import EnvConfig
-from tgrpo_trainer.evaluation.evaluate import Shard, evaluate, evaluate_part
+from tgrpo_trainer.evaluation.evaluate import EpisodeSplit, evaluate, evaluate_part
 from tgrpo_trainer.evaluation.intervals import wilson_interval
 from tgrpo_trainer.evaluation.result import load_evaluations, merge_evaluations, save_evaluations
 from tgrpo_trainer.policy import NanoConfig, NanoPolicy
@@ -99,7 +99,7 @@ def test_parts_of_any_number_of_ranks_merge_to_the_whole(mode, size):
         return [part] if size == 1 else parts
 
     for rank in reversed(range(size)):  # the last rank finishes first; with 15 ranks two have nothing to play
-        share = Shard(rank, size, keep)
+        share = EpisodeSplit(rank, size, keep)
         if rank == 0:
             merged = evaluate_toy(policy, 1 + size % 4, IDS, mode, share, horizon=40)
         else:

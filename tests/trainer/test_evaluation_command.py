@@ -16,7 +16,7 @@ from tests.helpers.toy_run import make_toy_envs, toy_config
 from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_trainer.__main__ import main
 from tgrpo_trainer.evaluation.command import run_evaluation
-from tgrpo_trainer.evaluation.evaluate import Shard
+from tgrpo_trainer.evaluation.evaluate import EpisodeSplit
 from tgrpo_trainer.evaluation.intervals import wilson_interval
 from tgrpo_trainer.evaluation.options import EvalOptions
 from tgrpo_trainer.evaluation.record import EvaluationFile, comparability, pool
@@ -102,7 +102,7 @@ def test_several_tasks_are_pooled_recorded_printed_and_read_back(run, tmp_path, 
 
 def evaluate_share(world, arguments):
     tgrpo_trainer.evaluation.command.make_envs = make_toy_envs
-    found = run_evaluation(options(*arguments), Shard(world.rank, world.size, world.gather))
+    found = run_evaluation(options(*arguments), EpisodeSplit(world.rank, world.size, world.gather))
     return {"evaluations": repr(found.evaluations), "videos": len(found.videos)}
 
 

@@ -14,7 +14,7 @@ from tests.helpers.tiny_openvla import TINY, openvla_input, published_shapes
 from tgrpo_envs.errors import CheckpointError
 from tgrpo_trainer.__main__ import main
 from tgrpo_trainer.bc.initial_policy import start_policy
-from tgrpo_trainer.distributed.fsdp import Student
+from tgrpo_trainer.distributed.fsdp import ShardedPolicy
 from tgrpo_trainer.distributed.world import World
 from tgrpo_trainer.metrics.metrics import read_metrics
 from tgrpo_trainer.optim.optimizer import trained_parameters
@@ -66,12 +66,14 @@ def test_the_switch_scores_as_a_copy_of_the_base_does(tmp_path):
     train(config)
     policy = load_checkpoint(last(tmp_path / "run")).policy
     first = load_checkpoint(tmp_path / "run" / "checkpoints" / "iteration_000000").policy
-    switch = make_reference(config, Student(policy, World()), lambda: first)
+    switch = make_reference(config, ShardedPolicy(policy, World()), lambda: first)
     assert isinstance(switch, AdapterReference)
-    swap = SwappedReference(Student(policy, World()), first_weights(policy, first), temperature=1.5, microbatch_size=8)
+    swap = SwappedReference(
+        ShardedPolicy(policy, World()), first_weights(policy, first), temperature=1.5, microbatch_size=8
+    )
     # Cloning before reinforcement learning moves the adapters: then the base is not the reference any more.
     cloned = config.replace(sft={**config.sft.model_dump(), "max_steps": 1})
-    assert isinstance(make_reference(cloned, Student(policy, World()), lambda: first), SwappedReference)
+    assert isinstance(make_reference(cloned, ShardedPolicy(policy, World()), lambda: first), SwappedReference)
 
     class Rows:
         def __init__(self, index):

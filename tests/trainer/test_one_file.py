@@ -11,7 +11,7 @@ import torch
 
 from tests.helpers.toy_env import ToyReach
 from tgrpo_trainer.config import EnvConfig, RolloutConfig, RunConfig, SftConfig, TgrpoConfig, TrainConfig, UpdateConfig
-from tgrpo_trainer.distributed.fsdp import Student
+from tgrpo_trainer.distributed.fsdp import ShardedPolicy
 from tgrpo_trainer.distributed.world import World
 from tgrpo_trainer.optim.reference import make_reference
 from tgrpo_trainer.optim.update import PolicyUpdater
@@ -57,7 +57,7 @@ def test_two_iterations_give_the_weights_and_successes_of_the_trainer(one_file):
     ours, theirs = copy.deepcopy(first), copy.deepcopy(first)
     optimizer = torch.optim.AdamW(ours.parameters(), lr=one_file.LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.0)
     world = World(device=torch.device("cpu"))
-    student = Student(theirs, world)
+    student = ShardedPolicy(theirs, world)
     updater = PolicyUpdater(
         theirs,
         make_reference(CONFIG, student, lambda: None),

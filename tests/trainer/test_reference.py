@@ -10,7 +10,7 @@ import torch
 from tests.helpers.made_up import flat_parameters, make_group, tiny_nano
 from tests.helpers.toy_run import make_toy_envs, toy_config
 from tgrpo_trainer.config import TgrpoConfig, UpdateConfig
-from tgrpo_trainer.distributed.fsdp import Student
+from tgrpo_trainer.distributed.fsdp import ShardedPolicy
 from tgrpo_trainer.distributed.world import World
 from tgrpo_trainer.objectives.batch import build_batch
 from tgrpo_trainer.optim.reference import SwappedReference, first_weights, score_batch
@@ -36,7 +36,7 @@ def batch_of(policy, seed=0):
 
 
 def swapped(policy):
-    return SwappedReference(Student(policy, World()), first_weights(policy), temperature=1.0, microbatch_size=4)
+    return SwappedReference(ShardedPolicy(policy, World()), first_weights(policy), temperature=1.0, microbatch_size=4)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adamw_master"])
@@ -61,7 +61,7 @@ def test_updates_are_those_with_a_second_copy(optimizer):
 def test_the_policy_is_as_it_was_also_after_an_error():
     policy, other = tiny_nano(), tiny_nano(seed=1)
     reference = SwappedReference(
-        Student(policy, World()), first_weights(policy, other), temperature=1.0, microbatch_size=4
+        ShardedPolicy(policy, World()), first_weights(policy, other), temperature=1.0, microbatch_size=4
     )
     batch, before = batch_of(policy), flat_parameters(policy).clone()
     policy.train()

@@ -11,7 +11,7 @@ import torch
 from tests.helpers.scripted_policy import SpeedByMember, StraightPolicy
 from tests.helpers.toy_env import ToyReach
 from tgrpo_trainer.policy import NanoConfig, NanoPolicy
-from tgrpo_trainer.rollout.rollout import Sampling, collect_groups, executed_tokens, play, to_learn_from
+from tgrpo_trainer.rollout.rollout import Sampling, collect_groups, executed_tokens, play, trainable_groups
 from tgrpo_trainer.run.rng import Stream, make_generators
 from tgrpo_trainer.types import EpisodeEnd
 
@@ -72,7 +72,7 @@ def test_a_diverged_decision_is_left_out_and_a_member_without_decisions_leaves_i
     assert len(first) == 2  # the third decision held control step 5
     assert not first.success
     assert [[len(member.trajectory) for member in group] for group in groups] == [[2, 4], [4, 0], [0, 0]]
-    learnt = to_learn_from(groups, "toy")
+    learnt = trainable_groups(groups, "toy")
     assert len(learnt) == 1  # one member has nothing to be compared with
     assert learnt[0].mask_GT.sum(1).tolist() == [2, 4]
 

@@ -11,7 +11,7 @@ import torch
 from tests.helpers.made_up import flat_gradient, flat_parameters, make_group, random_input, tiny_nano
 from tgrpo_envs.errors import ConfigError, TrainingError
 from tgrpo_trainer.config import TgrpoConfig, UpdateConfig
-from tgrpo_trainer.distributed.fsdp import Student
+from tgrpo_trainer.distributed.fsdp import ShardedPolicy
 from tgrpo_trainer.distributed.world import World
 from tgrpo_trainer.objectives.batch import build_batch
 from tgrpo_trainer.optim.reference import SwappedReference, first_weights
@@ -25,7 +25,7 @@ REWARDS = [[0.0, 0.5, 1.0], [0.25, 0.0], [1.0, 1.0, 0.5, 0.0]]
 def updater_of(policy, *, beta=0.0, reference=None, microbatch_size=None, **optimiser):
     if reference is not None:
         reference = SwappedReference(
-            Student(policy, World()), first_weights(reference), temperature=1.0, microbatch_size=32
+            ShardedPolicy(policy, World()), first_weights(reference), temperature=1.0, microbatch_size=32
         )
     return PolicyUpdater(
         policy,

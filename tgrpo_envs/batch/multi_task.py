@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgrpo_envs.batch.reset_options import ResetOptions, initial_states
-from tgrpo_envs.batch.task_batch import Episodes, StepResult, new_observations
+from tgrpo_envs.batch.task_batch import StepResult, TaskBatch, new_observations
 from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.settings import EnvSettings
 from tgrpo_envs.sim.pool import WorkerPool
@@ -31,11 +31,11 @@ class Block:
         rows: Which members.
     """
 
-    episodes: Episodes
+    episodes: TaskBatch
     rows: slice
 
 
-class Blocks:
+class MultiTaskBatch:
     """N members, each posing a task, with the observations of all in one set of arrays.
 
     Neighbours of the same task share a simulator. Blocks are stepped at the same time, each by a share of the threads.
@@ -60,7 +60,7 @@ class Blocks:
             rows = slice(start, start + size)
             if len(runs) > 1:
                 settings = replace(settings, num_threads=min(size, threads // self._num_workers))
-            self.blocks.append(Block(Episodes(settings, size), rows))
+            self.blocks.append(Block(TaskBatch(settings, size), rows))
             start += size
         self._share_observations()
 
@@ -99,12 +99,12 @@ class Blocks:
         self._each(lambda start: start(), self._each(draw, chosen))
 
     def check_started(self, live_N: BoolArray) -> None:
-        """See `Episodes.check_started`."""
+        """See `TaskBatch.check_started`."""
         for block in self.blocks:
             block.episodes.check_started(live_N[block.rows])
 
     def step(self, actions_NCA: FloatArray, live_N: BoolArray) -> StepResult:
-        """One environment step of the live members; see `Episodes.step`."""
+        """One environment step of the live members; see `TaskBatch.step`."""
         results = self._each(
             lambda block: block.episodes.step(actions_NCA[block.rows], live_N[block.rows]), self.blocks
         )

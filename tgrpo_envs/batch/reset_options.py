@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgrpo_envs.arrays import as_flags, as_integers, as_numbers, shown, whole_number
-from tgrpo_envs.batch.task_batch import Episodes, merge_states
+from tgrpo_envs.batch.task_batch import TaskBatch, merge_states
 from tgrpo_envs.errors import ConfigError, StateError, UnknownNameError
 from tgrpo_envs.scene import InitStates, draw_fixtures, given_states
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray
@@ -93,7 +93,7 @@ def parse_seeds(seed: object, num_envs: int) -> list[int | None]:
 
 
 def initial_states(
-    episodes: Episodes, options: ResetOptions, generators_N: Sequence[np.random.Generator]
+    episodes: TaskBatch, options: ResetOptions, generators_N: Sequence[np.random.Generator]
 ) -> InitStates:
     """N initial states as the options ask; the first member of a group draws for all of it.
 
@@ -118,7 +118,7 @@ def initial_states(
 
 
 def _drawn(
-    episodes: Episodes, name: str, options: ResetOptions, generators_N: Sequence[np.random.Generator]
+    episodes: TaskBatch, name: str, options: ResetOptions, generators_N: Sequence[np.random.Generator]
 ) -> InitStates:
     drawn = {leader: episodes.draw_state(name, generators_N[leader]) for leader in _leaders(options)}
     ignored = next(iter(drawn.values()))  # fills the rows that nobody resets
@@ -127,7 +127,7 @@ def _drawn(
 
 
 def _with_drawn_fixtures(
-    episodes: Episodes, states: InitStates, options: ResetOptions, generators_N: Sequence[np.random.Generator]
+    episodes: TaskBatch, states: InitStates, options: ResetOptions, generators_N: Sequence[np.random.Generator]
 ) -> InitStates:
     fixtures_NF7 = states.fixtures_NF7.copy()
     for leader in _leaders(options):

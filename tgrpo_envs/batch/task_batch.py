@@ -39,7 +39,7 @@ class StepResult:
     diverged_N: BoolArray
 
 
-class Episodes:
+class TaskBatch:
     """N episodes of one task in lock-step, without seeds, autoreset or wrappers.
 
     The scene, the simulator and OpenGL are opened by the first `reset`, so constructing one is cheap and safe

@@ -9,16 +9,16 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import seeding
 
-from tgrpo_envs.batch.task_batch import Episodes
+from tgrpo_envs.batch.task_batch import TaskBatch
 from tgrpo_envs.settings import EnvSettings, as_json
 from tgrpo_envs.tasks import Task
 
 
-class TaskFacts:
+class TaskInfo:
     """Read-only facts about the task that `episodes` pose."""
 
     @property
-    def episodes(self) -> Episodes:
+    def episodes(self) -> TaskBatch:
         """The episodes in question."""
         raise NotImplementedError
 
@@ -62,7 +62,7 @@ class TaskFacts:
         return len(self.episodes.fixed_states(name))
 
 
-class Registered(TaskFacts):
+class Registered(TaskInfo):
     """An environment of Gymnasium's registry, whose spec says how long an episode is and can be written as JSON.
 
     Registering a limit would not do: it would hold whatever `horizon` and `action_chunk` a user chooses, and `gym.make`
@@ -85,7 +85,7 @@ class Registered(TaskFacts):
         self._spec = spec
 
 
-class Member(TaskFacts):
+class MemberView(TaskInfo):
     """One member of a vector environment.
 
     Args:
@@ -95,12 +95,12 @@ class Member(TaskFacts):
         np_random: Draws this member's initial states.
     """
 
-    def __init__(self, episodes: Episodes) -> None:
+    def __init__(self, episodes: TaskBatch) -> None:
         self._episodes = episodes
         self.np_random: np.random.Generator = seeding.np_random()[0]
 
     @property
-    def episodes(self) -> Episodes:
+    def episodes(self) -> TaskBatch:
         """The episodes it is one of."""
         return self._episodes
 

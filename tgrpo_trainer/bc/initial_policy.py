@@ -14,7 +14,7 @@ from tgrpo_envs.errors import ConfigError, TrainingError
 from tgrpo_trainer.bc.behaviour_cloning import train_sft
 from tgrpo_trainer.bc.dataset import load_demonstrations
 from tgrpo_trainer.config import TrainConfig
-from tgrpo_trainer.distributed.fsdp import Student
+from tgrpo_trainer.distributed.fsdp import ShardedPolicy
 from tgrpo_trainer.distributed.world import World
 from tgrpo_trainer.policy import NanoConfig, NanoPolicy, Policy, load_policy
 from tgrpo_trainer.policy.hub import resolve_checkpoint
@@ -62,7 +62,7 @@ def start_policy(
     """
     with world.together():
         start = _new_or_saved(config)
-    policy = Student(start, world).policy
+    policy = ShardedPolicy(start, world).policy
     if config.sft.max_steps == 0:
         return policy
     path = config.sft.demonstrations or folder / DEMONSTRATIONS_NAME

@@ -22,7 +22,7 @@ from tgrpo_trainer.distributed.world import World
 from tgrpo_trainer.policy.base import Policy
 
 
-class Student:
+class ShardedPolicy:
     """A policy in both of its forms; for one process they are the same module.
 
     Args:
@@ -44,7 +44,7 @@ class Student:
         shard(policy, world)
 
     @contextmanager
-    def whole(self) -> Iterator[Policy]:
+    def gathered(self) -> Iterator[Policy]:
         """The policy with all of its weights, for any calls in any order; all ranks enter together.
 
         With several ranks a copy, without gradients, that holds its memory only inside the `with`.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.config import EnvConfig, EvaluationConfig, OpenVlaConfig, TrainConfig
-from tgrpo_trainer.evaluation.evaluate import ALONE, Shard
+from tgrpo_trainer.evaluation.evaluate import ALONE, EpisodeSplit
 from tgrpo_trainer.evaluation.failures import write_failures
 from tgrpo_trainer.evaluation.options import EvalOptions
 from tgrpo_trainer.evaluation.record import (
@@ -35,7 +35,7 @@ NUM_OFFICIAL = 50
 """LIBERO's initial states of a task."""
 
 
-def run_evaluation(options: EvalOptions, shard: Shard = ALONE) -> EvaluationFile:
+def run_evaluation(options: EvalOptions, shard: EpisodeSplit = ALONE) -> EvaluationFile:
     """Evaluate a policy as the options say, and write the record and videos where they want them.
 
     Args:

@@ -28,7 +28,7 @@ from tgrpo_trainer.evaluation.result import (
 )
 from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.rollout.environment import Envs
-from tgrpo_trainer.rollout.rollout import Member, Sampling, play
+from tgrpo_trainer.rollout.rollout import Rollout, Sampling, play
 from tgrpo_trainer.run.console import Progress, progress
 from tgrpo_trainer.run.rng import Stream, derive_seed
 
@@ -38,7 +38,7 @@ def _gather_alone(here: Any) -> list[Any]:
 
 
 @dataclass(frozen=True)
-class Shard:
+class EpisodeSplit:
     """Which of the episodes this process plays, and how it learns what the others played."""
 
     rank: int = 0
@@ -53,7 +53,7 @@ class Shard:
         return range(self.rank, num_episodes, self.size)
 
 
-ALONE = Shard()
+ALONE = EpisodeSplit()
 
 
 def evaluate(
@@ -67,9 +67,9 @@ def evaluate(
     temperature: float = 1.0,
     seed: int = 0,
     iteration: int = 0,
-    shard: Shard = ALONE,
+    shard: EpisodeSplit = ALONE,
     on_progress: Callable[[int], None] | None = None,
-    on_episode: Callable[[int, Member], None] | None = None,
+    on_episode: Callable[[int, Rollout], None] | None = None,
 ) -> Evaluation:
     """Play one episode from each of the given states, this process its share of them, and count all.
 
@@ -120,7 +120,7 @@ def evaluate_part(
     seed: int = 0,
     iteration: int = 0,
     on_progress: Callable[[int], None] | None = None,
-    on_episode: Callable[[int, Member], None] | None = None,
+    on_episode: Callable[[int, Rollout], None] | None = None,
 ) -> EvaluationPart:
     """Play the episodes at the given positions of `state_ids`, perhaps none; see `evaluate` for the arguments.
 
@@ -175,7 +175,7 @@ def episode_seeds(seed: int, state_ids: Sequence[int]) -> list[int]:
 
 
 def evaluate_all(
-    policy: Policy, envs: Envs, config: TrainConfig, *, iteration: int, shard: Shard = ALONE
+    policy: Policy, envs: Envs, config: TrainConfig, *, iteration: int, shard: EpisodeSplit = ALONE
 ) -> tuple[Evaluation, ...]:
     """Both sets of states, greedy and sampled, as the run's settings say; held-out greedy comes first."""
     counts: dict[StateSet, int] = {"heldout": config.evaluation.num_heldout, "official": config.evaluation.num_official}
@@ -222,7 +222,7 @@ def check_state_ids(envs: Envs, states: StateSet, state_ids: Sequence[int]) -> N
         raise ConfigError(f"Evaluation needs rows 0 to {size - 1} of the {states} states; {what}.")
 
 
-def _episode_result(state: int, member: Member) -> EpisodeResult:
+def _episode_result(state: int, member: Rollout) -> EpisodeResult:
     trajectory = member.trajectory
     return EpisodeResult(
         state=state,

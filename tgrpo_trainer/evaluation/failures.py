@@ -17,7 +17,7 @@ from tgrpo_trainer.config import EnvConfig, Settings
 from tgrpo_trainer.evaluation.replay import IMAGE_SIZE, replay
 from tgrpo_trainer.evaluation.result import Mode, StateSet
 from tgrpo_trainer.rollout.environment import CONTROL_STEP_S, Envs
-from tgrpo_trainer.rollout.rollout import Member
+from tgrpo_trainer.rollout.rollout import Rollout
 from tgrpo_trainer.run.layout import VIDEOS_NAME
 
 END_NAMES = {"horizon": "step limit", "diverged": "physics diverged"}
@@ -43,7 +43,7 @@ class Failure:
 
     @classmethod
     def of(
-        cls, member: Member, stage_names: Sequence[str], *, env: EnvConfig, states: StateSet, mode: Mode, state: int
+        cls, member: Rollout, stage_names: Sequence[str], *, env: EnvConfig, states: StateSet, mode: Mode, state: int
     ) -> Failure:
         """What is kept of a member; its pictures are not, they would fill the memory."""
         actions_SA = member.actions_TCA.flatten(0, 1)[: member.trajectory.control_steps].numpy()

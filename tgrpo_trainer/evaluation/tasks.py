@@ -10,12 +10,12 @@ from functools import partial
 from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.tasks import get_task, list_tasks
 from tgrpo_trainer.config import EnvConfig, Suite
-from tgrpo_trainer.evaluation.evaluate import ALONE, Shard, advance, evaluate
+from tgrpo_trainer.evaluation.evaluate import ALONE, EpisodeSplit, advance, evaluate
 from tgrpo_trainer.evaluation.failures import Failure
 from tgrpo_trainer.evaluation.result import Evaluation, Mode, StateSet
 from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.rollout.environment import Envs
-from tgrpo_trainer.rollout.rollout import Member
+from tgrpo_trainer.rollout.rollout import Rollout
 from tgrpo_trainer.run.console import progress
 
 
@@ -72,7 +72,7 @@ def evaluate_tasks(
     *,
     num_envs: int,
     num_failures: int = 0,
-    shard: Shard = ALONE,
+    shard: EpisodeSplit = ALONE,
 ) -> tuple[tuple[Evaluation, ...], tuple[Failure, ...]]:
     """Play all of the plan, this process its share, under one progress bar.
 
@@ -138,13 +138,13 @@ class _Kept:
     failures: list[Failure] = field(default_factory=list)
 
     def see(
-        self, env: EnvConfig, states: StateSet, mode: Mode, stage_names: tuple[str, ...], state: int, member: Member
+        self, env: EnvConfig, states: StateSet, mode: Mode, stage_names: tuple[str, ...], state: int, member: Rollout
     ) -> None:
         """Keep an episode if it failed and there is room."""
         if not member.trajectory.success and len(self.failures) < self.most:
             self.failures.append(Failure.of(member, stage_names, env=env, states=states, mode=mode, state=state))
 
 
-def _share(plan: Plan, shard: Shard) -> int:
+def _share(plan: Plan, shard: EpisodeSplit) -> int:
     here = sum(len(shard.positions(count)) for count in plan.counts.values())
     return len(plan.tasks) * len(plan.modes) * here

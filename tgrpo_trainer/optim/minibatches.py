@@ -33,7 +33,7 @@ class Minibatch:
 
 
 @dataclass(frozen=True)
-class Shares:
+class MinibatchSampler:
     """Where each rank's rows lie in the batch of all ranks.
 
     Attributes:
@@ -47,7 +47,7 @@ class Shares:
     weights_M: Tensor
 
     @classmethod
-    def of(cls, batch: Batch, world: World) -> Shares:
+    def of(cls, batch: Batch, world: World) -> MinibatchSampler:
         """Ask all ranks for their rows' weights."""
         weights = world.gather(batch.weights_N)
         starts = torch.tensor([0, *(len(each) for each in weights)]).cumsum(0).tolist()

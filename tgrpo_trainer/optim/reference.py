@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from tgrpo_trainer.config import TrainConfig
-from tgrpo_trainer.distributed.fsdp import Student
+from tgrpo_trainer.distributed.fsdp import ShardedPolicy
 from tgrpo_trainer.optim.optimizer import trained_parameters
 from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.types import Batch
@@ -49,7 +49,7 @@ class SwappedReference:
     """
 
     def __init__(
-        self, student: Student, weights: Mapping[str, Tensor], *, temperature: float, microbatch_size: int
+        self, student: ShardedPolicy, weights: Mapping[str, Tensor], *, temperature: float, microbatch_size: int
     ) -> None:
         self.student = student
         self.weights = dict(weights)
@@ -58,7 +58,7 @@ class SwappedReference:
 
     def log_probs(self, batch: Batch) -> Tensor:
         """See `Reference`."""
-        with self._swapped(), self.student.whole() as policy:
+        with self._swapped(), self.student.gathered() as policy:
             return score_batch(policy, batch, self.temperature, self.microbatch_size)
 
     @contextmanager
@@ -83,7 +83,7 @@ class AdapterReference:
 
     def __init__(
         self,
-        student: Student,
+        student: ShardedPolicy,
         switched_off: Callable[[Policy], AbstractContextManager[None]],
         *,
         temperature: float,
@@ -96,11 +96,11 @@ class AdapterReference:
 
     def log_probs(self, batch: Batch) -> Tensor:
         """See `Reference`."""
-        with self.student.whole() as policy, self.switched_off(policy):
+        with self.student.gathered() as policy, self.switched_off(policy):
             return score_batch(policy, batch, self.temperature, self.microbatch_size)
 
 
-def make_reference(config: TrainConfig, student: Student, load_first: Callable[[], Policy | None]) -> Reference:
+def make_reference(config: TrainConfig, student: ShardedPolicy, load_first: Callable[[], Policy | None]) -> Reference:
     """The reference of a run.
 
     Args:

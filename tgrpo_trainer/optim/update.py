@@ -18,7 +18,7 @@ from tgrpo_envs.errors import ConfigError, TrainingError
 from tgrpo_trainer.config import TgrpoConfig, UpdateConfig
 from tgrpo_trainer.distributed.world import World
 from tgrpo_trainer.objectives.loss import sampling_gap, tgrpo_loss
-from tgrpo_trainer.optim.minibatches import Minibatch, Shares
+from tgrpo_trainer.optim.minibatches import Minibatch, MinibatchSampler
 from tgrpo_trainer.optim.optimizer import make_optimizer
 from tgrpo_trainer.optim.reference import Reference
 from tgrpo_trainer.policy.base import Policy
@@ -93,7 +93,7 @@ class PolicyUpdater:
             group["lr"] = learning_rate
         # The reference does not change while the batch is learnt from, so once is enough.
         ref_logp_NK = None if self.reference is None else self.reference.log_probs(batch)
-        shares = Shares.of(batch, self.world)
+        shares = MinibatchSampler.of(batch, self.world)
         passes = [
             list(shares.minibatches(self.config.minibatch_size, self.microbatch_size, generator))
             for _ in range(self.config.num_iterations)

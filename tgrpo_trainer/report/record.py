@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tgrpo_envs.errors import CheckpointError
 from tgrpo_envs.files import ARRAY_ERRORS, atomic_file
 from tgrpo_trainer.rollout.environment import CONTROL_STEP_S
-from tgrpo_trainer.rollout.rollout import Group, Member
+from tgrpo_trainer.rollout.rollout import Group, Rollout
 from tgrpo_trainer.types import EpisodeEnd
 
 RECORD_NAME = "last_group.npz"
@@ -40,7 +40,7 @@ class RolloutRecord:
     """Why it ended (EpisodeEnd's value)."""
 
     @classmethod
-    def of(cls, member: Member) -> RolloutRecord:
+    def of(cls, member: Rollout) -> RolloutRecord:
         """What the report shows of a member of a group."""
         seen = member.trajectory.observations
         return cls(
@@ -161,5 +161,5 @@ def find_last_group(
     )
 
 
-def _return(member: Member) -> float:
+def _return(member: Rollout) -> float:
     return member.trajectory.total_reward

@@ -40,7 +40,7 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class Member:
+class Rollout:
     """What one environment did: the trajectory to learn from, and what evaluation and the report need beside it."""
 
     trajectory: Trajectory
@@ -50,15 +50,15 @@ class Member:
     """bool, stages of the reward that were done after each decision."""
 
 
-Group = tuple[Member, ...]
+Group = tuple[Rollout, ...]
 """Members that started from one state."""
 
 
 @dataclass(frozen=True)
-class Played:
+class RolloutResult:
     """N members played to their end, and where the time went."""
 
-    members: tuple[Member, ...]
+    members: tuple[Rollout, ...]
     env_s: float
     """Seconds in the environment: physics, pictures, rewards."""
     policy_s: float
@@ -81,7 +81,7 @@ class _Decision:
     kept_n: Tensor
 
 
-class _Running:
+class _EpisodeState:
     """Which members still run, and what is known of each; a member's row does not change after its end."""
 
     def __init__(self, num_envs: int, num_played: int) -> None:
@@ -125,7 +125,7 @@ def play(
     *,
     cut_group_size: int = 1,
     num_played: int | None = None,
-) -> Played:
+) -> RolloutResult:
     """Play members from a fresh reset to their end.
 
     Args:
@@ -139,7 +139,7 @@ def play(
     policy.eval()
     chunk = policy.action_chunk
     instruction_NL = policy.encode_instructions([envs.task_description] * envs.num_envs).cpu()
-    running = _Running(envs.num_envs, envs.num_envs if num_played is None else num_played)
+    running = _EpisodeState(envs.num_envs, envs.num_envs if num_played is None else num_played)
     decisions: list[_Decision] = []
     env_s = policy_s = 0.0
     while len(live := running.live):
@@ -173,7 +173,7 @@ def play(
                 kept_n=torch.tensor(~info["diverged"][live], dtype=torch.bool),
             )
         )
-    return Played(_members(decisions, running)[:num_played], env_s, policy_s)
+    return RolloutResult(_members(decisions, running)[:num_played], env_s, policy_s)
 
 
 def collect_groups(
@@ -184,7 +184,7 @@ def collect_groups(
     seeds: Sequence[int],
     num_generations: int,
     end: EndRule,
-) -> tuple[tuple[Group, ...], Played]:
+) -> tuple[tuple[Group, ...], RolloutResult]:
     """Draw one training state per group and play all groups.
 
     Args:
@@ -207,7 +207,7 @@ def collect_groups(
     return tuple(played.members[start : start + num_generations] for start in starts), played
 
 
-def to_learn_from(groups: Sequence[Group], task: str) -> list[TrajectoryGroup]:
+def trainable_groups(groups: Sequence[Group], task: str) -> list[TrajectoryGroup]:
     """The groups as the update wants them: members without a decision left out, groups of one dropped.
 
     Only a simulator that diverges during a member's first decision leaves it without one.
@@ -233,7 +233,7 @@ def _choose(policy: Policy, seen: PolicyInput, sampling: Sampling, live: IntArra
     return ActionSample(sample.tokens_NK.cpu(), sample.logp_NK.cpu(), sample.actions_NCA.cpu())
 
 
-def _members(decisions: list[_Decision], running: _Running) -> tuple[Member, ...]:
+def _members(decisions: list[_Decision], running: _EpisodeState) -> tuple[Rollout, ...]:
     """Sort the rows of all decisions by member; within a member they stay in time order."""
     member_M = torch.cat([decision.member_n for decision in decisions])
     kept_M = torch.cat([decision.kept_n for decision in decisions])
@@ -257,5 +257,5 @@ def _members(decisions: list[_Decision], running: _Running) -> tuple[Member, ...
             progress=float(running.progress_N[i]),
             control_steps=int(running.control_steps_N[i]),
         )
-        members.append(Member(trajectory, actions_TCA=actions[rows], stages_TK=stages[rows]))
+        members.append(Rollout(trajectory, actions_TCA=actions[rows], stages_TK=stages[rows]))
     return tuple(members)
