@@ -43,8 +43,10 @@ PADDING = 64
 # On top of the quickstart recipe, which has the task: the ketchup of LIBERO-Object.
 TRAINING = """
     --policy.kind openvla --policy.openvla.decoding parallel --policy.openvla.no-center-crop
-    --sft.num-demos 128 --sft.max-steps 5000 --sft.batch-size 16
-    --run.name tiny_openvla --run.max-minutes 90
+    --sft.num-demos 96 --sft.max-steps 2500 --sft.batch-size 16
+    --rollout.temperature 0.7 --evaluation.temperature 0.7 --tgrpo.beta 0
+    --update.learning-rate 1.5e-4 --update.num-iterations 2 --update.minibatch-size 256
+    --run.name tiny_openvla --run.max-minutes 60
 """
 
 
