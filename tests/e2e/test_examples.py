@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import shlex
 import subprocess
 import sys
@@ -14,8 +15,8 @@ from tgrpo_trainer.metrics import read_metrics
 from tgrpo_trainer.start import start_policy
 
 FOLDER = Path(__file__).parents[2] / "examples"
-EXAMPLES = sorted(FOLDER.glob("[0-9]*.py"))
-TINY_OPENVLA = FOLDER / "07_tiny_openvla.py"
+TINY_OPENVLA = FOLDER / "07_tiny_openvla.py"  # has tests of its own
+EXAMPLES = sorted(set(FOLDER.glob("[0-9]*.py")) - {TINY_OPENVLA})
 
 
 def run_example(example: Path, *arguments: str, cwd: Path) -> str:
@@ -41,6 +42,7 @@ def test_the_tiny_openvla_starts_with_the_command_that_is_printed(tmp_path, monk
     assert (config.policy.checkpoint, config.run.seed) == ("written", 3)
     policy = start_policy(config.replace(sft={"max_steps": 0}), tmp_path, "any instruction")
     assert policy.action_chunk == config.env.action_chunk and policy.image_size == config.env.image_size
+    assert policy.model.architecture == runpy.run_path(str(TINY_OPENVLA))["architecture"]()
     count = sum(parameter.numel() for parameter in policy.parameters())
     assert f"{count / 1e6:.1f} million" in printed and count < 3e6
 
