@@ -2,17 +2,55 @@
 
 from __future__ import annotations
 
+import runpy
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-EXAMPLES = sorted(Path(__file__).parents[2].joinpath("examples").glob("[0-9]*.py"))
+from tgrpo_trainer.__main__ import parse_run
+from tgrpo_trainer.metrics import read_metrics
+from tgrpo_trainer.start import start_policy
+
+FOLDER = Path(__file__).parents[2] / "examples"
+TINY_OPENVLA = FOLDER / "08_tiny_openvla.py"  # has tests of its own
+EXAMPLES = sorted(set(FOLDER.glob("[0-9]*.py")) - {TINY_OPENVLA})
+
+
+def run_example(example: Path, *arguments: str, cwd: Path) -> str:
+    """What it prints."""
+    done = subprocess.run(
+        [sys.executable, example, *arguments], cwd=cwd, capture_output=True, text=True, timeout=1800, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_example_runs(example: Path, tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, example], cwd=tmp_path, capture_output=True, text=True, timeout=1800)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip()
+    assert run_example(example, cwd=tmp_path).strip()
+
+
+def test_the_tiny_openvla_starts_with_the_command_that_is_printed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    printed = run_example(TINY_OPENVLA, "--out", "written", "--run.seed", "3", cwd=tmp_path)
+    command = shlex.split(printed.splitlines()[-1].removeprefix("Training: "))
+    assert command[1:4] == ["-m", "tgrpo_trainer", "train"]
+    config = parse_run("train", command[4:])
+    assert (config.policy.checkpoint, config.run.seed) == ("written", 3)
+    policy = start_policy(config.replace(sft={"max_steps": 0}), tmp_path, "any instruction")
+    assert policy.action_chunk == config.env.action_chunk and policy.image_size == config.env.image_size
+    assert policy.model.architecture == runpy.run_path(str(TINY_OPENVLA))["architecture"]()
+    count = sum(parameter.numel() for parameter in policy.parameters())
+    assert f"{count / 1e6:.1f} million" in printed and count < 3e6
+
+
+@pytest.mark.slow
+def test_the_tiny_openvla_trains(tmp_path):
+    """Everything once, at the smallest size."""
+    small = "--sft.num-demos 1 --sft.max-steps 2 --rollout.num-groups 1 --rollout.num-generations 2 --run.iterations 1"
+    small += " --env.max-control-steps 16 --evaluation.num-heldout 1 --evaluation.num-official 1 --run.name small"
+    run_example(TINY_OPENVLA, "--train", *small.split(), cwd=tmp_path)
+    assert [row["iteration"] for row in read_metrics(tmp_path / "runs" / "small")] == [0, 1, 1]
