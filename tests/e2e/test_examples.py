@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tgrpo_trainer.__main__ import parse_run
-from tgrpo_trainer.metrics import read_metrics
-from tgrpo_trainer.start import start_policy
+from tgrpo_trainer.bc.initial_policy import start_policy
+from tgrpo_trainer.metrics.metrics import read_metrics
 
 FOLDER = Path(__file__).parents[2] / "examples"
 TINY_OPENVLA = FOLDER / "08_tiny_openvla.py"  # has tests of its own
