@@ -110,11 +110,16 @@ def read_architecture(config: Mapping[str, Any], shapes: Shapes) -> Architecture
         _refuse_other_pictures(towers, config.get("image_sizes"))
         llama = _llama_shape(config.get("text_config") or {}, shapes)
         projector_dim = shapes["projector.fc1.weight"][0]
+        num_bins, padding = config.get("n_action_bins", NUM_ACTION_BINS), config.get("pad_to_multiple_of", TAIL_PADDING)
+        if not 2 <= num_bins <= llama.vocab_size - padding:
+            raise ValueError(
+                f"n_action_bins is {num_bins}, but {llama.vocab_size} rows, the last {padding} empty, hold 2 to "
+                f"{llama.vocab_size - padding} action tokens."
+            )
     except KeyError as error:
         raise CheckpointError(f"The checkpoint has no tensor {error}, so it is not an OpenVLA or not whole.") from error
     except (IndexError, TypeError, ValueError) as error:
         raise CheckpointError(f"The checkpoint's sizes cannot be read from its tensors and config: {error}") from error
-    num_bins, padding = config.get("n_action_bins", NUM_ACTION_BINS), config.get("pad_to_multiple_of", TAIL_PADDING)
     return Architecture(towers, llama, projector_dim, num_bins, padding)
 
 
