@@ -33,8 +33,8 @@ def quickstart() -> TrainConfig:
             action_chunk=8,
             max_control_steps=128,
         ),
-        # 14 choices a decision instead of 56: each gets more of the credit, and explores a movement, not a tremor. A held
-        # bin of 0.1 is 2 cm, the width of a missed grasp; denser bins around 0 make it 6 mm.
+        # 14 choices a decision instead of 56: each gets more of the credit, and explores a movement, not a tremor. Held
+        # for four steps an even bin is 2 cm, the width of a missed grasp; denser around 0 it is 6 mm.
         policy=PolicyConfig(steps_per_token=4, bin_power=1.5),
         sft=SftConfig(num_demos=16, max_steps=600),
         # A clone's own temperature misses grasps that its most probable tokens make.

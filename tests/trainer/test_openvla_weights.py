@@ -86,7 +86,7 @@ def test_a_config_that_contradicts_the_tensors_is_refused():
     with pytest.raises(CheckpointError, match="names 1 vision towers"):
         read_architecture({**tiny_config(TINY), "timm_model_ids": ["dinov2"]}, published_shapes(TINY))
     for bins in (TINY.vocab, 1, "many"):
-        with pytest.raises(CheckpointError, match="n_action_bins|not supported"):
+        with pytest.raises(CheckpointError, match=r"n_action_bins|not supported"):
             read_architecture({**tiny_config(TINY), "n_action_bins": bins}, published_shapes(TINY))
 
 
