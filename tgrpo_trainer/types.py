@@ -210,11 +210,6 @@ class TrajectoryGroup:
         return len(self.trajectories)
 
     @property
-    def returns_G(self) -> Tensor:
-        """float64, R of each member."""
-        return torch.stack([trajectory.rewards_T.sum(dtype=torch.float64) for trajectory in self.trajectories])
-
-    @property
     def mask_GT(self) -> Tensor:
         """Bool, True where a member took a decision; T is the longest member's length."""
         lengths_G = torch.tensor([len(trajectory) for trajectory in self.trajectories])

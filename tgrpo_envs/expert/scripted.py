@@ -32,11 +32,6 @@ class ScriptedExpert:
         """The `Phase` of each environment after the last call of `act`."""
         return np.stack([skill.phase_N for skill in self._skills])[self._skill_N, np.arange(len(self._skill_N))]
 
-    @property
-    def skill_N(self) -> NDArray[np.int64]:
-        """The skill each environment is at, an index into the plan."""
-        return self._skill_N.copy()
-
     def reset(self, snapshot: Snapshot, mask_N: BoolArray) -> None:
         """Begin new episodes where `mask_N` holds, from what `snapshot` shows."""
         self._skill_N[mask_N] = 0
