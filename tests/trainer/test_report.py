@@ -36,6 +36,7 @@ def test_success_before_and_after_is_given_as_counts_with_intervals(page):
     assert "61% → 88%" in page  # held-out, greedy: 39/64 to 56/64
     assert '<span class="up">+27</span>' in page
     assert '<span class="down">-8</span>' in page
+    assert "sampled draws it at temperature 1." in page
 
 
 def test_a_start_below_ten_percent_is_called_poor(page, tmp_path):

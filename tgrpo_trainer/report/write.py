@@ -67,7 +67,8 @@ def _success_sections(evaluations: Sequence[Evaluation]) -> list[str]:
     numbers["iterations of TGRPO"] = str(last)
     note = (
         "k/n successes with the 95 % Wilson interval. Training never draws the held-out states; LIBERO's official "
-        "states of a task can be nearly identical to each other, so both are shown."
+        "states of a task can be nearly identical to each other, so both are shown. Greedy takes the most probable "
+        f"action; sampled draws it at temperature {evaluations[-1].temperature:g}."
     )
     return [page.tiles(numbers), page.card("Success before and after", page.success_table(before, after), note)]
 
