@@ -64,7 +64,7 @@ def test_runs_that_differ_in_their_seed_only_are_one_group(folders):
     groups = group_by_settings(read_runs(folders))
     assert [[run.name for run in group.runs] for group in groups] == [["first", "second"], ["other"]]
     assert [group.label for group in groups] == ["first (seeds 0, 1)", "other"]
-    assert differing_settings(groups) == {"tgrpo.alpha_step": [1.0, 0.0], "update.learning_rate": [0.0002, 0.001]}
+    assert differing_settings(groups) == {"tgrpo.alpha_step": [1.0, 0.0], "update.learning_rate": [0.0003, 0.001]}
 
 
 def test_the_page_names_only_the_settings_that_differ(page):

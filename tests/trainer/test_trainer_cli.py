@@ -73,7 +73,7 @@ def test_help_names_commands_recipes_and_options(capsys):
     assert stopped.value.code == 0
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "--resume FOLDER" in text
-    assert "--update.learning-rate FLOAT Peak learning rate. (default: 0.0002)" in text
+    assert "--update.learning-rate FLOAT Peak learning rate. (default: 0.0003)" in text
 
 
 def test_help_does_not_wait_for_torch():
