@@ -35,8 +35,7 @@ from tgrpo_envs.tasks import Task, get_task
 
 MILK = get_task("libero_object", "pick_up_the_milk_and_place_it_in_the_basket")
 BUTTER = get_task("libero_object", "pick_up_the_butter_and_place_it_in_the_basket")
-EXAMPLES = resources.files("tgrpo_envs.reward_tools.author") / "prompts" / "examples"
-GOOD = (EXAMPLES / "object_milk_in_basket.json").read_text()
+GOOD = (resources.files("tgrpo_envs.reward_tools.author") / "prompts/examples/object_milk_in_basket.json").read_text()
 SECRET = "sk-test-4242-do-not-tell"
 
 
