@@ -84,11 +84,11 @@ class _Decision:
 class _EpisodeState:
     """Which members still run, and what is known of each; a member's row does not change after its end."""
 
-    def __init__(self, num_envs: int, num_played: int) -> None:
-        self.ends: list[EpisodeEnd | None] = [None if i < num_played else EpisodeEnd.GROUP_CUT for i in range(num_envs)]
-        self.stage_N: IntArray = np.zeros(num_envs, dtype=np.int64)
-        self.control_steps_N: IntArray = np.zeros(num_envs, dtype=np.int64)
-        self.progress_N = np.zeros(num_envs)
+    def __init__(self, num_members: int) -> None:
+        self.ends: list[EpisodeEnd | None] = [None] * num_members
+        self.stage_N: IntArray = np.zeros(num_members, dtype=np.int64)
+        self.control_steps_N: IntArray = np.zeros(num_members, dtype=np.int64)
+        self.progress_N = np.zeros(num_members)
 
     @property
     def live(self) -> IntArray:
@@ -139,7 +139,7 @@ def play(
     policy.eval()
     chunk = policy.action_chunk
     instruction_NL = policy.encode_instructions([envs.task_description] * envs.num_envs).cpu()
-    running = _EpisodeState(envs.num_envs, envs.num_envs if num_played is None else num_played)
+    running = _EpisodeState(envs.num_envs if num_played is None else num_played)
     decisions: list[_Decision] = []
     env_s = policy_s = 0.0
     while len(live := running.live):
@@ -173,7 +173,7 @@ def play(
                 kept_n=torch.tensor(~info["diverged"][live], dtype=torch.bool),
             )
         )
-    return RolloutResult(_members(decisions, running)[:num_played], env_s, policy_s)
+    return RolloutResult(_members(decisions, running), env_s, policy_s)
 
 
 def collect_groups(
