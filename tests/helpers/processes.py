@@ -52,15 +52,18 @@ def wait_until(holds: Callable[[], bool], process: subprocess.Popen[str]) -> Non
 
 def descendants(pid: int) -> list[int]:
     """Children and theirs."""
+    return [one for child in children_of(pid) for one in (child, *descendants(child))]
+
+
+def children_of(pid: int, command: str = "") -> list[int]:
+    """The processes it started itself, those with `command` in their command line."""
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
-            children = [int(one) for one in task.read_text().split()]
+            found += [int(one) for one in task.read_text().split()]
         except OSError:  # the thread has ended
             continue
-        for child in children:
-            found += [child, *descendants(child)]
-    return found
+    return [child for child in found if command in command_of(child)]
 
 
 def command_of(pid: int) -> str:

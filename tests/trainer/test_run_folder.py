@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from tests.helpers.processes import alive, command_of, descendants, started, wait_until
+from tests.helpers.processes import alive, children_of, started, wait_until
 from tests.helpers.ranks import use_toy
 from tests.helpers.toy_run import make_toy_envs, toy_config
 from tgrpo_envs.errors import ConfigError
@@ -85,9 +85,12 @@ def test_a_signal_before_the_first_iteration_ends_all_processes(command, number,
     """While the first scene is built: by a child of the process that records demonstrations, the run's own child."""
     arguments = ["-m", "tgrpo_trainer", command, *SMOKE, "--run.folder", "runs"]
     with started(*arguments, folder=tmp_path, TGRPO_CACHE=str(tmp_path / "cache")) as process:
-        builder = "tgrpo_envs.scene.build"
-        wait_until(lambda: any(builder in command_of(pid) for pid in descendants(process.pid)), process)
-        children = descendants(process.pid)
+
+        def builders() -> list[int]:
+            return [pid for child in children_of(process.pid) for pid in children_of(child, "tgrpo_envs.scene.build")]
+
+        wait_until(lambda: builders() != [], process)
+        children = [*children_of(process.pid), *builders()]
         os.kill(process.pid, number)
         assert process.wait() == code
     said = (tmp_path / "stderr").read_text()
