@@ -60,6 +60,7 @@ class Sizes:
 TINY_DINO = Tower("dinov2", 32, 3, 64)
 TINY_SIGLIP = Tower("siglip", 48, 2, 56)
 TINY = Sizes((TINY_DINO, TINY_SIGLIP), vocab=VOCAB_END + PADDING, width=32, mlp=48, layers=2)
+ONE_SIGLIP = Sizes((TINY_SIGLIP,), TINY.vocab, TINY.width, TINY.mlp, TINY.layers)
 FULL = Sizes(  # openvla-7b
     (
         Tower("dinov2", 1024, 24, 4096, patches=256),
@@ -70,6 +71,8 @@ FULL = Sizes(  # openvla-7b
     mlp=11008,
     layers=32,
 )
+NUM_PARAMETERS_7B = 7_541_237_184
+"""What the hub states for openvla-7b, and what peft counts there without its LoRA (7,652,065,472 - 110,828,288)."""
 
 
 def published_shapes(sizes: Sizes) -> Shapes:

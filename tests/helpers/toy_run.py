@@ -10,11 +10,13 @@ import time
 from pathlib import Path
 
 import tgrpo_trainer.train
+from tests.helpers.tiny_openvla import write_checkpoint
 from tests.helpers.toy_env import ToyReach
 from tgrpo_trainer.__main__ import main
 from tgrpo_trainer.config import (
     EnvConfig,
     EvaluationConfig,
+    OpenVlaConfig,
     PolicyConfig,
     RolloutConfig,
     RunConfig,
@@ -22,7 +24,7 @@ from tgrpo_trainer.config import (
     TrainConfig,
     UpdateConfig,
 )
-from tgrpo_trainer.recipes import RECIPES
+from tgrpo_trainer.recipes import RECIPES, openvla_libero
 
 
 def toy_config(folder: Path, iterations: int, **run) -> TrainConfig:
@@ -34,6 +36,22 @@ def toy_config(folder: Path, iterations: int, **run) -> TrainConfig:
         update=UpdateConfig(num_iterations=2, minibatch_size=32, learning_rate=1e-3, gradient_cosine=True),
         evaluation=EvaluationConfig(every=2, num_heldout=6, num_official=5),
         run=RunConfig(name=folder.name, folder=folder.parent, iterations=iterations, device="cpu", **run),
+    )
+
+
+def tiny_openvla_run(tmp_path: Path, *, iterations: int = 1, chunk: int = 1, **policy) -> TrainConfig:
+    """The recipe itself, cut to the toy task: 16-pixel pictures, episodes of six or three decisions."""
+    checkpoint = tmp_path / "published"
+    if not checkpoint.is_dir():
+        write_checkpoint(checkpoint)
+    recipe = openvla_libero()
+    return recipe.replace(
+        env=EnvConfig(image_size=16, action_chunk=chunk, max_control_steps=6 if chunk == 1 else 12),
+        policy=PolicyConfig(kind="openvla", checkpoint=checkpoint, openvla=OpenVlaConfig(**policy)),
+        tgrpo={**recipe.tgrpo.model_dump(), "beta": 0.01},
+        update={**recipe.update.model_dump(), "learning_rate": 1e-3, "warmup_iterations": 0},
+        evaluation={**recipe.evaluation.model_dump(), "every": 10, "num_heldout": 1, "num_official": 1},
+        run=RunConfig(name="run", folder=tmp_path, iterations=iterations, device="cpu"),
     )
 
 

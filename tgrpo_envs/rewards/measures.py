@@ -1,7 +1,7 @@
 """What an atom compares with what, for explanations: distances, angles, contacts, each with its unit and its limit.
 
 The tracker needs only truth, which `observing` computes. A person who asks why wants the number behind it. An
-atom holds when all of its measures do (`tests/envs/test_measures.py` compares the two on random states).
+atom holds when all of its measures do (`tests/envs/rewards/test_measures.py` compares the two on random states).
 """
 
 from __future__ import annotations

@@ -9,11 +9,11 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
-from test_openvla_weights import NUM_PARAMETERS_7B
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.helpers.tiny_openvla import (
     FULL,
+    NUM_PARAMETERS_7B,
     TINY,
     openvla_input,
     published_shapes,

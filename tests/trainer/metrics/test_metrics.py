@@ -17,7 +17,7 @@ from tgrpo_trainer.metrics.metrics import Mean, MetricsWriter, merge_metrics, re
 from tgrpo_trainer.rollout.rollout import Sampling, collect_groups
 from tgrpo_trainer.train import train
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
+DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "metrics.md"
 
 
 def test_means_of_unequal_weight_merge_to_the_mean_of_all():

@@ -20,7 +20,7 @@ from scripts.write_docs import (
 from tgrpo_envs.reward_tools.lint import RULES
 from tgrpo_envs.rewards.vocabulary import MODELS
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+DOCS = Path(__file__).resolve().parents[3] / "docs"
 AGAIN = "run python scripts/write_docs.py docs"
 
 

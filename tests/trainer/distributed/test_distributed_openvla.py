@@ -6,13 +6,12 @@ import sys
 
 import pytest
 import torch
-from test_openvla_train import tiny_run
 
 from tests.helpers import toy_env
 from tests.helpers.ranks import on_ranks, use_toy
 from tests.helpers.runs import logged
 from tests.helpers.tiny_openvla import write_checkpoint
-from tests.helpers.toy_run import make_toy_envs
+from tests.helpers.toy_run import make_toy_envs, tiny_openvla_run
 from tgrpo_trainer.distributed.world import World
 from tgrpo_trainer.run.checkpoint import latest_checkpoint, load_checkpoint
 from tgrpo_trainer.train import train
@@ -29,7 +28,7 @@ CASES = {
 def config_of(root, name, iterations):
     settings = dict(CASES[name])
     optimizer = settings.pop("optimizer", "adamw")
-    config = tiny_run(root, iterations=iterations, **settings)
+    config = tiny_openvla_run(root, iterations=iterations, **settings)
     return config.replace(
         tgrpo={**config.tgrpo.model_dump(), "beta": 0.5, "drop_uniform_groups": False},
         update={**config.update.model_dump(), "optimizer": optimizer, "microbatch_size": 4},

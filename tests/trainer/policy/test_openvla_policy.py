@@ -7,10 +7,18 @@ import json
 
 import pytest
 import torch
-from test_openvla_weights import ONE_SIGLIP
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.helpers.tiny_openvla import NUM_BINS, PADDING, TINY, VOCAB_END, openvla_input, tiny_openvla, write_checkpoint
+from tests.helpers.tiny_openvla import (
+    NUM_BINS,
+    ONE_SIGLIP,
+    PADDING,
+    TINY,
+    VOCAB_END,
+    openvla_input,
+    tiny_openvla,
+    write_checkpoint,
+)
 from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_trainer.policy.openvla import OpenVlaPolicy, OpenVlaSettings
 from tgrpo_trainer.policy.openvla.pictures import prepare_pictures

@@ -26,7 +26,7 @@ from tgrpo_envs.reward_tools.lint import lint_score, lint_spec
 from tgrpo_envs.rewards.predicates import ATOMS, RAMPS
 from tgrpo_envs.tasks import Task, bddl_path, get_task, list_tasks
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 MAX_PROMPT_CHARS = 21_000  # 6,000 tokens at 3.5 characters
 HIDDEN_DRAWER = get_task("libero_goal", "open_the_top_drawer_and_put_the_bowl_inside")
 

@@ -238,7 +238,7 @@ def test_a_real_task_compiles_to_its_own_names():
 
 
 def test_the_documented_example_is_what_the_compiler_writes():
-    text = (Path(__file__).parents[2] / "docs" / "rewards.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[3] / "docs" / "rewards.md").read_text(encoding="utf-8")
     example = text.partition("```json\n")[2].partition("```")[0]
     task = get_task("libero_object", 0)
     assert parse_spec(example) == compile_spec(read_problem(bddl_path(task)), task)

@@ -6,35 +6,18 @@ import pytest
 import torch
 
 from tests.helpers.tiny_openvla import STATISTICS, openvla_input, tiny_openvla, write_checkpoint
-from tests.helpers.toy_run import make_toy_envs
+from tests.helpers.toy_run import make_toy_envs, tiny_openvla_run
 from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_trainer.__main__ import main
 from tgrpo_trainer.bc.behaviour_cloning import train_sft
 from tgrpo_trainer.bc.dataset import DemoDataset
 from tgrpo_trainer.bc.initial_policy import start_policy
-from tgrpo_trainer.config import EnvConfig, OpenVlaConfig, PolicyConfig, RunConfig, SftConfig
+from tgrpo_trainer.config import SftConfig
 from tgrpo_trainer.metrics.metrics import read_metrics
 from tgrpo_trainer.policy import load_policy
 from tgrpo_trainer.policy.openvla import OpenVlaPolicy
-from tgrpo_trainer.recipes import openvla_libero
 from tgrpo_trainer.run.checkpoint import latest_checkpoint, load_checkpoint
 from tgrpo_trainer.train import train
-
-
-def tiny_run(tmp_path, *, iterations=1, chunk=1, **policy):
-    """The recipe itself, cut to the toy task: 16-pixel pictures, episodes of six or three decisions."""
-    checkpoint = tmp_path / "published"
-    if not checkpoint.is_dir():
-        write_checkpoint(checkpoint)
-    recipe = openvla_libero()
-    return recipe.replace(
-        env=EnvConfig(image_size=16, action_chunk=chunk, max_control_steps=6 if chunk == 1 else 12),
-        policy=PolicyConfig(kind="openvla", checkpoint=checkpoint, openvla=OpenVlaConfig(**policy)),
-        tgrpo={**recipe.tgrpo.model_dump(), "beta": 0.01},
-        update={**recipe.update.model_dump(), "learning_rate": 1e-3, "warmup_iterations": 0},
-        evaluation={**recipe.evaluation.model_dump(), "every": 10, "num_heldout": 1, "num_official": 1},
-        run=RunConfig(name="run", folder=tmp_path, iterations=iterations, device="cpu"),
-    )
 
 
 @pytest.fixture
@@ -49,7 +32,7 @@ def toy(monkeypatch):
 
 @pytest.mark.parametrize(("chunk", "decoding"), [(1, "autoregressive"), (4, "parallel")])
 def test_one_iteration_learns_saves_and_goes_on(tmp_path, toy, chunk, decoding):
-    config = tiny_run(tmp_path, chunk=chunk, decoding=decoding)
+    config = tiny_openvla_run(tmp_path, chunk=chunk, decoding=decoding)
     train(config)
     metrics = next(row for row in read_metrics(tmp_path / "run") if "update/optimiser_steps" in row)
     # The only gradient step sees the policy that drew, which is also the reference: ratios of 1, no divergence.
@@ -70,7 +53,7 @@ def test_one_iteration_learns_saves_and_goes_on(tmp_path, toy, chunk, decoding):
 
 
 def test_it_starts_from_a_runs_checkpoint_as_from_a_published_one(tmp_path):
-    config = tiny_run(tmp_path)
+    config = tiny_openvla_run(tmp_path)
     policy = start_policy(config, tmp_path, "reach the middle")
     saved = tmp_path / "saved"
     saved.mkdir()
@@ -86,7 +69,7 @@ def test_it_starts_from_a_runs_checkpoint_as_from_a_published_one(tmp_path):
 
 
 def test_what_cannot_work_is_refused_at_the_start(tmp_path):
-    config = tiny_run(tmp_path)
+    config = tiny_openvla_run(tmp_path)
     nothing = config.replace(policy={"kind": "openvla"})
     with pytest.raises(ConfigError, match=r"--policy\.checkpoint"):
         start_policy(nothing, tmp_path, "reach")

@@ -6,11 +6,12 @@ import dataclasses
 
 import pytest
 import torch
-from test_openvla_weights import NUM_PARAMETERS_7B, ONE_SIGLIP
 from torch import nn
 
 from tests.helpers.tiny_openvla import (
     FULL,
+    NUM_PARAMETERS_7B,
+    ONE_SIGLIP,
     TINY,
     openvla_input,
     published_shapes,

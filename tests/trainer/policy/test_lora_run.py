@@ -8,9 +8,10 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_openvla_train import tiny_run, toy  # noqa: F401 - a fixture
+from test_openvla_train import toy  # noqa: F401 - a fixture
 
 from tests.helpers.tiny_openvla import TINY, openvla_input, published_shapes
+from tests.helpers.toy_run import tiny_openvla_run
 from tgrpo_envs.errors import CheckpointError
 from tgrpo_trainer.__main__ import main
 from tgrpo_trainer.bc.initial_policy import start_policy
@@ -28,7 +29,7 @@ TIMES = ("time/", "memory/")
 
 
 def lora_run(tmp_path, name="run", *, iterations=2, optimizer="adamw_master", **policy):
-    config = tiny_run(tmp_path, iterations=iterations, lora={"rank": 4}, **policy)
+    config = tiny_openvla_run(tmp_path, iterations=iterations, lora={"rank": 4}, **policy)
     return config.replace(
         tgrpo={**config.tgrpo.model_dump(), "beta": 0.5, "drop_uniform_groups": False},
         update={**config.update.model_dump(), "optimizer": optimizer, "final_learning_rate_ratio": 1.0},
@@ -117,7 +118,7 @@ def test_export_merges_adapters_and_copies_full_policies(tmp_path, capsys):
             lora_run(tmp_path).replace(policy=policy_at(last(tmp_path / "lora") / "policy")), tmp_path, "reach"
         )
 
-    train(tiny_run(tmp_path, iterations=0))
+    train(tiny_openvla_run(tmp_path, iterations=0))
     assert main(["export", str(tmp_path / "run"), str(tmp_path / "copy")]) == 0
     source = last(tmp_path / "run") / "policy"
     assert {path.name: path.read_bytes() for path in source.iterdir()} == {

@@ -18,7 +18,7 @@ from tgrpo_trainer.config import PolicyConfig
 from tgrpo_trainer.policy.hub import FoundCheckpoint, resolve_checkpoint
 from tgrpo_trainer.recipes import openvla_libero
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 HUB = ROOT / "tgrpo_trainer" / "policy" / "hub.py"
 SCRIPT = """
 import json, runpy, sys

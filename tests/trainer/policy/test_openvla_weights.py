@@ -11,10 +11,11 @@ from safetensors.torch import load_file, save_file
 
 from tests.helpers.tiny_openvla import (
     FULL,
+    NUM_PARAMETERS_7B,
+    ONE_SIGLIP,
     STATISTICS,
     TINY,
     TINY_DINO,
-    TINY_SIGLIP,
     Sizes,
     published_shapes,
     tiny_config,
@@ -32,12 +33,9 @@ from tgrpo_trainer.policy.openvla.model import OpenVlaModel
 SETTINGS = OpenVlaSettings("libero_object", image_size=32)
 FIRST_SHARD = "model-00001-of-00002.safetensors"
 INDEX = "model.safetensors.index.json"
-NUM_PARAMETERS_7B = 7_541_237_184
-"""What the hub states for openvla-7b, and what peft counts there without its LoRA (7,652,065,472 - 110,828,288)."""
 NUM_TENSORS_7B = {"vision_backbone": 685, "projector": 6, "language_model": 291}
 
 ONE_DINO = Sizes((TINY_DINO,), TINY.vocab, TINY.width, TINY.mlp, TINY.layers)
-ONE_SIGLIP = Sizes((TINY_SIGLIP,), TINY.vocab, TINY.width, TINY.mlp, TINY.layers)
 
 
 def shapes_of(model):

@@ -1,6 +1,6 @@
 """How far detail `fast` is from LIBERO's own pictures, over the start states of all tasks.
 
-pytest -m slow -s tests/envs/test_render_detail.py     prints the tables; needs LIBERO's meshes for one of the two
+pytest -m slow -s tests/envs/sim/test_render_detail.py     prints the tables; needs LIBERO's meshes for one of the two
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import pytest
 from tests.helpers.tiny_openvla import openvla_input, tiny_openvla
 from tgrpo_trainer.__main__ import main
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 BENCH = ["bench", "--device", "cpu", "--size", "tiny", "--batch-sizes", "1"]
 BENCH += ["--num-decisions", "2", "--microbatch-size", "2"]
 
