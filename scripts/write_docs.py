@@ -23,7 +23,7 @@ from tgrpo_envs.rewards.predicates import KINDS
 from tgrpo_envs.rewards.spec import Maintain, Stage, StageSpec, TaskRef
 from tgrpo_envs.rewards.vocabulary import ATOM_MODELS, CONNECTIVES, RAMP_MODELS
 
-VOCABULARY_FILE, SCHEMA_FILE, RULES_FILE = "vocabulary.md", "stage-spec.schema.json", "rewards.md"
+VOCABULARY_FILE, SCHEMA_FILE, RULES_FILE = "vocabulary.md", "stage-spec.schema.json", "reference/checks.md"
 RULES_BEGIN, RULES_END = "<!-- lint rules: begin -->", "<!-- lint rules: end -->"
 
 _HEAD = """# Vocabulary of stage specs

@@ -10,14 +10,21 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
-def test_the_readmes_python_runs() -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize(
+    ("document", "first_line"),
+    [
+        ("README.md", "pick up the butter and place it in the basket"),
+        ("docs/use-an-environment.md", "open the middle drawer of the cabinet"),
+    ],
+)
+def test_the_python_of_a_document_runs(document: str, first_line: str) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), flags=re.DOTALL)
+    result = subprocess.run([sys.executable, "-c", "\n".join(blocks)], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith("pick up the butter and place it in the basket\n")
+    assert result.stdout.startswith(f"{first_line}\n")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

@@ -3,7 +3,7 @@
 `mutants` breaks a good spec in every way it knows, one at a time. What changes nothing that matters is left out by
 construction: thresholds move by a factor of three and only where they are not one alternative among several, an edge
 goes only if nothing else keeps the order, a stage only if the plan needs it, a latch only where it can be told from
-its opposite. `docs/rewards.md`, section "Mutation testing", says why each is a fault.
+its opposite. `docs/reference/checks.md`, section "Mutation testing", says why each is a fault.
 """
 
 from __future__ import annotations

@@ -61,6 +61,7 @@ def test_the_schema_knows_each_word(op):
 
 
 def test_writing_is_repeatable(tmp_path):
+    (tmp_path / RULES_FILE).parent.mkdir()
     (tmp_path / RULES_FILE).write_text(
         "a <!-- lint rules: begin -->outdated<!-- lint rules: end --> b", encoding="utf-8"
     )
