@@ -16,6 +16,7 @@ import tyro
 
 from tgrpo_envs.command import Interrupted, in_a_clone, run_command
 from tgrpo_envs.errors import ConfigError, TgrpoError, UnknownNameError
+from tgrpo_envs.extras import needs_extra
 from tgrpo_envs.files import naming, output
 from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.evaluation.options import EvalOptions
@@ -254,7 +255,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = given.pop(0) if given and not given[0].startswith("-") else "train"
         if command not in COMMANDS:
             raise UnknownNameError("command", command, COMMANDS)
-        return COMMANDS[command](given)
+        with needs_extra("train"):
+            return COMMANDS[command](given)
 
     is_rank = "RANK" in os.environ
     code = run_command(run, where=f" on rank {_rank()}" if is_rank else "", speaks=_rank() == 0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 import pytest
 
+from tests.helpers.processes import ROOT
 from tests.helpers.synthetic_run import write_synthetic_run
 from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.__main__ import main, parse_run
@@ -79,6 +81,28 @@ def test_help_names_commands_recipes_and_options(capsys):
 def test_help_does_not_wait_for_torch():
     code = "import sys, tgrpo_trainer.__main__ as cli; cli.main(['--help']); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("package", "arguments", "extra"),
+    [
+        ("torch", ["tgrpo_trainer"], "train"),
+        ("torch", ["tgrpo_trainer", "sft"], "train"),
+        ("h5py", ["tgrpo_envs", "demos", "--out", "demos.hdf5"], "demos"),
+        ("openai", ["tgrpo_envs", "rewards", "generate", "--model", "m", "--task", "0"], "llm"),
+    ],
+)
+def test_a_missing_package_names_its_extra(package, arguments, extra, tmp_path):
+    code = (
+        "import runpy, sys; sys.modules[sys.argv[1]] = None; del sys.argv[:2]; "
+        "runpy.run_module(sys.argv[0], run_name='__main__')"
+    )
+    command = [sys.executable, "-c", code, package, *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (result.returncode, f"pip install 'tgrpo[{extra}]'" in result.stderr) == (2, True), result.stderr
+    assert "Traceback" not in result.stderr
+    assert not any(tmp_path.iterdir())
 
 
 def test_report_command_writes_the_page(tmp_path, capsys):
