@@ -13,8 +13,6 @@ from tgrpo_envs import ENV_IDS
 from tgrpo_envs.errors import ConfigError, UnknownNameError
 from tgrpo_trainer.config import (
     EnvConfig,
-    LoraConfig,
-    PolicyConfig,
     RolloutConfig,
     RunConfig,
     SftConfig,
@@ -22,6 +20,7 @@ from tgrpo_trainer.config import (
     TgrpoConfig,
     TrainConfig,
 )
+from tgrpo_trainer.policy.settings import LoraConfig, PolicyConfig
 from tgrpo_trainer.recipes import RECIPES, get_recipe
 from tgrpo_trainer.run.checkpoint import PREFIX
 from tgrpo_trainer.run.layout import iteration_name
@@ -65,8 +64,8 @@ def test_mistakes_are_refused():
         TgrpoConfig(alpha_step=0, alpha_trajectory=0)
     with pytest.raises(ValidationError, match="greater than or equal to 2"):
         RolloutConfig(num_generations=1)
-    with pytest.raises(ValidationError, match="only kind openvla has LoRA"):
-        PolicyConfig(openvla={"lora": {"rank": 8}})
+    with pytest.raises(ValidationError, match=r"Unknown kind of policy 'nanno'.*Did you mean 'nano'"):
+        PolicyConfig(kind="nanno")
     for wrong in ({"rank": -1}, {"alpha": 0}, {"targets": "everything"}):
         with pytest.raises(ValidationError):
             LoraConfig(**wrong)
