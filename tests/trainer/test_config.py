@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import typing
 
 import numpy as np
@@ -20,6 +21,10 @@ from tgrpo_trainer.config import (
     TgrpoConfig,
     TrainConfig,
 )
+from tgrpo_trainer.policy import POLICIES, policy_class
+from tgrpo_trainer.policy.base import Policy
+from tgrpo_trainer.policy.nano.settings import NanoGaussianSettings, NanoSettings
+from tgrpo_trainer.policy.openvla.settings import OpenVlaConfig
 from tgrpo_trainer.policy.settings import LoraConfig, PolicyConfig
 from tgrpo_trainer.recipes import RECIPES, get_recipe
 from tgrpo_trainer.run.checkpoint import PREFIX
@@ -71,6 +76,32 @@ def test_mistakes_are_refused():
             LoraConfig(**wrong)
     with pytest.raises(ValidationError, match="frozen"):
         RunConfig().seed = 3
+
+
+def test_runs_of_earlier_versions_have_their_settings_elsewhere(tmp_path):
+    old = {
+        "kind": "openvla",
+        "checkpoint": "owner/name@abc",
+        "num_bins": 11,
+        "bin_power": 1.5,
+        "steps_per_token": 4,
+        "openvla": {"decoding": "parallel", "lora": {"rank": 8, "alpha": 4.0, "targets": "language-model"}},
+    }
+    (tmp_path / "config.json").write_text(json.dumps({"policy": old}))
+    policy = TrainConfig.load(tmp_path / "config.json").policy
+    assert (policy.kind, policy.checkpoint, policy.openvla.decoding) == ("openvla", "owner/name@abc", "parallel")
+    assert policy.lora == LoraConfig(rank=8, alpha=4.0, targets="language-model")
+    assert policy.nano.model_dump() == {"num_bins": 11, "bin_power": 1.5, "steps_per_token": 4}
+    # Records of evaluations hold a section by itself; with adapters there is nothing to read it as.
+    assert OpenVlaConfig.model_validate({"jpeg": True, "lora": {"rank": 0}}) == OpenVlaConfig(jpeg=True)
+    with pytest.raises(ValidationError, match="lora"):
+        OpenVlaConfig.model_validate({"lora": {"rank": 8}})
+
+
+def test_each_kind_of_policy_is_there_and_has_its_settings():
+    sections = {kind: PolicyConfig(kind=kind).own_settings for kind in POLICIES}
+    assert sections == {"nano": NanoSettings(), "nano_gaussian": NanoGaussianSettings(), "openvla": OpenVlaConfig()}
+    assert all(issubclass(policy_class(kind), Policy) for kind in POLICIES)
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):

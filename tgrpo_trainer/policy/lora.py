@@ -125,6 +125,8 @@ def merge_adapters(model: nn.Module) -> None:
         weight.copy_(weight.float() + change)
         parent, _, own = name.rpartition(".")
         setattr(model.get_submodule(parent), own, layer.get_base_layer())
+    for module in model.modules():
+        vars(module).pop("peft_config", None)  # so that peft puts new adapters in as the only ones
 
 
 def save_adapters(folder: Path, model: nn.Module, base: str, state: Mapping[str, Tensor]) -> None:
