@@ -15,7 +15,8 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from tgrpo_trainer.policy import NanoConfig, NanoPolicy, load_policy
+from tgrpo_trainer.policy import load_policy
+from tgrpo_trainer.policy.nano.policy import NanoConfig, NanoPolicy
 from tgrpo_trainer.types import PolicyInput
 
 ALPHA_STEP, ALPHA_TRAJECTORY = 0.3, 0.7
@@ -44,7 +45,7 @@ def rollout(policy, envs, seeds, group_size, generators):
             episodes[i].append(
                 {
                     "seen": seen.rows(slice(row, row + 1)),
-                    "tokens_K": drawn.tokens_NK[row],
+                    "tokens_K": drawn.choices_NK[row],
                     "old_logp_K": drawn.logp_NK[row],
                     "ran_K": torch.from_numpy(token_step_K < info["control_steps"][i] - steps_N[i]),
                     "reward": rewards_N[i],

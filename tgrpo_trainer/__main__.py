@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn
 
@@ -195,8 +196,10 @@ def memory_command(arguments: Sequence[str]) -> str:
     """Print what a training of OpenVLA needs of a GPU's memory, and what fits."""
     options = tyro.cli(MemoryOptions, args=arguments, prog=f"{PROG} memory")
     from tgrpo_trainer.memory.forecast import describe_memory
+    from tgrpo_trainer.policy.openvla.footprint import find_architecture, measure_footprint
 
-    return describe_memory(options.checkpoint, options.dtype, options.rank, options.num_gpus)
+    measure = partial(measure_footprint, find_architecture(options.checkpoint))
+    return describe_memory(measure, options.dtype, options.rank, options.num_gpus)
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], str | None]] = {

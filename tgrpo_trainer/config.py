@@ -3,35 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.files import write_atomically
+from tgrpo_trainer.policy.settings import PolicyConfig
+from tgrpo_trainer.settings import Settings
 
 Rows = Literal["before", "after"]
 Pictures = Literal["opengl", "upright", "turned", "mirrored"]
 Suite = Literal["libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90"]
-
-
-class Settings(BaseModel):
-    """Base of every group of settings: unknown names are errors and nothing changes after construction."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _truth_values_are_no_numbers(cls, values: object) -> object:
-        for name, value in values.items() if isinstance(values, dict) else ():
-            field = cls.model_fields.get(name)
-            if (
-                isinstance(value, bool)
-                and field is not None
-                and bool not in (field.annotation, *get_args(field.annotation))
-            ):
-                raise ValueError(f"{name}={value} must not be a truth value.")
-        return values
 
 
 class EnvConfig(Settings):
@@ -59,65 +42,6 @@ class EnvConfig(Settings):
         """The Gymnasium id of the suite, for example `tgrpo_envs:TGRPO-LiberoObject-v0`."""
         camel = "".join(word.capitalize() for word in self.suite.split("_"))
         return f"tgrpo_envs:TGRPO-{camel}-v0"
-
-
-class LoraConfig(Settings):
-    """Train small adapters beside frozen weights (docs/openvla.md, LoRA)."""
-
-    rank: int = Field(default=0, ge=0)
-    """Rank of the adapters (OpenVLA's own fine-tuning: 32); 0 = train the weights themselves."""
-    alpha: float = Field(default=16.0, gt=0)
-    """The adapters' output is multiplied by alpha / rank."""
-    targets: Literal["all-linear", "language-model"] = "all-linear"
-    """Layers with adapters: all that are run, or only the language model's (less memory)."""
-
-
-class OpenVlaConfig(Settings):
-    """What an OpenVLA checkpoint leaves open (policy.kind openvla); docs/openvla.md has the conventions."""
-
-    unnorm_key: str | None = None
-    """Data set whose action statistics apply; none = the suite's own (with or without _no_noops)."""
-    center_crop: bool = True
-    """Look at the centre 0.9 of the picture's area: for models trained with random crops, as the published ones are."""
-    jpeg: bool = False
-    """Look at each picture as it comes back from a JPEG file, as the published evaluation does."""
-    decoding: Literal["autoregressive", "parallel"] = "autoregressive"
-    """autoregressive = OpenVLA, one step a decision; parallel = OpenVLA-OFT with its token head, a chunk a decision."""
-    dtype: Literal["bfloat16", "float16", "float32"] | None = None
-    """Convert the weights; none = train them as they are stored."""
-    gradient_checkpointing: bool = False
-    """Compute activations again in the backward pass: less memory, about a third more time."""
-    compile: bool = False
-    """Compile the step of autoregressive decoding (CUDA graphs on a GPU); needs a C++ compiler, and a minute."""
-    lora: LoraConfig = LoraConfig()
-
-
-class PolicyConfig(Settings):
-    """What is trained."""
-
-    kind: Literal["nano", "openvla"] = "nano"
-    """nano = new, small, learns on a CPU; openvla = starts from checkpoint, published or saved by a run."""
-    checkpoint: str | None = None
-    """Start from this policy: a folder with config.json, or for openvla owner/name[/folder][@revision] on the
-    Hugging Face hub; none = a new nano policy."""
-    num_bins: int = Field(default=21, ge=2)
-    """Values each action number can take, in a new nano policy."""
-    bin_power: float = Field(default=1.0, gt=0)
-    """1 = evenly spaced values; above 1 they lie denser around 0 (new nano policy)."""
-    steps_per_token: int = Field(default=1, ge=1)
-    """Control steps for which a new nano policy holds each action; divides env.action_chunk."""
-    openvla: OpenVlaConfig = OpenVlaConfig()
-
-    @field_validator("checkpoint", mode="before")
-    @classmethod
-    def _path_as_text(cls, value: object) -> object:
-        return str(value) if isinstance(value, Path) else value
-
-    @model_validator(mode="after")
-    def _adapters_have_a_place(self) -> PolicyConfig:
-        if self.kind != "openvla" and self.openvla.lora.rank > 0:
-            raise ValueError(f"policy.openvla.lora.rank is {self.openvla.lora.rank}, but only kind openvla has LoRA")
-        return self
 
 
 class SftConfig(Settings):

@@ -8,9 +8,6 @@ from tgrpo_envs.errors import UnknownNameError
 from tgrpo_trainer.config import (
     EnvConfig,
     EvaluationConfig,
-    LoraConfig,
-    OpenVlaConfig,
-    PolicyConfig,
     RolloutConfig,
     RunConfig,
     SftConfig,
@@ -18,6 +15,9 @@ from tgrpo_trainer.config import (
     TrainConfig,
     UpdateConfig,
 )
+from tgrpo_trainer.policy.nano.settings import NanoSettings
+from tgrpo_trainer.policy.openvla.settings import OpenVlaConfig
+from tgrpo_trainer.policy.settings import LoraConfig, PolicyConfig
 
 
 def quickstart() -> TrainConfig:
@@ -35,7 +35,7 @@ def quickstart() -> TrainConfig:
         ),
         # 14 choices a decision instead of 56: each gets more of the credit, and explores a movement, not a tremor. Held
         # for four steps an even bin is 2 cm, the width of a missed grasp; denser around 0 it is 6 mm.
-        policy=PolicyConfig(steps_per_token=4, bin_power=1.5),
+        policy=PolicyConfig(nano=NanoSettings(steps_per_token=4, bin_power=1.5)),
         sft=SftConfig(num_demos=16, max_steps=600),
         # A clone's own temperature misses grasps that its most probable tokens make.
         rollout=RolloutConfig(num_groups=8, num_generations=8, temperature=0.5),
@@ -77,7 +77,8 @@ def openvla_libero() -> TrainConfig:
         # LoRA is the paper's; it does not say the rank or the layers, so these are OpenVLA's own fine-tuning's.
         policy=PolicyConfig(
             kind="openvla",
-            openvla=OpenVlaConfig(gradient_checkpointing=True, lora=LoraConfig(rank=32, alpha=16.0)),
+            lora=LoraConfig(rank=32, alpha=16.0),
+            openvla=OpenVlaConfig(gradient_checkpointing=True),
         ),
         sft=SftConfig(max_steps=0),
         # Four members and the common end are the paper's. It does not say its temperature; VLA-RL found 1.5 better

@@ -31,7 +31,7 @@ from tgrpo_trainer.metrics.metrics import Mean, MetricsWriter, evaluation_metric
 from tgrpo_trainer.metrics.wandb_logger import import_wandb, start_wandb
 from tgrpo_trainer.optim.reference import Reference, make_reference
 from tgrpo_trainer.optim.update import PolicyUpdater
-from tgrpo_trainer.policy import Policy
+from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.report import write_report
 from tgrpo_trainer.report.last_group_videos import write_videos
 from tgrpo_trainer.report.record import LastGroup, find_last_group

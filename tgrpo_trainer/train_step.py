@@ -16,7 +16,7 @@ from tgrpo_trainer.metrics.metrics import Mean, merge_metrics, rollout_metrics
 from tgrpo_trainer.metrics.timing import CostMeter, return_free_memory
 from tgrpo_trainer.objectives.batch import build_batch
 from tgrpo_trainer.optim.update import PolicyUpdater
-from tgrpo_trainer.policy import Policy
+from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.rollout.environment import Envs
 from tgrpo_trainer.rollout.rollout import Group, RolloutResult, Sampling, collect_groups, trainable_groups
 from tgrpo_trainer.run.rng import Stream, derive_seeds, make_generator, make_generators

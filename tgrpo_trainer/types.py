@@ -7,11 +7,12 @@ the update learns from.
 Notation, used in every tensor name (axes are the capital letters after the underscore):
 
     G  members of a group          N  rows of a batch (decisions)   H, W, C  image height, width, channels
-    T  decisions of a trajectory   K  action tokens a decision      C, A     chunk length and action dimension (NCA)
+    T  decisions of a trajectory   K  choices a decision            C, A     chunk length and action dimension (NCA)
     V  action bins                 L  instruction tokens            P        proprioception
 
-One *decision* is one environment step of the trainer: a chunk of `action_chunk` control steps of 50 ms each, so
-K = action_chunk * ACTION_DIM. Token k of a decision belongs to control step k // ACTION_DIM of its chunk.
+One *decision* is one environment step of the trainer: a chunk of `action_chunk` control steps of 50 ms each. A policy
+makes it as K *choices*, each with a log-probability of its own. What they are (token indices, int64; drawn numbers,
+float32) and which control steps they belong to only the policy knows.
 """
 
 from __future__ import annotations
@@ -117,30 +118,42 @@ class ActionSample:
     """N decisions drawn from a policy.
 
     Attributes:
-        tokens_NK: int64 bin indices in [0, V).
-        logp_NK: float32 log-probability of each token at the temperature it was drawn with.
-        actions_NCA: float32 in [-1, 1], the bin centres, ready for an environment made with `action_chunk=C`.
+        choices_NK: What was drawn, in the policy's own representation and type.
+        logp_NK: float32 log-probability of each choice at the temperature it was drawn with.
+        actions_NCA: float32 in [-1, 1], what they mean, ready for an environment made with `action_chunk=C`.
     """
 
-    tokens_NK: Tensor
+    choices_NK: Tensor
     logp_NK: Tensor
     actions_NCA: Tensor
 
 
 class LogProbs(NamedTuple):
-    """How probable given tokens are under a policy (same temperature convention as `ActionSample`).
+    """How probable given choices are under a policy (same temperature convention as `ActionSample`).
 
     A tuple, because FSDP looks for the tensors in a module's output and sees through tuples, not through dataclasses.
 
     Attributes:
-        logp_NK: float32 log-probability of each given token, differentiable.
-        entropy_NK: float32 entropy in nats of each token's distribution, differentiable.
-        greedy_NK: int64 most probable token at each place, given the tokens before it.
+        logp_NK: float32 log-probability of each given choice, differentiable.
+        entropy_NK: float32 entropy in nats of each choice's distribution, differentiable.
+        greedy_NK: bool, whether the given choice is the most probable one there, as far as they can be told apart.
     """
 
     logp_NK: Tensor
     entropy_NK: Tensor
     greedy_NK: Tensor
+
+
+class CloningTerms(NamedTuple):
+    """What behaviour cloning minimises, for each choice of N decisions.
+
+    Attributes:
+        loss_NK: float32, differentiable.
+        matched_NK: bool, whether the policy's most probable choice is the expert's.
+    """
+
+    loss_NK: Tensor
+    matched_NK: Tensor
 
 
 @dataclass(frozen=True)
@@ -149,9 +162,10 @@ class Trajectory:
 
     Attributes:
         observations: T rows, what the policy saw before each decision.
-        tokens_TK: int64 tokens drawn.
+        choices_TK: What was drawn, in the policy's own representation.
         logp_TK: float32 their log-probabilities when drawn.
-        executed_TK: bool, False for tokens of control steps that never ran because the episode ended inside the chunk.
+        executed_TK: bool, False for choices about control steps that never ran because the episode ended inside the
+            chunk.
         rewards_T: float64 reward of each decision (sum over its control steps).
         stage_T: int64 index of the first unfinished stage when the decision was taken.
         end: Why it stopped.
@@ -160,7 +174,7 @@ class Trajectory:
     """
 
     observations: PolicyInput
-    tokens_TK: Tensor
+    choices_TK: Tensor
     logp_TK: Tensor
     executed_TK: Tensor
     rewards_T: Tensor
@@ -170,7 +184,7 @@ class Trajectory:
     control_steps: int
 
     def __len__(self) -> int:
-        return self.tokens_TK.shape[0]
+        return self.choices_TK.shape[0]
 
     @property
     def success(self) -> bool:
@@ -233,28 +247,28 @@ class Batch:
 
     Attributes:
         observations: N rows, pictures still uint8.
-        tokens_NK: int64 tokens drawn.
+        choices_NK: What was drawn, in the policy's own representation.
         old_logp_NK: float32 log-probabilities when drawn (pi_old, unless the update scores it again).
-        mask_NK: bool, the tokens that were executed.
+        mask_NK: bool, the choices that were executed.
         advantages_N: float32 fused advantage of each decision.
         weights_N: float64, 1 / (members * T of the row's member); they sum to 1 and weight the terms of J.
     """
 
     observations: PolicyInput
-    tokens_NK: Tensor
+    choices_NK: Tensor
     old_logp_NK: Tensor
     mask_NK: Tensor
     advantages_N: Tensor
     weights_N: Tensor
 
     def __len__(self) -> int:
-        return self.tokens_NK.shape[0]
+        return self.choices_NK.shape[0]
 
     def rows(self, index: Tensor | slice) -> Batch:
         """The rows that `index` selects; weights are left as they are and no longer sum to 1."""
         return Batch(
             observations=self.observations.rows(index),
-            tokens_NK=self.tokens_NK[index],
+            choices_NK=self.choices_NK[index],
             old_logp_NK=self.old_logp_NK[index],
             mask_NK=self.mask_NK[index],
             advantages_N=self.advantages_N[index],
@@ -265,7 +279,7 @@ class Batch:
         """The same batch on another device."""
         return Batch(
             observations=self.observations.to(device),
-            tokens_NK=self.tokens_NK.to(device),
+            choices_NK=self.choices_NK.to(device),
             old_logp_NK=self.old_logp_NK.to(device),
             mask_NK=self.mask_NK.to(device),
             advantages_N=self.advantages_N.to(device),
@@ -277,14 +291,14 @@ class Batch:
         return self.rows(rows) if len(rows) else self.blank()
 
     def blank(self) -> Batch:
-        """One made-up row of the same shapes that counts nothing: no weight, no token executed."""
+        """One made-up row of the same shapes that counts nothing: no weight, no choice executed."""
 
         def zeros(rows: Tensor) -> Tensor:
             return rows.new_zeros((1, *rows.shape[1:]))
 
         return Batch(
             observations=PolicyInput(*(zeros(getattr(self.observations, each.name)) for each in fields(PolicyInput))),
-            tokens_NK=zeros(self.tokens_NK),
+            choices_NK=zeros(self.choices_NK),
             old_logp_NK=zeros(self.old_logp_NK),
             mask_NK=zeros(self.mask_NK),
             advantages_N=zeros(self.advantages_N),

@@ -13,9 +13,9 @@ from benchmarks.trainer.subject import random_input
 from benchmarks.trainer.table import Measurement
 from benchmarks.trainer.timing import seconds_of
 from benchmarks.trainer.work import Decision, decision_phases, parallel_phases
-from tgrpo_trainer.policy.openvla import OpenVlaPolicy
 from tgrpo_trainer.policy.openvla.decoding import parallel_logits
 from tgrpo_trainer.policy.openvla.pictures import prepare_pictures
+from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy
 from tgrpo_trainer.types import PolicyInput
 
 COMPILED_WARMUPS = 4
@@ -111,13 +111,13 @@ def phase_seconds(policy: OpenVlaPolicy, obs: PolicyInput, *, repeats: int, warm
 def largest_ratio_gap(policy: OpenVlaPolicy, obs: PolicyInput) -> float:
     """How far a token's probability when drawn is from that of the pass that learns; 0 in exact arithmetic."""
     drawn = policy.sample(obs, generator=torch.Generator(policy.device).manual_seed(0))
-    scored = policy.log_prob(obs, drawn.tokens_NK)
+    scored = policy.log_prob(obs, drawn.choices_NK)
     return float((scored.logp_NK - drawn.logp_NK).expm1().abs().max())
 
 
 def same_tokens(policy: OpenVlaPolicy) -> float:
     """Share of tokens the two ways agree on, greedily, over a few rows; in 16 bits near ties may fall either way."""
     obs = random_input(policy, SAME_TOKENS_ROWS)
-    batched_NK = policy.sample(obs, greedy=True).tokens_NK.cpu()
+    batched_NK = policy.sample(obs, greedy=True).choices_NK.cpu()
     plain_NK = torch.tensor([plain_decision(policy, obs.rows(slice(i, i + 1))) for i in range(len(obs))])
     return float((batched_NK == plain_NK).double().mean())

@@ -17,7 +17,7 @@ from tgrpo_trainer.config import EnvConfig, TrainConfig
 from tgrpo_trainer.distributed.fsdp import ShardedPolicy
 from tgrpo_trainer.distributed.world import World
 from tgrpo_trainer.metrics.metrics import Mean
-from tgrpo_trainer.policy.openvla import OpenVlaPolicy
+from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy
 from tgrpo_trainer.recipes import openvla_libero
 from tgrpo_trainer.rollout.environment import make_envs
 from tgrpo_trainer.train_step import run_iteration

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import torch
 
-from tgrpo_trainer.policy.openvla import OpenVlaPolicy
 from tgrpo_trainer.policy.openvla.pictures import prepare_pictures
+from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy
 from tgrpo_trainer.types import PolicyInput
 
 

@@ -28,7 +28,7 @@ from benchmarks.trainer.timing import measured_roof
 from benchmarks.trainer.updates import MEMORY_GOAL, MFU_GOAL, UPDATES, update_rows
 from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.distributed.world import resolve_device
-from tgrpo_trainer.policy.openvla import OpenVlaPolicy
+from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy
 from tgrpo_trainer.policy.openvla.weights import DType
 
 Part = Literal["decisions", "iteration", "updates"]

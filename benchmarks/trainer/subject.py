@@ -18,11 +18,11 @@ from benchmarks.trainer.timing import free_memory
 from benchmarks.trainer.work import cache_bytes
 from tgrpo_envs.errors import ConfigError, UnknownNameError
 from tgrpo_trainer.metrics.timing import GIB
-from tgrpo_trainer.policy.base import CONFIG_FILE
-from tgrpo_trainer.policy.openvla import OpenVlaPolicy, OpenVlaSettings
+from tgrpo_trainer.policy import CONFIG_FILE
 from tgrpo_trainer.policy.openvla.actions import STATISTICS_FILE, ActionCodec, ActionStatistics
 from tgrpo_trainer.policy.openvla.architecture import OPENVLA_7B, Architecture, LlamaShape
 from tgrpo_trainer.policy.openvla.model import OpenVlaModel
+from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy, OpenVlaSettings
 from tgrpo_trainer.policy.openvla.prompt import Prompter
 from tgrpo_trainer.policy.openvla.vision import TowerShape
 from tgrpo_trainer.policy.openvla.weights import DType

@@ -18,8 +18,8 @@ from tgrpo_trainer.config import TgrpoConfig, UpdateConfig
 from tgrpo_trainer.metrics.timing import GIB
 from tgrpo_trainer.optim.update import PolicyUpdater
 from tgrpo_trainer.policy.lora import LoraSettings
-from tgrpo_trainer.policy.openvla import OpenVlaPolicy
 from tgrpo_trainer.policy.openvla.base import BaseCheckpoint
+from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy
 from tgrpo_trainer.types import Batch, PolicyInput
 
 ADAM_COPIES = 4
@@ -155,12 +155,12 @@ def made_up_batch(policy: OpenVlaPolicy, num_decisions: int, rows_at_once: int) 
         seen.append(random_input(policy, min(rows_at_once, num_decisions - start)))
         drawn.append(policy.sample(seen[-1], generator=generator))
     policy.decoder.release()
-    tokens_NK = torch.cat([sample.tokens_NK for sample in drawn]).cpu()
+    choices_NK = torch.cat([sample.choices_NK for sample in drawn]).cpu()
     return Batch(
         observations=PolicyInput.cat(seen).to("cpu"),
-        tokens_NK=tokens_NK,
+        choices_NK=choices_NK,
         old_logp_NK=torch.cat([sample.logp_NK for sample in drawn]).cpu(),
-        mask_NK=torch.ones_like(tokens_NK, dtype=torch.bool),
+        mask_NK=torch.ones_like(choices_NK, dtype=torch.bool),
         advantages_N=torch.randn(num_decisions, generator=torch.Generator().manual_seed(0)),
         weights_N=torch.full((num_decisions,), 1.0 / num_decisions, dtype=torch.float64),
     )

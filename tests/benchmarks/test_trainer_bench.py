@@ -98,13 +98,13 @@ def test_memory_is_told_in_gibibytes():
 def test_the_plain_loop_draws_the_tokens_of_cached_decoding(tmp_path):
     policy = tiny_openvla(tmp_path).eval()
     obs = openvla_input(policy, ["pick up the bowl"] * 4)
-    cached_NK = policy.sample(obs, greedy=True).tokens_NK
+    cached_NK = policy.sample(obs, greedy=True).choices_NK
     assert [plain_decision(policy, obs.rows(slice(i, i + 1))) for i in range(4)] == cached_NK.tolist()
     assert len({tuple(row) for row in cached_NK.tolist()}) == 4
 
     random = random_policy(get_size("tiny"), CPU, torch.float32)
     obs = random_input(random, 3)
-    cached_NK = random.sample(obs, greedy=True).tokens_NK
+    cached_NK = random.sample(obs, greedy=True).choices_NK
     assert [plain_decision(random, obs.rows(slice(i, i + 1))) for i in range(3)] == cached_NK.tolist()
     scored = random.log_prob(obs, cached_NK)
     assert torch.isfinite(scored.logp_NK).all() and (scored.entropy_NK > 1).all()

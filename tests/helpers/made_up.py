@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tgrpo_trainer.policy import NanoConfig, NanoPolicy
+from tgrpo_trainer.policy.nano.policy import NanoConfig, NanoPolicy
 from tgrpo_trainer.types import EpisodeEnd, PolicyInput, Trajectory, TrajectoryGroup
 
 IMAGE_SIZE = 16
@@ -37,9 +37,9 @@ def make_trajectory(
     sample = policy.sample(observations, generator=torch.Generator().manual_seed(seed))
     return Trajectory(
         observations=observations,
-        tokens_TK=sample.tokens_NK,
+        choices_TK=sample.choices_NK,
         logp_TK=sample.logp_NK,
-        executed_TK=torch.ones_like(sample.tokens_NK, dtype=torch.bool),
+        executed_TK=torch.ones_like(sample.choices_NK, dtype=torch.bool),
         rewards_T=torch.tensor(rewards, dtype=torch.float64),
         stage_T=torch.tensor(stages if stages is not None else [0] * len(rewards)),
         end=EpisodeEnd.HORIZON,

@@ -29,7 +29,18 @@ class StraightPolicy(Policy):
     def encode_instructions(self, texts):
         return torch.ones(len(texts), 3, dtype=torch.int64)
 
-    def encode_actions(self, actions_NCA):
+    @classmethod
+    def start(cls, start):
+        raise NotImplementedError
+
+    @classmethod
+    def load(cls, folder):
+        raise NotImplementedError
+
+    def counted(self, ran_NC):
+        return ran_NC.repeat_interleave(ACTION_DIM, dim=1)
+
+    def bc_loss(self, obs, actions_NCA):
         raise NotImplementedError
 
     def sample(self, obs, *, temperature=1.0, greedy=False, generator=None):
@@ -42,11 +53,11 @@ class StraightPolicy(Policy):
             rows = generator if generator is not None else [None] * len(obs)
             for row_CA, own in zip(actions_NCA, rows, strict=True):
                 row_CA[:, :2] += self.noise * torch.randn(self._chunk, 2, generator=own)
-        tokens_NK = torch.arange(self._chunk * ACTION_DIM).expand(len(obs), -1)
+        choices_NK = torch.arange(self._chunk * ACTION_DIM).expand(len(obs), -1)
         logp_NK = -obs.proprio_NP[:, :1].expand(-1, self._chunk * ACTION_DIM)
-        return ActionSample(tokens_NK, logp_NK, actions_NCA.clamp(-1, 1))
+        return ActionSample(choices_NK, logp_NK, actions_NCA.clamp(-1, 1))
 
-    def log_prob(self, obs, tokens_NK, temperature=1.0):
+    def log_prob(self, obs, choices_NK, temperature=1.0):
         raise NotImplementedError
 
     def save(self, folder):
@@ -64,4 +75,4 @@ class SpeedByMember(StraightPolicy):
         distances = np.linalg.norm(self.envs.position_N2[None] - obs.proprio_NP[:, None, :2].numpy(), axis=2)
         speed_n = torch.tensor(self.speeds[distances.argmin(1)], dtype=torch.float32)
         sample = super().sample(obs, **kwargs)
-        return type(sample)(sample.tokens_NK, sample.logp_NK, sample.actions_NCA * speed_n[:, None, None])
+        return type(sample)(sample.choices_NK, sample.logp_NK, sample.actions_NCA * speed_n[:, None, None])

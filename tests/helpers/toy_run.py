@@ -16,21 +16,21 @@ from tgrpo_trainer.__main__ import main
 from tgrpo_trainer.config import (
     EnvConfig,
     EvaluationConfig,
-    OpenVlaConfig,
-    PolicyConfig,
     RolloutConfig,
     RunConfig,
     SftConfig,
     TrainConfig,
     UpdateConfig,
 )
+from tgrpo_trainer.policy.openvla.settings import OpenVlaConfig
+from tgrpo_trainer.policy.settings import LoraConfig, PolicyConfig
 from tgrpo_trainer.recipes import RECIPES, openvla_libero
 
 
 def toy_config(folder: Path, iterations: int, **run) -> TrainConfig:
     return TrainConfig(
         env=EnvConfig(image_size=16, action_chunk=2, max_control_steps=24),
-        policy=PolicyConfig(num_bins=5),
+        policy=PolicyConfig(nano={"num_bins": 5}),
         sft=SftConfig(max_steps=0),
         rollout=RolloutConfig(num_groups=2, num_generations=3),
         update=UpdateConfig(num_iterations=2, minibatch_size=32, learning_rate=1e-3, gradient_cosine=True),
@@ -39,7 +39,7 @@ def toy_config(folder: Path, iterations: int, **run) -> TrainConfig:
     )
 
 
-def tiny_openvla_run(tmp_path: Path, *, iterations: int = 1, chunk: int = 1, **policy) -> TrainConfig:
+def tiny_openvla_run(tmp_path: Path, *, iterations: int = 1, chunk: int = 1, lora: int = 0, **openvla) -> TrainConfig:
     """The recipe itself, cut to the toy task: 16-pixel pictures, episodes of six or three decisions."""
     checkpoint = tmp_path / "published"
     if not checkpoint.is_dir():
@@ -47,7 +47,9 @@ def tiny_openvla_run(tmp_path: Path, *, iterations: int = 1, chunk: int = 1, **p
     recipe = openvla_libero()
     return recipe.replace(
         env=EnvConfig(image_size=16, action_chunk=chunk, max_control_steps=6 if chunk == 1 else 12),
-        policy=PolicyConfig(kind="openvla", checkpoint=checkpoint, openvla=OpenVlaConfig(**policy)),
+        policy=PolicyConfig(
+            kind="openvla", checkpoint=checkpoint, lora=LoraConfig(rank=lora), openvla=OpenVlaConfig(**openvla)
+        ),
         tgrpo={**recipe.tgrpo.model_dump(), "beta": 0.01},
         update={**recipe.update.model_dump(), "learning_rate": 1e-3, "warmup_iterations": 0},
         evaluation={**recipe.evaluation.model_dump(), "every": 10, "num_heldout": 1, "num_official": 1},

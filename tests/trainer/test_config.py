@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import typing
 
 import numpy as np
@@ -13,8 +14,6 @@ from tgrpo_envs import ENV_IDS
 from tgrpo_envs.errors import ConfigError, UnknownNameError
 from tgrpo_trainer.config import (
     EnvConfig,
-    LoraConfig,
-    PolicyConfig,
     RolloutConfig,
     RunConfig,
     SftConfig,
@@ -22,6 +21,11 @@ from tgrpo_trainer.config import (
     TgrpoConfig,
     TrainConfig,
 )
+from tgrpo_trainer.policy import POLICIES, policy_class
+from tgrpo_trainer.policy.base import Policy
+from tgrpo_trainer.policy.nano.settings import NanoGaussianSettings, NanoSettings
+from tgrpo_trainer.policy.openvla.settings import OpenVlaConfig
+from tgrpo_trainer.policy.settings import LoraConfig, PolicyConfig
 from tgrpo_trainer.recipes import RECIPES, get_recipe
 from tgrpo_trainer.run.checkpoint import PREFIX
 from tgrpo_trainer.run.layout import iteration_name
@@ -65,13 +69,39 @@ def test_mistakes_are_refused():
         TgrpoConfig(alpha_step=0, alpha_trajectory=0)
     with pytest.raises(ValidationError, match="greater than or equal to 2"):
         RolloutConfig(num_generations=1)
-    with pytest.raises(ValidationError, match="only kind openvla has LoRA"):
-        PolicyConfig(openvla={"lora": {"rank": 8}})
+    with pytest.raises(ValidationError, match=r"Unknown kind of policy 'nanno'.*Did you mean 'nano'"):
+        PolicyConfig(kind="nanno")
     for wrong in ({"rank": -1}, {"alpha": 0}, {"targets": "everything"}):
         with pytest.raises(ValidationError):
             LoraConfig(**wrong)
     with pytest.raises(ValidationError, match="frozen"):
         RunConfig().seed = 3
+
+
+def test_runs_of_earlier_versions_have_their_settings_elsewhere(tmp_path):
+    old = {
+        "kind": "openvla",
+        "checkpoint": "owner/name@abc",
+        "num_bins": 11,
+        "bin_power": 1.5,
+        "steps_per_token": 4,
+        "openvla": {"decoding": "parallel", "lora": {"rank": 8, "alpha": 4.0, "targets": "language-model"}},
+    }
+    (tmp_path / "config.json").write_text(json.dumps({"policy": old}))
+    policy = TrainConfig.load(tmp_path / "config.json").policy
+    assert (policy.kind, policy.checkpoint, policy.openvla.decoding) == ("openvla", "owner/name@abc", "parallel")
+    assert policy.lora == LoraConfig(rank=8, alpha=4.0, targets="language-model")
+    assert policy.nano.model_dump() == {"num_bins": 11, "bin_power": 1.5, "steps_per_token": 4}
+    # Records of evaluations hold a section by itself; with adapters there is nothing to read it as.
+    assert OpenVlaConfig.model_validate({"jpeg": True, "lora": {"rank": 0}}) == OpenVlaConfig(jpeg=True)
+    with pytest.raises(ValidationError, match="lora"):
+        OpenVlaConfig.model_validate({"lora": {"rank": 8}})
+
+
+def test_each_kind_of_policy_is_there_and_has_its_settings():
+    sections = {kind: PolicyConfig(kind=kind).own_settings for kind in POLICIES}
+    assert sections == {"nano": NanoSettings(), "nano_gaussian": NanoGaussianSettings(), "openvla": OpenVlaConfig()}
+    assert all(issubclass(policy_class(kind), Policy) for kind in POLICIES)
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):

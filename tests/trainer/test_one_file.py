@@ -15,7 +15,7 @@ from tgrpo_trainer.distributed.fsdp import ShardedPolicy
 from tgrpo_trainer.distributed.world import World
 from tgrpo_trainer.optim.reference import make_reference
 from tgrpo_trainer.optim.update import PolicyUpdater
-from tgrpo_trainer.policy import NanoConfig, NanoPolicy
+from tgrpo_trainer.policy.nano.policy import NanoConfig, NanoPolicy
 from tgrpo_trainer.run.rng import Stream, derive_seeds, make_generator, make_generators
 from tgrpo_trainer.train_step import run_iteration
 

@@ -22,7 +22,7 @@ def test_a_group_pads_its_members_to_the_longest():
 
 def test_a_group_needs_two_members_with_decisions():
     member = make_trajectory(tiny_nano(), [1.0])
-    empty = dataclasses.replace(member, tokens_TK=member.tokens_TK[:0])
+    empty = dataclasses.replace(member, choices_TK=member.choices_TK[:0])
     with pytest.raises(ConfigError, match="num_generations"):
         TrajectoryGroup((member,), "task")
     with pytest.raises(ConfigError, match="no decisions"):

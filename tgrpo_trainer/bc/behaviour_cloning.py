@@ -16,7 +16,7 @@ from tgrpo_trainer.distributed.world import World
 from tgrpo_trainer.optim.optimizer import trained_parameters
 from tgrpo_trainer.optim.update import clip_gradients, refuse_non_finite
 from tgrpo_trainer.policy.base import Policy
-from tgrpo_trainer.types import ACTION_DIM, PolicyInput
+from tgrpo_trainer.types import PolicyInput
 
 MAX_SHIFT_PIXELS = 2
 MAX_GRAD_NORM = 1.0
@@ -35,7 +35,7 @@ def train_sft(
     on_step: OnStep | None = None,
     world: World = World(),  # noqa: B008 - frozen
 ) -> dict[str, float]:
-    """Clone demonstrations: cross-entropy of the expert's next actions, AdamW with cosine decay to 0.
+    """Clone demonstrations: the policy's own loss (`Policy.bc_loss`), AdamW with cosine decay to 0.
 
     Stops after `config.max_steps` steps rather than a time, so that equal seeds give equal policies.
 
@@ -48,8 +48,8 @@ def train_sft(
         world: The ranks; each takes its part of every batch, and the policy is sharded over them.
 
     Returns:
-        `loss` (nats per token) and `accuracy` (share of tokens whose most probable value is the expert's), means over
-        the last steps.
+        `loss` (of tokens and Gaussians: nats per choice) and `accuracy` (share of choices whose most probable value is
+        the expert's), means over the last steps.
 
     Raises:
         ConfigError: Fewer decisions in a batch than ranks.
@@ -58,7 +58,6 @@ def train_sft(
     if config.batch_size < world.size:
         raise ConfigError(f"sft.batch_size is {config.batch_size}, with {world.size} ranks; use at least one for each.")
     instruction_1L = policy.encode_instructions([dataset.instruction])
-    tokens_MK = policy.encode_actions(dataset.actions_MCA)
     optimizer = torch.optim.AdamW(trained_parameters(policy).values(), lr=config.learning_rate)
     recent: deque[dict[str, float]] = deque(maxlen=AVERAGED_STEPS)
     for step in range(config.max_steps):
@@ -71,11 +70,16 @@ def train_sft(
             proprio_NP=dataset.proprio_MP[rows],
             instruction_NL=instruction_1L.expand(len(rows), -1),
         )
-        mask_NK = dataset.valid_MC[rows, :: policy.steps_per_token].repeat_interleave(ACTION_DIM, dim=1)
-        num_tokens = float(mask_NK.sum())
+        counted_NK = policy.counted(dataset.valid_MC[rows])
         own = slice(world.rank, None, world.size)
         step_metrics = _clone_step(
-            policy, optimizer, obs.rows(own), tokens_MK[rows][own], mask_NK[own], num_tokens, world
+            policy,
+            optimizer,
+            obs.rows(own),
+            dataset.actions_MCA[rows][own],
+            counted_NK[own],
+            num_counted=float(counted_NK.sum()),
+            world=world,
         )
         recent.append(step_metrics)
         if on_step is not None:
@@ -101,20 +105,22 @@ def _clone_step(
     policy: Policy,
     optimizer: torch.optim.Optimizer,
     obs: PolicyInput,
-    tokens_NK: Tensor,
-    mask_NK: Tensor,
-    num_tokens: float,
+    actions_NCA: Tensor,
+    counted_NK: Tensor,
+    *,
+    num_counted: float,
     world: World,
 ) -> dict[str, float]:
-    """One step on this rank's rows of a batch that has `num_tokens` in all; returns the whole batch's metrics."""
-    obs, tokens_NK, mask_NK = obs.to(policy.device), tokens_NK.to(policy.device), mask_NK.to(policy.device)
-    scored = policy(obs, tokens_NK)
-    loss = -(scored.logp_NK * mask_NK).sum() / num_tokens
+    """One step on this rank's rows of a batch whose choices count `num_counted` times in all; the batch's metrics."""
+    counted_NK = counted_NK.to(policy.device)
+    terms = policy.bc_loss(obs.to(policy.device), actions_NCA.to(policy.device))
+    loss = (terms.loss_NK * counted_NK).sum() / num_counted
     refuse_non_finite(loss, world)
     optimizer.zero_grad(set_to_none=True)
-    (loss * world.size).backward()  # FSDP averages the ranks' gradients; they are parts of one sum
+    # FSDP averages the ranks' gradients, which are parts of one sum.
+    (loss * world.size).backward()  # type: ignore[no-untyped-call]
     clip_gradients(policy.parameters(), MAX_GRAD_NORM)
     optimizer.step()
-    correct = ((scored.greedy_NK == tokens_NK) & mask_NK).sum() / num_tokens
-    parts = world.gather((loss.item(), correct.item()))
+    matched = (terms.matched_NK & counted_NK).sum() / num_counted
+    parts = world.gather((loss.item(), matched.item()))
     return {"loss": sum(part[0] for part in parts), "accuracy": sum(part[1] for part in parts)}

@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import torch
-
 from tgrpo_envs.command import run_child
 from tgrpo_envs.errors import ConfigError, TrainingError
 from tgrpo_trainer.bc.behaviour_cloning import train_sft
@@ -16,7 +14,8 @@ from tgrpo_trainer.bc.dataset import load_demonstrations
 from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.distributed.fsdp import ShardedPolicy
 from tgrpo_trainer.distributed.world import World
-from tgrpo_trainer.policy import NanoConfig, NanoPolicy, Policy, load_policy
+from tgrpo_trainer.policy import policy_class
+from tgrpo_trainer.policy.base import Policy, PolicyStart
 from tgrpo_trainer.policy.hub import resolve_checkpoint
 from tgrpo_trainer.policy.lora import LoraSettings
 from tgrpo_trainer.run.console import progress, say
@@ -33,7 +32,7 @@ def pin_checkpoint(config: TrainConfig) -> TrainConfig:
         CheckpointError: It is neither a folder nor to be had from the hub.
     """
     policy = config.policy
-    if policy.kind != "openvla" or policy.checkpoint is None or Path(policy.checkpoint).is_dir():
+    if policy.checkpoint is None or Path(policy.checkpoint).is_dir():
         return config
     return config.replace(policy={**policy.model_dump(), "checkpoint": resolve_checkpoint(policy.checkpoint).pinned})
 
@@ -92,62 +91,35 @@ def start_policy(
         )
     if world.is_main:
         loss, accuracy = measured["loss"], measured["accuracy"]
-        say(f"Cloned {path.name} ({dataset.layout}): loss {loss:.3f}, {accuracy:.0%} of action tokens as the expert's")
+        say(f"Cloned {path.name} ({dataset.layout}): loss {loss:.3f}, {accuracy:.0%} of choices as the expert's")
     return policy
 
 
 def _new_or_saved(config: TrainConfig) -> Policy:
-    env = config.env
-    if config.policy.kind == "openvla":
-        return _openvla(config)
-    if config.policy.checkpoint is None:
-        # Modules draw their weights from torch's global generator; the fork leaves it as it was for everyone else.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive_seed(config.run.seed, Stream.WEIGHTS))
-            return NanoPolicy(
-                NanoConfig(
-                    image_size=env.image_size,
-                    action_chunk=env.action_chunk,
-                    num_bins=config.policy.num_bins,
-                    steps_per_token=config.policy.steps_per_token,
-                    bin_power=config.policy.bin_power,
-                )
-            )
-    policy = load_policy(Path(config.policy.checkpoint))
+    env, chosen = config.env, config.policy
+    lora = LoraSettings(**chosen.lora.model_dump()) if chosen.lora.rank > 0 else None
+    policy = policy_class(chosen.kind).start(
+        PolicyStart(
+            image_size=env.image_size,
+            action_chunk=env.action_chunk,
+            suite=env.suite,
+            checkpoint=chosen.checkpoint,
+            settings=chosen.own_settings,
+            lora=lora,
+            weights_seed=derive_seed(config.run.seed, Stream.WEIGHTS),
+            adapters_seed=derive_seed(config.run.seed, Stream.ADAPTERS),
+        )
+    )
+    if policy.adapters != lora:
+        raise ConfigError(
+            f"policy.lora.rank is {chosen.lora.rank}, but a policy of kind {chosen.kind} has no LoRA; leave it at 0."
+        )
     if (policy.image_size, policy.action_chunk) != (env.image_size, env.action_chunk):
         raise ConfigError(
-            f"{config.policy.checkpoint} takes {policy.image_size}-pixel pictures and decides {policy.action_chunk} "
+            f"{chosen.checkpoint} takes {policy.image_size}-pixel pictures and decides {policy.action_chunk} "
             f"steps at once, but the environment is set to {env.image_size} and {env.action_chunk}; "
             f"give --env.image-size {policy.image_size} --env.action-chunk {policy.action_chunk}."
         )
-    return policy
-
-
-def _openvla(config: TrainConfig) -> Policy:
-    """An OpenVLA checkpoint, published or of a run, under this run's settings."""
-    from tgrpo_trainer.policy.openvla import BaseCheckpoint, OpenVlaPolicy, OpenVlaSettings  # brings transformers
-
-    env, chosen = config.env, config.policy.openvla
-    if config.policy.checkpoint is None:
-        raise ConfigError(
-            "policy.kind is openvla, which starts from a checkpoint; give its folder, or its name on the hub, with "
-            "--policy.checkpoint FOLDER."
-        )
-    settings = OpenVlaSettings(
-        unnorm_key=chosen.unnorm_key or env.suite,
-        image_size=env.image_size,
-        action_chunk=env.action_chunk,
-        center_crop=chosen.center_crop,
-        jpeg=chosen.jpeg,
-        decoding=chosen.decoding,
-        gradient_checkpointing=chosen.gradient_checkpointing,
-        compile=chosen.compile,
-    )
-    folder = resolve_checkpoint(config.policy.checkpoint).folder
-    policy = OpenVlaPolicy.load(folder, settings, dtype=chosen.dtype)
-    if chosen.lora.rank > 0:
-        base = BaseCheckpoint.of(config.policy.checkpoint, chosen.dtype)
-        policy.adapt(LoraSettings(**chosen.lora.model_dump()), base, seed=derive_seed(config.run.seed, Stream.ADAPTERS))
     return policy
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tgrpo_envs.errors import ConfigError
-from tgrpo_trainer.config import EnvConfig, EvaluationConfig, OpenVlaConfig, TrainConfig
+from tgrpo_trainer.config import EnvConfig, EvaluationConfig, TrainConfig
 from tgrpo_trainer.evaluation.evaluate import ALONE, EpisodeSplit
 from tgrpo_trainer.evaluation.failures import write_failures
 from tgrpo_trainer.evaluation.options import EvalOptions
@@ -24,10 +24,12 @@ from tgrpo_trainer.evaluation.source import (
     is_published,
     load_source,
     policy_digest,
-    policy_kind,
 )
 from tgrpo_trainer.evaluation.tasks import Plan, evaluate_tasks, task_indices
+from tgrpo_trainer.policy import policy_kind
 from tgrpo_trainer.policy.base import Policy
+from tgrpo_trainer.policy.openvla.settings import OpenVlaConfig
+from tgrpo_trainer.policy.settings import PolicyConfig
 from tgrpo_trainer.rollout.environment import make_envs
 from tgrpo_trainer.run.rng import Stream, derive_seed
 
@@ -57,7 +59,7 @@ def run_evaluation(options: EvalOptions, shard: EpisodeSplit = ALONE) -> Evaluat
     own_task = source.config.env.task if env.suite == source.config.env.suite else None
     tasks = task_indices(env.suite, options.tasks, own_task)
     device = options.device or source.config.run.device
-    policy, iteration = load_source(source, env, options.openvla, device)
+    policy, iteration = load_source(source, env, PolicyConfig(openvla=options.openvla), device)
     plan = make_plan(options, source.config, env, tasks, policy, iteration)
     evaluations, failures = evaluate_tasks(
         policy, plan, make_envs, num_envs=options.num_envs, num_failures=options.videos, shard=shard

@@ -8,7 +8,8 @@ from typing import Literal
 
 import tyro
 
-from tgrpo_trainer.config import OpenVlaConfig, Suite
+from tgrpo_trainer.config import Suite
+from tgrpo_trainer.policy.openvla.settings import OpenVlaConfig
 
 
 @dataclass(frozen=True)

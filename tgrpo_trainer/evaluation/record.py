@@ -9,10 +9,11 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from tgrpo_trainer.config import OpenVlaConfig, Settings
 from tgrpo_trainer.evaluation.failures import FailureVideo
 from tgrpo_trainer.evaluation.intervals import counted, wilson_interval
 from tgrpo_trainer.evaluation.result import Evaluation, Mode, StateSet, read_json, write_json
+from tgrpo_trainer.policy.openvla.settings import OpenVlaConfig
+from tgrpo_trainer.settings import Settings
 
 RECORD_NAME = "evaluation.json"
 BENCHMARK_PACK = "libero"
@@ -27,7 +28,7 @@ class PolicyRecord(Settings):
     digest: str
     """SHA-256 over its files (`evaluation.source.policy_digest`)."""
     kind: str
-    """nano or openvla."""
+    """Kind of policy: nano, nano_gaussian, openvla."""
     image_size: int
     """Side of its pictures in pixels."""
     action_chunk: int

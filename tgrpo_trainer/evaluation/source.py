@@ -10,12 +10,12 @@ from typing import Any
 
 from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_trainer.bc.initial_policy import start_policy
-from tgrpo_trainer.config import EnvConfig, OpenVlaConfig, PolicyConfig, TrainConfig
+from tgrpo_trainer.config import EnvConfig, TrainConfig
 from tgrpo_trainer.distributed.world import resolve_device
-from tgrpo_trainer.policy import OPENVLA_KIND, Policy, load_policy
-from tgrpo_trainer.policy.base import CONFIG_FILE
+from tgrpo_trainer.policy import ADAPTER_CONFIG_FILE, CONFIG_FILE, load_policy, policy_class, policy_kind
+from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.policy.hub import resolve_checkpoint
-from tgrpo_trainer.policy.lora import ADAPTER_CONFIG_FILE
+from tgrpo_trainer.policy.settings import PolicyConfig
 from tgrpo_trainer.recipes import get_recipe
 from tgrpo_trainer.run.checkpoint import POLICY, latest_checkpoint, load_checkpoint
 from tgrpo_trainer.run.layout import CONFIG_NAME, LAST_NAME
@@ -32,7 +32,7 @@ class PolicySource:
     config: TrainConfig
     """The run's settings, or a recipe's."""
     kind: str | None
-    """nano or openvla, of a policy alone; None for a checkpoint, whose loader knows."""
+    """Of a policy alone; None for a checkpoint, whose loader knows."""
 
     @property
     def policy_folder(self) -> Path:
@@ -59,8 +59,7 @@ def find_source(checkpoint: str | Path, recipe: str | None = None) -> PolicySour
     is_adapter = (path / ADAPTER_CONFIG_FILE).is_file()
     if is_adapter or (settings is not None and not _is_run(settings)):
         kind = policy_kind(path)
-        usual = "openvla_libero" if kind == OPENVLA_KIND else "quickstart"
-        return PolicySource(path, get_recipe(recipe or usual), kind)
+        return PolicySource(path, get_recipe(recipe or policy_class(kind).recipe), kind)
     if recipe is not None:
         raise ConfigError(f"--recipe {recipe} is for a policy without a run; {path} has the settings of its own run.")
     if settings is not None:
@@ -78,21 +77,17 @@ def find_source(checkpoint: str | Path, recipe: str | None = None) -> PolicySour
 
 
 def is_published(source: PolicySource) -> bool:
-    """Whether it is an OpenVLA that no run has saved: it comes without picture size, chunk and decoding."""
-    if source.kind != OPENVLA_KIND:
-        return False
-    from tgrpo_trainer.policy.openvla.policy import SETTINGS_FILE  # brings transformers
-
-    return not (source.folder / SETTINGS_FILE).is_file()
+    """Whether it is a published model that no run has saved: its files leave open how it is used."""
+    return source.kind is not None and policy_class(source.kind).is_published(source.folder)
 
 
-def load_source(source: PolicySource, env: EnvConfig, openvla: OpenVlaConfig, device: str) -> tuple[Policy, int]:
+def load_source(source: PolicySource, env: EnvConfig, policy: PolicyConfig, device: str) -> tuple[Policy, int]:
     """The policy on its device, and the training iterations behind it (0 for a policy alone).
 
     Args:
         source: What `find_source` found.
-        env: Its suite, picture size and chunk are those a published OpenVLA is used with.
-        openvla: The rest of a published OpenVLA's settings.
+        env: Its suite, picture size and chunk are those a published model is used with.
+        policy: Its section of the kind has the rest of a published model's settings.
         device: torch's name, or auto.
 
     Raises:
@@ -105,7 +100,7 @@ def load_source(source: PolicySource, env: EnvConfig, openvla: OpenVlaConfig, de
     if is_published(source):
         config = source.config.replace(
             env=env,
-            policy=PolicyConfig(kind="openvla", checkpoint=str(source.folder), openvla=openvla),
+            policy={**policy.model_dump(), "kind": source.kind, "checkpoint": str(source.folder)},
             sft={**source.config.sft.model_dump(), "max_steps": 0},
             run={**source.config.run.model_dump(), "device": device},
         )
@@ -122,14 +117,6 @@ def policy_digest(folder: Path) -> str:
                 content = hashlib.file_digest(file, "sha256").hexdigest()
             digest.update(f"{path.name} {content}\n".encode())
     return digest.hexdigest()
-
-
-def policy_kind(folder: Path) -> str:
-    """Which kind of policy lies there, nano or openvla."""
-    if (folder / ADAPTER_CONFIG_FILE).is_file():  # peft's folders have no config.json
-        return OPENVLA_KIND
-    settings = _read_settings(folder / CONFIG_FILE) or {}
-    return str(settings.get("kind") or settings.get("model_type"))
 
 
 def _from_hub(name: str) -> Path:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import torch
 
 from tgrpo_envs.errors import TrainingError
 from tgrpo_trainer.config import TrainConfig
+from tgrpo_trainer.memory.forecast import GB, USABLE, Plan, estimate
+from tgrpo_trainer.policy import policy_class
 from tgrpo_trainer.policy.base import Policy
+from tgrpo_trainer.policy.footprint import Footprint
+from tgrpo_trainer.policy.lora import LoraSettings
 from tgrpo_trainer.run.console import say
-
-if TYPE_CHECKING:
-    from tgrpo_trainer.memory.forecast import Footprint, Plan  # brings transformers, which no other policy needs
 
 MORE_GPUS = (2, 4, 8)
 GENERAL_ADVICE = "Lower --update.microbatch-size, --rollout.num-groups or --rollout.num-generations."
@@ -31,12 +31,7 @@ def out_of_memory_explained(config: TrainConfig) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        more = (
-            "--update.microbatch-size 1, --policy.openvla.gradient-checkpointing, --policy.openvla.lora.rank 32 (in a "
-            "new run), or more GPUs; python -m tgrpo_trainer memory says what fits."
-            if config.policy.kind == "openvla"
-            else GENERAL_ADVICE
-        )
+        more = policy_class(config.policy.kind).memory_advice or GENERAL_ADVICE
         raise TrainingError(
             f"The GPU's memory ran out; what is finished is on disk, and --resume {config.run.path} goes on with other "
             f"settings. {more} (torch: {str(error).splitlines()[0]})"
@@ -46,33 +41,25 @@ def out_of_memory_explained(config: TrainConfig) -> Iterator[None]:
 def warn_if_too_little(config: TrainConfig, policy: Policy) -> None:
     """Say before training on a CUDA device what will not fit into its memory by the estimate."""
     device = policy.device if policy.device.type == "cuda" else _coming_device(config)
-    if device is None or config.policy.kind != "openvla":
+    own = None if device is None else policy.footprint(policy.adapters)
+    lora = own if policy.adapters is not None or own is None else policy.footprint(LoraSettings())
+    if own is None or lora is None:
         return
-    from tgrpo_trainer.memory.forecast import Plan, measure_footprint
-    from tgrpo_trainer.policy.lora import LoraSettings
-    from tgrpo_trainer.policy.openvla import OpenVlaPolicy
-
-    assert isinstance(policy, OpenVlaPolicy)
     free, _ = torch.cuda.mem_get_info(device)
     num_gpus = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
     plan = Plan(
         optimizer=config.update.optimizer,
-        gradient_checkpointing=config.policy.openvla.gradient_checkpointing,
+        gradient_checkpointing=policy.gradient_checkpointing,
         microbatch_size=config.update.microbatch_size or config.update.minibatch_size,
         num_envs=config.rollout.num_envs // num_gpus,
         num_gpus=num_gpus,
     )
-    dtype = next(policy.parameters()).dtype
-    architecture = policy.model.architecture
-    adapted = None if policy.adaptation is None else policy.adaptation.settings
-    lora = measure_footprint(architecture, dtype, adapted or LoraSettings())
-    own = lora if adapted else measure_footprint(architecture, dtype, None)
-    warning = advice(own, lora, plan, free + torch.cuda.memory_reserved(device))
+    warning = advice(own, lora, plan, free + torch.cuda.memory_reserved(device), config.policy.kind)
     if warning is not None:
         say(f"Warning: {warning}")
 
 
-def advice(own: Footprint, lora: Footprint, plan: Plan, available: float) -> str | None:
+def advice(own: Footprint, lora: Footprint, plan: Plan, available: float, kind: str) -> str | None:
     """One sentence if a plan does not fit into a GPU's memory: what is needed, what there is, what would fit.
 
     Args:
@@ -80,13 +67,12 @@ def advice(own: Footprint, lora: Footprint, plan: Plan, available: float) -> str
         lora: The same model with adapters (`own` itself in a LoRA run).
         plan: As chosen.
         available: Free bytes of the GPU.
+        kind: Of the policy, whose own options are named.
     """
-    from tgrpo_trainer.memory.forecast import GB, USABLE, estimate
-
     budget, need = USABLE * available, estimate(own, plan)
     if need.total <= budget:
         return None
-    ways = _ways_out(own, lora, plan)
+    ways = _ways_out(own, lora, plan, kind)
     fitting = [words for words, footprint, other in ways if estimate(footprint, other).total <= budget]
     more_gpus = [words for words in fitting if "such GPUs" in words]
     fitting = [words for words in fitting if words not in more_gpus[1:]]  # the smallest number is enough
@@ -98,7 +84,7 @@ def advice(own: Footprint, lora: Footprint, plan: Plan, available: float) -> str
     )
 
 
-def _ways_out(own: Footprint, lora: Footprint, plan: Plan) -> list[tuple[str, Footprint, Plan]]:
+def _ways_out(own: Footprint, lora: Footprint, plan: Plan, kind: str) -> list[tuple[str, Footprint, Plan]]:
     """Changes to try, the mildest first: each with its words, the model it leads to, and its plan."""
     small = dataclasses.replace(plan, microbatch_size=1, num_envs=min(plan.num_envs, 8))
     checkpointed = dataclasses.replace(small, gradient_checkpointing=True)
@@ -107,11 +93,11 @@ def _ways_out(own: Footprint, lora: Footprint, plan: Plan) -> list[tuple[str, Fo
     tight = "with micro-batches of 1 and gradient checkpointing"
     ways = [(small_words, own, small)]
     if not plan.gradient_checkpointing:
-        ways.append((f"--policy.openvla.gradient-checkpointing and {small_words}", own, checkpointed))
+        ways.append((f"--policy.{kind}.gradient-checkpointing and {small_words}", own, checkpointed))
     if own.itemsize == 2 and own is not lora:
         ways.append((f"--update.optimizer adamw_stochastic {tight}", own, light))
     if own is not lora:
-        ways.append((f"--policy.openvla.lora.rank 32 {tight}", lora, checkpointed))
+        ways.append((f"--policy.lora.rank 32 {tight}", lora, checkpointed))
     for factor in MORE_GPUS:
         number = factor * plan.num_gpus
         ways.append((f"{number} such GPUs {tight}", own, dataclasses.replace(checkpointed, num_gpus=number)))

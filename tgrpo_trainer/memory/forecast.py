@@ -1,4 +1,4 @@
-"""What a training of OpenVLA needs of a GPU's memory: arithmetic on the model's sizes, and the table of what fits.
+"""What a training needs of a GPU's memory: arithmetic on a policy's footprint, and the table of what fits.
 
     weights + gradients + optimiser + the larger of activations (a micro-batch) and what a rollout needs
 
@@ -9,52 +9,20 @@ it is the policy itself, without adapters or with its first weights from the CPU
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
 import torch
 
-from tgrpo_trainer.optim.optimizer import trained_parameters
-from tgrpo_trainer.policy.base import CONFIG_FILE
-from tgrpo_trainer.policy.hub import resolve_checkpoint
-from tgrpo_trainer.policy.lora import LoraSettings, Targets, add_adapters
-from tgrpo_trainer.policy.openvla.activations import Bytes, trace
-from tgrpo_trainer.policy.openvla.architecture import OPENVLA_7B, Architecture, read_architecture
-from tgrpo_trainer.policy.openvla.model import OpenVlaModel
-from tgrpo_trainer.policy.openvla.policy import lora_targets
-from tgrpo_trainer.policy.openvla.published import read_json
-from tgrpo_trainer.policy.openvla.weights import read_headers
-from tgrpo_trainer.types import ACTION_DIM
+from tgrpo_trainer.policy.footprint import Footprint
+from tgrpo_trainer.policy.lora import LoraSettings, Targets
 
 GB = 10**9
 CARDS_GB = (24, 48, 80, 141)
 USABLE = 0.9
 """Share of a card that is planned with: the rest is CUDA's own, workspaces, fragmentation, and under FSDP2 the layers
 that are gathered."""
-PROMPT_LENGTH = 32
-"""Tokens of a prompt: LIBERO's instructions make 25 to 35."""
-
-
-@dataclass(frozen=True)
-class Footprint:
-    """A model as memory sees it.
-
-    Attributes:
-        weights: Bytes of all weights, adapters included.
-        num_trained: Numbers that are trained.
-        itemsize: Bytes of one of them.
-        plain: Activations of a training pass.
-        checkpointed: The same with gradient checkpointing.
-        cache_row: Bytes of the key-value cache of one environment.
-    """
-
-    weights: int
-    num_trained: int
-    itemsize: int
-    plain: Bytes
-    checkpointed: Bytes
-    cache_row: int
 
 
 @dataclass(frozen=True)
@@ -63,7 +31,7 @@ class Plan:
 
     Attributes:
         optimizer: As in `update.optimizer`.
-        gradient_checkpointing: As in `policy.openvla`.
+        gradient_checkpointing: Whether activations are computed again.
         microbatch_size: Decisions in memory at once.
         num_envs: Environments of one GPU.
         num_gpus: GPUs that share weights, gradients and optimiser.
@@ -97,26 +65,6 @@ class Need:
         return self.lasting + max(self.activations, self.rollout)
 
 
-def measure_footprint(architecture: Architecture, dtype: torch.dtype, lora: LoraSettings | None) -> Footprint:
-    """Count a model's bytes without making it (it is built on the meta device)."""
-    with torch.device("meta"):
-        model = OpenVlaModel(architecture).to(dtype)
-    if lora is not None:
-        add_adapters(model, lora, lora_targets(model, lora.targets), seed=0)
-    plain, checkpointed = trace(model, prompt_length=PROMPT_LENGTH)
-    llama = architecture.llama
-    num_places = architecture.towers[0].num_patches + PROMPT_LENGTH + ACTION_DIM - 1
-    key_dim = llama.num_key_value_heads * llama.hidden_size // llama.num_attention_heads
-    return Footprint(
-        weights=sum(parameter.nbytes for parameter in model.parameters()),
-        num_trained=sum(parameter.numel() for parameter in trained_parameters(model).values()),
-        itemsize=dtype.itemsize,
-        plain=plain,
-        checkpointed=checkpointed,
-        cache_row=2 * llama.num_hidden_layers * num_places * key_dim * dtype.itemsize,
-    )
-
-
 def optimizer_bytes(optimizer: str, itemsize: int) -> int:
     """Bytes of state for each trained number (`optimizer.py` has the reasons)."""
     if optimizer == "adamw_master":
@@ -146,24 +94,26 @@ def largest_microbatch(footprint: Footprint, plan: Plan, available: float) -> in
     return max(0, int((available - need.lasting - activations.fixed) // activations.per_row))
 
 
-def describe_memory(checkpoint: str | None, dtype: str, rank: int, num_gpus: Sequence[int]) -> str:
-    """The table for a checkpoint, or for the published sizes, with a line that says how to read it.
+def describe_memory(
+    measure: Callable[[torch.dtype, LoraSettings | None], Footprint], dtype: str, rank: int, num_gpus: Sequence[int]
+) -> str:
+    """The table for a model, with a line that says how to read it.
+
+    Args:
+        measure: Counts the model in a type, with adapters or without.
+        dtype: torch's name of the weights' type.
+        rank: Of the adapters.
+        num_gpus: Numbers of GPUs that share weights, gradients and optimiser.
 
     Raises:
-        CheckpointError: The checkpoint cannot be had.
         ConfigError: The rank is 0 or larger than a layer.
     """
-    architecture = OPENVLA_7B
-    if checkpoint is not None:
-        folder = resolve_checkpoint(checkpoint).folder
-        shapes = {name: stored.shape for name, stored in read_headers(folder).items()}
-        architecture = read_architecture(read_json(folder / CONFIG_FILE), shapes)
     kept: torch.dtype = getattr(torch, dtype)
     optimizers = ["adamw_master"] if kept == torch.float32 else ["adamw_master", "adamw_stochastic"]
-    full = measure_footprint(architecture, kept, None)
+    full = measure(kept, None)
     rows = [("full", full, optimizer, number) for optimizer in optimizers for number in num_gpus]
     for targets in get_args(Targets):
-        lora = measure_footprint(architecture, kept, LoraSettings(rank, targets=targets))
+        lora = measure(kept, LoraSettings(rank, targets=targets))
         rows += [(f"LoRA {rank}, {targets}", lora, "adamw_master", number) for number in num_gpus[:1]]
     return (
         f"Largest update.microbatch_size without / with gradient checkpointing ({dtype}, {USABLE:.0%} of the card, "

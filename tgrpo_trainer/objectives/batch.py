@@ -116,7 +116,7 @@ def flatten(scored: Sequence[ScoredGroup], num_members: int | None = None) -> Ba
     weights = 1.0 / ((num_members or len(trajectories)) * lengths.to(torch.float64))
     return Batch(
         observations=PolicyInput.cat([trajectory.observations for trajectory in trajectories]),
-        tokens_NK=torch.cat([trajectory.tokens_TK for trajectory in trajectories]),
+        choices_NK=torch.cat([trajectory.choices_TK for trajectory in trajectories]),
         old_logp_NK=torch.cat([trajectory.logp_TK for trajectory in trajectories]),
         mask_NK=torch.cat([trajectory.executed_TK for trajectory in trajectories]),
         advantages_N=torch.cat(advantages).to(torch.float32),
@@ -129,7 +129,7 @@ def _empty_batch(like: Trajectory) -> Batch:
     none = slice(0, 0)
     return Batch(
         observations=like.observations.rows(none),
-        tokens_NK=like.tokens_TK[none],
+        choices_NK=like.choices_TK[none],
         old_logp_NK=like.logp_TK[none],
         mask_NK=like.executed_TK[none],
         advantages_N=torch.zeros(0),

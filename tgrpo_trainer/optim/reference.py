@@ -1,14 +1,15 @@
 """The reference policy of the KL term, the policy before reinforcement learning, without a second copy on the device.
 
 What is trained has changed since then, what is frozen has not. So the policy itself becomes the reference for as long
-as it scores: LoRA's adapters are switched off where they started at zero; otherwise the trained weights change places
-with their first values, which wait on the CPU, one tensor at a time.
+as it scores: by its own means where it has some (`Policy.reference`: LoRA's adapters are switched off, if they started
+at zero); otherwise the trained weights change places with their first values, which wait on the CPU, one tensor at a
+time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Protocol, TypedDict
 
 import torch
@@ -33,7 +34,7 @@ class Reference(Protocol):
     """What the update asks of a reference policy."""
 
     def log_probs(self, batch: Batch) -> Tensor:
-        """logp_NK, float32 on the CPU: how probable the batch's tokens are under the reference."""
+        """logp_NK, float32 on the CPU: how probable the batch's choices are under the reference."""
         ...
 
 
@@ -44,7 +45,7 @@ class SwappedReference:
         student: Holds the policy that learns; of one spread over ranks, each rank swaps its part.
         weights: The reference's values of exactly the trained parameters, by name, as `first_weights` gives them; they
             must be the caller's to give away: they hold the policy's own weights while it scores.
-        temperature: The one the tokens were drawn with.
+        temperature: The one the choices were drawn with.
         microbatch_size: Most rows in memory at once.
     """
 
@@ -71,32 +72,23 @@ class SwappedReference:
             exchange(trained, self.weights)
 
 
-class AdapterReference:
-    """The policy without its adapters: for a LoRA run whose adapters were zero when reinforcement learning began.
+class OwnReference:
+    """The policy as it turns itself into the one from before it learnt (`Policy.reference`).
 
     Args:
         student: Holds the policy that learns.
-        switched_off: Called with a policy for a `with` in which its adapters are off.
-        temperature: The one the tokens were drawn with.
+        temperature: The one the choices were drawn with.
         microbatch_size: Most rows in memory at once.
     """
 
-    def __init__(
-        self,
-        student: ShardedPolicy,
-        switched_off: Callable[[Policy], AbstractContextManager[None]],
-        *,
-        temperature: float,
-        microbatch_size: int,
-    ) -> None:
+    def __init__(self, student: ShardedPolicy, *, temperature: float, microbatch_size: int) -> None:
         self.student = student
-        self.switched_off = switched_off
         self.temperature = temperature
         self.microbatch_size = microbatch_size
 
     def log_probs(self, batch: Batch) -> Tensor:
         """See `Reference`."""
-        with self.student.gathered() as policy, self.switched_off(policy):
+        with self.student.gathered() as policy, policy.reference() or nullcontext():
             return score_batch(policy, batch, self.temperature, self.microbatch_size)
 
 
@@ -110,15 +102,9 @@ def make_reference(config: TrainConfig, student: ShardedPolicy, load_first: Call
     """
     size = config.update.microbatch_size or config.update.minibatch_size
     shared: Shared = {"temperature": config.rollout.temperature, "microbatch_size": size}
-    adapters_are_zero_at_first = config.policy.openvla.lora.rank > 0 and config.sft.max_steps == 0
-    if config.policy.kind == "openvla" and adapters_are_zero_at_first:
-        from tgrpo_trainer.policy.openvla import OpenVlaPolicy  # brings transformers
-
-        def adapters_off(policy: Policy) -> AbstractContextManager[None]:
-            assert isinstance(policy, OpenVlaPolicy)
-            return policy.adapters_off()
-
-        return AdapterReference(student, adapters_off, **shared)
+    nothing_was_cloned = config.sft.max_steps == 0  # adapters are still zero
+    if nothing_was_cloned and student.policy.reference() is not None:
+        return OwnReference(student, **shared)
     return SwappedReference(student, first_weights(student.policy, load_first()), **shared)
 
 
@@ -144,7 +130,7 @@ def score_batch(policy: Policy, batch: Batch, temperature: float, microbatch_siz
         parts = []
         for rows in torch.split(torch.arange(len(batch)), microbatch_size):
             part = batch.rows(rows).to(policy.device)
-            parts.append(policy(part.observations, part.tokens_NK, temperature).logp_NK.cpu())
+            parts.append(policy(part.observations, part.choices_NK, temperature).logp_NK.cpu())
         return torch.cat(parts)
     finally:
         policy.train(was_training)

@@ -25,7 +25,7 @@ from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.types import Batch
 
 Others = tuple[Tensor, Tensor | None]
-"""old_logp_NK and ref_logp_NK of a batch, on the CPU: its tokens under the other policies of the objective."""
+"""old_logp_NK and ref_logp_NK of a batch, on the CPU: its choices under the other policies of the objective."""
 
 
 class PolicyUpdater:
@@ -36,7 +36,7 @@ class PolicyUpdater:
         reference: What the KL term pulls towards. None exactly when the objective's beta is 0.
         objective: Clip ranges, KL weight, kind of ratio.
         optimiser: Learning rate, passes, minibatch size, gradient norm.
-        temperature: The one the tokens were drawn with.
+        temperature: The one the choices were drawn with.
         total_iterations: Iterations of the whole run, for the learning-rate decay.
         microbatch_size: Most rows in memory at once; None takes whole minibatches. Changes memory, not the result.
         rounding_seed: Of an optimiser that rounds at random.
@@ -127,7 +127,7 @@ class PolicyUpdater:
         logp_NK = torch.empty_like(batch.old_logp_NK)
         for rows in (rows for minibatch in first_pass for rows in minibatch.parts):
             part = batch.part(rows).to(self.policy.device)
-            scored = self.policy(part.observations, part.tokens_NK, self.temperature)
+            scored = self.policy(part.observations, part.choices_NK, self.temperature)
             logp_NK[rows] = scored.logp_NK[: len(rows)].cpu()
         return logp_NK
 
@@ -154,7 +154,7 @@ class PolicyUpdater:
             for logp_NK in others
         )
         assert old_logp_NK is not None
-        scored = self.policy(part.observations, part.tokens_NK, self.temperature)
+        scored = self.policy(part.observations, part.choices_NK, self.temperature)
         loss, metrics = tgrpo_loss(
             scored.logp_NK,
             old_logp_NK,

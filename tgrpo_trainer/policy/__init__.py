@@ -1,24 +1,40 @@
-"""Policies: the interface the trainer sees, the kinds there are, and reading one from a folder."""
+"""Policies: the kinds there are, and reading one from a folder. Imports nothing heavy, since settings name kinds."""
 
 from __future__ import annotations
 
 import json
+import pkgutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import safetensors
-from safetensors.torch import load_file
+from tgrpo_envs.errors import CheckpointError, UnknownNameError
 
-from tgrpo_envs.errors import CheckpointError, ConfigError, UnknownNameError
-from tgrpo_trainer.policy import nano
-from tgrpo_trainer.policy.base import CONFIG_FILE, WEIGHTS_FILE, Policy
-from tgrpo_trainer.policy.lora import ADAPTER_CONFIG_FILE
-from tgrpo_trainer.policy.nano import NanoConfig, NanoPolicy
+if TYPE_CHECKING:
+    from tgrpo_trainer.policy.base import Policy  # brings torch
 
-__all__ = ["NanoConfig", "NanoPolicy", "Policy", "load_policy"]
+POLICIES: dict[str, str] = {
+    "nano": "tgrpo_trainer.policy.nano.policy:NanoPolicy",
+    "nano_gaussian": "tgrpo_trainer.policy.nano.gaussian:NanoGaussianPolicy",
+    "openvla": "tgrpo_trainer.policy.openvla.policy:OpenVlaPolicy",
+}
+"""Kinds of policy: where the class of each is, which is imported when it is asked for (OpenVLA brings transformers)."""
 
-OPENVLA_KIND = "openvla"
-"""`model_type` in the config.json of published OpenVLA checkpoints."""
+CONFIG_FILE = "config.json"
+ADAPTER_CONFIG_FILE = "adapter_config.json"
+SETTINGS_FILE = "tgrpo.json"
+"""Written beside the files of a published format: what a run decided and that format has no place for."""
+
+
+def policy_class(kind: str) -> type[Policy]:
+    """The class of a kind.
+
+    Raises:
+        UnknownNameError: This version does not have it.
+    """
+    if kind not in POLICIES:
+        raise UnknownNameError("kind of policy", kind, POLICIES)
+    found: type[Policy] = pkgutil.resolve_name(POLICIES[kind])
+    return found
 
 
 def load_policy(folder: Path) -> Policy:
@@ -28,26 +44,28 @@ def load_policy(folder: Path) -> Policy:
         CheckpointError: A file is missing or damaged, or the weights do not fit the settings beside them.
         UnknownNameError: A kind of policy this version does not have.
     """
-    is_adapter = (folder / ADAPTER_CONFIG_FILE).is_file()  # peft's folders have no config.json
-    config = {"kind": OPENVLA_KIND} if is_adapter else _read_config(folder / CONFIG_FILE)
-    kind = config.pop("kind", None) or config.get("model_type")  # published models have their own config.json
-    if kind == OPENVLA_KIND:
-        from tgrpo_trainer.policy.openvla import OpenVlaPolicy  # brings transformers, which no other policy needs
-
-        return OpenVlaPolicy.load(folder)
-    if kind != nano.KIND:
-        raise UnknownNameError("kind of policy", kind, [nano.KIND, OPENVLA_KIND])
-    try:
-        policy = NanoPolicy(NanoConfig(**config))
-        policy.load_state_dict(load_file(folder / WEIGHTS_FILE))
-    except (TypeError, ConfigError) as error:
-        raise CheckpointError(f"{folder / CONFIG_FILE} does not describe a {kind} policy: {error}") from error
-    except (OSError, safetensors.SafetensorError, RuntimeError) as error:
-        raise CheckpointError(f"{folder / WEIGHTS_FILE} is missing, damaged or of another shape: {error}") from error
-    return policy
+    return policy_class(policy_kind(folder)).load(folder)
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def policy_kind(folder: Path) -> str:
+    """Which kind of policy lies in a folder, by its files; published models have a `model_type` of their own.
+
+    Raises:
+        CheckpointError: There is no settings file, or it is damaged.
+    """
+    if (folder / ADAPTER_CONFIG_FILE).is_file():  # peft's folders have no config.json, and only OpenVLA saves so
+        return "openvla"
+    config = read_config(folder)
+    return str(config.get("kind") or config.get("model_type"))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The content of a policy's config.json.
+
+    Raises:
+        CheckpointError: It is missing, or no JSON object.
+    """
+    path = folder / CONFIG_FILE
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

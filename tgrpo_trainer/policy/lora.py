@@ -21,11 +21,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tgrpo_envs.errors import CheckpointError, ConfigError
+from tgrpo_trainer.policy import ADAPTER_CONFIG_FILE
 
 if TYPE_CHECKING:
     from peft.tuners.lora import LoraLayer  # peft takes seconds to import, and only LoRA runs need it
 
-ADAPTER_CONFIG_FILE = "adapter_config.json"
 ADAPTER_WEIGHTS_FILE = "adapter_model.safetensors"
 PEFT_PREFIX = "base_model.model."
 """What peft writes before a module's name in its files."""
@@ -125,6 +125,8 @@ def merge_adapters(model: nn.Module) -> None:
         weight.copy_(weight.float() + change)
         parent, _, own = name.rpartition(".")
         setattr(model.get_submodule(parent), own, layer.get_base_layer())
+    for module in model.modules():
+        vars(module).pop("peft_config", None)  # so that peft puts new adapters in as the only ones
 
 
 def save_adapters(folder: Path, model: nn.Module, base: str, state: Mapping[str, Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""Actions as tokens, and logits as distributions over them: the part every policy shares.
+"""Actions as tokens, and logits as distributions over them: what policies over action tokens share.
 
 An action is a vector of numbers in [-1, 1]; each number becomes the index of its nearest bin centre. The gripper is
 binned like the others: what LIBERO's gripper reads is the sign, and both extremes are bins.
@@ -6,18 +6,14 @@ binned like the others: what LIBERO's gripper reads is the sign, and both extrem
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from tgrpo_envs.errors import ConfigError
+from tgrpo_trainer.policy.randomness import Randomness, drawn_like
 from tgrpo_trainer.types import ACTION_DIM, ActionSample, LogProbs
-
-Randomness = torch.Generator | Sequence[torch.Generator] | None
-"""One generator for all rows; or one for each row, which makes a row's draws independent of the rows beside it; or None
-for torch's global one. Generators are on the policy's device."""
 
 
 @dataclass(frozen=True)
@@ -102,13 +98,13 @@ def choose(logits: Tensor, *, temperature: float, greedy: bool, generator: Rando
         ConfigError: temperature is not above 0.
     """
     logp = _log_softmax(logits, temperature)
-    scores = logp if greedy else logp.exp() / _exponential_like(logp, generator)
+    scores = logp if greedy else logp.exp() / drawn_like(logp, generator, _fill_exponential)
     tokens = scores.argmax(-1)
     return tokens, _pick(logp, tokens)
 
 
 def score(logits_NKV: Tensor, tokens_NK: Tensor, temperature: float) -> LogProbs:
-    """Log-probability of given tokens, and the entropy and arg max of each distribution.
+    """Log-probability of given tokens, and the entropy of each distribution; greedy where it is the arg max.
 
     Raises:
         ConfigError: temperature is not above 0.
@@ -117,18 +113,13 @@ def score(logits_NKV: Tensor, tokens_NK: Tensor, temperature: float) -> LogProbs
     return LogProbs(
         logp_NK=_pick(logp_NKV, tokens_NK),
         entropy_NK=-(logp_NKV.exp() * logp_NKV).sum(-1),
-        greedy_NK=logp_NKV.detach().argmax(-1),
+        greedy_NK=logp_NKV.detach().argmax(-1) == tokens_NK,
     )
 
 
-def _exponential_like(values_N: Tensor, generator: Randomness) -> Tensor:
-    """Standard exponential numbers of the same shape (N rows and any further axes)."""
-    drawn_N = torch.empty_like(values_N)
-    if not isinstance(generator, Sequence):
-        return drawn_N.exponential_(generator=generator)
-    for row, own in zip(drawn_N, generator, strict=True):
-        row.exponential_(generator=own)
-    return drawn_N
+def _fill_exponential(values: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Standard exponential numbers, in place."""
+    return values.exponential_(generator=generator)
 
 
 def _log_softmax(logits: Tensor, temperature: float) -> Tensor:

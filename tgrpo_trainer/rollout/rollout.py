@@ -32,9 +32,9 @@ class Sampling:
     """How actions are drawn."""
 
     temperature: float = 1.0
-    """Divides the logits."""
+    """Divides the logarithm of the probability."""
     greedy: bool = False
-    """Take the most probable token."""
+    """Take the most probable choice."""
     generators: Sequence[torch.Generator] | None = None
     """One for each member, on the policy's device: what a member does depends on its own only. None = torch's own."""
 
@@ -71,7 +71,7 @@ class _Decision:
 
     member_n: Tensor
     observations: PolicyInput
-    tokens_nK: Tensor
+    choices_nK: Tensor
     logp_nK: Tensor
     executed_nK: Tensor
     actions_nCA: Tensor
@@ -148,7 +148,7 @@ def play(
             {key: rows[live] for key, rows in observation.items()}, instruction_NL[live]
         )
         sample = _choose(policy, seen, sampling, live)
-        if not decisions and (doubt := policy.inspect(seen, sample.tokens_NK)) is not None:
+        if not decisions and (doubt := policy.inspect(seen, sample.choices_NK)) is not None:
             say(f"Warning: {doubt}")
         actions_NCA = np.zeros((envs.num_envs, chunk, ACTION_DIM), dtype=np.float32)
         actions_NCA[live] = sample.actions_NCA.numpy()
@@ -163,9 +163,9 @@ def play(
             _Decision(
                 member_n=torch.from_numpy(live),
                 observations=seen,
-                tokens_nK=sample.tokens_NK,
+                choices_nK=sample.choices_NK,
                 logp_nK=sample.logp_NK,
-                executed_nK=torch.from_numpy(executed_tokens(ran_n, chunk, policy.steps_per_token)),
+                executed_nK=policy.counted(control_steps_run(ran_n, chunk)),
                 actions_nCA=sample.actions_NCA,
                 rewards_n=torch.tensor(rewards_N[live], dtype=torch.float64),
                 stage_n=torch.from_numpy(stage_n),
@@ -216,10 +216,9 @@ def trainable_groups(groups: Sequence[Group], task: str) -> list[TrajectoryGroup
     return [TrajectoryGroup(tuple(group), task) for group in trajectories if len(group) >= 2]
 
 
-def executed_tokens(ran_N: IntArray, chunk: int, steps_per_token: int = 1) -> BoolArray:
-    """Which tokens of a decision ran, at least in part, given how many control steps did: (N,) -> (N, K) bool."""
-    step_K = np.repeat(np.arange(0, chunk, steps_per_token), ACTION_DIM)
-    return step_K[None, :] < ran_N[:, None]
+def control_steps_run(ran_N: IntArray, chunk: int) -> Tensor:
+    """Which control steps of a decision ran, given how many did: (N,) -> (N, C) bool."""
+    return torch.arange(chunk) < torch.from_numpy(ran_N)[:, None]
 
 
 def _choose(policy: Policy, seen: PolicyInput, sampling: Sampling, live: IntArray) -> ActionSample:
@@ -230,7 +229,7 @@ def _choose(policy: Policy, seen: PolicyInput, sampling: Sampling, live: IntArra
         greedy=sampling.greedy,
         generator=sampling.generators and [sampling.generators[i] for i in live],
     )
-    return ActionSample(sample.tokens_NK.cpu(), sample.logp_NK.cpu(), sample.actions_NCA.cpu())
+    return ActionSample(sample.choices_NK.cpu(), sample.logp_NK.cpu(), sample.actions_NCA.cpu())
 
 
 def _members(decisions: list[_Decision], running: _EpisodeState) -> tuple[Rollout, ...]:
@@ -238,9 +237,9 @@ def _members(decisions: list[_Decision], running: _EpisodeState) -> tuple[Rollou
     member_M = torch.cat([decision.member_n for decision in decisions])
     kept_M = torch.cat([decision.kept_n for decision in decisions])
     observations = PolicyInput.cat([decision.observations for decision in decisions])
-    tokens, logp, executed, actions, rewards, stage, stages = (
+    choices, logp, executed, actions, rewards, stage, stages = (
         torch.cat([getattr(decision, name) for decision in decisions])
-        for name in ("tokens_nK", "logp_nK", "executed_nK", "actions_nCA", "rewards_n", "stage_n", "stages_nK")
+        for name in ("choices_nK", "logp_nK", "executed_nK", "actions_nCA", "rewards_n", "stage_n", "stages_nK")
     )
     members = []
     for i, end in enumerate(running.ends):
@@ -248,7 +247,7 @@ def _members(decisions: list[_Decision], running: _EpisodeState) -> tuple[Rollou
         rows = torch.nonzero((member_M == i) & kept_M)[:, 0]
         trajectory = Trajectory(
             observations=observations.rows(rows),
-            tokens_TK=tokens[rows],
+            choices_TK=choices[rows],
             logp_TK=logp[rows],
             executed_TK=executed[rows],
             rewards_T=rewards[rows],

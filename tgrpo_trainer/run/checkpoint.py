@@ -30,7 +30,8 @@ from tgrpo_envs.files import writing
 from tgrpo_trainer.distributed.fsdp import full_state
 from tgrpo_trainer.distributed.world import World
 from tgrpo_trainer.optim.optimizer_files import load_optimizer, param_groups, save_optimizer
-from tgrpo_trainer.policy import Policy, load_policy
+from tgrpo_trainer.policy import load_policy
+from tgrpo_trainer.policy.base import Policy
 
 PREFIX = "iteration_"
 PARTIAL = ".partial"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.files import atomic_folder
-from tgrpo_trainer.policy.lora import ADAPTER_CONFIG_FILE
+from tgrpo_trainer.policy import ADAPTER_CONFIG_FILE
 from tgrpo_trainer.run.checkpoint import load_checkpoint
 
 

@@ -90,12 +90,12 @@ def openvla_case(world, folder, **kwargs):
             )
             obs = obs.rows(torch.arange(len(row)) % len(obs))
             sample = policy.sample(obs, generator=torch.Generator().manual_seed(i + j))
-            executed = torch.ones_like(sample.tokens_NK, dtype=torch.bool)
+            executed = torch.ones_like(sample.choices_NK, dtype=torch.bool)
             stage = torch.zeros(len(row), dtype=torch.int64)
             reward = torch.tensor(row, dtype=torch.float64)
             members.append(
                 Trajectory(
-                    obs, sample.tokens_NK, sample.logp_NK, executed, reward, stage, EpisodeEnd.HORIZON, 0.0, len(row)
+                    obs, sample.choices_NK, sample.logp_NK, executed, reward, stage, EpisodeEnd.HORIZON, 0.0, len(row)
                 )
             )
         groups.append(TrajectoryGroup(tuple(members), "made-up"))
@@ -172,10 +172,10 @@ def test_shares_are_the_same_minibatches_for_any_number_of_ranks():
 def play_whole(world):
     """Rank 1's episodes end long before rank 0's, and it goes on to play again alone."""
     policy = tiny_nano(action_chunk=2)
-    expected = policy.sample(random_input(3), greedy=True).tokens_NK
+    expected = policy.sample(random_input(3), greedy=True).choices_NK
     student = ShardedPolicy(policy, world)
     with student.gathered() as player:
-        assert torch.equal(player.sample(random_input(3), greedy=True).tokens_NK, expected)
+        assert torch.equal(player.sample(random_input(3), greedy=True).choices_NK, expected)
         lengths = []
         for _ in range(1 + 2 * world.rank):
             envs = ToyReach(2, horizon=2 if world.rank else 24)

@@ -12,7 +12,7 @@ from tgrpo_trainer.config import EnvConfig
 from tgrpo_trainer.evaluation.evaluate import EpisodeSplit, evaluate, evaluate_part
 from tgrpo_trainer.evaluation.intervals import wilson_interval
 from tgrpo_trainer.evaluation.result import load_evaluations, merge_evaluations, save_evaluations
-from tgrpo_trainer.policy import NanoConfig, NanoPolicy
+from tgrpo_trainer.policy.nano.policy import NanoConfig, NanoPolicy
 
 
 def evaluate_toy(policy, num_envs, ids, mode="greedy", shard=None, **toy):

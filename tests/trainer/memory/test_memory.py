@@ -23,21 +23,14 @@ from tgrpo_envs.errors import TrainingError
 from tgrpo_trainer.__main__ import main
 from tgrpo_trainer.config import UpdateConfig
 from tgrpo_trainer.memory.check import advice, out_of_memory_explained
-from tgrpo_trainer.memory.forecast import (
-    GB,
-    Bytes,
-    Footprint,
-    Plan,
-    estimate,
-    largest_microbatch,
-    measure_footprint,
-    optimizer_bytes,
-)
+from tgrpo_trainer.memory.forecast import GB, Plan, estimate, largest_microbatch, optimizer_bytes
 from tgrpo_trainer.optim.optimizer import make_optimizer
+from tgrpo_trainer.policy.footprint import Bytes, Footprint
 from tgrpo_trainer.policy.lora import LoraSettings
-from tgrpo_trainer.policy.openvla import BaseCheckpoint
 from tgrpo_trainer.policy.openvla.activations import saved_bytes, trace
 from tgrpo_trainer.policy.openvla.architecture import OPENVLA_7B, read_architecture
+from tgrpo_trainer.policy.openvla.base import BaseCheckpoint
+from tgrpo_trainer.policy.openvla.footprint import measure_footprint
 from tgrpo_trainer.recipes import openvla_libero, quickstart
 
 
@@ -135,21 +128,21 @@ def test_the_estimate_by_hand():
 def test_what_would_fit_is_said_in_one_sentence():
     own, lora = footprint(), footprint(num_trained=GB // 10)
     plan = Plan("adamw_master", gradient_checkpointing=False, microbatch_size=16)
-    assert advice(own, lora, plan, 200 * GB) is None
-    assert advice(own, lora, plan, 100 * GB) == (
+    assert advice(own, lora, plan, 200 * GB, "openvla") is None
+    assert advice(own, lora, plan, 100 * GB, "openvla") == (
         "this training needs about 96 GB of GPU memory (weights 10, gradients 10, optimiser 60, activations 16, "
         "a rollout 2), and of 100 GB about 90 can be used; what would fit: --update.microbatch-size 1 and at "
         "most 8 environments; or --policy.openvla.gradient-checkpointing and --update.microbatch-size 1 and at most 8 "
         "environments; or --update.optimizer adamw_stochastic with micro-batches of 1 and gradient checkpointing; or "
-        "--policy.openvla.lora.rank 32 with micro-batches of 1 and gradient checkpointing; or 2 such GPUs with "
+        "--policy.lora.rank 32 with micro-batches of 1 and gradient checkpointing; or 2 such GPUs with "
         "micro-batches of 1 and gradient checkpointing."
     )
     # 24 GB: LoRA takes 10 + 0.2 + 1.2 + 1.6 (the cache) = 13, four GPUs 20 + 11.6, eight 10 + 11.6; 21.6 can be used.
-    said = advice(own, lora, plan, 24 * GB)
-    assert "fit: --policy.openvla.lora.rank 32" in said and "; or 8 such GPUs" in said
+    said = advice(own, lora, plan, 24 * GB, "openvla")
+    assert "fit: --policy.lora.rank 32" in said and "; or 8 such GPUs" in said
     assert "stochastic" not in said and "2 such GPUs" not in said and "4 such GPUs" not in said
-    assert "nothing smaller would fit" in advice(own, lora, plan, 5 * GB)
-    said = advice(lora, lora, dataclasses.replace(plan, microbatch_size=64), 48 * GB)
+    assert "nothing smaller would fit" in advice(own, lora, plan, 5 * GB, "openvla")
+    said = advice(lora, lora, dataclasses.replace(plan, microbatch_size=64), 48 * GB, "openvla")
     assert "--update.microbatch-size 1" in said and "lora.rank" not in said and "stochastic" not in said
 
 

@@ -12,7 +12,7 @@ from tests.helpers.toy_run import toy_config
 from tgrpo_trainer.config import EnvConfig
 from tgrpo_trainer.metrics.metrics import read_metrics
 from tgrpo_trainer.metrics.timing import GIB, resident_memory_gib, return_free_memory
-from tgrpo_trainer.policy import NanoConfig, NanoPolicy
+from tgrpo_trainer.policy.nano.policy import NanoConfig, NanoPolicy
 from tgrpo_trainer.train import train
 from tgrpo_trainer.types import PolicyInput
 
@@ -45,7 +45,7 @@ def test_passes_over_varying_numbers_of_rows_leave_nothing():
         images = torch.zeros(num_rows, 64, 64, 3, dtype=torch.uint8)
         obs = PolicyInput(images, images, torch.zeros(num_rows, 12), policy.encode_instructions(["pick"] * num_rows))
         sample = policy.sample(obs.rows(slice(0, 1 + num_rows // 3)))
-        assert len(sample.tokens_NK) == 1 + num_rows // 3
+        assert len(sample.choices_NK) == 1 + num_rows // 3
         policy(obs, torch.zeros(num_rows, 56, dtype=torch.long)).logp_NK.sum().backward()
         resident.append(resident_memory_gib())
     show("passes", [resident[i - 1] for i in SHOWN])

@@ -22,7 +22,7 @@ def test_rows_follow_groups_members_and_time():
     batch, _ = build_batch(groups, TgrpoConfig())
     members = [member for group in groups for member in group.trajectories]
     assert len(batch) == 7
-    assert torch.equal(batch.tokens_NK, torch.cat([member.tokens_TK for member in members]))
+    assert torch.equal(batch.choices_NK, torch.cat([member.choices_TK for member in members]))
     assert torch.equal(batch.observations.proprio_NP, torch.cat([m.observations.proprio_NP for m in members]))
     assert batch.observations.agentview_NHWC.dtype == torch.uint8
     # Second group: returns 0 and 1, mean 1/2, std sqrt(1/2): both terms are -+ sqrt(1/2).

@@ -14,7 +14,7 @@ from tgrpo_trainer.objectives.batch import build_batch
 from tgrpo_trainer.objectives.loss import sampling_gap
 from tgrpo_trainer.optim.update import PolicyUpdater
 from tgrpo_trainer.policy.lora import LoraSettings
-from tgrpo_trainer.policy.openvla import BaseCheckpoint
+from tgrpo_trainer.policy.openvla.base import BaseCheckpoint
 from tgrpo_trainer.types import Batch
 
 NUM_ROWS = 9
@@ -35,9 +35,9 @@ def openvla_case(folder, *, lora=False, **settings):
     sample = policy.sample(obs, temperature=TEMPERATURE, generator=torch.Generator().manual_seed(0))
     batch = Batch(
         observations=obs,
-        tokens_NK=sample.tokens_NK,
+        choices_NK=sample.choices_NK,
         old_logp_NK=sample.logp_NK,
-        mask_NK=torch.ones_like(sample.tokens_NK, dtype=torch.bool),
+        mask_NK=torch.ones_like(sample.choices_NK, dtype=torch.bool),
         advantages_N=torch.linspace(-1, 1, NUM_ROWS),
         weights_N=torch.full((NUM_ROWS,), 1 / NUM_ROWS, dtype=torch.float64),
     )
@@ -83,12 +83,12 @@ def test_later_minibatches_are_compared_with_the_policy_before_the_first_step():
         torch.randperm(9, generator=torch.Generator().manual_seed(0))[:5],
     )
     policy.train()
-    scored = policy.log_prob(batch.observations, batch.tokens_NK, TEMPERATURE).logp_NK.detach()
+    scored = policy.log_prob(batch.observations, batch.choices_NK, TEMPERATURE).logp_NK.detach()
     metrics = learn(policy, batch, "scored", **steps)
     again, _ = nano_case(None)
     learn(again, batch.rows(first_rows), "scored", learning_rate=1e-2)
     others = torch.tensor([row for row in range(9) if row not in first_rows.tolist()])
-    learnt = again.log_prob(batch.observations, batch.tokens_NK, TEMPERATURE).logp_NK.detach()
+    learnt = again.log_prob(batch.observations, batch.choices_NK, TEMPERATURE).logp_NK.detach()
     ratio = (learnt - scored).exp()[others]
     assert metrics["optimiser_steps"] == 2
     assert metrics["ratio_max"] == pytest.approx(float(ratio.max()), rel=1e-4) and metrics["ratio_max"] > 1.01
@@ -98,7 +98,7 @@ def test_drawn_at_another_temperature_the_gap_is_logged_whichever_is_learnt_with
     gaps = {}
     for old_logp in ("sampled", "scored"):
         policy, batch = nano_case(None)  # drawn at temperature 1, scored at 1.3
-        scored = policy.log_prob(batch.observations, batch.tokens_NK, TEMPERATURE).logp_NK.detach()
+        scored = policy.log_prob(batch.observations, batch.choices_NK, TEMPERATURE).logp_NK.detach()
         difference = scored - batch.old_logp_NK
         metrics = learn(policy, batch, old_logp)
         gaps[old_logp] = [metrics[f"sampling_{key}"] for key in ("logp_gap", "ratio_min", "ratio_max")]

@@ -210,10 +210,10 @@ def test_a_rewarded_token_becomes_likely():
         members = tuple(
             Trajectory(
                 observations=obs.rows(slice(i, i + 1)),
-                tokens_TK=sample.tokens_NK[i : i + 1],
+                choices_TK=sample.choices_NK[i : i + 1],
                 logp_TK=sample.logp_NK[i : i + 1],
                 executed_TK=torch.ones(1, 7, dtype=torch.bool),
-                rewards_T=(sample.tokens_NK[i : i + 1, 0] == 4).double(),
+                rewards_T=(sample.choices_NK[i : i + 1, 0] == 4).double(),
                 stage_T=torch.zeros(1, dtype=torch.int64),
                 end=EpisodeEnd.HORIZON,
                 progress=0.0,

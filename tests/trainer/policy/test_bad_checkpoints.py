@@ -12,7 +12,7 @@ from tests.helpers.tiny_openvla import STATISTICS, write_checkpoint
 from tests.helpers.toy_run import make_toy_envs
 from tgrpo_envs.errors import CheckpointError
 from tgrpo_trainer.__main__ import main
-from tgrpo_trainer.policy.openvla import OpenVlaPolicy, OpenVlaSettings
+from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy, OpenVlaSettings
 
 INDEX = "model.safetensors.index.json"
 FIRST_SHARD = "model-00001-of-00002.safetensors"
@@ -122,7 +122,7 @@ def test_settings_that_say_nothing_against_it_are_taken(tmp_path):
         (add_a_file("action_head--5_checkpoint.pt"), [], "continuous action head"),
         (None, ["--policy.openvla.unnorm-key", "bridge"], " or ".join(sorted(STATISTICS))),
         (None, ["--env.suite", "libero_90"], "libero_90"),
-        (None, ["--policy.openvla.lora.rank", "1000"], "LoRA's rank is 1000, more than"),
+        (None, ["--policy.lora.rank", "1000"], "LoRA's rank is 1000, more than"),
         (None, ["--update.optimizer", "adamw_stochastic"], "adamw_stochastic rounds to bfloat16, but"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
@@ -133,7 +133,7 @@ def test_it_is_one_sentence_and_exit_code_2(damage, options, said, tmp_path, mon
     if damage is not None:
         damage(folder)
     fixed = ["--policy.checkpoint", str(folder), "--env.image-size", "16", "--run.folder", str(tmp_path)]
-    fixed += ["--run.device", "cpu", "--policy.openvla.lora.rank", "4"]
+    fixed += ["--run.device", "cpu", "--policy.lora.rank", "4"]
     given = {**dict(zip(fixed[::2], fixed[1::2], strict=True)), **dict(zip(options[::2], options[1::2], strict=True))}
     assert main(["train", "--recipe", "openvla_libero", *(part for pair in given.items() for part in pair)]) == 2
     errors = capsys.readouterr().err

@@ -25,10 +25,11 @@ from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_trainer.optim.optimizer import trained_parameters
 from tgrpo_trainer.policy import load_policy
 from tgrpo_trainer.policy.lora import LoraSettings, adapted_layers, add_adapters
-from tgrpo_trainer.policy.openvla import BaseCheckpoint, OpenVlaPolicy, OpenVlaSettings
 from tgrpo_trainer.policy.openvla.architecture import read_architecture
+from tgrpo_trainer.policy.openvla.base import BaseCheckpoint
+from tgrpo_trainer.policy.openvla.footprint import lora_targets
 from tgrpo_trainer.policy.openvla.model import OpenVlaModel
-from tgrpo_trainer.policy.openvla.policy import lora_targets
+from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy, OpenVlaSettings
 
 TEXTS = ["pick up the bowl", "Reach the middle", "reach"]
 RANK = 4
@@ -106,9 +107,9 @@ def test_at_first_it_is_the_base_bit_for_bit(tmp_path, dtype, settings):
     base = OpenVlaPolicy.load(tmp_path / "base", policy.settings, dtype=dtype)
     obs = openvla_input(base, TEXTS)
     samples = [one.sample(obs, generator=torch.Generator().manual_seed(1)) for one in (policy, base)]
-    assert torch.equal(samples[0].tokens_NK, samples[1].tokens_NK)
+    assert torch.equal(samples[0].choices_NK, samples[1].choices_NK)
     assert torch.equal(samples[0].logp_NK, samples[1].logp_NK)
-    assert torch.equal(scores(policy, obs, samples[0].tokens_NK), scores(base, obs, samples[0].tokens_NK))
+    assert torch.equal(scores(policy, obs, samples[0].choices_NK), scores(base, obs, samples[0].choices_NK))
     kinds = {parameter.dtype for parameter in policy.parameters()}
     assert kinds == {torch.bfloat16 if dtype else torch.float32}
 
@@ -118,7 +119,7 @@ def test_log_prob_gives_the_numbers_sample_gave(tmp_path, settings):
     policy = learn_something(adapted(tmp_path, **settings)).train()
     obs = openvla_input(policy, TEXTS)
     sample = policy.sample(obs, temperature=0.8, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(scores(policy, obs, sample.tokens_NK), sample.logp_NK, rtol=0, atol=1e-4)
+    torch.testing.assert_close(scores(policy, obs, sample.choices_NK), sample.logp_NK, rtol=0, atol=1e-4)
 
 
 def test_switched_off_it_is_the_base_and_gradients_stay_asked_for(tmp_path):
@@ -128,7 +129,7 @@ def test_switched_off_it_is_the_base_and_gradients_stay_asked_for(tmp_path):
     tokens_NK = torch.arange(21).view(3, 7)
     learnt = scores(policy, obs, tokens_NK)
     trained = list(trained_parameters(policy))
-    with policy.adapters_off():
+    with policy.reference():
         assert torch.equal(scores(policy, obs, tokens_NK), scores(base, obs, tokens_NK))
         assert list(trained_parameters(policy)) == trained
     assert torch.equal(scores(policy, obs, tokens_NK), learnt)
@@ -172,7 +173,7 @@ def test_logits_over_the_vocabulary_never_exist(tmp_path, lora, settings):
     obs = openvla_input(policy, TEXTS)
     with Widths() as widths:
         sample = policy.sample(obs)
-        policy.train().log_prob(obs, sample.tokens_NK).logp_NK.sum().backward()
+        policy.train().log_prob(obs, sample.choices_NK).logp_NK.sum().backward()
     assert widths.seen == []
     with Widths() as widths:  # the test would notice them
         policy.model.language_model(inputs_embeds=torch.zeros(1, 2, TINY.width))
@@ -189,7 +190,7 @@ def test_saved_and_loaded_it_is_the_same_policy(tmp_path):
     }
     again = load_policy(folder)
     assert isinstance(again, OpenVlaPolicy)
-    assert (again.settings, again.adaptation) == (policy.settings, policy.adaptation)
+    assert (again.settings, again.adapters, again.base) == (policy.settings, policy.adapters, policy.base)
     state, loaded = policy.state_dict(), again.state_dict()
     assert state.keys() == loaded.keys() and all(torch.equal(loaded[name], value) for name, value in state.items())
     assert list(trained_parameters(again)) == list(trained_parameters(policy))

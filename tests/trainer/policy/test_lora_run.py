@@ -19,7 +19,7 @@ from tgrpo_trainer.distributed.fsdp import ShardedPolicy
 from tgrpo_trainer.distributed.world import World
 from tgrpo_trainer.metrics.metrics import read_metrics
 from tgrpo_trainer.optim.optimizer import trained_parameters
-from tgrpo_trainer.optim.reference import AdapterReference, SwappedReference, first_weights, make_reference
+from tgrpo_trainer.optim.reference import OwnReference, SwappedReference, first_weights, make_reference
 from tgrpo_trainer.policy import load_policy
 from tgrpo_trainer.run.checkpoint import latest_checkpoint, load_checkpoint
 from tgrpo_trainer.train import train
@@ -29,7 +29,7 @@ TIMES = ("time/", "memory/")
 
 
 def lora_run(tmp_path, name="run", *, iterations=2, optimizer="adamw_master", **policy):
-    config = tiny_openvla_run(tmp_path, iterations=iterations, lora={"rank": 4}, **policy)
+    config = tiny_openvla_run(tmp_path, iterations=iterations, lora=4, **policy)
     return config.replace(
         tgrpo={**config.tgrpo.model_dump(), "beta": 0.5, "drop_uniform_groups": False},
         update={**config.update.model_dump(), "optimizer": optimizer, "final_learning_rate_ratio": 1.0},
@@ -68,7 +68,7 @@ def test_the_switch_scores_as_a_copy_of_the_base_does(tmp_path):
     policy = load_checkpoint(last(tmp_path / "run")).policy
     first = load_checkpoint(tmp_path / "run" / "checkpoints" / "iteration_000000").policy
     switch = make_reference(config, ShardedPolicy(policy, World()), lambda: first)
-    assert isinstance(switch, AdapterReference)
+    assert isinstance(switch, OwnReference)
     swap = SwappedReference(
         ShardedPolicy(policy, World()), first_weights(policy, first), temperature=1.5, microbatch_size=8
     )
@@ -79,7 +79,7 @@ def test_the_switch_scores_as_a_copy_of_the_base_does(tmp_path):
     class Rows:
         def __init__(self, index):
             self.observations = openvla_input(policy, ["reach the middle"] * 5).rows(index)
-            self.tokens_NK = torch.arange(35).view(5, 7)[index]
+            self.choices_NK = torch.arange(35).view(5, 7)[index]
 
         def rows(self, index):
             return Rows(index)
@@ -88,11 +88,11 @@ def test_the_switch_scores_as_a_copy_of_the_base_does(tmp_path):
             return self
 
         def __len__(self):
-            return len(self.tokens_NK)
+            return len(self.choices_NK)
 
     batch = Rows(slice(None))
     assert torch.equal(switch.log_probs(batch), swap.log_probs(batch))
-    obs, tokens_NK = batch.observations, batch.tokens_NK
+    obs, tokens_NK = batch.observations, batch.choices_NK
     assert torch.equal(switch.log_probs(batch), first.eval().log_prob(obs, tokens_NK, 1.5).logp_NK.detach())
     assert not torch.equal(switch.log_probs(batch), policy.log_prob(obs, tokens_NK, 1.5).logp_NK)
 

@@ -56,10 +56,10 @@ def test_memory_is_kept_for_the_next_decision_and_leaves_no_trace_in_it(tmp_path
     policy.sample(openvla_input(policy, ["reach"]), greedy=True)
     again = policy.sample(obs, generator=seeded())
     assert memory_of(policy) == kept
-    assert torch.equal(again.tokens_NK, first.tokens_NK) and torch.equal(again.logp_NK, first.logp_NK)
+    assert torch.equal(again.choices_NK, first.choices_NK) and torch.equal(again.logp_NK, first.logp_NK)
     fresh = copy.deepcopy(policy)
     assert fresh.decoder._cache is None and fresh.decoder is not policy.decoder
-    assert torch.equal(fresh.sample(obs.rows(slice(0, 2)), greedy=True).tokens_NK, fewer.tokens_NK)
+    assert torch.equal(fresh.sample(obs.rows(slice(0, 2)), greedy=True).choices_NK, fewer.choices_NK)
     policy.train()
     assert policy.decoder._cache is None
 
@@ -70,7 +70,7 @@ def test_memory_follows_the_weights_type(tmp_path):
     exact = policy.sample(obs, greedy=True)
     policy.model.double()
     again = policy.sample(obs, greedy=True)
-    assert torch.equal(again.tokens_NK, exact.tokens_NK)
+    assert torch.equal(again.choices_NK, exact.choices_NK)
     torch.testing.assert_close(again.logp_NK, exact.logp_NK, rtol=0, atol=1e-5)
     assert policy.decoder._cache._keys[0].dtype == torch.float64
 
@@ -86,7 +86,7 @@ def test_a_compiled_step_draws_the_same_tokens(tmp_path):
         for rows in (slice(0, 4), slice(0, 3), slice(3, 4)):  # fewer rows, and a shorter prompt, are filled up
             ours = compiled.sample(obs.rows(rows), generator=seeded())
             theirs = plain.sample(obs.rows(rows), generator=seeded())
-            assert torch.equal(ours.tokens_NK, theirs.tokens_NK)
+            assert torch.equal(ours.choices_NK, theirs.choices_NK)
             torch.testing.assert_close(ours.logp_NK, theirs.logp_NK, rtol=0, atol=1e-5)
     kept = memory_of(compiled)
     compiled.train()

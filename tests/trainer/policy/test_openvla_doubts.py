@@ -24,7 +24,7 @@ def trained_for(decoding, policy, obs):
     A linear rule between the hidden states of both, found by least squares, is added to the action rows of the head.
     """
     model = policy.model
-    tokens_NK = policy.sample(obs, greedy=True).tokens_NK
+    tokens_NK = policy.sample(obs, greedy=True).choices_NK
     with torch.no_grad():
         prefix = policy._prefix(obs)
         one_by_one_MD = teacher_forced_hidden(model, prefix, policy.codec.token_ids(tokens_NK[:, :7])).flatten(0, 1)
@@ -43,7 +43,7 @@ def test_only_the_other_decoding_is_doubted_and_the_right_one_named(tmp_path, tr
     policy = tiny_openvla(tmp_path, **SETTINGS[played])
     obs = openvla_input(policy, TEXTS)
     trained_for(trained, policy, obs)
-    tokens_NK = policy.sample(obs, greedy=True).tokens_NK
+    tokens_NK = policy.sample(obs, greedy=True).choices_NK
     said = policy.inspect(obs, tokens_NK)
     assert policy.inspect(obs, tokens_NK) is None  # once
     if trained == played:
@@ -58,7 +58,7 @@ def test_only_the_other_decoding_is_doubted_and_the_right_one_named(tmp_path, tr
 def test_the_share_is_that_of_a_plain_llama(tmp_path):
     policy = tiny_openvla(tmp_path).eval()
     obs = openvla_input(policy, TEXTS[:1])
-    tokens_NK = policy.sample(obs, greedy=True).tokens_NK
+    tokens_NK = policy.sample(obs, greedy=True).choices_NK
     ids_K = policy.codec.token_ids(tokens_NK[0])
     with torch.no_grad():
         hidden_NKD = teacher_forced_hidden(policy.model, policy._prefix(obs), ids_K[None])
@@ -81,7 +81,7 @@ def test_a_rollout_asks_and_the_policy_plays_on_as_before(tmp_path, capsys):
         generators = [torch.Generator().manual_seed(i) for i in range(2)]
         played.append(play(policy, envs, observation, Sampling(generators=generators)))
         said.append(capsys.readouterr().out)
-    first, second = (torch.cat([member.trajectory.tokens_TK for member in one.members]) for one in played)
+    first, second = (torch.cat([member.trajectory.choices_TK for member in one.members]) for one in played)
     assert torch.equal(first, second)
     assert said[0].startswith("Warning: in its first decisions the model gives action tokens 0.0% of the probability")
     assert said[0].count("\n") == 1 and said[1] == ""
@@ -93,7 +93,7 @@ def test_adapters_of_the_head_count(tmp_path):
 
     policy = learn_something(adapted(tmp_path)).eval()
     obs = openvla_input(policy, TEXTS)
-    ids_NK = policy.codec.token_ids(policy.sample(obs, greedy=True).tokens_NK)
+    ids_NK = policy.codec.token_ids(policy.sample(obs, greedy=True).choices_NK)
     with torch.no_grad():
         prefix = policy._prefix(obs)
         before = policy.model.action_share(teacher_forced_hidden(policy.model, prefix, ids_NK))

@@ -91,13 +91,13 @@ def test_a_policy_draws_and_scores_with_the_same_pictures_and_without_the_option
     plain, with_jpeg = tiny_openvla(tmp_path), tiny_openvla(tmp_path, jpeg=True)
     obs = openvla_input(plain, ["reach", "pick up the bowl"])
     sample = with_jpeg.sample(obs, greedy=True)
-    scored = with_jpeg.log_prob(obs, sample.tokens_NK).logp_NK
+    scored = with_jpeg.log_prob(obs, sample.choices_NK).logp_NK
     torch.testing.assert_close(scored, sample.logp_NK, rtol=0, atol=1e-4)
-    assert torch.equal(with_jpeg.log_prob(obs, sample.tokens_NK).logp_NK, scored)
-    assert not torch.equal(plain.log_prob(obs, sample.tokens_NK).logp_NK, scored)
+    assert torch.equal(with_jpeg.log_prob(obs, sample.choices_NK).logp_NK, scored)
+    assert not torch.equal(plain.log_prob(obs, sample.choices_NK).logp_NK, scored)
     by_hand = openvla_input(plain, ["reach", "pick up the bowl"])
     by_hand.agentview_NHWC.copy_(jpeg_pictures(obs.agentview_NHWC.flip(2)).flip(2))
-    assert torch.equal(plain.log_prob(by_hand, sample.tokens_NK).logp_NK, scored)
+    assert torch.equal(plain.log_prob(by_hand, sample.choices_NK).logp_NK, scored)
     (tmp_path / "saved").mkdir()
     with_jpeg.save(tmp_path / "saved")
     assert load_policy(tmp_path / "saved").settings.jpeg

@@ -47,21 +47,21 @@ def test_a_chunk_is_drawn_from_the_published_layout(policy):
     policy.eval()
     obs = openvla_input(policy, TEXTS)
     sample = policy.sample(obs, temperature=1.6, generator=torch.Generator().manual_seed(0))
-    assert sample.tokens_NK.shape == (3, 56) and sample.actions_NCA.shape == (3, CHUNK, 7)
+    assert sample.choices_NK.shape == (3, 56) and sample.actions_NCA.shape == (3, CHUNK, 7)
     for row in range(3):
         logp_KV = torch.log_softmax(reference_logits(policy, obs, row) / 1.6, dim=-1)
-        expected_K = logp_KV.gather(1, sample.tokens_NK[row][:, None])[:, 0]
+        expected_K = logp_KV.gather(1, sample.choices_NK[row][:, None])[:, 0]
         torch.testing.assert_close(sample.logp_NK[row], expected_K, rtol=0, atol=1e-4)
 
 
 def test_scoring_agrees_and_ignores_neighbours_and_padding(policy):
     obs = openvla_input(policy, TEXTS)
     sample = policy.sample(obs, generator=torch.Generator().manual_seed(0))
-    whole = policy.log_prob(obs, sample.tokens_NK)
+    whole = policy.log_prob(obs, sample.choices_NK)
     torch.testing.assert_close(whole.logp_NK, sample.logp_NK, rtol=0, atol=1e-5)
     for row, text in enumerate(TEXTS):
         alone = dataclasses.replace(obs.rows(slice(row, row + 1)), instruction_NL=policy.encode_instructions([text]))
-        scored = policy.log_prob(alone, sample.tokens_NK[row : row + 1])
+        scored = policy.log_prob(alone, sample.choices_NK[row : row + 1])
         torch.testing.assert_close(scored.logp_NK[0], whole.logp_NK[row], rtol=0, atol=1e-5)
 
 

@@ -20,8 +20,8 @@ from tests.helpers.tiny_openvla import (
     write_checkpoint,
 )
 from tgrpo_envs.errors import CheckpointError, ConfigError
-from tgrpo_trainer.policy.openvla import OpenVlaPolicy, OpenVlaSettings
 from tgrpo_trainer.policy.openvla.pictures import prepare_pictures
+from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy, OpenVlaSettings
 
 TEXTS = ["pick up the bowl", "Reach the middle", "pick up the red bowl", "reach"]
 
@@ -60,7 +60,7 @@ def test_each_token_is_drawn_from_a_plain_llamas_distribution_over_action_tokens
             # Bin b is the id VOCAB_END - 1 - b.
             by_bin = torch.stack([logits[VOCAB_END - 1 - b] for b in range(NUM_BINS)])
             logp = torch.log_softmax(by_bin / 0.7, dim=0)
-            token = int(sample.tokens_NK[row, k])
+            token = int(sample.choices_NK[row, k])
             assert sample.logp_NK[row, k].item() == pytest.approx(logp[token].item(), abs=1e-4)
             ids = torch.cat([ids, torch.tensor([VOCAB_END - 1 - token])])
 
@@ -70,28 +70,28 @@ def test_each_token_is_drawn_from_a_plain_llamas_distribution_over_action_tokens
 def test_log_prob_gives_the_numbers_sample_gave(policy, temperature, greedy):
     obs = openvla_input(policy, TEXTS)
     sample = policy.sample(obs, temperature=temperature, greedy=greedy, generator=seeded())
-    scored = policy.log_prob(obs, sample.tokens_NK, temperature)
+    scored = policy.log_prob(obs, sample.choices_NK, temperature)
     torch.testing.assert_close(scored.logp_NK, sample.logp_NK, rtol=0, atol=1e-4)
-    assert sample.tokens_NK.shape == (4, 7) and sample.actions_NCA.shape == (4, 1, 7)
+    assert sample.choices_NK.shape == (4, 7) and sample.actions_NCA.shape == (4, 1, 7)
     assert sample.logp_NK.dtype == scored.logp_NK.dtype == scored.entropy_NK.dtype == torch.float32
     assert scored.logp_NK.requires_grad and not sample.logp_NK.requires_grad
-    assert torch.equal(policy.codec.decode(sample.tokens_NK), sample.actions_NCA)
+    assert torch.equal(policy.codec.decode(sample.choices_NK), sample.actions_NCA)
     if greedy:
-        assert torch.equal(scored.greedy_NK, sample.tokens_NK)
+        assert scored.greedy_NK.all()
 
 
 def test_neither_neighbours_nor_padding_change_a_row(policy):
     obs = openvla_input(policy, TEXTS)
     sample = policy.sample(obs, greedy=True)
-    whole = policy.log_prob(obs, sample.tokens_NK).logp_NK
+    whole = policy.log_prob(obs, sample.choices_NK).logp_NK
     for row, text in enumerate(TEXTS):
         alone = dataclasses.replace(obs.rows(slice(row, row + 1)), instruction_NL=policy.encode_instructions([text]))
         assert alone.instruction_NL.shape[1] <= obs.instruction_NL.shape[1]
-        assert torch.equal(policy.sample(alone, greedy=True).tokens_NK[0], sample.tokens_NK[row])
-        scored = policy.log_prob(alone, sample.tokens_NK[row : row + 1]).logp_NK[0]
+        assert torch.equal(policy.sample(alone, greedy=True).choices_NK[0], sample.choices_NK[row])
+        scored = policy.log_prob(alone, sample.choices_NK[row : row + 1]).logp_NK[0]
         torch.testing.assert_close(scored, whole[row], rtol=0, atol=1e-5)
     padded = dataclasses.replace(obs, instruction_NL=torch.nn.functional.pad(obs.instruction_NL, (0, 5)))
-    torch.testing.assert_close(policy.log_prob(padded, sample.tokens_NK).logp_NK, whole, rtol=0, atol=1e-5)
+    torch.testing.assert_close(policy.log_prob(padded, sample.choices_NK).logp_NK, whole, rtol=0, atol=1e-5)
 
 
 def test_later_tokens_depend_on_earlier_ones_and_never_the_other_way_round(policy):
@@ -150,8 +150,8 @@ def test_on_a_gpu_the_same_numbers_and_no_waiting(tmp_path, settings):
         sample = policy.sample(obs, generator=generator)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    torch.testing.assert_close(policy.log_prob(obs, sample.tokens_NK).logp_NK, sample.logp_NK, rtol=0, atol=1e-3)
-    scored = policy.log_prob(obs, expected.tokens_NK.to("cuda")).logp_NK.cpu()
+    torch.testing.assert_close(policy.log_prob(obs, sample.choices_NK).logp_NK, sample.logp_NK, rtol=0, atol=1e-3)
+    scored = policy.log_prob(obs, expected.choices_NK.to("cuda")).logp_NK.cpu()
     torch.testing.assert_close(scored, expected.logp_NK, rtol=0, atol=1e-3)
 
 
@@ -175,7 +175,7 @@ def test_prompts_have_the_published_form(policy):
 
 def test_drawing_is_repeatable_and_hotter_is_flatter(policy):
     obs = openvla_input(policy, TEXTS * 4)
-    draws = [policy.sample(obs, generator=seeded(seed)).tokens_NK for seed in (3, 3, 4)]
+    draws = [policy.sample(obs, generator=seeded(seed)).choices_NK for seed in (3, 3, 4)]
     assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
     cold, hot = (policy.log_prob(obs, draws[0], temperature).entropy_NK for temperature in (0.5, 2.0))
     assert (cold < hot).all()
@@ -189,7 +189,7 @@ def test_gradient_checkpointing_changes_memory_and_nothing_else(tmp_path, policy
     gradients = []
     for each in (policy.train(), again.train()):
         sample = each.sample(obs, greedy=True)  # in training mode too: the cache must not be bypassed
-        assert torch.equal(sample.tokens_NK, each.log_prob(obs, sample.tokens_NK).greedy_NK) and each.training
+        assert each.log_prob(obs, sample.choices_NK).greedy_NK.all() and each.training
         each.log_prob(obs, tokens_NK).logp_NK.sum().backward()
         gradients.append({name: p.grad for name, p in each.named_parameters() if p.requires_grad})
     assert len(gradients[0]) > 60 and all(grad is not None for grad in gradients[0].values())
@@ -202,7 +202,7 @@ def test_a_model_with_one_tower(tmp_path):
     assert policy.towers == ("siglip",)
     obs = openvla_input(policy, TEXTS)
     sample = policy.sample(obs, generator=seeded())
-    torch.testing.assert_close(policy.log_prob(obs, sample.tokens_NK).logp_NK, sample.logp_NK, rtol=0, atol=1e-4)
+    torch.testing.assert_close(policy.log_prob(obs, sample.choices_NK).logp_NK, sample.logp_NK, rtol=0, atol=1e-4)
 
 
 def test_bfloat16_is_close_and_scores_in_float32(tmp_path, policy):

@@ -23,7 +23,7 @@ def test_loading_playing_learning_and_saving_warn_of_nothing(tmp_path):
         warnings.simplefilter("error")
         policy = tiny_openvla(tmp_path, gradient_checkpointing=True)
         obs = openvla_input(policy, ["reach", "pick up the bowl"])
-        tokens_NK = policy.sample(obs).tokens_NK
+        tokens_NK = policy.sample(obs).choices_NK
         policy.train().log_prob(obs, tokens_NK).logp_NK.sum().backward()
         (tmp_path / "saved").mkdir()
         policy.save(tmp_path / "saved")

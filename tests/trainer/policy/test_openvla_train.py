@@ -15,7 +15,7 @@ from tgrpo_trainer.bc.initial_policy import start_policy
 from tgrpo_trainer.config import SftConfig
 from tgrpo_trainer.metrics.metrics import read_metrics
 from tgrpo_trainer.policy import load_policy
-from tgrpo_trainer.policy.openvla import OpenVlaPolicy
+from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy
 from tgrpo_trainer.run.checkpoint import latest_checkpoint, load_checkpoint
 from tgrpo_trainer.train import train
 

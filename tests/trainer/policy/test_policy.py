@@ -10,7 +10,8 @@ import torch
 
 from tests.helpers.made_up import flat_gradient, random_input, tiny_nano
 from tgrpo_envs.errors import CheckpointError, ConfigError, UnknownNameError
-from tgrpo_trainer.policy import NanoConfig, NanoPolicy, load_policy
+from tgrpo_trainer.policy import load_policy
+from tgrpo_trainer.policy.nano.policy import NanoConfig, NanoPolicy
 from tgrpo_trainer.policy.tokens import score
 
 
@@ -25,24 +26,24 @@ def test_the_default_network_is_the_size_it_says():
 def test_log_prob_gives_the_numbers_sample_gave(temperature, greedy):
     policy, obs = tiny_nano(action_chunk=2), random_input(6)
     sample = policy.sample(obs, temperature=temperature, greedy=greedy, generator=torch.Generator().manual_seed(1))
-    scored = policy.log_prob(obs, sample.tokens_NK, temperature)
+    scored = policy.log_prob(obs, sample.choices_NK, temperature)
     torch.testing.assert_close(scored.logp_NK, sample.logp_NK)
-    assert sample.tokens_NK.shape == (6, 14) and sample.actions_NCA.shape == (6, 2, 7)
+    assert sample.choices_NK.shape == (6, 14) and sample.actions_NCA.shape == (6, 2, 7)
     assert sample.logp_NK.dtype == scored.logp_NK.dtype == torch.float32
-    assert torch.equal(policy.encode_actions(sample.actions_NCA), sample.tokens_NK)
+    assert torch.equal(policy.encode_actions(sample.actions_NCA), sample.choices_NK)
     assert scored.logp_NK.requires_grad and not sample.logp_NK.requires_grad
     if greedy:
-        assert torch.equal(scored.greedy_NK, sample.tokens_NK)
+        assert scored.greedy_NK.all()
 
 
 def test_a_held_token_moves_the_arm_for_several_steps():
     policy, obs = tiny_nano(action_chunk=4, steps_per_token=2), random_input(3)
     sample = policy.sample(obs, generator=torch.Generator().manual_seed(1))
-    assert sample.tokens_NK.shape == sample.logp_NK.shape == (3, 14) and sample.actions_NCA.shape == (3, 4, 7)
+    assert sample.choices_NK.shape == sample.logp_NK.shape == (3, 14) and sample.actions_NCA.shape == (3, 4, 7)
     assert torch.equal(sample.actions_NCA[:, 0], sample.actions_NCA[:, 1])
     assert torch.equal(sample.actions_NCA[:, 2], sample.actions_NCA[:, 3])
-    assert torch.equal(sample.actions_NCA[:, ::2], policy.bins.decode(sample.tokens_NK))
-    torch.testing.assert_close(policy.log_prob(obs, sample.tokens_NK).logp_NK, sample.logp_NK)
+    assert torch.equal(sample.actions_NCA[:, ::2], policy.bins.decode(sample.choices_NK))
+    torch.testing.assert_close(policy.log_prob(obs, sample.choices_NK).logp_NK, sample.logp_NK)
 
 
 @pytest.mark.parametrize("steps", [0, 3])
@@ -69,7 +70,7 @@ def test_cutting_rows_into_blocks_changes_neither_output_nor_gradient(num_rows):
     scored.sum().backward()
     blocked = flat_gradient(policy)
     policy.zero_grad()
-    uncut = score(policy._block_logits(obs), tokens_NK, 1.0).logp_NK
+    uncut = score(policy.block_outputs(obs).view(num_rows, 7, 5), tokens_NK, 1.0).logp_NK
     uncut.sum().backward()
     torch.testing.assert_close(scored, uncut)
     torch.testing.assert_close(blocked, flat_gradient(policy), rtol=1e-4, atol=1e-5)
@@ -94,7 +95,7 @@ def test_every_input_reaches_the_action(name):
 
 def test_drawing_is_repeatable_with_a_generator():
     policy, obs = tiny_nano(), random_input(16)
-    draws = [policy.sample(obs, generator=torch.Generator().manual_seed(seed)).tokens_NK for seed in (3, 3, 4)]
+    draws = [policy.sample(obs, generator=torch.Generator().manual_seed(seed)).choices_NK for seed in (3, 3, 4)]
     assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
 
 

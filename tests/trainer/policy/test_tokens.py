@@ -71,7 +71,7 @@ def test_known_probabilities():
     scored = score(logits_NKV, tokens_NK, 1.0)
     assert scored.logp_NK[0, :2].exp().tolist() == pytest.approx([0.25, 0.75])
     assert scored.entropy_NK[0, 0].item() == pytest.approx(-(0.25 * math.log(0.25) + 0.75 * math.log(0.75)))
-    assert scored.greedy_NK.tolist() == [[1] * 7]
+    assert scored.greedy_NK.tolist() == [[False, True] * 3 + [False]]
     warm = score(logits_NKV, tokens_NK, 2.0)
     assert warm.logp_NK[0, 0].exp().item() == pytest.approx(1 / (1 + math.sqrt(3)))
 
@@ -107,13 +107,13 @@ def test_drawing_follows_the_probabilities_and_reports_them():
     logits_NKV = torch.tensor([0.0, 1.0, 2.0]).expand(3000, 7, 3)
     generator = torch.Generator().manual_seed(0)
     sample = draw(logits_NKV, bins, temperature=1.0, greedy=False, generator=generator)
-    shares = torch.bincount(sample.tokens_NK.flatten(), minlength=3) / sample.tokens_NK.numel()
+    shares = torch.bincount(sample.choices_NK.flatten(), minlength=3) / sample.choices_NK.numel()
     torch.testing.assert_close(shares, torch.softmax(torch.tensor([0.0, 1.0, 2.0]), 0), atol=0.01, rtol=0)
-    assert torch.equal(score(logits_NKV, sample.tokens_NK, 1.0).logp_NK, sample.logp_NK)
+    assert torch.equal(score(logits_NKV, sample.choices_NK, 1.0).logp_NK, sample.logp_NK)
     assert sample.actions_NCA.shape == (3000, 1, 7) and sample.actions_NCA.dtype == torch.float32
 
     greedy = draw(logits_NKV, bins, temperature=5.0, greedy=True, generator=None)
-    assert (greedy.tokens_NK == 2).all()
+    assert (greedy.choices_NK == 2).all()
 
 
 def test_log_probabilities_are_float32_even_from_a_bfloat16_model():

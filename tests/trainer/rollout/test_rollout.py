@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from tests.helpers.made_up import tiny_nano
 from tests.helpers.scripted_policy import SpeedByMember, StraightPolicy
 from tests.helpers.toy_env import ToyReach
-from tgrpo_trainer.policy import NanoConfig, NanoPolicy
-from tgrpo_trainer.rollout.rollout import Sampling, collect_groups, executed_tokens, play, trainable_groups
+from tgrpo_trainer.policy.nano.policy import NanoConfig, NanoPolicy
+from tgrpo_trainer.rollout.rollout import Sampling, collect_groups, control_steps_run, play, trainable_groups
 from tgrpo_trainer.run.rng import Stream, make_generators
 from tgrpo_trainer.types import EpisodeEnd
 
@@ -112,14 +113,12 @@ def test_what_a_member_does_depends_on_its_own_generator_only():
         assert torch.equal(alone.members[0].actions_TCA, together.members[i].actions_TCA)
 
 
-@pytest.mark.parametrize(("ran", "expected"), [(0, [0, 0, 0]), (1, [1, 0, 0]), (3, [1, 1, 1])])
-def test_executed_tokens_mark_the_control_steps_that_ran(ran, expected):
-    executed_NK = executed_tokens(np.array([ran]), chunk=3)
-    assert executed_NK.shape == (1, 21)
-    assert executed_NK[0].tolist() == [bool(step) for step in expected for _ in range(7)]
-
-
-@pytest.mark.parametrize(("ran", "expected"), [(0, [0, 0]), (1, [1, 0]), (2, [1, 0]), (3, [1, 1]), (4, [1, 1])])
-def test_a_held_token_ran_when_its_first_control_step_did(ran, expected):
-    executed_NK = executed_tokens(np.array([ran]), chunk=4, steps_per_token=2)
-    assert executed_NK[0].tolist() == [bool(step) for step in expected for _ in range(7)]
+@pytest.mark.parametrize(
+    ("steps_per_token", "ran", "expected"),
+    [(1, 0, [0] * 4), (1, 1, [1, 0, 0, 0]), (1, 4, [1] * 4)]
+    + [(2, ran, expected) for ran, expected in enumerate([[0, 0], [1, 0], [1, 0], [1, 1], [1, 1]])],
+)
+def test_a_token_counts_when_its_first_control_step_ran(steps_per_token, ran, expected):
+    policy = tiny_nano(action_chunk=4, steps_per_token=steps_per_token)
+    counted_NK = policy.counted(control_steps_run(np.array([ran]), chunk=4))
+    assert counted_NK.tolist() == [[bool(step) for step in expected for _ in range(7)]]

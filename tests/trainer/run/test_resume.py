@@ -126,7 +126,7 @@ def test_with_libero_s_simulator_too(tmp_path, monkeypatch):
     def config(folder):
         return TrainConfig(
             env=EnvConfig(assets="primitive", image_size=32, action_chunk=8, max_control_steps=24),
-            policy=PolicyConfig(num_bins=5),
+            policy=PolicyConfig(nano={"num_bins": 5}),
             sft={"max_steps": 0},
             rollout=RolloutConfig(num_groups=1, num_generations=3),
             tgrpo={"drop_uniform_groups": False},

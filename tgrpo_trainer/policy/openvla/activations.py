@@ -16,22 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from tgrpo_trainer.policy.footprint import Bytes
 from tgrpo_trainer.policy.openvla.decoding import teacher_forced_logits
 from tgrpo_trainer.policy.openvla.model import OpenVlaModel
 from tgrpo_trainer.policy.tokens import score
 from tgrpo_trainer.types import ACTION_DIM
-
-
-@dataclass(frozen=True)
-class Bytes:
-    """Bytes of a pass over N rows: fixed + N * per_row."""
-
-    fixed: int
-    per_row: int
-
-    def of(self, num_rows: int) -> int:
-        """Bytes of a pass over `num_rows` rows."""
-        return self.fixed + num_rows * self.per_row
 
 
 @dataclass

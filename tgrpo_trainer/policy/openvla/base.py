@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tgrpo_envs.errors import CheckpointError
-from tgrpo_trainer.policy.base import CONFIG_FILE
+from tgrpo_trainer.policy import CONFIG_FILE
 from tgrpo_trainer.policy.hub import resolve_checkpoint
 from tgrpo_trainer.policy.openvla.weights import DType, read_headers
 

@@ -13,9 +13,9 @@ import safetensors
 from safetensors.torch import load_file
 
 from tgrpo_envs.errors import CheckpointError
-from tgrpo_trainer.policy.base import CONFIG_FILE
+from tgrpo_trainer.policy import ADAPTER_CONFIG_FILE, CONFIG_FILE
 from tgrpo_trainer.policy.hub import refuse_parts, resolve_checkpoint
-from tgrpo_trainer.policy.lora import ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE
+from tgrpo_trainer.policy.lora import ADAPTER_WEIGHTS_FILE
 from tgrpo_trainer.policy.openvla.actions import STATISTICS_FILE
 from tgrpo_trainer.policy.openvla.model import OpenVlaModel
 from tgrpo_trainer.policy.openvla.published import load_model, read_companions, read_json, write_published

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tgrpo_envs.errors import CheckpointError
-from tgrpo_trainer.policy.base import CONFIG_FILE
+from tgrpo_trainer.policy import CONFIG_FILE
 from tgrpo_trainer.policy.hub import PARTS, PLAYED, refuse_parts
 
 FLAGS = {

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from tgrpo_envs.errors import CheckpointError, ConfigError
-from tgrpo_trainer.policy.base import CONFIG_FILE, Policy
-from tgrpo_trainer.policy.lora import (
-    ADAPTER_CONFIG_FILE,
-    LoraSettings,
-    Targets,
-    adapters_off,
-    add_adapters,
-    load_adapters,
-    merge_adapters,
-    save_adapters,
-)
+from tgrpo_trainer.policy import ADAPTER_CONFIG_FILE, CONFIG_FILE, SETTINGS_FILE
+from tgrpo_trainer.policy.base import PolicyStart
+from tgrpo_trainer.policy.footprint import Footprint
+from tgrpo_trainer.policy.hub import resolve_checkpoint
+from tgrpo_trainer.policy.lora import LoraSettings, add_adapters, load_adapters, save_adapters
 from tgrpo_trainer.policy.openvla.actions import STATISTICS_FILE, ActionCodec, read_statistics
 from tgrpo_trainer.policy.openvla.base import BaseCheckpoint
 from tgrpo_trainer.policy.openvla.decoding import Decoder, parallel_logits, teacher_forced_logits
 from tgrpo_trainer.policy.openvla.doubts import MAX_ROWS, find_doubt
+from tgrpo_trainer.policy.openvla.footprint import lora_targets, measure_footprint
 from tgrpo_trainer.policy.openvla.model import OpenVlaModel, Prefix
 from tgrpo_trainer.policy.openvla.pictures import prepare_pictures
 from tgrpo_trainer.policy.openvla.prompt import Prompter
@@ -37,16 +31,17 @@ from tgrpo_trainer.policy.openvla.published import (
     write_json,
     write_published,
 )
+from tgrpo_trainer.policy.openvla.settings import OpenVlaConfig
 from tgrpo_trainer.policy.openvla.weights import MAX_SHARD_BYTES, DType
-from tgrpo_trainer.policy.tokens import Randomness, choose, score
+from tgrpo_trainer.policy.randomness import Randomness
+from tgrpo_trainer.policy.token_policy import TokenPolicy
+from tgrpo_trainer.policy.tokens import choose, score
 from tgrpo_trainer.types import ActionSample, LogProbs, PolicyInput
 
 Draw = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Logits to drawn tokens and their log-probabilities."""
 
 KIND = "openvla"
-SETTINGS_FILE = "tgrpo.json"
-"""Written beside config.json: what a run decided and no published file has a place for."""
 
 
 @dataclass(frozen=True)
@@ -81,21 +76,18 @@ class OpenVlaSettings:
             )
 
 
-@dataclass(frozen=True)
-class Adaptation:
-    """That a policy is LoRA adapters on top of a checkpoint.
+class OpenVlaPolicy(TokenPolicy):
+    """OpenVLA, one token after another or a whole chunk at once; looks at the agentview and the instruction only.
 
     Attributes:
-        settings: What shapes the adapters.
-        base: The checkpoint.
+        base: The checkpoint that its adapters adapt; None without adapters.
     """
 
-    settings: LoraSettings
-    base: BaseCheckpoint
-
-
-class OpenVlaPolicy(Policy):
-    """OpenVLA, one token after another or a whole chunk at once; looks at the agentview and the instruction only."""
+    recipe: ClassVar[str] = "openvla_libero"
+    memory_advice: ClassVar[str] = (
+        "--update.microbatch-size 1, --policy.openvla.gradient-checkpointing, --policy.lora.rank 32 (in a new run), or "
+        "more GPUs; python -m tgrpo_trainer memory says what fits."
+    )
 
     def __init__(
         self,
@@ -114,12 +106,43 @@ class OpenVlaPolicy(Policy):
         self.settings = settings
         self.config = config
         self.companions = companions
-        self.adaptation: Adaptation | None = None
+        self.base: BaseCheckpoint | None = None
         self.towers = tuple(tower.kind for tower in model.architecture.towers)
         self.decoder = Decoder(compiled=settings.compile)
         self.inspected = True
+        self.gradient_checkpointing = settings.gradient_checkpointing
         if settings.gradient_checkpointing:
             model.enable_gradient_checkpointing()
+
+    @classmethod
+    def start(cls, start: PolicyStart) -> OpenVlaPolicy:
+        """See `Policy.start`; a checkpoint, published or of a run, under this run's settings."""
+        chosen = start.settings
+        assert isinstance(chosen, OpenVlaConfig)
+        if start.checkpoint is None:
+            raise ConfigError(
+                "policy.kind is openvla, which starts from a checkpoint; give its folder, or its name on the hub, with "
+                "--policy.checkpoint FOLDER."
+            )
+        settings = OpenVlaSettings(
+            unnorm_key=chosen.unnorm_key or start.suite,
+            image_size=start.image_size,
+            action_chunk=start.action_chunk,
+            center_crop=chosen.center_crop,
+            jpeg=chosen.jpeg,
+            decoding=chosen.decoding,
+            gradient_checkpointing=chosen.gradient_checkpointing,
+            compile=chosen.compile,
+        )
+        policy = cls.load(resolve_checkpoint(start.checkpoint).folder, settings, dtype=chosen.dtype)
+        if start.lora is not None:
+            policy.adapt(start.lora, BaseCheckpoint.of(start.checkpoint, chosen.dtype), seed=start.adapters_seed)
+        return policy
+
+    @classmethod
+    def is_published(cls, folder: Path) -> bool:
+        """See `Policy.is_published`: published models come without picture size, chunk and decoding."""
+        return not (folder / SETTINGS_FILE).is_file()
 
     @classmethod
     def load(cls, folder: Path, settings: OpenVlaSettings | None = None, dtype: DType | None = None) -> OpenVlaPolicy:
@@ -183,17 +206,11 @@ class OpenVlaPolicy(Policy):
             ConfigError: The rank is larger than a layer.
         """
         add_adapters(self.model, settings, lora_targets(self.model, settings.targets), seed)
-        self.adaptation = Adaptation(settings, base)
+        self.adapters, self.base = settings, base
 
-    def adapters_off(self) -> AbstractContextManager[None]:
-        """For a `with` in which the policy is its base."""
-        return adapters_off(self.model)
-
-    def merge(self) -> None:
-        """Make a full policy of base and adapters, in place; it saves the published format again."""
-        if self.adaptation is not None:
-            merge_adapters(self.model)
-            self.adaptation = None
+    def footprint(self, lora: LoraSettings | None) -> Footprint:
+        """See `Policy.footprint`."""
+        return measure_footprint(self.model.architecture, next(self.parameters()).dtype, lora)
 
     @property
     def image_size(self) -> int:
@@ -233,24 +250,24 @@ class OpenVlaPolicy(Policy):
             self.train(was_training)
         return ActionSample(tokens_NK, logp_NK, self.codec.decode(tokens_NK))
 
-    def inspect(self, obs: PolicyInput, tokens_NK: Tensor) -> str | None:
+    def inspect(self, obs: PolicyInput, choices_NK: Tensor) -> str | None:
         """See `Policy.inspect`; a checkpoint's first decisions tell whether it was trained for this decoding."""
         if self.inspected:
             return None
         self.inspected = True
-        few, tokens_NK = obs.rows(slice(0, MAX_ROWS)).to(self.device), tokens_NK[:MAX_ROWS].to(self.device)
+        few, tokens_NK = obs.rows(slice(0, MAX_ROWS)).to(self.device), choices_NK[:MAX_ROWS].to(self.device)
         with torch.no_grad():
             prefix = self._prefix(few)
         return find_doubt(self.model, prefix, self.codec.token_ids(tokens_NK), self.settings.decoding)
 
-    def log_prob(self, obs: PolicyInput, tokens_NK: Tensor, temperature: float = 1.0) -> LogProbs:
+    def log_prob(self, obs: PolicyInput, choices_NK: Tensor, temperature: float = 1.0) -> LogProbs:
         """See `Policy.log_prob`; one forward pass, and logits of the action places only."""
         prefix = self._prefix(obs)
         if self.settings.decoding == "autoregressive":
-            logits_NKV = teacher_forced_logits(self.model, prefix, self.codec.token_ids(tokens_NK))
+            logits_NKV = teacher_forced_logits(self.model, prefix, self.codec.token_ids(choices_NK))
         else:
-            logits_NKV = parallel_logits(self.model, prefix, tokens_NK.shape[1])
-        return score(logits_NKV, tokens_NK, temperature)
+            logits_NKV = parallel_logits(self.model, prefix, choices_NK.shape[1])
+        return score(logits_NKV, choices_NK, temperature)
 
     def train(self, mode: bool = True) -> OpenVlaPolicy:  # noqa: FBT001, FBT002 (torch's signature)
         """Switch to training, and give the memory of decoding to it; a compiled step keeps the memory it knows."""
@@ -267,9 +284,9 @@ class OpenVlaPolicy(Policy):
         """
         whole = self.state_dict() if state is None else state
         weights = {name.removeprefix("model."): tensor for name, tensor in whole.items()}
-        if self.adaptation is not None:
-            save_adapters(folder, self.model, self.adaptation.base.checkpoint, weights)
-            more = {"lora": asdict(self.adaptation.settings), "base": asdict(self.adaptation.base)}
+        if self.adapters is not None and self.base is not None:
+            save_adapters(folder, self.model, self.base.checkpoint, weights)
+            more = {"lora": asdict(self.adapters), "base": asdict(self.base)}
             write_json(folder / SETTINGS_FILE, {"kind": KIND, **asdict(self.settings), **more})
             return
         write_published(folder, weights, self.config, self.companions, max_shard_bytes)
@@ -299,23 +316,6 @@ class OpenVlaPolicy(Policy):
             jpeg=self.settings.jpeg,
         )
         return self.model.prefix(pixels_NCHW, obs.instruction_NL)
-
-
-def lora_targets(model: OpenVlaModel, targets: Targets) -> list[str]:
-    """Full names of the layers that get adapters.
-
-    "all-linear" is what OpenVLA's own fine-tuning adapts (`target_modules="all-linear"` in vla-scripts/finetune.py of
-    github.com/openvla/openvla): every linear layer, and through the name `proj` both towers' patch convolutions. What
-    is stored and never run (the towers' last blocks, SigLIP's pooling head) has no gradient and is left out here.
-    """
-    kinds = (torch.nn.Linear, torch.nn.Conv2d)
-    return [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, kinds)
-        and module.weight.requires_grad
-        and (targets == "all-linear" or name.startswith("language_model."))
-    ]
 
 
 def _read_settings(folder: Path) -> OpenVlaSettings:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tgrpo_envs.errors import CheckpointError
-from tgrpo_trainer.policy.base import CONFIG_FILE
+from tgrpo_trainer.policy import CONFIG_FILE
 from tgrpo_trainer.policy.openvla.actions import STATISTICS_FILE
 from tgrpo_trainer.policy.openvla.architecture import read_architecture
 from tgrpo_trainer.policy.openvla.model import OpenVlaModel
