@@ -48,7 +48,7 @@ def tiny_openvla_run(tmp_path: Path, *, iterations: int = 1, chunk: int = 1, **p
     return recipe.replace(
         env=EnvConfig(image_size=16, action_chunk=chunk, max_control_steps=6 if chunk == 1 else 12),
         policy=PolicyConfig(kind="openvla", checkpoint=checkpoint, openvla=OpenVlaConfig(**policy)),
-        tgrpo={**recipe.tgrpo.model_dump(), "beta": 0.01},
+        objective={**recipe.objective.model_dump(), "beta": 0.01},
         update={**recipe.update.model_dump(), "learning_rate": 1e-3, "warmup_iterations": 0},
         evaluation={**recipe.evaluation.model_dump(), "every": 10, "num_heldout": 1, "num_official": 1},
         run=RunConfig(name="run", folder=tmp_path, iterations=iterations, device="cpu"),

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from tgrpo_envs.files import write_atomically
 from tgrpo_envs.recording.video import encode
-from tgrpo_trainer.config import EnvConfig, Settings
+from tgrpo_trainer.config import EnvConfig
 from tgrpo_trainer.evaluation.replay import IMAGE_SIZE, replay
 from tgrpo_trainer.evaluation.result import Mode, StateSet
 from tgrpo_trainer.rollout.environment import CONTROL_STEP_S, Envs
 from tgrpo_trainer.rollout.rollout import Rollout
 from tgrpo_trainer.run.layout import VIDEOS_NAME
+from tgrpo_trainer.settings import Settings
 
 END_NAMES = {"horizon": "step limit", "diverged": "physics diverged"}
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from tgrpo_trainer.config import OpenVlaConfig, Settings
+from tgrpo_trainer.config import OpenVlaConfig
 from tgrpo_trainer.evaluation.failures import FailureVideo
 from tgrpo_trainer.evaluation.intervals import counted, wilson_interval
 from tgrpo_trainer.evaluation.result import Evaluation, Mode, StateSet, read_json, write_json
+from tgrpo_trainer.settings import Settings
 
 RECORD_NAME = "evaluation.json"
 BENCHMARK_PACK = "libero"
