@@ -44,7 +44,7 @@ PADDING = 64
 TRAINING = """
     --policy.kind openvla --policy.openvla.decoding parallel --policy.openvla.no-center-crop
     --sft.num-demos 96 --sft.max-steps 2500 --sft.batch-size 16
-    --rollout.temperature 0.7 --evaluation.temperature 0.7 --tgrpo.beta 0
+    --rollout.temperature 0.7 --evaluation.temperature 0.7 --objective.beta 0
     --update.learning-rate 1.5e-4 --update.final-learning-rate-ratio 0.3
     --update.num-iterations 2 --update.minibatch-size 256
     --run.name tiny_openvla --run.iterations 40 --run.max-minutes 60 --evaluation.every 40

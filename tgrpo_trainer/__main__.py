@@ -21,6 +21,7 @@ from tgrpo_envs.extras import needs_extra
 from tgrpo_envs.files import naming, output
 from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.evaluation.options import EvalOptions
+from tgrpo_trainer.objectives import OBJECTIVES, with_kind
 from tgrpo_trainer.recipes import RECIPES, get_recipe
 from tgrpo_trainer.run.layout import CONFIG_NAME, LAST_NAME
 from tgrpo_trainer.run.signals import Signals
@@ -217,12 +218,13 @@ def parse_run(command: str, arguments: Sequence[str]) -> TrainConfig:
     """The settings of a new run (recipe and overrides) or of one to go on with (`--resume`).
 
     Raises:
-        UnknownNameError: No such recipe.
+        UnknownNameError: No such recipe or objective.
         ConfigError: The folder of a new run is taken, or the one to resume holds no run.
     """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--recipe")
     first.add_argument("--resume", type=Path)
+    first.add_argument("--objective.kind", dest="kind")
     chosen, overrides = first.parse_known_args(arguments)
     if chosen.recipe is not None and chosen.resume is not None:
         raise ConfigError("--recipe starts a run and --resume goes on with one; give only one of them.")
@@ -232,6 +234,8 @@ def parse_run(command: str, arguments: Sequence[str]) -> TrainConfig:
         default = default.replace(run={**default.run.model_dump(), "folder": folder.parent, "name": folder.name})
     else:
         default = get_recipe(chosen.recipe or "quickstart")
+    if chosen.kind is not None:
+        default = default.replace(objective=with_kind(default.objective, chosen.kind))
     config = tyro.cli(
         TrainConfig, default=default, args=overrides, prog=f"{PROG} {command}", description=_run_description(command)
     )
@@ -339,6 +343,8 @@ def _run_description(command: str) -> str:
     return (
         f"{(COMMANDS[command].__doc__ or '').strip()}\n\n--recipe NAME starts from a named recipe "
         f"({', '.join(RECIPES)}; default quickstart). --resume FOLDER goes on with an interrupted run. "
+        f"--objective.kind NAME changes the objective ({', '.join(OBJECTIVES)}) and keeps the settings that both have; "
+        "its own options are then listed below.\n\n"
         "The options below override single settings; their defaults are the recipe's, or the resumed run's."
     )
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
 from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.files import write_atomically
+from tgrpo_trainer.objectives import Objective, Tgrpo, make_objective
 from tgrpo_trainer.policy.settings import PolicyConfig
 from tgrpo_trainer.settings import Settings
 
@@ -77,45 +78,44 @@ class RolloutConfig(Settings):
     """Temperature of the action distribution during rollouts."""
     end: Literal["each", "any_success"] = "each"
     """each = every member finishes; any_success = a group is cut when one of its members succeeds (the paper)."""
+    filter: str = "spread"
+    """Groups to learn from: spread = those whose advantages are not all 0; LOW..HIGH, such as 0.1..0.9 = of these,
+    those with such a share of successes; all = every group (without spread only the KL term sees it)."""
+    min_groups: int = Field(default=1, ge=1)
+    """Play another round of start states while fewer groups than this are kept (dynamic sampling)."""
+    max_rounds: int = Field(default=1, ge=1)
+    """Rounds of rollouts in an iteration at most."""
 
     @property
     def num_envs(self) -> int:
         """Environments in lock-step: groups times members."""
         return self.num_groups * self.num_generations
 
-
-class TgrpoConfig(Settings):
-    """The objective: docs/algorithm.md has the equation beside each name."""
-
-    alpha_step: float = Field(default=0.3, ge=0)
-    """Weight of the step-level advantage."""
-    alpha_trajectory: float = Field(default=0.7, ge=0)
-    """Weight of the trajectory-level advantage."""
-    step_group: Literal["clock", "stage"] = "clock"
-    """Steps compared with each other: same clock step (the paper) or same stage."""
-    step_discount: float = Field(default=0.0, ge=0, le=1)
-    """Discount a decision of the returns that steps are compared by; 0 = by their own rewards (the paper)."""
-    scale_rewards: Literal["std", "none"] = "std"
-    """Divide advantages by the group's standard deviation, or not."""
-    std_floor: float = Field(default=0.0, ge=0)
-    """Smallest standard deviation divided by (the paper names none)."""
-    epsilon: float = Field(default=0.2, gt=0)
-    """Clip range of the probability ratio."""
-    epsilon_high: float | None = Field(default=None, gt=0)
-    """Upper clip range; none = epsilon."""
-    beta: float = Field(default=0.05, ge=0)
-    """Weight of the KL term to the SFT policy; 0 = no reference policy."""
-    ratio: Literal["token", "action"] = "token"
-    """Probability ratio per action token, or per whole action."""
-    old_logp: Literal["sampled", "scored"] = "sampled"
-    """The ratio's denominator: probabilities as drawn, or scored again by the pass that learns (exact in bfloat16)."""
-    drop_uniform_groups: bool = True
-    """Leave out groups whose every advantage is 0; otherwise the KL term still sees them."""
+    @property
+    def success_range(self) -> tuple[float, float] | None:
+        """Least and largest share of successes of a group to learn from; None = learn from every group."""
+        if self.filter == "all":
+            return None
+        if self.filter == "spread":
+            return 0.0, 1.0
+        low, _, high = self.filter.partition("..")
+        return float(low), float(high)
 
     @model_validator(mode="after")
-    def _some_advantage(self) -> TgrpoConfig:
-        if self.alpha_step == 0 and self.alpha_trajectory == 0:
-            raise ValueError("alpha_step and alpha_trajectory are both 0: nothing would be learnt; set one above 0")
+    def _groups_can_be_kept(self) -> RolloutConfig:
+        try:
+            low, high = self.success_range or (0.0, 1.0)
+        except ValueError:
+            low, high = 1.0, 0.0
+        if not 0.0 <= low <= high <= 1.0:
+            raise ValueError(
+                f"filter is {self.filter!r}; use spread, all, or a range of success shares within 0..1 such as 0.1..0.9"
+            )
+        if self.min_groups > self.num_groups * self.max_rounds:
+            raise ValueError(
+                f"min_groups is {self.min_groups}, more than the {self.num_groups} groups of {self.max_rounds} rounds; "
+                "raise max_rounds"
+            )
         return self
 
 
@@ -132,11 +132,13 @@ class UpdateConfig(Settings):
     """Passes over each rollout batch (TRL's name; epochs elsewhere)."""
     target_kl: float | None = Field(default=None, gt=0)
     """Trust region: no further pass over a batch once approx_kl, averaged over a pass, is above this (nats a token, or
-    an action with tgrpo.ratio action); none = all passes."""
+    an action with objective.ratio action); none = all passes."""
+    gradient_budget: float = Field(default=1.0, gt=0, le=1)
+    """Share of the decisions to learn from, drawn evenly over the stages of the task (docs/algorithm.md); 1 = all."""
     minibatch_size: int = Field(default=256, ge=1)
     """Decisions per gradient step."""
     microbatch_size: int | None = Field(default=None, ge=1)
-    """Decisions in memory at once; changes memory, not the result. none = whole minibatches."""
+    """Decisions in memory at once (gradient accumulation); changes memory, not the result. none = whole minibatches."""
     gradient_cosine: bool = False
     """Measure how far the gradients of an iteration's first two minibatches agree; takes memory for two gradients."""
     max_grad_norm: float = Field(default=1.0, gt=0)
@@ -194,10 +196,16 @@ class TrainConfig(Settings):
     policy: PolicyConfig = PolicyConfig()
     sft: SftConfig = SftConfig()
     rollout: RolloutConfig = RolloutConfig()
-    tgrpo: TgrpoConfig = TgrpoConfig()
+    objective: SerializeAsAny[Objective] = Tgrpo()
+    """What is optimised; a class of its own for each kind."""
     update: UpdateConfig = UpdateConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     run: RunConfig = RunConfig()
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _of_its_kind(cls, value: object) -> object:
+        return make_objective(value) if isinstance(value, dict) else value
 
     def replace(self, **groups: object) -> TrainConfig:
         """A validated copy with whole groups of settings replaced."""
@@ -221,4 +229,9 @@ class TrainConfig(Settings):
         try:
             return cls.model_validate_json(path.read_text(encoding="utf-8"))
         except ValidationError as error:
+            if ("tgrpo",) in [one["loc"] for one in error.errors()]:
+                raise ConfigError(
+                    f"{path} is of a run of version 0.2 or older; resume, evaluate or report it with that version "
+                    "(git checkout v0.2.0), or start a new run: its --tgrpo options are --objective options now."
+                ) from error
             raise ConfigError(f"{path} does not hold the settings of a run of this version: {error}") from error

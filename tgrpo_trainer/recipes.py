@@ -11,17 +11,17 @@ from tgrpo_trainer.config import (
     RolloutConfig,
     RunConfig,
     SftConfig,
-    TgrpoConfig,
     TrainConfig,
     UpdateConfig,
 )
+from tgrpo_trainer.objectives import StageReturn, Tgrpo
 from tgrpo_trainer.policy.nano.settings import NanoSettings
 from tgrpo_trainer.policy.openvla.settings import OpenVlaConfig
 from tgrpo_trainer.policy.settings import LoraConfig, PolicyConfig
 
 
 def quickstart() -> TrainConfig:
-    """Pick up the ketchup: clone 16 demonstrations, then TGRPO; 12 minutes on two cores."""
+    """Pick up the ketchup: clone 16 demonstrations, then stage return; 12 minutes on two cores."""
     return TrainConfig(
         # The primitive pack is on every machine, so the recipe plays out alike everywhere.
         env=EnvConfig(
@@ -41,7 +41,7 @@ def quickstart() -> TrainConfig:
         rollout=RolloutConfig(num_groups=8, num_generations=8, temperature=0.5),
         # Steps count by what they lead to. Without a floor, a group that fails alike is told apart by hundredths of
         # progress, at full strength.
-        tgrpo=TgrpoConfig(alpha_step=1.0, alpha_trajectory=0.3, step_discount=0.9, beta=0.02, std_floor=0.1),
+        objective=StageReturn(anchor="clock", discount=0.9, trajectory_weight=0.3, beta=0.02, std_floor=0.1),
         update=UpdateConfig(
             learning_rate=3e-4,
             final_learning_rate_ratio=0.1,
@@ -85,7 +85,7 @@ def openvla_libero() -> TrainConfig:
         # than 1.0 for the same model.
         rollout=RolloutConfig(num_groups=2, num_generations=4, temperature=1.5, end="any_success"),
         # The paper has a KL term and does not say its weight. It would cost a forward pass and no memory.
-        tgrpo=TgrpoConfig(beta=0.0, std_floor=0.1),
+        objective=Tgrpo(beta=0.0, std_floor=0.1),
         # The learning rate is the paper's; passes, minibatches and schedule it does not say.
         update=UpdateConfig(
             learning_rate=1e-5, num_iterations=1, minibatch_size=64, microbatch_size=8, optimizer="adamw_master"

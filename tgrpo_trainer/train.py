@@ -267,8 +267,8 @@ def _make_updater(
         say("Warning: adamw loses steps smaller than 1/256 of a weight in half precision; see --update.optimizer.")
     updater = PolicyUpdater(
         student.policy,
-        _make_reference(config, folder, start, student, world) if config.tgrpo.beta > 0 else None,
-        objective=config.tgrpo,
+        _make_reference(config, folder, start, student, world) if config.objective.needs_reference else None,
+        objective=config.objective,
         optimiser=config.update,
         temperature=config.rollout.temperature,
         total_iterations=config.run.iterations,

@@ -1,12 +1,14 @@
-"""One iteration of TGRPO on all ranks: collect groups, compare within them, update the policy, measure.
+"""One iteration on all ranks: collect groups, compare within them, update the policy, measure.
 
 Seeds are drawn for the groups of all ranks and each rank takes its part, so the run plays the same episodes on any
-number of ranks. Ranks meet when all have collected, and in the update.
+number of ranks. Ranks meet when all have collected, and in the update. With `rollout.max_rounds` above 1 they collect
+again while too few groups are kept to learn from (dynamic sampling).
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tgrpo_trainer.config import TrainConfig
@@ -14,11 +16,18 @@ from tgrpo_trainer.distributed.fsdp import ShardedPolicy
 from tgrpo_trainer.distributed.world import World
 from tgrpo_trainer.metrics.metrics import Mean, merge_metrics, rollout_metrics
 from tgrpo_trainer.metrics.timing import CostMeter, return_free_memory
-from tgrpo_trainer.objectives.batch import build_batch
+from tgrpo_trainer.optim.batch import (
+    ScoredGroup,
+    build_batch,
+    group_metrics,
+    keep_groups,
+    limit_decisions,
+    score_groups,
+)
 from tgrpo_trainer.optim.update import PolicyUpdater
 from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.rollout.environment import Envs
-from tgrpo_trainer.rollout.rollout import Group, RolloutResult, Sampling, collect_groups, trainable_groups
+from tgrpo_trainer.rollout.rollout import Group, Sampling, collect_groups, trainable_groups
 from tgrpo_trainer.run.rng import Stream, derive_seeds, make_generator, make_generators
 
 
@@ -32,6 +41,18 @@ class Iteration:
     """Seed of the start state of each of them."""
     metrics: dict[str, float | Mean]
     """Of all ranks together."""
+
+
+@dataclass(frozen=True)
+class _Round:
+    """One rollout of all of this rank's environments, its start states, and what its groups say."""
+
+    groups: tuple[Group, ...]
+    state_seeds: list[int]
+    scored: tuple[ScoredGroup, ...]
+    kept: tuple[ScoredGroup, ...]
+    env_s: float
+    policy_s: float
 
 
 def run_iteration(
@@ -53,47 +74,57 @@ def run_iteration(
     """
     meter = CostMeter(world.device)
     seed = config.run.seed
-    state_seeds = list(world.own(derive_seeds(seed, Stream.STATES, index, count=config.rollout.num_envs)))
     with student.gathered() as player, world.together():
-        groups, played = _collect(config, envs, player, state_seeds, index, world)
-        finished = time.monotonic()
+        rounds, idle_s = _play_rounds(config, envs, player, index, world)
+        groups = tuple(group for each in rounds for group in each.groups)
+        scored = [one for each in rounds for one in each.scored]
+        kept: Sequence[ScoredGroup] = [one for each in rounds for one in each.kept]
+        metrics: dict[str, float | Mean] = {**rollout_metrics(groups, envs.stage_names)}
     collected = time.monotonic()
-    with world.together():
-        learnable = trainable_groups(groups, envs.task_description)
-        metrics = rollout_metrics(groups, envs.stage_names)
-    batch, batch_metrics = build_batch(
-        learnable,
-        config.tgrpo,
-        drop_uniform=config.tgrpo.drop_uniform_groups,
-        world=world,
-        like=groups[0][0].trajectory,
-    )
+    of_groups = {**group_metrics(scored, kept, world), "rollout/rounds": float(len(rounds))}
+    if config.update.gradient_budget < 1.0:
+        kept = limit_decisions(kept, config.update.gradient_budget, make_generator(seed, Stream.BUDGET, index))
+    batch = build_batch(kept, world, like=groups[0][0].trajectory)
     update_metrics = {"optimiser_steps": 0.0}
     if batch is not None:
         student.policy.train()
         update_metrics = updater.update(batch, index, make_generator(seed, Stream.SHUFFLE, index))
     return_free_memory()
     costs = meter.metrics(
-        env_s=played.env_s,
-        policy_s=played.policy_s,
+        env_s=sum(each.env_s for each in rounds),
+        policy_s=sum(each.policy_s for each in rounds),
         update_s=time.monotonic() - collected,
-        idle_s=collected - finished if world.size > 1 else 0.0,
+        idle_s=idle_s,
     )
     of_all = {
         **merge_metrics(world.gather({**metrics, **costs})),
-        **batch_metrics,
+        **of_groups,
         **{f"update/{name}": value for name, value in update_metrics.items()},
     }
-    return Iteration(groups, state_seeds[:: config.rollout.num_generations], of_all)
+    return Iteration(groups, [one for each in rounds for one in each.state_seeds], of_all)
 
 
-def _collect(
-    config: TrainConfig, envs: Envs, player: Policy, state_seeds: list[int], index: int, world: World
-) -> tuple[tuple[Group, ...], RolloutResult]:
-    """This rank's groups."""
-    rollout = config.rollout
-    generators = make_generators(config.run.seed, Stream.ACTIONS, index, count=rollout.num_envs, device=player.device)
-    return collect_groups(
+def _play_rounds(
+    config: TrainConfig, envs: Envs, player: Policy, index: int, world: World
+) -> tuple[list[_Round], float]:
+    """Rounds of rollouts until enough groups of all ranks are kept; and the seconds spent waiting for other ranks."""
+    rounds: list[_Round] = []
+    idle_s = 0.0
+    while True:
+        rounds.append(_play_round(config, envs, player, index, len(rounds), world))
+        finished = time.monotonic()
+        num_kept = sum(world.gather(sum(len(each.kept) for each in rounds)))
+        idle_s += time.monotonic() - finished if world.size > 1 else 0.0
+        if num_kept >= config.rollout.min_groups or len(rounds) == config.rollout.max_rounds:
+            return rounds, idle_s
+
+
+def _play_round(config: TrainConfig, envs: Envs, player: Policy, index: int, round_: int, world: World) -> _Round:
+    """One start state for each of this rank's groups, played and scored."""
+    rollout, seed = config.rollout, config.run.seed
+    state_seeds = list(world.own(derive_seeds(seed, Stream.STATES, index, round_, count=rollout.num_envs)))
+    generators = make_generators(seed, Stream.ACTIONS, index, round_, count=rollout.num_envs, device=player.device)
+    groups, played = collect_groups(
         player,
         envs,
         Sampling(rollout.temperature, generators=world.own(generators)),
@@ -101,3 +132,6 @@ def _collect(
         num_generations=rollout.num_generations,
         end=rollout.end,
     )
+    scored = score_groups(trainable_groups(groups, envs.task_description), config.objective)
+    kept = keep_groups(scored, rollout)
+    return _Round(groups, state_seeds[:: rollout.num_generations], scored, kept, played.env_s, played.policy_s)

@@ -14,8 +14,9 @@ from benchmarks.trainer.subject import random_input
 from benchmarks.trainer.table import Measurement, not_run
 from benchmarks.trainer.timing import free_memory, peak_memory, reset_peak_memory, seconds_of
 from benchmarks.trainer.work import BACKWARD_FROZEN, BACKWARD_FULL, update_flops
-from tgrpo_trainer.config import TgrpoConfig, UpdateConfig
+from tgrpo_trainer.config import UpdateConfig
 from tgrpo_trainer.metrics.timing import GIB
+from tgrpo_trainer.objectives import Tgrpo
 from tgrpo_trainer.optim.update import PolicyUpdater
 from tgrpo_trainer.policy.lora import LoraSettings
 from tgrpo_trainer.policy.openvla.base import BaseCheckpoint
@@ -139,7 +140,7 @@ def make_updater(policy: OpenVlaPolicy, microbatch_size: int, num_decisions: int
     return PolicyUpdater(
         policy,
         None,
-        objective=TgrpoConfig(beta=0.0),
+        objective=Tgrpo(beta=0.0),
         optimiser=UpdateConfig(learning_rate=5e-6, warmup_iterations=0, num_iterations=1, minibatch_size=num_decisions),
         temperature=1.0,
         total_iterations=1,

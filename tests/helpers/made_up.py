@@ -7,8 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from tgrpo_trainer.config import RolloutConfig
+from tgrpo_trainer.distributed.world import World
+from tgrpo_trainer.objectives import Objective
+from tgrpo_trainer.optim import batch as batches
 from tgrpo_trainer.policy.nano.policy import NanoConfig, NanoPolicy
-from tgrpo_trainer.types import EpisodeEnd, PolicyInput, Trajectory, TrajectoryGroup
+from tgrpo_trainer.types import Batch, EpisodeEnd, PolicyInput, Trajectory, TrajectoryGroup
 
 IMAGE_SIZE = 16
 
@@ -51,6 +55,21 @@ def make_trajectory(
 def make_group(policy: NanoPolicy, rewards: Sequence[Sequence[float]], *, seed: int = 0) -> TrajectoryGroup:
     members = [make_trajectory(policy, row, seed=seed * 100 + i) for i, row in enumerate(rewards)]
     return TrajectoryGroup(tuple(members), "made-up task")
+
+
+def build_batch(
+    groups: Sequence[TrajectoryGroup],
+    objective: Objective,
+    *,
+    kept: str = "spread",
+    world: World | None = None,
+    like: Trajectory | None = None,
+) -> tuple[Batch | None, dict[str, float]]:
+    """Score, keep, flatten, as an iteration does."""
+    world = world or World()
+    scored = batches.score_groups(groups, objective)
+    chosen = batches.keep_groups(scored, RolloutConfig(filter=kept))
+    return batches.build_batch(chosen, world, like), batches.group_metrics(scored, chosen, world)
 
 
 def flat_parameters(policy: NanoPolicy) -> Tensor:

@@ -50,7 +50,7 @@ def tiny_openvla_run(tmp_path: Path, *, iterations: int = 1, chunk: int = 1, lor
         policy=PolicyConfig(
             kind="openvla", checkpoint=checkpoint, lora=LoraConfig(rank=lora), openvla=OpenVlaConfig(**openvla)
         ),
-        tgrpo={**recipe.tgrpo.model_dump(), "beta": 0.01},
+        objective={**recipe.objective.model_dump(), "beta": 0.01},
         update={**recipe.update.model_dump(), "learning_rate": 1e-3, "warmup_iterations": 0},
         evaluation={**recipe.evaluation.model_dump(), "every": 10, "num_heldout": 1, "num_official": 1},
         run=RunConfig(name="run", folder=tmp_path, iterations=iterations, device="cpu"),

@@ -18,15 +18,15 @@ from tgrpo_trainer.config import (
     RunConfig,
     SftConfig,
     Suite,
-    TgrpoConfig,
     TrainConfig,
 )
+from tgrpo_trainer.objectives import OBJECTIVES, StageReturn, Tgrpo, with_kind
 from tgrpo_trainer.policy import POLICIES, policy_class
 from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.policy.nano.settings import NanoGaussianSettings, NanoSettings
 from tgrpo_trainer.policy.openvla.settings import OpenVlaConfig
 from tgrpo_trainer.policy.settings import LoraConfig, PolicyConfig
-from tgrpo_trainer.recipes import RECIPES, get_recipe
+from tgrpo_trainer.recipes import RECIPES, get_recipe, quickstart
 from tgrpo_trainer.run.checkpoint import PREFIX
 from tgrpo_trainer.run.layout import iteration_name
 from tgrpo_trainer.run.rng import Stream, derive_seeds
@@ -66,7 +66,7 @@ def test_mistakes_are_refused():
     with pytest.raises(ValidationError, match="learning_rte"):
         TrainConfig.model_validate({"update": {"learning_rte": 1.0}})
     with pytest.raises(ValidationError, match="nothing would be learnt"):
-        TgrpoConfig(alpha_step=0, alpha_trajectory=0)
+        Tgrpo(alpha_step=0, alpha_trajectory=0)
     with pytest.raises(ValidationError, match="greater than or equal to 2"):
         RolloutConfig(num_generations=1)
     with pytest.raises(ValidationError, match=r"Unknown kind of policy 'nanno'.*Did you mean 'nano'"):
@@ -102,6 +102,47 @@ def test_each_kind_of_policy_is_there_and_has_its_settings():
     sections = {kind: PolicyConfig(kind=kind).own_settings for kind in POLICIES}
     assert sections == {"nano": NanoSettings(), "nano_gaussian": NanoGaussianSettings(), "openvla": OpenVlaConfig()}
     assert all(issubclass(policy_class(kind), Policy) for kind in POLICIES)
+
+
+@pytest.mark.parametrize("kind", OBJECTIVES)
+def test_every_objective_explains_its_settings_and_comes_back_from_disk(kind, tmp_path):
+    assert [name for name, field in OBJECTIVES[kind].model_fields.items() if not field.description] == []
+    config = TrainConfig(objective={"kind": kind, "beta": 0.25})
+    config.save(tmp_path / "config.json")
+    assert json.loads((tmp_path / "config.json").read_text())["objective"]["kind"] == kind
+    assert TrainConfig.load(tmp_path / "config.json") == config == config.replace()
+    assert type(config.objective) is OBJECTIVES[kind] and config.objective.beta == 0.25
+
+
+def test_an_objective_is_named_and_has_its_own_settings():
+    for settings, match in (
+        ({"kind": "tgrp"}, "Did you mean 'tgrpo'"),
+        ({"beta": 0.0}, "one of tgrpo, grpo"),
+        ({"kind": "grpo", "alpha_step": 1.0}, "objective.alpha_step"),
+        (3, "valid dictionary"),
+    ):
+        with pytest.raises(ValidationError, match=match):
+            TrainConfig.model_validate({"objective": settings})
+    # Another kind keeps what both have, and takes its own defaults for the rest.
+    changed = with_kind(StageReturn(beta=0.02, std_floor=0.1, trajectory_weight=0.3), "tgrpo")
+    assert changed == Tgrpo(beta=0.02, std_floor=0.1) and changed.alpha_trajectory == 0.7
+
+
+def test_settings_of_an_older_version_are_refused_with_the_cure(tmp_path):
+    settings = quickstart().model_dump(mode="json")
+    settings["tgrpo"] = {"alpha_step": 1.0}
+    del settings["objective"]
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(ConfigError, match=r"of version 0\.2 or older; .* or start a new run"):
+        TrainConfig.load(tmp_path / "config.json")
+
+
+@pytest.mark.parametrize("filter_", ["uniform", "0.9..0.1", "0.1", "..", "-1..1", "0..nan"])
+def test_a_filter_of_groups_is_a_word_or_a_range(filter_):
+    with pytest.raises(ValidationError, match="use spread, all, or a range"):
+        RolloutConfig(filter=filter_)
+    with pytest.raises(ValidationError, match="raise max_rounds"):
+        RolloutConfig(num_groups=4, min_groups=9, max_rounds=2)
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
@@ -141,9 +182,11 @@ def test_seeds_differ_between_purposes_iterations_and_runs_and_do_not_move():
         for stream in Stream
         for iteration in (0, 1)
     ]
+    drawn += [tuple(derive_seeds(0, stream, 0, round_, count=4)) for stream in Stream for round_ in (1, 2)]
     assert len({seed for seeds in drawn for seed in seeds}) == 4 * len(drawn)
     # A change of these numbers changes every run that was ever made: raise the version if it is meant.
     assert derive_seeds(0, Stream.STATES, 0, count=2) == derive_seeds(0, Stream.STATES, 0, count=3)[:2]
+    assert derive_seeds(0, Stream.STATES, 1, count=2) == [980773882, 1677108493]
 
 
 def test_numbers_of_any_library_are_taken_and_truth_values_are_not():

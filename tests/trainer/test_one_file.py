@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from tests.helpers.toy_env import ToyReach
-from tgrpo_trainer.config import EnvConfig, RolloutConfig, RunConfig, SftConfig, TgrpoConfig, TrainConfig, UpdateConfig
+from tgrpo_trainer.config import EnvConfig, RolloutConfig, RunConfig, SftConfig, TrainConfig, UpdateConfig
 from tgrpo_trainer.distributed.fsdp import ShardedPolicy
 from tgrpo_trainer.distributed.world import World
+from tgrpo_trainer.objectives import Tgrpo
 from tgrpo_trainer.optim.reference import make_reference
 from tgrpo_trainer.optim.update import PolicyUpdater
 from tgrpo_trainer.policy.nano.policy import NanoConfig, NanoPolicy
@@ -24,7 +25,7 @@ CONFIG = TrainConfig(
     env=EnvConfig(image_size=16, action_chunk=2, max_control_steps=24),
     sft=SftConfig(max_steps=0),
     rollout=RolloutConfig(num_groups=3, num_generations=4),
-    tgrpo=TgrpoConfig(std_floor=0.1),
+    objective=Tgrpo(std_floor=0.1),
     update=UpdateConfig(minibatch_size=32, warmup_iterations=0, final_learning_rate_ratio=1.0),
     run=RunConfig(seed=3, iterations=2),
 )
@@ -61,7 +62,7 @@ def test_two_iterations_give_the_weights_and_successes_of_the_trainer(one_file):
     updater = PolicyUpdater(
         theirs,
         make_reference(CONFIG, student, lambda: None),
-        objective=CONFIG.tgrpo,
+        objective=CONFIG.objective,
         optimiser=CONFIG.update,
         temperature=1.0,
         total_iterations=CONFIG.run.iterations,

@@ -1,13 +1,8 @@
-"""TGRPO's fused advantage of one group: how good each decision was compared with the other members'.
+"""Comparisons within a group of trajectories: the parts that objectives make advantages of.
 
-    step[i,t]     = (q[i,t] - mean_i q[.,t]) / std_i q[.,t]        std over n - 1 of the n members alive at t
-    trajectory[i] = (R[i] - mean R) / std R                        R[i] = sum_t r[i,t], std over G - 1
-    A[i,t]        = alpha_step * step[i,t] + alpha_trajectory * trajectory[i]
-    q[i,t]        = sum_k step_discount^k r[i,t+k]                 step_discount = 0: q = r, the paper's
+    normalised = (value - mean) / std          mean and std over the values that are compared, std over n - 1
 
-The equations are TGRPO's (arXiv 2506.08440). How the paper treats zero spread, ragged ends and rounding is unknown; the
-rules here are ours: zero spread gives zero advantage and a comparison needs two members. Also ours are the options
-`std_floor`, `scale="none"` and `step_group="stage"`, which pools the decisions of one stage instead of one clock step.
+Rules of ours, where the literature is silent: zero spread gives zero advantage, and a comparison needs two members.
 Pure functions, computed in float64.
 """
 
@@ -26,95 +21,105 @@ ZERO_SPREAD = 1e-9
 differ by rounding, and dividing rounding error by its own standard deviation would give advantages of size one."""
 
 Scale = Literal["std", "none"]
-StepGroup = Literal["clock", "stage"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Decisions of a group compared in sets, and what had to be set to zero.
+
+    Attributes:
+        values_GT: float64, normalised within each set; 0 where the mask is False.
+        num_sets: Sets of decisions that were compared (clock steps, or stages).
+        num_singleton: How many of them held fewer than two members, so that the values are 0.
+        num_zero_std: How many of the others had no spread, so that the values are 0.
+    """
+
+    values_GT: Tensor
+    num_sets: int
+    num_singleton: int
+    num_zero_std: int
 
 
 @dataclass(frozen=True)
 class AdvantageResult:
-    """The advantages of one group and what had to be set to zero.
+    """The advantages of one group, and the terms they were made of.
 
     Attributes:
-        advantages_GT: float64, fused; 0 where the mask is False.
-        step_GT: float64, the step term before its weight; 0 where the mask is False.
-        trajectory_G: float64, the trajectory term before its weight.
-        num_comparisons: Sets of decisions compared by the step term (clock steps, or stages).
-        num_lonely: How many of them held fewer than two members, so that the step term is 0.
-        num_flat: How many of the others had no spread, so that the step term is 0.
+        advantages_GT: float64; 0 where the mask is False.
+        step: The step term before its weight; None of an objective without one.
+        trajectory_G: float64, the trajectory term before its weight; None of an objective without one.
     """
 
     advantages_GT: Tensor
-    step_GT: Tensor
-    trajectory_G: Tensor
-    num_comparisons: int
-    num_lonely: int
-    num_flat: int
+    step: Comparison | None = None
+    trajectory_G: Tensor | None = None
 
     @property
-    def uniform(self) -> bool:
+    def zero_advantage(self) -> bool:
         """Whether every advantage is exactly 0: the group says nothing about which action was better."""
         return not bool(self.advantages_GT.any())
 
 
-def tgrpo_advantages(
-    rewards_GT: Tensor,
-    mask_GT: Tensor,
-    *,
-    alpha_step: float = 0.3,
-    alpha_trajectory: float = 0.7,
-    scale: Scale = "std",
-    std_floor: float = 0.0,
-    step_group: StepGroup = "clock",
-    stage_GT: Tensor | None = None,
-    step_discount: float = 0.0,
-) -> AdvantageResult:
-    """Fuse step and trajectory advantages of one group.
-
-    Args:
-        rewards_GT: Reward of each decision, a tensor, array or lists; values where the mask is False are ignored.
-        mask_GT: Bool, True where the member took a decision.
-        alpha_step: Weight of the step term; 0 switches it off (trajectory GRPO).
-        alpha_trajectory: Weight of the trajectory term; 0 switches it off.
-        scale: "std" divides by the standard deviation; "none" only subtracts the mean.
-        std_floor: Smallest standard deviation divided by.
-        step_group: "clock" compares decisions of one time index, "stage" those of one stage whatever their time.
-        stage_GT: int64 stage of each decision; needed for "stage".
-        step_discount: The step term compares discounted returns from each decision on; 0 compares its own reward.
+def masked_rewards(rewards_GT: object, mask_GT: object) -> tuple[Tensor, Tensor]:
+    """Rewards in float64, 0 where the mask is False, and the mask; from tensors, arrays or lists.
 
     Raises:
-        ValueError: Fewer than two members, shapes that differ, a reward that is not finite, or "stage" without stages.
+        ValueError: Fewer than two members, shapes that differ, or a reward that is not finite.
         ConfigError: Rewards that are no numbers, or a mask that is not of truth values.
     """
-    rewards_GT, mask_GT = taken(rewards_GT, "rewards_GT"), taken(mask_GT, "mask_GT", flags=True)
-    if rewards_GT.shape != mask_GT.shape or rewards_GT.ndim != 2 or rewards_GT.shape[0] < 2:
+    rewards, mask = taken(rewards_GT, "rewards_GT"), taken(mask_GT, "mask_GT", flags=True)
+    if rewards.shape != mask.shape or rewards.ndim != 2 or rewards.shape[0] < 2:
         raise ValueError(
-            f"rewards {tuple(rewards_GT.shape)} and mask {tuple(mask_GT.shape)} must share a shape (G, T) with G >= 2."
+            f"rewards {tuple(rewards.shape)} and mask {tuple(mask.shape)} must share a shape (G, T) with G >= 2."
         )
-    rewards_GT = rewards_GT.masked_fill(~mask_GT, 0.0)
-    if not rewards_GT.isfinite().all():
+    rewards = rewards.masked_fill(~mask, 0.0)
+    if not rewards.isfinite().all():
         raise ValueError("rewards_GT holds NaN or infinity where the mask is True.")
-    trajectory_G, _ = _normalise(rewards_GT.sum(1), scale, std_floor)
-    credit_GT = returns_to_go(rewards_GT, step_discount)
-    label_GT = _labels(mask_GT, step_group, stage_GT)
+    return rewards, mask
 
-    step_GT = torch.zeros_like(rewards_GT)
-    num_lonely = num_flat = 0
+
+def compare(
+    values_GT: Tensor, mask_GT: Tensor, label_GT: Tensor, *, scale: Scale = "std", std_floor: float = 0.0
+) -> Comparison:
+    """Normalise values among the decisions that share a label.
+
+    Args:
+        values_GT: Value of each decision.
+        mask_GT: Bool, the decisions that are compared.
+        label_GT: int64.
+        scale: "std" divides by the standard deviation; "none" only subtracts the mean.
+        std_floor: Smallest standard deviation divided by.
+    """
+    normalised_GT = torch.zeros_like(values_GT)
+    num_singleton = num_zero_std = 0
     labels = sorted(set(label_GT[mask_GT].tolist()))
     for label in labels:
         chosen_GT = mask_GT & (label_GT == label)
         if int(chosen_GT.any(1).sum()) < 2:
-            num_lonely += 1
+            num_singleton += 1
             continue
-        step_GT[chosen_GT], flat = _normalise(credit_GT[chosen_GT], scale, std_floor)
-        num_flat += flat
-    fused_GT = alpha_step * step_GT + alpha_trajectory * trajectory_G[:, None]
-    return AdvantageResult(
-        advantages_GT=fused_GT.masked_fill(~mask_GT, 0.0),
-        step_GT=step_GT,
-        trajectory_G=trajectory_G,
-        num_comparisons=len(labels),
-        num_lonely=num_lonely,
-        num_flat=num_flat,
-    )
+        normalised_GT[chosen_GT], no_spread = _normalise(values_GT[chosen_GT], scale, std_floor)
+        num_zero_std += no_spread
+    return Comparison(normalised_GT, len(labels), num_singleton, num_zero_std)
+
+
+def trajectory_term(rewards_GT: Tensor, *, scale: Scale = "std", std_floor: float = 0.0) -> Tensor:
+    """Returns of whole trajectories, normalised within the group: (G,).
+
+    Args:
+        rewards_GT: 0 after a member's end.
+        scale: As of `compare`.
+        std_floor: As of `compare`.
+    """
+    return _normalise(rewards_GT.sum(1), scale, std_floor)[0]
+
+
+def fuse(
+    step: Comparison, trajectory_G: Tensor, mask_GT: Tensor, *, alpha_step: float, alpha_trajectory: float
+) -> AdvantageResult:
+    """The weighted sum of both terms."""
+    fused_GT = alpha_step * step.values_GT + alpha_trajectory * trajectory_G[:, None]
+    return AdvantageResult(fused_GT.masked_fill(~mask_GT, 0.0), step, trajectory_G)
 
 
 def returns_to_go(rewards_GT: Tensor, discount: float) -> Tensor:
@@ -130,13 +135,9 @@ def returns_to_go(rewards_GT: Tensor, discount: float) -> Tensor:
     return returns_GT
 
 
-def _labels(mask_GT: Tensor, step_group: StepGroup, stage_GT: Tensor | None) -> Tensor:
-    """Decisions with equal labels are compared with each other."""
-    if step_group == "clock":
-        return torch.arange(mask_GT.shape[1]).expand_as(mask_GT)
-    if stage_GT is None or stage_GT.shape != mask_GT.shape:
-        raise ValueError('step_group="stage" needs stage_GT of the shape of the rewards.')
-    return stage_GT
+def clock_labels(mask_GT: Tensor) -> Tensor:
+    """The time index of each decision: what is compared at one clock step."""
+    return torch.arange(mask_GT.shape[1]).expand_as(mask_GT)
 
 
 def _normalise(values_M: Tensor, scale: Scale, std_floor: float) -> tuple[Tensor, bool]:

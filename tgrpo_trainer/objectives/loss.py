@@ -1,4 +1,4 @@
-"""TGRPO's clipped objective as a loss: token log-probabilities in, one scalar and its measurements out.
+"""The clipped surrogate with a KL term as a loss: token log-probabilities in, one scalar and its measurements out.
 
     J = 1/N sum_i 1/T_i sum_t ( min(rho A, clip(rho, 1 - epsilon, 1 + epsilon_high) A) - beta * k3(pi_ref, pi) )
     rho = pi / pi_old         k3 = pi_ref / pi - log(pi_ref / pi) - 1            loss = -J
@@ -7,7 +7,7 @@ The row weights 1/(N T_i) and the sum they are divided by are arguments, never c
 minibatch may be cut into micro-batches (or spread over machines) of any size: their losses and metrics add up to the
 whole's, and so do the gradients.
 
-The paper's epsilon and beta are unknown. Its ratio is one per time step; whether that means one per action token or one
+TGRPO's epsilon and beta are unknown. Its ratio is one per time step; whether that means one per action token or one
 per action is open, so both are here.
 """
 
@@ -25,7 +25,7 @@ MAX_LOG_RATIO = 20.0
 wherever it limits at all."""
 
 
-def tgrpo_loss(
+def clipped_loss(
     logp_NK: Tensor,
     old_logp_NK: Tensor,
     ref_logp_NK: Tensor | None,
@@ -104,8 +104,8 @@ def sampling_gap(
         logp_NK: In the pass that learns, without gradients.
         sampled_logp_NK: When they were drawn.
         mask_NK: Bool, tokens that count.
-        weights_N: As of `tgrpo_loss`.
-        denominator: As of `tgrpo_loss`.
+        weights_N: As of `clipped_loss`.
+        denominator: As of `clipped_loss`.
 
     Returns:
         `sampling_logp_gap`, the mean absolute difference, which adds up over micro-batches; `sampling_ratio_min` and

@@ -15,9 +15,10 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from tgrpo_envs.errors import ConfigError, TrainingError
-from tgrpo_trainer.config import TgrpoConfig, UpdateConfig
+from tgrpo_trainer.config import UpdateConfig
 from tgrpo_trainer.distributed.world import World
-from tgrpo_trainer.objectives.loss import sampling_gap, tgrpo_loss
+from tgrpo_trainer.objectives import Objective
+from tgrpo_trainer.objectives.loss import sampling_gap
 from tgrpo_trainer.optim.minibatches import Minibatch, MinibatchSampler
 from tgrpo_trainer.optim.optimizer import make_optimizer
 from tgrpo_trainer.optim.reference import Reference
@@ -33,8 +34,8 @@ class PolicyUpdater:
 
     Args:
         policy: Learns in place.
-        reference: What the KL term pulls towards. None exactly when the objective's beta is 0.
-        objective: Clip ranges, KL weight, kind of ratio.
+        reference: What the KL term pulls towards. None exactly when the objective needs none.
+        objective: Gives the loss.
         optimiser: Learning rate, passes, minibatch size, gradient norm.
         temperature: The one the choices were drawn with.
         total_iterations: Iterations of the whole run, for the learning-rate decay.
@@ -43,7 +44,8 @@ class PolicyUpdater:
         world: The ranks; with several, the policy is sharded over them.
 
     Raises:
-        ConfigError: A reference without beta or beta without a reference; an optimiser that does not fit the weights.
+        ConfigError: A reference that the objective does not need, or none where it needs one; an optimiser that does
+            not fit the weights.
     """
 
     def __init__(
@@ -51,7 +53,7 @@ class PolicyUpdater:
         policy: Policy,
         reference: Reference | None,
         *,
-        objective: TgrpoConfig,
+        objective: Objective,
         optimiser: UpdateConfig,
         temperature: float,
         total_iterations: int,
@@ -59,7 +61,7 @@ class PolicyUpdater:
         rounding_seed: int = 0,
         world: World = World(),  # noqa: B008 - frozen
     ) -> None:
-        if (reference is None) != (objective.beta == 0.0):
+        if (reference is None) == objective.needs_reference:
             raise ConfigError(f"beta is {objective.beta}: give a reference policy when it is above 0, and none when 0.")
         self.policy = policy
         self.reference = reference
@@ -81,9 +83,10 @@ class PolicyUpdater:
             generator: Shuffles the rows (a CPU generator, in the same state on all ranks).
 
         Returns:
-            Of the rows of all ranks: the loss's metrics averaged over all optimiser steps (`ratio_max`: their maximum),
-            and `loss`, `grad_norm` (before clipping), `learning_rate`, `optimiser_steps`; of the first step's rows
-            what `sampling_gap` measures; `grad_cosine` where it is measured and the batch has at least two minibatches.
+            Of the rows of all ranks: the objective's metrics averaged over all optimiser steps (`_max` and `_min`:
+            their extremes), and `loss`, `grad_norm` (before clipping), `learning_rate`, `optimiser_steps`; of the first
+            step's rows what `sampling_gap` measures; `grad_cosine` where it is measured and the batch has at least two
+            minibatches.
 
         Raises:
             TrainingError: A loss or gradient is not finite; the weights are those before the failing step.
@@ -91,16 +94,17 @@ class PolicyUpdater:
         learning_rate = learning_rate_at(iteration, self.config, self.total_iterations)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        # The reference does not change while the batch is learnt from, so once is enough.
-        ref_logp_NK = None if self.reference is None else self.reference.log_probs(batch)
         shares = MinibatchSampler.of(batch, self.world)
         passes = [
             list(shares.minibatches(self.config.minibatch_size, self.microbatch_size, generator))
             for _ in range(self.config.num_iterations)
         ]
-        old_logp_NK = self._score(batch, passes[0]) if self.objective.old_logp == "scored" else batch.old_logp_NK
-        others = (old_logp_NK, ref_logp_NK)
         self._first_gradients = []
+        steps = self._learn(batch, self._score_others(batch, passes[0]), passes)
+        return {**self._summary(steps), "learning_rate": learning_rate, "optimiser_steps": float(len(steps))}
+
+    def _learn(self, batch: Batch, others: Others, passes: Sequence[Sequence[Minibatch]]) -> list[dict[str, float]]:
+        """Passes over the batch, until the trust region ends them: the measurements of each step, of all ranks."""
         steps: list[dict[str, float]] = []
         for minibatches in passes:
             history = [self._step(batch, others, minibatch) for minibatch in minibatches]
@@ -108,15 +112,25 @@ class PolicyUpdater:
             steps += latest
             if self._has_moved_enough(latest):
                 break
-        metrics = {key: sum(step[key] for step in steps) / len(steps) for key in steps[0]}
-        metrics["ratio_max"] = max(step["ratio_max"] for step in steps)
+        return steps
+
+    def _summary(self, steps: Sequence[dict[str, float]]) -> dict[str, float]:
+        """The metrics of an iteration from those of its steps."""
+        metrics = {key: _over_steps(key)([step[key] for step in steps]) for key in steps[0]}
         metrics["grad_norm"] /= self.world.size  # every rank has the whole one
         # Later steps see a policy that has learnt, whose distance from the drawing one means something else.
         metrics |= {key: value for key, value in steps[0].items() if key.startswith("sampling_")}
         if len(self._first_gradients) == 2:
             one, other = self._first_gradients
             metrics["grad_cosine"] = gradient_cosine(one, other, self.world)
-        return {**metrics, "learning_rate": learning_rate, "optimiser_steps": float(len(steps))}
+        return metrics
+
+    def _score_others(self, batch: Batch, first_pass: Sequence[Minibatch]) -> Others:
+        """The batch's tokens under the old and the reference policy, which do not change while it is learnt from."""
+        ref_logp_NK = None if self.reference is None else self.reference.log_probs(batch)
+        if self.objective.old_logp == "scored":
+            return self._score(batch, first_pass), ref_logp_NK
+        return batch.old_logp_NK, ref_logp_NK
 
     @torch.no_grad()
     def _score(self, batch: Batch, first_pass: Sequence[Minibatch]) -> Tensor:
@@ -155,19 +169,8 @@ class PolicyUpdater:
         )
         assert old_logp_NK is not None
         scored = self.policy(part.observations, part.choices_NK, self.temperature)
-        loss, metrics = tgrpo_loss(
-            scored.logp_NK,
-            old_logp_NK,
-            ref_logp_NK,
-            part.advantages_N,
-            part.mask_NK,
-            part.weights_N,
-            denominator=denominator,
-            entropy_NK=scored.entropy_NK,
-            epsilon=self.objective.epsilon,
-            epsilon_high=self.objective.epsilon_high,
-            beta=self.objective.beta,
-            ratio=self.objective.ratio,
+        loss, metrics = self.objective.loss(
+            scored, part, old_logp_NK=old_logp_NK, ref_logp_NK=ref_logp_NK, denominator=denominator
         )
         refuse_non_finite(loss, self.world)
         # FSDP averages the ranks' gradients, which are parts of one sum.
@@ -248,3 +251,8 @@ def _add_up(parts: Iterable[dict[str, float]]) -> dict[str, float]:
 
 def _combine(key: str) -> Callable[[Iterable[float]], float]:
     return max if key.endswith("_max") else min if key.endswith("_min") else sum
+
+
+def _over_steps(key: str) -> Callable[[Sequence[float]], float]:
+    """Several steps as one number: their mean, but for least and largest values."""
+    return _combine(key) if key.endswith(("_max", "_min")) else lambda values: sum(values) / len(values)

@@ -93,8 +93,10 @@ def group_by_settings(runs: Sequence[RunRecord]) -> tuple[RunGroup, ...]:
 def differing_settings(groups: Sequence[RunGroup]) -> dict[str, list[Any]]:
     """Value of each setting that is not the same in all groups, group by group."""
     settings = [_settings(group.runs[0].config) for group in groups]
-    names = [name for name in settings[0] if any(one[name] != settings[0][name] for one in settings)]
-    return {name: [one[name] for one in settings] for name in names}
+    # Objectives have settings of their own: what one lacks is None.
+    known = dict.fromkeys(name for one in settings for name in one)
+    names = [name for name in known if any(one.get(name) != settings[0].get(name) for one in settings)]
+    return {name: [one.get(name) for one in settings] for name in names}
 
 
 def mean_curve(curves: Sequence[Mapping[float, float]]) -> dict[float, float]:

@@ -29,11 +29,19 @@ class Stream(enum.IntEnum):
     """Stochastic rounding of an optimiser."""
     ADAPTERS = 8
     """LoRA's new adapters."""
+    BUDGET = 9
+    """Which decisions of an iteration are learnt from under a gradient budget."""
 
 
-def derive_seeds(seed: int, stream: Stream, iteration: int = 0, *, count: int) -> list[int]:
-    """`count` seeds below 2**31, independent of those of every other stream and iteration."""
-    words = np.random.SeedSequence([seed, int(stream), iteration]).generate_state(count)
+def derive_seeds(seed: int, stream: Stream, iteration: int = 0, round_: int = 0, *, count: int) -> list[int]:
+    """`count` seeds below 2**31, independent of those of every other stream, iteration and round of rollouts."""
+    entropy = [
+        seed,
+        int(stream),
+        iteration,
+        *([round_] if round_ else []),
+    ]  # the first round's as before there were any
+    words = np.random.SeedSequence(entropy).generate_state(count)
     return [int(word) >> 1 for word in words]
 
 
@@ -50,7 +58,14 @@ def make_generator(
 
 
 def make_generators(
-    seed: int, stream: Stream, iteration: int = 0, *, count: int, device: torch.device | str = "cpu"
+    seed: int,
+    stream: Stream,
+    iteration: int = 0,
+    round_: int = 0,
+    *,
+    count: int,
+    device: torch.device | str = "cpu",
 ) -> list[torch.Generator]:
     """`count` torch generators, each on a stream of its own."""
-    return [torch.Generator(device).manual_seed(one) for one in derive_seeds(seed, stream, iteration, count=count)]
+    seeds = derive_seeds(seed, stream, iteration, round_, count=count)
+    return [torch.Generator(device).manual_seed(one) for one in seeds]

@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.helpers.made_up import make_group, random_input, tiny_nano
+from tests.helpers.made_up import build_batch, make_group, random_input, tiny_nano
 from tests.helpers.ranks import on_ranks
 from tests.helpers.tiny_openvla import openvla_input, tiny_openvla
 from tests.helpers.toy_env import ToyReach
 from tgrpo_envs.errors import ConfigError, RankError, TrainingError
 from tgrpo_trainer.bc.behaviour_cloning import train_sft
 from tgrpo_trainer.bc.dataset import DemoDataset
-from tgrpo_trainer.config import SftConfig, TgrpoConfig, UpdateConfig
+from tgrpo_trainer.config import SftConfig, UpdateConfig
 from tgrpo_trainer.distributed.fsdp import ShardedPolicy, full_state
 from tgrpo_trainer.distributed.world import World, init_world
-from tgrpo_trainer.objectives.batch import build_batch
+from tgrpo_trainer.objectives import Tgrpo
 from tgrpo_trainer.optim.minibatches import MinibatchSampler
 from tgrpo_trainer.optim.update import PolicyUpdater
 from tgrpo_trainer.rollout.rollout import Sampling, play
@@ -48,7 +48,7 @@ def learn(
     updater = PolicyUpdater(
         student.policy,
         None,
-        objective=TgrpoConfig(beta=0.0, old_logp=old_logp),
+        objective=Tgrpo(beta=0.0, old_logp=old_logp),
         optimiser=UpdateConfig(
             num_iterations=1,
             minibatch_size=minibatch_size,
@@ -64,7 +64,7 @@ def learn(
     if plain:
         updater.optimizer = torch.optim.SGD(student.policy.parameters())
     for i in range(iterations):
-        batch, metrics = build_batch(world.own(groups), TgrpoConfig(), world=world, like=groups[0].trajectories[0])
+        batch, metrics = build_batch(world.own(groups), Tgrpo(), world=world, like=groups[0].trajectories[0])
         student.policy.train()
         metrics |= updater.update(batch, i, torch.Generator().manual_seed(i))
     return {
@@ -148,13 +148,13 @@ def test_two_ranks_learn_what_one_process_learns(tmp_path):
         assert_close(got[name]["weights"], case["weights"])
         assert got[name]["metrics"] == pytest.approx(case["metrics"], rel=1e-4, abs=1e-5), name
         assert other[name]["metrics"] == got[name]["metrics"] and other[name]["weights"] == {}
-    assert got["one step"]["metrics"]["groups/uniform"] == 0.25
+    assert got["one step"]["metrics"]["groups/zero_advantage"] == 0.25
     assert got["scored"]["metrics"]["ratio_max"] == got["openvla scored"]["metrics"]["ratio_max"] == 1.0
 
 
 def test_shares_are_the_same_minibatches_for_any_number_of_ranks():
     policy = tiny_nano()
-    batch, _ = build_batch([make_group(policy, each, seed=i) for i, each in enumerate(REWARDS)], TgrpoConfig())
+    batch, _ = build_batch([make_group(policy, each, seed=i) for i, each in enumerate(REWARDS)], Tgrpo())
     alone = MinibatchSampler.of(batch, World())
     whole = list(alone.minibatches(4, 100, torch.Generator().manual_seed(0)))
     cuts = (0, 1, 1, len(batch))  # three ranks: one row, none, all others

@@ -30,7 +30,8 @@ def config_of(root, name, iterations):
     optimizer = settings.pop("optimizer", "adamw")
     config = tiny_openvla_run(root, iterations=iterations, **settings)
     return config.replace(
-        tgrpo={**config.tgrpo.model_dump(), "beta": 0.5, "drop_uniform_groups": False},
+        objective={**config.objective.model_dump(), "beta": 0.5},
+        rollout={**config.rollout.model_dump(), "filter": "all"},
         update={**config.update.model_dump(), "optimizer": optimizer, "microbatch_size": 4},
         run={**config.run.model_dump(), "name": name},
     )

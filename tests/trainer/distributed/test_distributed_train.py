@@ -29,7 +29,7 @@ def config_of(folder, iterations):
     config = toy_config(folder, iterations)
     return config.replace(
         rollout={"num_groups": 4, "num_generations": 2},
-        tgrpo={"beta": 0.05},
+        objective={"kind": "tgrpo", "beta": 0.05},
         evaluation={"every": 2, "num_heldout": 3, "num_official": 2},
     )
 
@@ -89,6 +89,33 @@ def test_a_run_is_the_same_on_one_process_and_on_two_ranks(tmp_path):
     files = sorted(path.name for path in (tmp_path / "two" / "last" / "iteration_000003" / "optimizer").iterdir())
     assert files == ["rank_00000.safetensors", "rank_00001.safetensors"]
     assert (tmp_path / "stderr_1").read_text() == ""  # only rank 0 speaks
+
+
+def train_on_what_is_kept(folder, world=None):
+    use_toy(make_toy_envs)
+    toy_env.NEAR_RADIUS, toy_env.GOAL_RADIUS = 0.6, 0.45
+    config = config_of(folder, 2)
+    chosen = {"filter": "0.1..0.9", "min_groups": 3, "max_rounds": 3}
+    config = config.replace(
+        objective={"kind": "stage_return", "trajectory_weight": 0.3},
+        rollout={**config.rollout.model_dump(), **chosen},
+        update={**config.update.model_dump(), "gradient_budget": 0.5},
+    )
+    train(config, world or World())
+
+
+def kept_on_ranks(world, root):
+    train_on_what_is_kept(root / "two", world)
+    return {}
+
+
+@pytest.mark.usefixtures("restored")
+def test_ranks_play_again_and_choose_decisions_as_one_process_does(tmp_path):
+    train_on_what_is_kept(tmp_path / "one")
+    on_ranks(kept_on_ranks, tmp_path, folder=tmp_path)
+    assert_close_run(tmp_path / "two", tmp_path / "one")
+    rows = [row for row in logged(tmp_path / "two") if "rollout/rounds" in row]
+    assert max(row["rollout/rounds"] for row in rows) > 1 and max(row["update/optimiser_steps"] for row in rows) > 0
 
 
 class Fickle(ToyReach):

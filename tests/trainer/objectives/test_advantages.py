@@ -10,7 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tgrpo_trainer.objectives.advantages import returns_to_go, tgrpo_advantages
+from tgrpo_trainer.objectives.advantages import returns_to_go
+from tgrpo_trainer.objectives.tgrpo import tgrpo_advantages
 
 
 def advantages(rewards, mask=None, **options):
@@ -44,10 +45,10 @@ def reference(rewards_GT, mask_GT, alpha_step, alpha_trajectory, *, divide=True,
 def test_known_answer():
     # t = 0: values 3 1 2, mean 2, std 1 -> 1 -1 0.  t = 1: all equal -> 0.  R = 4 2 3, mean 3, std 1 -> 1 -1 0.
     result = advantages([[3.0, 1.0], [1.0, 1.0], [2.0, 1.0]])
-    assert result.step_GT.tolist() == [[1.0, 0.0], [-1.0, 0.0], [0.0, 0.0]]
+    assert result.step.values_GT.tolist() == [[1.0, 0.0], [-1.0, 0.0], [0.0, 0.0]]
     assert result.trajectory_G.tolist() == [1.0, -1.0, 0.0]
     assert result.advantages_GT.tolist() == [[1.0, 0.7], [-1.0, -0.7], [0.0, 0.0]]
-    assert (result.num_comparisons, result.num_lonely, result.num_flat) == (2, 0, 1)
+    assert (result.step.num_sets, result.step.num_singleton, result.step.num_zero_std) == (2, 0, 1)
 
 
 def test_known_answer_with_a_ragged_end():
@@ -71,28 +72,16 @@ def test_known_returns_from_a_decision_on():
     assert returns_to_go(rewards_GT, 1.0)[:, 0].tolist() == [7.0, 3.0]
 
 
-def test_a_discount_credits_a_decision_with_what_followed():
-    # Returns 3 4 4 and 1 2 4: at t = 0 they are 3 and 1, at t = 1 4 and 2, at t = 2 equal. Each pair differs by
-    # sqrt 2 standard deviations. Raw rewards 1 2 4 and 0 0 4 would say the same of t = 0 and 1, but by 1 and 2.
-    half = math.sqrt(0.5)
-    result = advantages([[1.0, 2.0, 4.0], [0.0, 0.0, 4.0]], step_discount=0.5, alpha_step=1.0, alpha_trajectory=0.0)
-    np.testing.assert_allclose(result.advantages_GT.numpy(), [[half, half, 0.0], [-half, -half, 0.0]], rtol=1e-14)
-    # A reward that comes late reaches the decision before it, which raw rewards leave without a comparison.
-    late = [[0.0, 1.0], [0.0, 0.0]]
-    assert advantages(late, step_discount=0.9).step_GT[:, 0].tolist() == pytest.approx([half, -half])
-    assert advantages(late).step_GT[:, 0].tolist() == [0.0, 0.0]
-
-
 def test_a_lone_survivor_has_no_step_term():
     result = advantages([[1.0, 5.0], [0.0, 0.0]], [[True, True], [True, False]])
-    assert result.step_GT[0, 1] == 0.0 and result.num_lonely == 1
+    assert result.step.values_GT[0, 1] == 0.0 and result.step.num_singleton == 1
     assert result.advantages_GT[0, 1] == pytest.approx(0.7 * math.sqrt(0.5))
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -3.7, 1e8])
 def test_equal_rewards_give_exactly_zero_not_normalised_rounding_error(value):
     result = advantages([[value, value / 3, value / 7]] * 7)
-    assert result.uniform and result.num_flat == 3
+    assert result.zero_advantage and result.step.num_zero_std == 3
     # Equal returns reached in another order differ in the last bit: 0.1 + 0.2 + 0.3 against 0.3 + 0.2 + 0.1.
     assert advantages([[0.1, 0.2, 0.3], [0.3, 0.2, 0.1]]).trajectory_G.tolist() == [0.0, 0.0]
 
@@ -103,31 +92,16 @@ def test_switches():
     assert torch.equal(
         advantages(rewards, alpha_step=0.0).advantages_GT, 0.7 * fused.trajectory_G[:, None].expand(3, 2)
     )
-    assert torch.equal(advantages(rewards, alpha_trajectory=0.0).advantages_GT, 0.3 * fused.step_GT)
+    assert torch.equal(advantages(rewards, alpha_trajectory=0.0).advantages_GT, 0.3 * fused.step.values_GT)
     # Without scaling only means go: t = 0 mean 2, t = 1 mean 1.
-    assert advantages(rewards, scale="none").step_GT.tolist() == [[-2.0, 0.0], [2.0, -1.0], [0.0, 1.0]]
+    assert advantages(rewards, scale="none").step.values_GT.tolist() == [[-2.0, 0.0], [2.0, -1.0], [0.0, 1.0]]
     # std of column 0 is 2, of column 1 is 1: a floor of 2 leaves the first and halves the second.
-    assert advantages(rewards, std_floor=2.0).step_GT.tolist() == [[-1.0, 0.0], [1.0, -0.5], [0.0, 0.5]]
-
-
-def test_stage_grouping_compares_across_time():
-    # Stage 0 holds 1 (member 0), 3, 2 (member 1): mean 2, std 1. Stage 1 holds only member 0: nothing to compare with.
-    result = advantages([[1.0, 7.0], [3.0, 2.0]], step_group="stage", stage_GT=torch.tensor([[0, 1], [0, 0]]))
-    assert result.step_GT.tolist() == [[-1.0, 0.0], [1.0, 0.0]]
-    assert (result.num_comparisons, result.num_lonely) == (2, 1)
-    # When stage and clock agree, so do the results.
-    rewards = [[0.0, 1.0], [4.0, 0.0], [2.0, 2.0]]
-    clock = torch.arange(2).expand(3, 2)
-    assert torch.equal(
-        advantages(rewards, step_group="stage", stage_GT=clock).advantages_GT, advantages(rewards).advantages_GT
-    )
+    assert advantages(rewards, std_floor=2.0).step.values_GT.tolist() == [[-1.0, 0.0], [1.0, -0.5], [0.0, 0.5]]
 
 
 def test_impossible_input_is_refused():
     with pytest.raises(ValueError, match="G >= 2"):
         advantages([[1.0, 2.0]])
-    with pytest.raises(ValueError, match="stage_GT"):
-        advantages([[1.0], [2.0]], step_group="stage")
 
 
 @st.composite

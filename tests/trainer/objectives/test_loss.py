@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from tgrpo_trainer.objectives.loss import tgrpo_loss
+from tgrpo_trainer.objectives.loss import clipped_loss
 
 
 def loss_of(logp, old, advantages, *, ref=None, mask=None, weights=None, denominator=1.0, **options):
     logp_NK = torch.tensor(logp, dtype=torch.float64, requires_grad=True)
     mask_NK = torch.ones_like(logp_NK, dtype=torch.bool) if mask is None else torch.tensor(mask)
     weights_N = torch.full((len(logp),), 1.0 / len(logp)) if weights is None else torch.tensor(weights)
-    loss, metrics = tgrpo_loss(
+    loss, metrics = clipped_loss(
         logp_NK,
         torch.tensor(old, dtype=torch.float64),
         None if ref is None else torch.tensor(ref, dtype=torch.float64),

@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
-from tests.helpers.made_up import make_group, tiny_nano
+from tests.helpers.made_up import build_batch, make_group, tiny_nano
 from tests.helpers.tiny_openvla import openvla_input, tiny_openvla
-from tgrpo_trainer.config import TgrpoConfig, UpdateConfig
-from tgrpo_trainer.objectives.batch import build_batch
+from tgrpo_trainer.config import UpdateConfig
+from tgrpo_trainer.objectives import Tgrpo
 from tgrpo_trainer.objectives.loss import sampling_gap
 from tgrpo_trainer.optim.update import PolicyUpdater
 from tgrpo_trainer.policy.lora import LoraSettings
@@ -23,7 +23,7 @@ TEMPERATURE = 1.3
 
 def nano_case(_folder):
     policy = tiny_nano()
-    batch, _ = build_batch([make_group(policy, [[0.0, 0.5, 1.0], [0.25, 0.0], [1.0, 1.0, 0.5, 0.0]])], TgrpoConfig())
+    batch, _ = build_batch([make_group(policy, [[0.0, 0.5, 1.0], [0.25, 0.0], [1.0, 1.0, 0.5, 0.0]])], Tgrpo())
     return policy, batch
 
 
@@ -58,7 +58,7 @@ def learn(policy, batch, old_logp, **optimiser):
     updater = PolicyUpdater(
         policy,
         None,
-        objective=TgrpoConfig(beta=0.0, old_logp=old_logp),
+        objective=Tgrpo(beta=0.0, old_logp=old_logp),
         optimiser=UpdateConfig(**{"warmup_iterations": 0, "num_iterations": 1, **optimiser}),
         temperature=TEMPERATURE,
         total_iterations=10,

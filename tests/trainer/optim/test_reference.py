@@ -7,12 +7,12 @@ import copy
 import pytest
 import torch
 
-from tests.helpers.made_up import flat_parameters, make_group, tiny_nano
+from tests.helpers.made_up import build_batch, flat_parameters, make_group, tiny_nano
 from tests.helpers.toy_run import make_toy_envs, toy_config
-from tgrpo_trainer.config import TgrpoConfig, UpdateConfig
+from tgrpo_trainer.config import UpdateConfig
 from tgrpo_trainer.distributed.fsdp import ShardedPolicy
 from tgrpo_trainer.distributed.world import World
-from tgrpo_trainer.objectives.batch import build_batch
+from tgrpo_trainer.objectives import Tgrpo
 from tgrpo_trainer.optim.reference import SwappedReference, first_weights, score_batch
 from tgrpo_trainer.optim.update import PolicyUpdater
 from tgrpo_trainer.run.checkpoint import latest_checkpoint, load_checkpoint
@@ -32,7 +32,7 @@ class Copied:
 
 
 def batch_of(policy, seed=0):
-    return build_batch([make_group(policy, REWARDS, seed=seed)], TgrpoConfig())[0]
+    return build_batch([make_group(policy, REWARDS, seed=seed)], Tgrpo())[0]
 
 
 def swapped(policy):
@@ -47,7 +47,7 @@ def test_updates_are_those_with_a_second_copy(optimizer):
         updater = PolicyUpdater(
             policy,
             make(policy),
-            objective=TgrpoConfig(beta=0.5),
+            objective=Tgrpo(beta=0.5),
             optimiser=UpdateConfig(warmup_iterations=0, minibatch_size=4, learning_rate=1e-2, optimizer=optimizer),
             temperature=1.0,
             total_iterations=3,
@@ -99,8 +99,9 @@ def test_after_resuming_it_is_still_the_policy_before_the_first_iteration(tmp_pa
     for name, parts in (("whole", [4]), ("parts", [2, 4])):
         for iterations in parts:
             config = toy_config(tmp_path / name, iterations=iterations)
-            strong = {**config.tgrpo.model_dump(), "beta": 2.0, "drop_uniform_groups": False}
+            strong = {**config.objective.model_dump(), "beta": 2.0}
+            rollout = {**config.rollout.model_dump(), "filter": "all"}
             schedule = {**config.update.model_dump(), "warmup_iterations": 0, "final_learning_rate_ratio": 1.0}
-            train(config.replace(tgrpo=strong, update=schedule))
+            train(config.replace(objective=strong, rollout=rollout, update=schedule))
     whole, parts = (load_checkpoint(latest_checkpoint(tmp_path / name / "last")) for name in ("whole", "parts"))
     assert torch.equal(flat_parameters(whole.policy), flat_parameters(parts.policy))

@@ -8,12 +8,12 @@ import dataclasses
 import pytest
 import torch
 
-from tests.helpers.made_up import flat_gradient, flat_parameters, make_group, random_input, tiny_nano
+from tests.helpers.made_up import build_batch, flat_gradient, flat_parameters, make_group, random_input, tiny_nano
 from tgrpo_envs.errors import ConfigError, TrainingError
-from tgrpo_trainer.config import TgrpoConfig, UpdateConfig
+from tgrpo_trainer.config import UpdateConfig
 from tgrpo_trainer.distributed.fsdp import ShardedPolicy
 from tgrpo_trainer.distributed.world import World
-from tgrpo_trainer.objectives.batch import build_batch
+from tgrpo_trainer.objectives import Tgrpo
 from tgrpo_trainer.optim.reference import SwappedReference, first_weights
 from tgrpo_trainer.optim.update import PolicyUpdater, clip_gradients, gradient_cosine, learning_rate_at
 from tgrpo_trainer.run.checkpoint import load_checkpoint, save_checkpoint
@@ -30,7 +30,7 @@ def updater_of(policy, *, beta=0.0, reference=None, microbatch_size=None, **opti
     return PolicyUpdater(
         policy,
         reference,
-        objective=TgrpoConfig(beta=beta),
+        objective=Tgrpo(beta=beta),
         optimiser=UpdateConfig(**{"warmup_iterations": 0, **optimiser}),
         temperature=1.0,
         total_iterations=10,
@@ -39,7 +39,7 @@ def updater_of(policy, *, beta=0.0, reference=None, microbatch_size=None, **opti
 
 
 def batch_of(policy, seed=0):
-    batch, _ = build_batch([make_group(policy, REWARDS, seed=seed)], TgrpoConfig())
+    batch, _ = build_batch([make_group(policy, REWARDS, seed=seed)], Tgrpo())
     assert batch is not None
     return batch
 
@@ -221,7 +221,7 @@ def test_a_rewarded_token_becomes_likely():
             )
             for i in range(16)
         )
-        batch, _ = build_batch([TrajectoryGroup(members, "bandit")], TgrpoConfig())
+        batch, _ = build_batch([TrajectoryGroup(members, "bandit")], Tgrpo())
         if batch is not None:
             updater.update(batch, iteration, generator)
     after = policy.log_prob(rows, wanted).logp_NK[0, 0].exp().item()

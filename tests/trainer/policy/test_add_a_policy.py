@@ -96,7 +96,7 @@ def compass_run(folder, iterations, **policy):
     return config.replace(
         policy=PolicyConfig(kind="compass", **policy),
         rollout={"num_groups": 4, "num_generations": 6},
-        tgrpo={**config.tgrpo.model_dump(), "beta": 0.01, "step_discount": 0.9},
+        objective={"kind": "stage_return", "anchor": "clock", "trajectory_weight": 0.7, "beta": 0.01},
         update={**config.update.model_dump(), "learning_rate": 0.1, "num_iterations": 4, "warmup_iterations": 0},
         evaluation={"every": 6, "num_heldout": 16, "num_official": 4},
     )

@@ -31,7 +31,8 @@ TIMES = ("time/", "memory/")
 def lora_run(tmp_path, name="run", *, iterations=2, optimizer="adamw_master", **policy):
     config = tiny_openvla_run(tmp_path, iterations=iterations, lora=4, **policy)
     return config.replace(
-        tgrpo={**config.tgrpo.model_dump(), "beta": 0.5, "drop_uniform_groups": False},
+        objective={**config.objective.model_dump(), "beta": 0.5},
+        rollout={**config.rollout.model_dump(), "filter": "all"},
         update={**config.update.model_dump(), "optimizer": optimizer, "final_learning_rate_ratio": 1.0},
         run={**config.run.model_dump(), "name": name},
     )

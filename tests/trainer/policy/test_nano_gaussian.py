@@ -115,7 +115,7 @@ def gaussian_run(folder, iterations, **update):
     return config.replace(
         policy=PolicyConfig(kind="nano_gaussian", nano_gaussian={"initial_std": 1.0}),
         rollout={"num_groups": 4, "num_generations": 8},
-        tgrpo={**config.tgrpo.model_dump(), "alpha_step": 1.0, "step_discount": 0.9, "beta": 0.001},
+        objective={"kind": "stage_return", "anchor": "clock", "trajectory_weight": 0.7, "beta": 0.001},
         update={"num_iterations": 2, "minibatch_size": 128, "warmup_iterations": 0, **update},
         evaluation={"every": iterations, "num_heldout": 20, "num_official": 2},
     )
@@ -145,7 +145,7 @@ def test_four_iterations_are_two_and_two(tmp_path, toy):
 @pytest.mark.parametrize("old_logp", ["sampled", "scored"])
 def test_the_first_ratio_is_one(tmp_path, toy, old_logp):
     config = gaussian_run(tmp_path / "run", 1, num_iterations=1, minibatch_size=10**6, microbatch_size=64)
-    train(config.replace(tgrpo={**config.tgrpo.model_dump(), "old_logp": old_logp}))
+    train(config.replace(objective={**config.objective.model_dump(), "old_logp": old_logp}))
     (row,) = (row for row in read_metrics(tmp_path / "run") if "update/ratio_max" in row)
     # Rows that were drawn beside others may differ in their last bit; scored again in the same blocks they do not.
     assert row["update/ratio_max"] == (1.0 if old_logp == "scored" else pytest.approx(1.0, abs=1e-5))

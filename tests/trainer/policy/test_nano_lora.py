@@ -65,7 +65,8 @@ def lora_run(folder, iterations, checkpoint):
     return config.replace(
         policy=PolicyConfig(checkpoint=checkpoint, lora={"rank": 2}),
         env={**config.env.model_dump(), "image_size": IMAGE_SIZE, "action_chunk": 1},
-        tgrpo={**config.tgrpo.model_dump(), "beta": 0.5, "drop_uniform_groups": False},
+        rollout={**config.rollout.model_dump(), "filter": "all"},
+        objective={**config.objective.model_dump(), "beta": 0.5},
         update={**config.update.model_dump(), "warmup_iterations": 0, "final_learning_rate_ratio": 1.0},
     )
 

@@ -109,7 +109,7 @@ def test_the_command_line_trains_it_on_libero(tmp_path, capsys):
         "env.max-control-steps": 12,
         "rollout.num-groups": 1,
         "rollout.num-generations": 2,
-        "tgrpo.std-floor": 0.0,
+        "objective.std-floor": 0.0,
         "evaluation.num-heldout": 1,
         "evaluation.num-official": 1,
         "run.iterations": 1,

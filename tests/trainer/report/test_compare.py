@@ -47,7 +47,7 @@ def folders(tmp_path_factory):
     save_config(root / "first")
     save_config(root / "second", seed=1)
     write_counts(root / "second", 20, (32, 16, 25, 30))
-    changed = {"tgrpo": {**config.tgrpo.model_dump(), "alpha_step": 0.0}}
+    changed = {"objective": {**config.objective.model_dump(), "discount": 0.0}}
     changed["update"] = {**config.update.model_dump(), "learning_rate": 0.001}
     save_config(root / "other", **changed)
     return [root / name for name in names]
@@ -64,12 +64,12 @@ def test_runs_that_differ_in_their_seed_only_are_one_group(folders):
     groups = group_by_settings(read_runs(folders))
     assert [[run.name for run in group.runs] for group in groups] == [["first", "second"], ["other"]]
     assert [group.label for group in groups] == ["first (seeds 0, 1)", "other"]
-    assert differing_settings(groups) == {"tgrpo.alpha_step": [1.0, 0.0], "update.learning_rate": [0.0003, 0.001]}
+    assert differing_settings(groups) == {"objective.discount": [0.9, 0.0], "update.learning_rate": [0.0003, 0.001]}
 
 
 def test_the_page_names_only_the_settings_that_differ(page):
     section = re.search(r"Settings that differ.*?</section>", page, flags=re.DOTALL).group()
-    assert "<td>tgrpo.alpha_step</td><td>1.0</td><td>0.0</td>" in section
+    assert "<td>objective.discount</td><td>0.9</td><td>0.0</td>" in section
     assert section.count("<tr>") == 3
     assert "rollout.temperature" not in page and "run.seed" not in page
 

@@ -128,8 +128,7 @@ def test_with_libero_s_simulator_too(tmp_path, monkeypatch):
             env=EnvConfig(assets="primitive", image_size=32, action_chunk=8, max_control_steps=24),
             policy=PolicyConfig(nano={"num_bins": 5}),
             sft={"max_steps": 0},
-            rollout=RolloutConfig(num_groups=1, num_generations=3),
-            tgrpo={"drop_uniform_groups": False},
+            rollout=RolloutConfig(num_groups=1, num_generations=3, filter="all"),
             evaluation=EvaluationConfig(every=2, num_heldout=2, num_official=2),
             run=RunConfig(name=folder.name, folder=folder.parent, iterations=4, device="cpu"),
         )
