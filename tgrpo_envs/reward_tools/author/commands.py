@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,7 +101,7 @@ def generate(
     server = ChatServer(model, accounts, Limits(timeout_s=timeout_s, max_reply_tokens=max_reply_tokens))
     writer = SpecWriter(server, accounts, work, out or SPECS_FOLDER, samples=samples, refresh=refresh)
     chosen = chosen_tasks(suite, task)
-    with closing(server), output(out, "--out", is_folder=True), output(work, "--work", is_folder=True):
+    with output(out, "--out", is_folder=True), output(work, "--work", is_folder=True):
         outcomes = list(tqdm(writer.write_all(chosen), total=len(chosen), desc="Writing", unit="task", disable=None))
     summary = summarise(outcomes, accounts.calls, accounts.tokens)
     if not any(outcome.result == SAVED for outcome in outcomes):

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tgrpo_envs.errors import AuthorError
+from tgrpo_envs.errors import AuthorError, BudgetError
 from tgrpo_envs.files import write_atomically
 from tgrpo_envs.reward_tools.author.answer import Answer
 from tgrpo_envs.reward_tools.author.cache import ReplyCache
 from tgrpo_envs.reward_tools.author.cards import TaskCard, load_card
-from tgrpo_envs.reward_tools.author.client import ChatServer
-from tgrpo_envs.reward_tools.author.ladder import ask
+from tgrpo_envs.reward_tools.author.client import ChatServer, ServerTroubleError, ServerUnusableError
+from tgrpo_envs.reward_tools.author.ladder import Ladder
 from tgrpo_envs.reward_tools.author.ledger import Accounts
 from tgrpo_envs.reward_tools.author.prompt import render_prompt
 from tgrpo_envs.reward_tools.author.provenance import make_provenance, save_authored
@@ -25,6 +25,7 @@ from tgrpo_envs.tasks import Task
 NOT_ASKED = "not asked"
 SAVED = "spec"
 FAILED = "no spec"
+MAX_TROUBLES = 3  # tasks in a row after which a server that fails at each is left alone
 
 
 @dataclass(frozen=True)
@@ -73,18 +74,27 @@ class SpecWriter:
         self._out = out
         self._samples = samples
         self._cache = ReplyCache(work / "replies", refresh=refresh)
+        self._ladder = Ladder(server, work / "dialects.json")
 
     def write_all(self, tasks: Iterable[Task]) -> Iterable[Outcome]:
-        """One outcome for each task; after the server fails or a limit is reached, the others are not asked for."""
-        stopped: str | None = None
+        """One outcome for each task.
+
+        A task that fails leaves the others alone. They are not asked for where none could succeed: a limit is reached,
+        the server takes no request at all, or it has failed at `MAX_TROUBLES` tasks in a row.
+        """
+        troubles = 0
         for task in tasks:
-            if stopped is not None:
-                yield Outcome(task, NOT_ASKED, stopped)
+            if troubles >= MAX_TROUBLES:
+                yield Outcome(task, NOT_ASKED, "stopped after an earlier failure")
                 continue
             try:
                 yield self.write(task)
+                troubles = 0
+            except (BudgetError, ServerUnusableError) as error:
+                troubles = MAX_TROUBLES
+                yield Outcome(task, FAILED, str(error))
             except AuthorError as error:
-                stopped = "stopped after an earlier failure"
+                troubles = troubles + 1 if isinstance(error, ServerTroubleError) else 0
                 yield Outcome(task, FAILED, str(error))
 
     def write(self, task: Task) -> Outcome:
@@ -101,7 +111,7 @@ class SpecWriter:
         if not ranked or not ranked[0][1].accepted:
             kept = self._keep_rejected(task, samples)
             if failure is not None:
-                raise AuthorError(f"{failure}{f' Replies so far: {kept}.' if kept else ''}")
+                raise failure
             last = samples[-1]
             note = f"{last.ended}: {'; '.join(last.review.lines[:2])} (replies: {kept}); the compiled spec stays in use"
             return Outcome(task, FAILED, note, **counts)
@@ -156,7 +166,7 @@ class SpecWriter:
         if kept is not None:
             self._accounts.record("cached", kept[0].usage, 0.0, server=self._server.name)
             return kept
-        answer, form = ask(self._server, messages, card, temperature, self._work / "dialects.json")
+        answer, form = self._ladder.ask(messages, card, temperature)
         self._cache.put(question, answer, form)
         return answer, form
 

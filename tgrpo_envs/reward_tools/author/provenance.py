@@ -25,7 +25,7 @@ class _Record(BaseModel):
 
 
 class Usage(_Record):
-    """Tokens as the server counted them; `estimated` where it did not and characters were counted instead."""
+    """Tokens as the server counted them; `estimated` where it did not: then the most it can have been."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -45,6 +45,8 @@ class ReplyRecord(_Record):
         spec_id: Identity of the spec in it, None where it holds none.
         created: When it came, UTC.
         model: The model's name as the server gave it, or the label given by hand.
+        fingerprint: The server's name for its own version and settings.
+        temperature: Of sampling, as asked for.
         response_id: The server's id.
         finish_reason: Why the model stopped.
         usage: Tokens.
@@ -58,6 +60,8 @@ class ReplyRecord(_Record):
     spec_id: str | None
     created: str
     model: str
+    fingerprint: str | None = None
+    temperature: float | None = None
     response_id: str | None = None
     finish_reason: str | None = None
     usage: Usage | None = None

@@ -1,27 +1,27 @@
-"""JSON schemas of a task's spec for servers that decode by schema: entity names and kinds are enumerations.
+"""The JSON schema of a task's spec for servers that decode by schema: entity names and kinds are enumerations.
 
-`full_schema` is pydantic's own, with the names of the task put in. `strict_schema` is the form that strict decoders
-take: every field required and nullable, no bounds, no recursion, an atom is one flat object. A reply in that form
-becomes the ordinary one when its nulls are left out (`reply.extract_document`). Pydantic and the linter stay the
-authority for both.
+Small models under a grammar end only where the grammar makes them: every list is bounded, every text is bounded by its
+pattern, a word has its own fields and no others, and nothing refers to itself. Strict decoders want every field
+required, so a field that may be left out is nullable where it has no default; a reply becomes an ordinary spec when its
+nulls are left out (`reply.extract_document`). Pydantic and the linter stay the authority.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from tgrpo_envs.reward_tools.author.cards import TaskCard
 from tgrpo_envs.reward_tools.author.words import JOINTED_WORDS
 from tgrpo_envs.rewards.predicates import KINDS
-from tgrpo_envs.rewards.spec import Stage, StageSpec
+from tgrpo_envs.rewards.spec import MAX_STAGES, Stage
 from tgrpo_envs.rewards.vocabulary import ATOM_MODELS, RAMP_MODELS, SpecModel
 
 Schema = dict[str, Any]
 
-_NULL: Schema = {"type": "null"}
-_JSON_TYPES = {"string": "string", "number": "number", "integer": "integer"}
+MAX_LIST = 4  # of conditions, predecessors and things to maintain; no shipped spec has more
+_ID = "^[a-z][a-z0-9_]{0,31}$"
+_TEXT = "^[A-Za-z0-9 _.,:;()'/=<>%+-]{0,160}$"
 
 
 def names_for(op: str, field: str, card: TaskCard) -> list[str]:
@@ -36,114 +36,66 @@ def usable_words(words: Mapping[str, type[SpecModel]], card: TaskCard) -> list[s
     return [op for op in words if all(names_for(op, field, card) for field in KINDS[op])]
 
 
-# --- The full form -----------------------------------------------------------------------------------------------
-
-
-def full_schema(card: TaskCard) -> Schema:
-    """Pydantic's schema of specs, narrowed to a task: its name, its entities by kind, its goal conjuncts."""
-    schema: Schema = _without_discriminators(copy.deepcopy(StageSpec.model_json_schema(by_alias=True)))
-    definitions = schema["$defs"]
-    words = ATOM_MODELS | RAMP_MODELS
-    usable = usable_words(words, card)
-    gone = {f"#/$defs/{model.__name__}" for op, model in words.items() if op not in usable}
-    for op in usable:
-        properties = definitions[words[op].__name__]["properties"]
-        for field in KINDS[op]:
-            properties[field] = {"type": "string", "enum": names_for(op, field, card)}
-    definitions["Goal"]["properties"]["index"] = {"type": "integer", "enum": _goal_indices(card)}
-    definitions["TaskRef"]["properties"] = {"suite": _one_of(card.suite), "name": _one_of(card.name)}
-    for name in [reference.rpartition("/")[2] for reference in gone]:
-        del definitions[name]
-    narrowed: Schema = _without_references(schema, gone)
-    return narrowed
-
-
-def _without_discriminators(value: Any) -> Any:
-    """``oneOf`` with a discriminator, which several decoders refuse, as ``anyOf``."""
-    if isinstance(value, dict):
-        plain = {key: _without_discriminators(item) for key, item in value.items() if key != "discriminator"}
-        if "oneOf" in plain:
-            plain["anyOf"] = plain.pop("oneOf")
-        return plain
-    return [_without_discriminators(item) for item in value] if isinstance(value, list) else value
-
-
-def _without_references(value: Any, gone: set[str]) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_references(item, gone) for key, item in value.items()}
-    if isinstance(value, list):
-        kept = [item for item in value if not (isinstance(item, dict) and item.get("$ref") in gone)]
-        return [_without_references(item, gone) for item in kept]
-    return value
-
-
-# --- The strict form ---------------------------------------------------------------------------------------------
-
-
-def strict_schema(card: TaskCard) -> Schema:
-    """The flat form for strict decoders."""
-    condition = {"$ref": "#/$defs/condition"}
+def spec_schema(card: TaskCard) -> Schema:
+    """The schema of one task's specs."""
+    condition, inner, atom = ({"$ref": f"#/$defs/{name}"} for name in ("condition", "inner", "atom"))
+    atoms = [_word(op, ATOM_MODELS[op], card) for op in usable_words(ATOM_MODELS, card)]
+    ramps = [_word(op, RAMP_MODELS[op], card) for op in usable_words(RAMP_MODELS, card)]
     stage: dict[str, Schema] = {
-        "id": {"type": "string"},
+        "id": {"type": "string", "pattern": _ID},
         "effort": {"type": "integer", "enum": [1, 2, 3, 4, 5]},
-        "after": {"type": "array", "items": {"type": "string"}},
-        "while": {"type": "array", "items": condition},
-        "ramp": _nullable({"$ref": "#/$defs/ramp"}),
+        "after": _list({"type": "string", "pattern": _ID}, 0),
+        "while": _list(condition, 0),
+        "ramp": {"anyOf": [*ramps, {"type": "null"}]},
         "done": condition,
-        "hold_steps": _nullable({"type": "integer"}),
-        "latch": {"type": "string", "enum": list(get_args(Stage.model_fields["latch"].annotation))},
-        "rationale": {"type": "string"},
+        "hold_steps": {"type": "integer", "enum": [1, 2, 3, 5, 10]},
+        "latch": _one_of(get_args(Stage.model_fields["latch"].annotation)),
+        "rationale": {"type": "string", "pattern": _TEXT},
     }
-    maintain = _closed({"holds": condition, "cost_frac": _nullable({"type": "number"})})
+    maintain = _closed({"holds": condition, "cost_frac": {"type": "number", "minimum": 0, "maximum": 1}})
     root = _closed(
         {
-            "schema": _one_of("stage-spec/1"),
-            "task": _closed({"suite": _one_of(card.suite), "name": _one_of(card.name)}),
-            "stages": {"type": "array", "items": {"$ref": "#/$defs/stage"}},
-            "maintain": {"type": "array", "items": maintain},
+            "schema": _one_of(["stage-spec/1"]),
+            "task": _closed({"suite": _one_of([card.suite]), "name": _one_of([card.name])}),
+            "stages": _list({"$ref": "#/$defs/stage"}, 1, MAX_STAGES),
+            "maintain": _list(maintain, 0),
         }
     )
-    atom, inner = {"$ref": "#/$defs/atom"}, {"$ref": "#/$defs/inner"}
     root["$defs"] = {
         "stage": _closed(stage),
         "condition": {"anyOf": [atom, *_connectives(inner)]},
-        "inner": {"anyOf": [atom, *_connectives(atom)]},  # connectives nest two deep: no recursion needed
-        "atom": _flat(ATOM_MODELS, card),
-        "ramp": _flat(RAMP_MODELS, card),
+        "inner": {"anyOf": [atom, *_connectives(atom)]},  # connectives nest two deep
+        "atom": {"anyOf": atoms},
     }
     return root
 
 
-def _connectives(child: Schema) -> list[Schema]:
-    many = {"type": "array", "items": child}
-    return [_closed({"all": many}), _closed({"any": many}), _closed({"not": child})]
-
-
-def _flat(words: Mapping[str, type[SpecModel]], card: TaskCard) -> Schema:
-    """All fields of all words in one object: the op decides which of them may be other than null."""
-    usable = usable_words(words, card)
-    fields: dict[str, Schema] = {"op": {"type": "string", "enum": usable}}
-    for op in usable:
-        for name, field in words[op].model_json_schema(by_alias=True)["properties"].items():
-            if name != "op" and name not in fields:
-                fields[name] = _nullable(_plain(name, field, card))
+def _word(op: str, model: type[SpecModel], card: TaskCard) -> Schema:
+    """An object with the fields of one word."""
+    fields: dict[str, Schema] = {"op": _one_of([op])}
+    for name, field in model.model_json_schema(by_alias=True)["properties"].items():
+        if name in KINDS[op]:
+            fields[name] = _one_of(names_for(op, name, card))
+        elif name == "index":
+            fields[name] = {"type": "integer", "enum": list(range(len(card.problem.goal)))}
+        elif name != "op":
+            fields[name] = _value(field)
     return _closed(fields)
 
 
-def _plain(name: str, field: Schema, card: TaskCard) -> Schema:
-    """A field's type without bounds, which strict decoders refuse."""
-    if name in ("a", "b"):
-        return {"type": "string", "enum": list(card.entities())}
-    if name == "index":
-        return {"type": "integer", "enum": _goal_indices(card)}
-    if "enum" in field:
-        return {"type": "string", "enum": field["enum"]}
-    options = field.get("anyOf", [field])
-    return {"type": next(_JSON_TYPES[option["type"]] for option in options if option["type"] != "null")}
+def _value(field: Schema) -> Schema:
+    """A number with its range, or one of some words; nullable as in pydantic's schema."""
+    if "anyOf" in field:
+        return {"anyOf": [_value(option) for option in field["anyOf"]]}
+    return {key: field[key] for key in ("type", "enum", "minimum", "maximum") if key in field}
 
 
-def _nullable(schema: Schema) -> Schema:
-    return {"anyOf": [schema, _NULL]}
+def _connectives(child: Schema) -> list[Schema]:
+    return [_closed({"all": _list(child, 1)}), _closed({"any": _list(child, 1)}), _closed({"not": child})]
+
+
+def _list(items: Schema, least: int, most: int = MAX_LIST) -> Schema:
+    return {"type": "array", "items": items, "minItems": least, "maxItems": most}
 
 
 def _closed(properties: Mapping[str, Schema]) -> Schema:
@@ -156,9 +108,5 @@ def _closed(properties: Mapping[str, Schema]) -> Schema:
     }
 
 
-def _one_of(*values: str) -> Schema:
+def _one_of(values: Sequence[str]) -> Schema:
     return {"type": "string", "enum": list(values)}
-
-
-def _goal_indices(card: TaskCard) -> list[int]:
-    return list(range(len(card.problem.goal)))
