@@ -27,7 +27,7 @@ from tgrpo_envs.reward_tools.author.commands import generate
 from tgrpo_envs.reward_tools.author.generate import FAILED, NOT_ASKED, SAVED, Outcome, SpecWriter
 from tgrpo_envs.reward_tools.author.ledger import Accounts
 from tgrpo_envs.reward_tools.author.provenance import Provenance
-from tgrpo_envs.rewards.library import provenance_path, spec_path
+from tgrpo_envs.rewards.library import certificate_path, provenance_path, spec_path
 from tgrpo_envs.rewards.spec import load_spec, parse_spec, spec_id
 from tgrpo_envs.tasks import Task, get_task
 
@@ -362,5 +362,9 @@ def test_the_command_writes_a_table_or_fails_with_one(tmp_path, monkeypatch):
         folders = {"out": tmp_path / "out", "work": tmp_path / "work", "samples": 1}
         text = generate("m", MILK.suite, MILK.name, **folders)
         assert "1 of 1 specs written; 1 calls, 5700 tokens" in text and "1/1" in text
+        passed = {"verdict": "passed", "spec_id": spec_id(parse_spec(GOOD))}
+        certificate_path(MILK, "llm", tmp_path / "out").write_text(json.dumps(passed))
+        text = generate("another", MILK.suite, MILK.name, **folders)  # which is not asked
+        assert "certified" in text and "0 of 1 specs written; 0 calls" in text
         with pytest.raises(AuthorError, match=r"repeated itself.*E02"):
             generate("m", BUTTER.suite, BUTTER.name, **folders)

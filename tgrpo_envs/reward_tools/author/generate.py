@@ -20,11 +20,13 @@ from tgrpo_envs.reward_tools.author.provenance import make_provenance, save_auth
 from tgrpo_envs.reward_tools.author.repair import TEMPERATURES, Messages, Sample, write_sample
 from tgrpo_envs.reward_tools.author.selection import rank_samples
 from tgrpo_envs.reward_tools.author.words import vocabulary_id
+from tgrpo_envs.rewards.library import has_passed, spec_path
 from tgrpo_envs.tasks import Task
 
 NOT_ASKED = "not asked"
 SAVED = "spec"
 FAILED = "no spec"
+CERTIFIED = "certified"
 MAX_TROUBLES = 3  # tasks in a row after which a server that fails at each is left alone
 
 
@@ -34,7 +36,7 @@ class Outcome:
 
     Attributes:
         task: The task.
-        result: `SAVED`, `FAILED` or `NOT_ASKED`.
+        result: `SAVED`, `FAILED`, `NOT_ASKED`, or `CERTIFIED` where a spec has passed its certificate and is kept.
         note: The file, or what went wrong.
         accepted: Samples that ended with a spec without errors.
         samples: Samples that were asked for.
@@ -63,16 +65,26 @@ class SpecWriter:
         out: Folder for specs.
         samples: Specs to ask for, of each task.
         refresh: Ask again even where the reply to the same question is kept.
+        replace: Ask, and replace, even where a spec has passed its certificate.
     """
 
     def __init__(
-        self, server: ChatServer, accounts: Accounts, work: Path, out: Path, *, samples: int, refresh: bool
+        self,
+        server: ChatServer,
+        accounts: Accounts,
+        work: Path,
+        out: Path,
+        *,
+        samples: int,
+        refresh: bool = False,
+        replace: bool = False,
     ) -> None:
         self._server = server
         self._accounts = accounts
         self._work = work
         self._out = out
         self._samples = samples
+        self._replace = replace
         self._cache = ReplyCache(work / "replies", refresh=refresh)
         self._ladder = Ladder(server, work / "dialects.json")
 
@@ -103,6 +115,8 @@ class SpecWriter:
         Raises:
             AuthorError: The server failed or a limit is reached before any sample was accepted.
         """
+        if not self._replace and has_passed(task, "llm", self._out):
+            return Outcome(task, CERTIFIED, str(spec_path(task, "llm", self._out)))
         card = load_card(task)
         prompt = render_prompt(task, card)
         samples, failure = self._collect(task, card)
@@ -134,7 +148,7 @@ class SpecWriter:
             },
             candidates=tuple(candidate for candidate, _ in ranked),
         )
-        path = save_authored(best.review.spec, provenance, task, self._out)
+        path = save_authored(best.review.spec, provenance, task, self._out, replace=self._replace)
         return Outcome(task, SAVED, str(path), score=record.total, **counts)
 
     def _collect(self, task: Task, card: TaskCard) -> tuple[list[Sample], AuthorError | None]:
