@@ -7,6 +7,7 @@ client is made, never with this module; it also retries.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import time
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tgrpo_envs.errors import AuthorError, ConfigError
 from tgrpo_envs.extras import needs_extra
 from tgrpo_envs.reward_tools.author.answer import SHOWN_CHARS, Answer, read_answer
-from tgrpo_envs.reward_tools.author.ledger import Accounts, most_prompt_tokens
+from tgrpo_envs.reward_tools.author.ledger import Accounts, most_prompt_tokens, most_tokens
 from tgrpo_envs.reward_tools.author.provenance import Usage
 from tgrpo_envs.reward_tools.author.redaction import KEY_VARIABLE, URL_VARIABLE, is_url, public_url, redact
 
@@ -117,7 +118,9 @@ class ChatServer:
         import openai
 
         started = time.monotonic()
-        prompt_tokens = most_prompt_tokens(request["messages"])
+        form = request.get("response_format")
+        # Some servers put the schema into the prompt.
+        prompt_tokens = most_prompt_tokens(request["messages"]) + (most_tokens(json.dumps(form)) if form else 0)
         try:
             body = asyncio.run(self._post(request, prompt_tokens))
         except openai.APIError as error:
@@ -208,6 +211,7 @@ async def _whole_body(response: httpx2.Response) -> bytes:
 
 def _plain_error(error: openai.APIError, server: str, prompt_tokens: int, limits: Limits) -> AuthorError:
     """What to tell of a failed call, and as which kind of error."""
+    import httpx2
     import openai
 
     if isinstance(error, openai.APITimeoutError):
@@ -216,7 +220,8 @@ def _plain_error(error: openai.APIError, server: str, prompt_tokens: int, limits
         )
     if not isinstance(error, openai.APIStatusError):
         cause = redact(str(error.__cause__ or error))[:SHOWN_CHARS]
-        kind = ServerUnusableError if isinstance(error, openai.APIConnectionError) else ServerTroubleError
+        nobody = isinstance(error.__cause__, httpx2.ConnectError | httpx2.UnsupportedProtocol)
+        kind = ServerUnusableError if nobody else ServerTroubleError
         return kind(f"The call to {server} failed: {cause}. Check {URL_VARIABLE} and the server.")
     status, said = error.status_code, " ".join(redact(error.response.text).split())[:SHOWN_CHARS]
     message = f"{server} answered {status}: {said or 'nothing more'}."

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tgrpo_envs.errors import AuthorError, BudgetError
+from tgrpo_envs.errors import AuthorError, BudgetError, SpecError
 from tgrpo_envs.files import write_atomically
 from tgrpo_envs.reward_tools.author.answer import Answer
 from tgrpo_envs.reward_tools.author.cache import ReplyCache
@@ -105,7 +105,7 @@ class SpecWriter:
             except (BudgetError, ServerUnusableError) as error:
                 troubles = MAX_TROUBLES
                 yield Outcome(task, FAILED, str(error))
-            except AuthorError as error:
+            except (AuthorError, SpecError) as error:  # or a damaged file stands in its place
                 troubles = troubles + 1 if isinstance(error, ServerTroubleError) else 0
                 yield Outcome(task, FAILED, str(error))
 
@@ -165,6 +165,8 @@ class SpecWriter:
                 samples.append(write_sample(task, card, prompt, answer, number))
             except AuthorError as error:
                 return samples, error
+            if samples[-1].failure is not None:
+                return samples, samples[-1].failure
         return samples, None
 
     def _ask(self, messages: Messages, temperature: float, card: TaskCard, number: int) -> tuple[Answer, str]:

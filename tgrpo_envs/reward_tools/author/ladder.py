@@ -25,7 +25,8 @@ Form = Literal["schema", "object", "text"]
 LADDER: tuple[Form, ...] = ("schema", "object", "text")
 SCHEMA_NAME = "stage_spec"
 
-_SYSTEM_ROLE = re.compile(r"system.{0,12}(role|message|prompt)")
+# A template without a system role may say no more than that roles must alternate; ours do otherwise.
+_SYSTEM_ROLE = re.compile(r"system.{0,12}(role|message|prompt)|alternat")
 
 
 class Dialect(BaseModel):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from tgrpo_envs.errors import AuthorError
 from tgrpo_envs.reward_tools.author.answer import Answer
 from tgrpo_envs.reward_tools.author.cards import TaskCard
 from tgrpo_envs.reward_tools.author.prompt import Prompt, repair_message
@@ -32,13 +33,15 @@ class Sample:
         number: Which of the samples.
         replies: Every reply, in order.
         review: What the last one came to.
-        ended: Why it ended: ``accepted``, ``refused``, ``repeated itself`` or ``out of repairs``.
+        ended: Why it ended: ``accepted``, ``refused``, ``repeated itself``, ``out of repairs`` or ``cut short``.
+        failure: What cut it short.
     """
 
     number: int
     replies: tuple[ReplyRecord, ...]
     review: Review
     ended: str
+    failure: AuthorError | None = None
 
     @property
     def accepted(self) -> bool:
@@ -52,13 +55,19 @@ def write_sample(task: Task, card: TaskCard, prompt: Prompt, ask: Ask, number: i
     Each repair sends the prompt, the last reply and what is wrong with it, never the whole history.
 
     Raises:
-        AuthorError: The server failed, or a limit is reached.
+        AuthorError: The server failed, or a limit is reached, before the first reply.
     """
     replies: list[ReplyRecord] = []
     seen: set[str] = set()
+    review = Review(None, (), 0)
     messages = prompt.messages
     for turn, temperature in enumerate(TEMPERATURES[: MAX_REPAIRS + 1]):
-        answer, form = ask(messages, temperature, turn)
+        try:
+            answer, form = ask(messages, temperature, turn)
+        except AuthorError as error:
+            if not replies:
+                raise
+            return Sample(number, tuple(replies), review, "cut short", error)
         review = judge(answer, task, card)
         replies.append(_record(number, turn, temperature, answer, form, review))
         identity = replies[-1].spec_id or answer.text

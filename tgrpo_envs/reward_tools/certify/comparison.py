@@ -51,7 +51,7 @@ def by_weakness(certificates: Sequence[Certificate]) -> list[Certificate]:
 
 def weak_rows(certificates: Sequence[Certificate]) -> list[tuple[str, ...]]:
     """A row for each of the weakest."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for one in by_weakness(certificates)[:MAX_WEAK]:
         share, demand = slack(one)
         rows.append((one.suite, one.task, one.producer, one.verdict, f"{share:.2f}", demand))
