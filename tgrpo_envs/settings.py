@@ -32,6 +32,7 @@ WHOLE_NUMBERS = {  # the smallest and the largest that is allowed
     "num_threads": (1, 1024),
 }
 MAY_BE_NONE = ("horizon", "num_threads")
+FLAGS = ("depth", "segmentation", "unchecked_reward")
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class EnvSettings:
             do not say. ``per_episode``: drawn anew for every episode, whatever the set.
         reward: ``stages`` (a language model's stages where they passed their certificate, else the compiler's),
             ``llm``, ``compiled``, ``sparse`` (1 on success) or the path of a stage specification in JSON.
+        unchecked_reward: Take a stage specification although it is for another task or has lint errors.
         credit: How progress through the stages is paid, as a `CreditProfile` or its fields in a dict; None takes the
             default one.
         image_size: Height and width of the camera images, pixels.
@@ -79,6 +81,7 @@ class EnvSettings:
     detail: Literal["fast", "exact", "off"] = "fast"
     depth: bool = False
     segmentation: bool = False
+    unchecked_reward: bool = False
 
     def __post_init__(self) -> None:
         for name, value in self._plain_values().items():
@@ -112,7 +115,7 @@ class EnvSettings:
             if not isinstance(getattr(self, name), str | Path):
                 raise ConfigError(f"{name}={shown(getattr(self, name))} must be a name or a path.")
         values: dict[str, Any] = {"cameras": cameras}
-        values |= {name: flag(name, getattr(self, name)) for name in ("depth", "segmentation")}
+        values |= {name: flag(name, getattr(self, name)) for name in FLAGS}
         if (index := integer(self.task)) is not None:
             values["task"] = index
         for name, bounds in WHOLE_NUMBERS.items():

@@ -29,6 +29,8 @@ class EnvConfig(Settings):
     """Asset pack: auto, primitive, libero, or a folder."""
     reward: str = "stages"
     """Reward: stages, llm, compiled, sparse, or the path of a reward spec."""
+    unchecked_reward: bool = False
+    """Take a reward spec although it is for another task or has lint errors."""
     image_size: int = Field(default=64, ge=16)
     """Width and height of both camera pictures, in pixels."""
     action_chunk: int = Field(default=4, ge=1)

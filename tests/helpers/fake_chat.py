@@ -48,7 +48,8 @@ def sends(body: str, status: int = 200, headers: dict[str, str] | None = None) -
 
 
 def fails(status: int, message: str = "no", headers: dict[str, str] | None = None) -> Behaviour:
-    return sends(json.dumps({"error": {"message": message}}), status, headers)
+    """An error; where another attempt may do, after a wait that a test can afford."""
+    return sends(json.dumps({"error": {"message": message}}), status, {"Retry-After": "0.01", **(headers or {})})
 
 
 def hangs(seconds: float) -> Behaviour:
@@ -58,17 +59,20 @@ def hangs(seconds: float) -> Behaviour:
     return behave
 
 
-def drips(seconds: float) -> Behaviour:
-    """One byte at a time, each soon enough for a limit on reads alone."""
+def drips(seconds: float, *, headers: bool = False) -> Behaviour:
+    """One byte at a time, each soon enough for a limit on reads alone: of the body, or of a header without end."""
 
     def behave(handler: Handler) -> None:
-        handler.send_response(200)
-        handler.send_header("Content-Length", "1000")
-        handler.end_headers()
+        if headers:
+            handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+        else:
+            handler.send_response(200)
+            handler.send_header("Content-Length", "1000")
+            handler.end_headers()
         end = time.monotonic() + seconds
         with contextlib.suppress(OSError):
             while time.monotonic() < end:
-                handler.wfile.write(b" ")
+                handler.wfile.write(b"x" if headers else b" ")
                 handler.wfile.flush()
                 time.sleep(0.02)
 
@@ -88,6 +92,36 @@ def takes_only(
         (then if accepts(handler.server.requests[-1]) else fails(400, complaint))(handler)
 
     return behave
+
+
+def padded(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> Any:
+    """A document as the author's schema has it: every field written, at its default or null where it had none."""
+    schema = resolved(schema, root)
+    if isinstance(value, list):
+        return [padded(item, schema["items"], root) for item in value]
+    if not isinstance(value, dict):
+        return value
+    fields = next(each for each in _objects(schema, root) if _fits(value, each))
+    usual = {"after": [], "while": [], "maintain": [], "latch": "once", "hold_steps": 1, "rationale": "", "axes": "xyz"}
+    return {name: padded(value[name], fields[name], root) if name in value else usual.get(name) for name in fields}
+
+
+def resolved(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
+    while "$ref" in schema:
+        schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
+    return schema
+
+
+def _objects(schema: dict[str, Any], root: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    schema = resolved(schema, root)
+    for option in schema.get("anyOf", ()):
+        yield from _objects(option, root)
+    if "properties" in schema:
+        yield schema["properties"]
+
+
+def _fits(value: dict[str, Any], fields: dict[str, Any]) -> bool:
+    return value.keys() <= fields.keys() and value.get("op") in fields.get("op", {}).get("enum", [None])
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -10,6 +10,7 @@ from gymnasium.vector.utils import create_empty_array
 from numpy.typing import NDArray
 
 from tgrpo_envs.arrays import as_numbers
+from tgrpo_envs.batch.reward_file import load_reward_file
 from tgrpo_envs.errors import ActionError, ConfigError, UnknownNameError
 from tgrpo_envs.rewards import StageReport, StageSpec, StageTracker, choose_profile, choose_spec
 from tgrpo_envs.scene import InitStates, Scene, fixed_states, load_scene, sample_train_states
@@ -49,7 +50,7 @@ class TaskBatch:
     at must then be reset before the next step.
 
     Args:
-        settings: The validated choices of the user.
+        settings: The validated choices of the user; a reward that is a file is read and checked here.
         num_envs: How many episodes run side by side.
 
     Attributes:
@@ -67,6 +68,7 @@ class TaskBatch:
         self._saved: SavedSimulation | None = None  # where a copy's simulator begins, once it is opened
         self._simulator: Simulator | None = None
         self._fixed_states: dict[str, InitStates] = {}
+        self._file_spec = load_reward_file(settings) if settings.reward_is_file else None
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies: what the episodes go on with, without threads, OpenGL and MuJoCo's memory."""
@@ -102,7 +104,7 @@ class TaskBatch:
         settings = self.settings
         task = settings.resolved_task
         scene = load_scene(task, settings.assets)
-        self._spec = choose_spec(settings.reward, scene.problem, task)
+        self._spec = self._file_spec or choose_spec(settings.reward, scene.problem, task)
         simulator = Simulator(
             scene,
             self.num_envs,

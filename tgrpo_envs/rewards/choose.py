@@ -16,8 +16,8 @@ from tgrpo_envs.tasks import Task
 def choose_spec(reward: str | Path, problem: Problem, task: Task) -> StageSpec:
     """The stages of ``stages``, ``llm``, ``compiled``, ``sparse`` or a spec file.
 
-    ``stages`` are a language model's where its spec passed its certificate, else the compiler's. A sparse reward only
-    watches the compiled stages, so goals that no template covers will do too.
+    ``stages`` are a language model's where its spec has passed its certificate, else the compiler's. A sparse reward
+    only watches the compiled stages, so goals that no template covers will do too.
 
     Raises:
         SpecError: ``compiled`` for a goal that no template covers, ``llm`` for a task without such a spec, or a file

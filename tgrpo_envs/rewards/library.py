@@ -18,7 +18,7 @@ from tgrpo_envs.tasks import Task
 Producer = Literal["compiled", "llm"]
 PRODUCERS: tuple[Producer, ...] = ("compiled", "llm")
 SPECS_FOLDER = Path(__file__).parent / "specs"
-FAILED = "failed"  # verdict of a certificate
+PASSED = "passed"  # verdict of a certificate
 
 
 def spec_path(task: Task, producer: Producer, folder: Path = SPECS_FOLDER) -> Path:
@@ -46,15 +46,19 @@ def shipped_spec(task: Task, producer: Producer) -> StageSpec:
 
 
 def default_producer(task: Task, folder: Path = SPECS_FOLDER) -> Producer:
-    """Whose spec pays by default: the language model's, unless it is missing or its certificate says that it failed.
+    """Whose spec pays by default: the language model's where it has passed its certificate, else the compiler's."""
+    return "llm" if has_passed(task, "llm", folder) else "compiled"
+
+
+def has_passed(task: Task, producer: Producer, folder: Path = SPECS_FOLDER) -> bool:
+    """Whether the spec of a task is there and a certificate of this very spec says that it passed.
 
     A certificate says nothing about any other spec: one that is left from before a spec was replaced does not count.
     """
-    path = spec_path(task, "llm", folder)
+    path = spec_path(task, producer, folder)
     if not path.is_file():
-        return "compiled"
-    failed = _certified(certificate_path(task, "llm", folder)) == (FAILED, spec_id(load_spec(path)))
-    return "compiled" if failed else "llm"
+        return False
+    return _certified(certificate_path(task, producer, folder)) == (PASSED, spec_id(load_spec(path)))
 
 
 def _certified(path: Path) -> tuple[object, object] | None:

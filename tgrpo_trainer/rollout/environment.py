@@ -61,6 +61,7 @@ def make_envs(config: EnvConfig, num_envs: int, **overrides: Any) -> Envs:
         "task": config.task,
         "assets": config.assets,
         "reward": config.reward,
+        "unchecked_reward": config.unchecked_reward,
         "image_size": config.image_size,
         "action_chunk": config.action_chunk,
         "horizon": config.max_control_steps,

@@ -19,8 +19,8 @@ from tgrpo_envs.reward_tools.author.provenance import Provenance, ReplyRecord
 from tgrpo_envs.reward_tools.author.repair import Sample
 from tgrpo_envs.reward_tools.author.review import review_reply
 from tgrpo_envs.reward_tools.author.selection import agreement, num_words, rank_samples
-from tgrpo_envs.rewards.library import provenance_path, spec_path
-from tgrpo_envs.rewards.spec import load_spec, parse_spec
+from tgrpo_envs.rewards.library import certificate_path, provenance_path, spec_path
+from tgrpo_envs.rewards.spec import load_spec, parse_spec, spec_id
 from tgrpo_envs.tasks import get_task
 
 MILK = get_task("libero_object", "pick_up_the_milk_and_place_it_in_the_basket")
@@ -106,3 +106,32 @@ def test_ties_are_broken_the_same_way_in_any_order():
     samples = [sample(0, GOOD), sample(1, GOOD.replace("lift_milk", "raise_it")), sample(2, "no"), sample(3, GOOD)]
     orders = [[entry.number for _, entry in rank_samples(list(p))] for p in itertools.permutations(samples)]
     assert all(order == orders[0] for order in orders) and orders[0][-1] == 2
+
+
+def test_nothing_is_written_into_the_package_unless_asked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ingest(filed(tmp_path, GOOD), "m", MILK.suite, MILK.name)
+    assert spec_path(MILK, "llm", Path("specs")).is_file()
+
+
+def test_a_spec_that_has_passed_is_replaced_only_on_request(tmp_path):
+    ingest(filed(tmp_path, GOOD), "m", MILK.suite, MILK.name, tmp_path)
+    path, passed = spec_path(MILK, "llm", tmp_path), {"verdict": "passed", "spec_id": spec_id(parse_spec(GOOD))}
+    certificate_path(MILK, "llm", tmp_path).write_text(json.dumps(passed))
+    with pytest.raises(SpecError, match=r"passed its certificate and is kept.*--replace"):
+        ingest(filed(tmp_path, without_lift()), "m", MILK.suite, MILK.name, tmp_path)
+    ingest(filed(tmp_path, GOOD), "m", MILK.suite, MILK.name, tmp_path)  # the same spec
+    assert load_spec(path) == parse_spec(GOOD)
+    ingest(filed(tmp_path, without_lift()), "m", MILK.suite, MILK.name, tmp_path, replace=True)
+    assert load_spec(path) == parse_spec(without_lift())
+    ingest(filed(tmp_path, GOOD), "m", MILK.suite, MILK.name, tmp_path)  # the one that passed is gone
+
+
+def test_refused_replies_are_part_of_the_record(tmp_path):
+    for text in ("no", GOOD.replace('"milk_1"', '"milk_7"')):
+        with pytest.raises(SpecError):
+            ingest(filed(tmp_path, text), "m", MILK.suite, MILK.name, tmp_path)
+    ingest(filed(tmp_path, GOOD), "m", MILK.suite, MILK.name, tmp_path)
+    record = Provenance.model_validate_json(provenance_path(MILK, tmp_path).read_text())
+    assert [(reply.round, bool(reply.spec_id)) for reply in record.replies] == [(0, False), (1, True), (2, True)]
+    assert "milk_7" in record.replies[1].findings[0] and not list(tmp_path.rglob("*refused*"))

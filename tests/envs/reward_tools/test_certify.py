@@ -292,6 +292,12 @@ def test_the_commands_write_a_certificate_and_a_page(evidence, tmp_path, monkeyp
     assert "libero_object  compiled  1      1" in table
     page = (tmp_path / "page.html").read_text()
     assert page.count("<svg") == 1 and all(stage.id in page for stage in certificate.timeline.stages)
+    mine = tmp_path / "mine.json"
+    save_spec(shipped_spec(TASK, "compiled"), mine)
+    assert "passed" in certify(files=(mine,))
+    assert Certificate.load(tmp_path / "mine.certificate.json").spec_id == certificate.spec_id
+    with pytest.raises(ConfigError, match="their own task"):
+        certify("libero_object", files=(mine,))
     path.write_text("{}")
     with pytest.raises(StateError, match="certify"):
         report(tmp_path / "page.html", specs=tmp_path)

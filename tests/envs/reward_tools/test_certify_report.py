@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from tgrpo_envs.reward_tools.certify.certificate import Certificate
+from tgrpo_envs.reward_tools.certify.commands import report
+from tgrpo_envs.reward_tools.certify.comparison import by_weakness, difference_rows, slack, weak_rows
 from tgrpo_envs.reward_tools.certify.report import html_page, text_table
 from tgrpo_envs.reward_tools.certify.summary import DEMAND_HEADINGS, defaults_text, demand_rows
-from tgrpo_envs.rewards.library import certificate_path
+from tgrpo_envs.rewards.library import certificate_path, shipped_spec, spec_path
+from tgrpo_envs.rewards.spec import save_spec
 from tgrpo_envs.tasks import get_task
 
 
@@ -49,7 +54,51 @@ def test_the_report_says_where_the_compiled_spec_pays_and_on_which_draw(certific
     other = shown(certificate, {}, task="another_task", verdict="failed")
     assert defaults_text([certificate]) == "By default the language model's spec pays in 1 of 1 tasks."
     text = text_table([certificate, other])
-    assert "pays in 1 of 2 tasks" in text and "in: libero_object/another_task." in text
+    assert "pays in 1 of 2 tasks" in text and "in: libero_object/another_task (failed)." in text
     later = certificate.model_copy(update={"evidence": certificate.evidence.model_copy(update={"draw": 7})})
     page = html_page([later, other])
-    assert "draw 7" in page and "libero_object/another_task" in page and page.count("<table>") == 2
+    assert "draw 7" in page and "libero_object/another_task" in page and page.count("<table>") == 4
+
+
+def test_the_weakest_come_first_failed_ones_before_all(certificate):
+    good = shown(
+        certificate, {"D04": (1.0, 8, True), "D02": (0.0, 2, True), "D03": (0.0, 2, True), "D08": (1.0, 9, True)}
+    )
+    near = shown(good, {"D03": (0.12, 2, True)}, task="near")
+    unproved = shown(good, {"D04": (None, 0, None)}, task="unproved", verdict="static-only")
+    failed = shown(good, {"D08": (0.90, 9, False)}, task="failed", verdict="failed")
+    assert [one.task for one in by_weakness([good, near, failed, unproved])] == [
+        "failed",
+        "unproved",
+        "near",
+        good.task,
+    ]
+    assert slack(near) == (pytest.approx(0.2), "random M <= 0.15") and slack(failed)[0] == pytest.approx(-1)
+    assert weak_rows([good, near])[0] == ("libero_object", "near", "llm", "passed", "0.20", "random M <= 0.15")
+
+
+def test_the_producers_are_compared_on_the_same_states_only(certificate):
+    def with_mv(producer: str, mv: float, task: str, draw: int = 0) -> Certificate:
+        metrics = certificate.metrics | {"mv": certificate.metrics["mv"].model_copy(update={"value": mv})}
+        evidence = certificate.evidence.model_copy(update={"draw": draw})
+        return certificate.model_copy(
+            update={"producer": producer, "task": task, "metrics": metrics, "evidence": evidence}
+        )
+
+    pairs = [("a", 0.1, 0.2), ("b", 0.3, 0.1), ("c", 0.1, 0.1), ("d", 0.0, 0.2)]
+    both = [with_mv(who, mv, task) for task, *mvs in pairs for who, mv in zip(("llm", "compiled"), mvs, strict=True)]
+    other_states = [with_mv("llm", 0.0, "e", draw=1), with_mv("compiled", 0.9, "e")]
+    row = next(row for row in difference_rows([*both, *other_states]) if row[0] == "mv")
+    assert row == ("mv", "4", "2", "1", "1", "0.1250", "0.1500")
+
+
+def test_a_certificate_of_another_spec_is_named_and_counts_for_nothing(tmp_path):
+    for index in (0, 1):
+        task = get_task("libero_object", index)
+        for path in (spec_path(task, "llm"), certificate_path(task, "llm")):
+            (tmp_path / task.suite).mkdir(exist_ok=True)
+            shutil.copy(path, tmp_path / task.suite / path.name)
+    save_spec(shipped_spec(task, "compiled"), spec_path(task, "llm", tmp_path))
+    text = report(tmp_path / "page.html", specs=tmp_path)
+    assert "pays in 1 of 1 tasks" in text
+    assert f"{certificate_path(task, 'llm', tmp_path)} is of another spec" in text

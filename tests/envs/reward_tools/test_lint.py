@@ -15,6 +15,7 @@ from tgrpo_envs.bddl import read_problem
 from tgrpo_envs.reward_tools.lint import RULES, Finding, lint_profile, lint_score, lint_spec, lint_text
 from tgrpo_envs.reward_tools.lint.entities import Entities, edit_distance
 from tgrpo_envs.rewards import CreditProfile, compile_spec
+from tgrpo_envs.rewards.spec import canonical_json
 from tgrpo_envs.tasks import bddl_path, get_task, list_tasks
 
 Edit = Callable[[dict[str, Any]], object]
@@ -270,3 +271,27 @@ GOOD_VARIANTS = {
 def test_other_good_plans_are_accepted(edit):
     """Not only what the compiler writes: the bowl on the ramekin (libero_spatial/5) onto the plate."""
     assert [str(finding) for finding in offence(SPATIAL, 5, edit)(RULES) if finding.is_error] == []
+
+
+@pytest.mark.parametrize(
+    ("suite", "index", "op", "name", "meant"),
+    [
+        ("libero_goal", 8, "grasped", "bowl", "akita_black_bowl_1"),
+        ("libero_goal", 8, "grasped", "black_bowl", "akita_black_bowl_1"),
+        ("libero_spatial", 0, "grasped", "bowl", "akita_black_bowl_1"),  # of two, the goal's
+        ("libero_object", 0, "grasped", "alphabet_soup", "alphabet_soup_1"),
+        ("libero_object", 0, "grasped", "soop", "alphabet_soup_1"),
+        ("libero_goal", 0, "actuated", "middle_drawer", "wooden_cabinet_1_middle_region"),
+        ("libero_goal", 7, "actuated", "knob", "flat_stove_1"),
+        ("libero_goal", 8, "released", "plate", "plate_1"),
+    ],
+)
+def test_hints_look_at_meaning_and_kind(suite, index, op, name, meant):
+    task = get_task(suite, index)
+    problem = read_problem(bddl_path(task))
+    document = json.loads(canonical_json(compile_spec(problem, task)))
+    fields = {"toward": "open", "min_frac": 0.5} if op == "actuated" else {}
+    document["stages"][0] |= {"done": {"op": op, "a": name, **fields}, "ramp": None}
+    _, findings = lint_text(json.dumps(document), problem, task, source="s")
+    (unknown,) = [finding for finding in findings if finding.code == "E02"]
+    assert unknown.hint.startswith(f"did you mean {meant!r}")

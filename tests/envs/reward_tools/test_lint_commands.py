@@ -48,11 +48,26 @@ def test_lint_of_nothing_is_no_success():
         lint([])
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"task": 3}'])
+@pytest.mark.parametrize("text", ["[]", "{}", '{"task": 3}'])
 def test_a_file_without_a_task_is_refused(tmp_path, text):
     path = tmp_path / "spec.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(SpecError, match="which task it is for"):
+        lint([path])
+
+
+def test_a_syntax_error_is_named_with_its_line(tmp_path):
+    path = tmp_path / "spec.json"
+    for text, where in [
+        ("{", "line 1, column 2"),
+        ('{"schema": "stage-spec/1",\n "task": {"suite": "libero_goal" "name": ""}}', "line 2, column 34"),
+        ('{"stages": [\n\n  {"id": "a",}\n]}', "line 3"),
+    ]:
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(SpecError, match=rf"spec\.json is not JSON: .* at {where}"):
+            lint([path])
+    path.write_text("[" * 100_000, encoding="utf-8")
+    with pytest.raises(SpecError, match="not JSON"):
         lint([path])
 
 

@@ -66,7 +66,7 @@ def _papers(task, producer: str) -> list[Path]:
 def test_stages_are_the_language_model_s_where_its_spec_passed() -> None:
     for task in TASKS:
         verdict = json.loads(_papers(task, "llm")[2].read_text(encoding="utf-8"))["verdict"]
-        assert default_producer(task) == ("compiled" if verdict == "failed" else "llm")
+        assert default_producer(task) == ("llm" if verdict == "passed" else "compiled")
         expected = shipped_spec(task, default_producer(task))
         assert choose_spec("stages", read_problem(bddl_path(task)), task) == expected
 
@@ -84,11 +84,13 @@ def test_the_certificate_of_a_spec_that_was_replaced_no_longer_counts(tmp_path: 
     path.parent.mkdir()
     assert default_producer(task, tmp_path) == "compiled"
     save_spec(shipped_spec(task, "llm"), path)
-    papers = {"verdict": "failed", "spec_id": spec_id(shipped_spec(task, "llm"))}
-    certificate_path(task, "llm", tmp_path).write_text(json.dumps(papers), encoding="utf-8")
-    assert default_producer(task, tmp_path) == "compiled"
+    assert default_producer(task, tmp_path) == "compiled"  # nobody has certified it
+    for verdict, producer in (("failed", "compiled"), ("static-only", "compiled"), ("passed", "llm")):
+        papers = {"verdict": verdict, "spec_id": spec_id(shipped_spec(task, "llm"))}
+        certificate_path(task, "llm", tmp_path).write_text(json.dumps(papers), encoding="utf-8")
+        assert default_producer(task, tmp_path) == producer
     save_spec(shipped_spec(task, "compiled"), path)
-    assert default_producer(task, tmp_path) == "llm"
+    assert default_producer(task, tmp_path) == "compiled"
 
 
 def test_each_reward_is_what_its_name_says() -> None:

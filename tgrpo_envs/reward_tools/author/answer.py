@@ -2,85 +2,107 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
 from typing import Any, TypeGuard
 
+from pydantic import BaseModel, ConfigDict
+
 from tgrpo_envs.errors import AuthorError
-from tgrpo_envs.reward_tools.author.ledger import estimate_tokens
+from tgrpo_envs.reward_tools.author.ledger import most_tokens
 from tgrpo_envs.reward_tools.author.provenance import Usage
-from tgrpo_envs.reward_tools.author.redaction import redact
+from tgrpo_envs.reward_tools.author.redaction import clean, redact
 from tgrpo_envs.reward_tools.author.reply import MAX_REPLY_CHARS, parse_json
 
 SHOWN_CHARS = 500  # of what a server says, in our messages
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(BaseModel):
     """A model's reply.
 
     Attributes:
-        text: What it wrote, or the arguments of its tool call; at most `MAX_REPLY_CHARS` are kept.
+        text: What it wrote, else the arguments of its tool call, else its reasoning; at most `MAX_REPLY_CHARS` + 1.
         refusal: Its words where it refused.
         finish_reason: Why it stopped: ``stop``, ``length``, ``content_filter``, ``tool_calls``.
         model: The model's name as the server gave it.
+        fingerprint: The server's name for its own version and settings.
         response_id: The server's id.
         usage: Tokens.
     """
 
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
     text: str
-    refusal: str | None
-    finish_reason: str | None
+    refusal: str | None = None
+    finish_reason: str | None = None
     model: str
-    response_id: str | None
+    fingerprint: str | None = None
+    response_id: str | None = None
     usage: Usage
 
 
-def read_answer(body: str, prompt_chars: int, model: str) -> Answer:
-    """The parts of a chat completion that matter; anything may be missing or of another type.
+def read_answer(body: str, prompt_tokens: int, model: str) -> Answer:
+    """The parts of a chat completion that matter, without keys.
+
+    Args:
+        body: What the server sent.
+        prompt_tokens: What counts for the prompt where the server counts nothing.
+        model: What counts for the model's name where the server gives none.
 
     Raises:
         AuthorError: The body is no chat completion.
     """
     try:
-        document = parse_json(body)
+        document = clean(parse_json(body))
         choice = document["choices"][0]
         message = choice["message"]
-        text = _text(message.get("content")) or _tool_arguments(message)
-        refusal = _text(message.get("refusal")) or None
-        finish_reason = _text(choice.get("finish_reason")) or None
+        written = [message.get("content"), _tool_arguments(message)]
+        thought = [message.get("reasoning_content"), message.get("reasoning")]
     except (ValueError, LookupError, TypeError, AttributeError):
-        shown = redact(" ".join(body[:SHOWN_CHARS].split()))
+        shown = " ".join(redact(body).split())[:SHOWN_CHARS]
         raise AuthorError(f"The server's answer is no chat completion: {shown!r}. Check OPENAI_BASE_URL.") from None
-    text = redact(text[: MAX_REPLY_CHARS + 1])  # one more than allowed, so that it is known to be too long
+    texts = [text for text in map(_text, [*written, *thought]) if text.strip()]
+    text = next((text for text in texts if "{" in text), next(iter(texts), ""))
     return Answer(
-        text=text,
-        refusal=redact(refusal[:SHOWN_CHARS]) if refusal else None,
-        finish_reason=finish_reason,
-        model=_text(document.get("model")) or model,
-        response_id=_text(document.get("id")) or None,
-        usage=_usage(document.get("usage"), prompt_chars, len(text)),
+        text=text[: MAX_REPLY_CHARS + 1],  # one more than allowed, so that it is known to be too long
+        refusal=(_text(message.get("refusal")) or _refusal_part(message.get("content")))[:SHOWN_CHARS] or None,
+        finish_reason=_name(choice.get("finish_reason")),
+        model=_name(document.get("model")) or model,
+        fingerprint=_name(document.get("system_fingerprint")),
+        response_id=_name(document.get("id")),
+        usage=_usage(document.get("usage"), prompt_tokens, text),
     )
 
 
-def _text(value: object) -> str:
+def _text(value: Any) -> str:
+    """A text, the texts of a message in parts, or the JSON of what a server has parsed already."""
+    if isinstance(value, list):
+        return "".join(map(_text, value))
+    if isinstance(value, dict):
+        given = {"text", "refusal", "value", "thinking"} & value.keys()
+        return _text(value.get("text", value.get("value"))) if given else json.dumps(value)
     return value if isinstance(value, str) else ""
 
 
-def _tool_arguments(message: dict[str, Any]) -> str:
-    calls = message.get("tool_calls") or []
-    return _text(calls[0]["function"]["arguments"]) if calls else ""
+def _refusal_part(content: Any) -> str:
+    parts = content if isinstance(content, list) else []
+    return next((_text(part["refusal"]) for part in parts if isinstance(part, dict) and "refusal" in part), "")
 
 
-def _usage(given: object, prompt_chars: int, reply_chars: int) -> Usage:
-    """The server's count where it makes sense, else an estimate from characters."""
+def _tool_arguments(message: dict[str, Any]) -> Any:
+    calls = message.get("tool_calls")
+    return calls[0]["function"]["arguments"] if isinstance(calls, list) and calls else None
+
+
+def _name(value: Any) -> str | None:
+    return value[:SHOWN_CHARS] if isinstance(value, str) and value else None
+
+
+def _usage(given: object, prompt_tokens: int, text: str) -> Usage:
+    """The server's count where it makes sense, else the most that it can have been."""
     fields = given if isinstance(given, dict) else {}
     prompt, completion = fields.get("prompt_tokens"), fields.get("completion_tokens")
     if not _is_count(prompt) or not _is_count(completion):
-        return Usage(
-            prompt_tokens=estimate_tokens(prompt_chars),
-            completion_tokens=estimate_tokens(reply_chars),
-            estimated=True,
-        )
+        return Usage(prompt_tokens=prompt_tokens, completion_tokens=most_tokens(text), estimated=True)
     details = fields.get("prompt_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, dict) else None
     return Usage(prompt_tokens=prompt, completion_tokens=completion, cached_tokens=cached if _is_count(cached) else 0)

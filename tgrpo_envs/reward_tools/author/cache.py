@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 from tgrpo_envs.files import write_atomically
 from tgrpo_envs.reward_tools.author.answer import Answer
-from tgrpo_envs.reward_tools.author.provenance import Usage
 
 
 class ReplyCache:
@@ -31,14 +29,13 @@ class ReplyCache:
             return None
         try:
             kept = json.loads(self._path(question).read_text(encoding="utf-8"))
-            return Answer(**{**kept["answer"], "usage": Usage(**kept["answer"]["usage"])}), kept["form"]
+            return Answer.model_validate(kept["answer"]), str(kept["form"])
         except (OSError, ValueError, TypeError, KeyError):
             return None  # none there, or not readable: asking again is always right
 
     def put(self, question: dict[str, Any], answer: Answer, form: str) -> None:
         """Keep a reply."""
-        kept = {**dataclasses.asdict(answer), "usage": answer.usage.model_dump()}
-        document = {"question": question, "form": form, "answer": kept}
+        document = {"question": question, "form": form, "answer": answer.model_dump()}
         write_atomically(self._path(question), json.dumps(document, indent=1) + "\n")
 
     def _path(self, question: dict[str, Any]) -> Path:

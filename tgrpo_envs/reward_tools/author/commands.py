@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,8 @@ from tgrpo_envs.tasks import Task, get_task, list_tasks
 
 if TYPE_CHECKING:
     from tgrpo_envs.reward_tools.author.generate import Outcome
+
+DEFAULT_OUT = Path("specs")  # of whoever runs the command: the package's own are replaced by nobody in passing
 
 
 def prompt(suite: str | None = None, task: int | str | None = None, out: Path | None = None) -> str:
@@ -38,7 +39,9 @@ def prompt(suite: str | None = None, task: int | str | None = None, out: Path | 
     return f"{len(chosen)} prompts written to {out}"
 
 
-def ingest(reply: Path, model_label: str, suite: str, task: int | str, out: Path | None = None) -> str:
+def ingest(
+    reply: Path, model_label: str, suite: str, task: int | str, out: Path = DEFAULT_OUT, *, replace: bool = False
+) -> str:
     """Check a reply that was carried by hand and file its spec with its provenance.
 
     Args:
@@ -46,13 +49,13 @@ def ingest(reply: Path, model_label: str, suite: str, task: int | str, out: Path
         model_label: Which model wrote it.
         suite: The task's suite.
         task: The task's index or name.
-        out: Folder to write `<suite>/<task>.llm.json` into; by default the package's own specs.
+        out: Folder to write `<suite>/<task>.llm.json` into.
+        replace: Whether a spec there that has passed its certificate may be replaced.
     """
     from tgrpo_envs.reward_tools.author.ingest import ingest_reply, read_reply
-    from tgrpo_envs.rewards.library import SPECS_FOLDER
 
     with output(out, "--out", is_folder=True):
-        path, review = ingest_reply(get_task(suite, task), read_reply(reply), model_label, out or SPECS_FOLDER)
+        path, review = ingest_reply(get_task(suite, task), read_reply(reply), model_label, out, replace=replace)
     return "\n".join([f"{path} (lint score {review.score})", *(f"  {line}" for line in review.lines)])
 
 
@@ -61,7 +64,7 @@ def generate(
     suite: str | None = None,
     task: int | str | None = None,
     samples: int = 4,
-    out: Path | None = None,
+    out: Path = DEFAULT_OUT,
     work: Path | None = None,
     max_calls: int = 2500,
     max_tokens: int = 20_000_000,
@@ -69,6 +72,7 @@ def generate(
     timeout_s: float = 180.0,
     *,
     refresh: bool = False,
+    replace: bool = False,
 ) -> str:
     """Have a language model write the specs, check them, send faults back, and file the best of several.
 
@@ -80,32 +84,32 @@ def generate(
         suite: The task's suite; libero_object for one task, otherwise by default all.
         task: The task's index or name; by default all of the suite.
         samples: Specs to ask for, of each task.
-        out: Folder to write `<suite>/<task>.llm.json` into; by default the package's own specs.
+        out: Folder to write `<suite>/<task>.llm.json` into.
         work: Folder for replies, ledger and rejected attempts; by default `author` in the cache.
         max_calls: Requests that may be sent, retries included.
         max_tokens: Tokens that may be spent, prompts and replies together.
         max_reply_tokens: Longest reply, tokens.
         timeout_s: Longest wait for a reply, seconds.
         refresh: Ask again even where the reply to the same question is kept.
+        replace: Ask even where a spec stands in `out` that has passed its certificate, and replace it.
     """
     from tqdm import tqdm
 
     from tgrpo_envs.reward_tools.author.client import ChatServer, Limits
-    from tgrpo_envs.reward_tools.author.generate import SAVED, SpecWriter
+    from tgrpo_envs.reward_tools.author.generate import CERTIFIED, SAVED, SpecWriter
     from tgrpo_envs.reward_tools.author.ledger import Accounts
-    from tgrpo_envs.rewards.library import SPECS_FOLDER
 
     if samples < 1:
         raise ConfigError(f"--samples {samples} must be at least 1.")
     work = work or cache_dir() / "author"
     accounts = Accounts(work / "ledger.jsonl", max_calls=max_calls, max_tokens=max_tokens)
     server = ChatServer(model, accounts, Limits(timeout_s=timeout_s, max_reply_tokens=max_reply_tokens))
-    writer = SpecWriter(server, accounts, work, out or SPECS_FOLDER, samples=samples, refresh=refresh)
+    writer = SpecWriter(server, accounts, work, out, samples=samples, refresh=refresh, replace=replace)
     chosen = chosen_tasks(suite, task)
-    with closing(server), output(out, "--out", is_folder=True), output(work, "--work", is_folder=True):
+    with output(out, "--out", is_folder=True), output(work, "--work", is_folder=True):
         outcomes = list(tqdm(writer.write_all(chosen), total=len(chosen), desc="Writing", unit="task", disable=None))
     summary = summarise(outcomes, accounts.calls, accounts.tokens)
-    if not any(outcome.result == SAVED for outcome in outcomes):
+    if not any(outcome.result in (SAVED, CERTIFIED) for outcome in outcomes):
         raise AuthorError(summary)
     return summary
 

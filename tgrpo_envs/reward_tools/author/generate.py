@@ -7,24 +7,27 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tgrpo_envs.errors import AuthorError
+from tgrpo_envs.errors import AuthorError, BudgetError, SpecError
 from tgrpo_envs.files import write_atomically
 from tgrpo_envs.reward_tools.author.answer import Answer
 from tgrpo_envs.reward_tools.author.cache import ReplyCache
 from tgrpo_envs.reward_tools.author.cards import TaskCard, load_card
-from tgrpo_envs.reward_tools.author.client import ChatServer
-from tgrpo_envs.reward_tools.author.ladder import ask
+from tgrpo_envs.reward_tools.author.client import ChatServer, ServerTroubleError, ServerUnusableError
+from tgrpo_envs.reward_tools.author.ladder import Ladder
 from tgrpo_envs.reward_tools.author.ledger import Accounts
 from tgrpo_envs.reward_tools.author.prompt import render_prompt
 from tgrpo_envs.reward_tools.author.provenance import make_provenance, save_authored
 from tgrpo_envs.reward_tools.author.repair import TEMPERATURES, Messages, Sample, write_sample
 from tgrpo_envs.reward_tools.author.selection import rank_samples
 from tgrpo_envs.reward_tools.author.words import vocabulary_id
+from tgrpo_envs.rewards.library import has_passed, spec_path
 from tgrpo_envs.tasks import Task
 
 NOT_ASKED = "not asked"
 SAVED = "spec"
 FAILED = "no spec"
+CERTIFIED = "certified"
+MAX_TROUBLES = 3  # tasks in a row after which a server that fails at each is left alone
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Outcome:
 
     Attributes:
         task: The task.
-        result: `SAVED`, `FAILED` or `NOT_ASKED`.
+        result: `SAVED`, `FAILED`, `NOT_ASKED`, or `CERTIFIED` where a spec has passed its certificate and is kept.
         note: The file, or what went wrong.
         accepted: Samples that ended with a spec without errors.
         samples: Samples that were asked for.
@@ -62,29 +65,48 @@ class SpecWriter:
         out: Folder for specs.
         samples: Specs to ask for, of each task.
         refresh: Ask again even where the reply to the same question is kept.
+        replace: Ask, and replace, even where a spec has passed its certificate.
     """
 
     def __init__(
-        self, server: ChatServer, accounts: Accounts, work: Path, out: Path, *, samples: int, refresh: bool
+        self,
+        server: ChatServer,
+        accounts: Accounts,
+        work: Path,
+        out: Path,
+        *,
+        samples: int,
+        refresh: bool = False,
+        replace: bool = False,
     ) -> None:
         self._server = server
         self._accounts = accounts
         self._work = work
         self._out = out
         self._samples = samples
+        self._replace = replace
         self._cache = ReplyCache(work / "replies", refresh=refresh)
+        self._ladder = Ladder(server, work / "dialects.json")
 
     def write_all(self, tasks: Iterable[Task]) -> Iterable[Outcome]:
-        """One outcome for each task; after the server fails or a limit is reached, the others are not asked for."""
-        stopped: str | None = None
+        """One outcome for each task.
+
+        A task that fails leaves the others alone. They are not asked for where none could succeed: a limit is reached,
+        the server takes no request at all, or it has failed at `MAX_TROUBLES` tasks in a row.
+        """
+        troubles = 0
         for task in tasks:
-            if stopped is not None:
-                yield Outcome(task, NOT_ASKED, stopped)
+            if troubles >= MAX_TROUBLES:
+                yield Outcome(task, NOT_ASKED, "stopped after an earlier failure")
                 continue
             try:
                 yield self.write(task)
-            except AuthorError as error:
-                stopped = "stopped after an earlier failure"
+                troubles = 0
+            except (BudgetError, ServerUnusableError) as error:
+                troubles = MAX_TROUBLES
+                yield Outcome(task, FAILED, str(error))
+            except (AuthorError, SpecError) as error:  # or a damaged file stands in its place
+                troubles = troubles + 1 if isinstance(error, ServerTroubleError) else 0
                 yield Outcome(task, FAILED, str(error))
 
     def write(self, task: Task) -> Outcome:
@@ -93,6 +115,8 @@ class SpecWriter:
         Raises:
             AuthorError: The server failed or a limit is reached before any sample was accepted.
         """
+        if not self._replace and has_passed(task, "llm", self._out):
+            return Outcome(task, CERTIFIED, str(spec_path(task, "llm", self._out)))
         card = load_card(task)
         prompt = render_prompt(task, card)
         samples, failure = self._collect(task, card)
@@ -101,7 +125,7 @@ class SpecWriter:
         if not ranked or not ranked[0][1].accepted:
             kept = self._keep_rejected(task, samples)
             if failure is not None:
-                raise AuthorError(f"{failure}{f' Replies so far: {kept}.' if kept else ''}")
+                raise failure
             last = samples[-1]
             note = f"{last.ended}: {'; '.join(last.review.lines[:2])} (replies: {kept}); the compiled spec stays in use"
             return Outcome(task, FAILED, note, **counts)
@@ -124,7 +148,7 @@ class SpecWriter:
             },
             candidates=tuple(candidate for candidate, _ in ranked),
         )
-        path = save_authored(best.review.spec, provenance, task, self._out)
+        path = save_authored(best.review.spec, provenance, task, self._out, replace=self._replace)
         return Outcome(task, SAVED, str(path), score=record.total, **counts)
 
     def _collect(self, task: Task, card: TaskCard) -> tuple[list[Sample], AuthorError | None]:
@@ -141,6 +165,8 @@ class SpecWriter:
                 samples.append(write_sample(task, card, prompt, answer, number))
             except AuthorError as error:
                 return samples, error
+            if samples[-1].failure is not None:
+                return samples, samples[-1].failure
         return samples, None
 
     def _ask(self, messages: Messages, temperature: float, card: TaskCard, number: int) -> tuple[Answer, str]:
@@ -156,7 +182,7 @@ class SpecWriter:
         if kept is not None:
             self._accounts.record("cached", kept[0].usage, 0.0, server=self._server.name)
             return kept
-        answer, form = ask(self._server, messages, card, temperature, self._work / "dialects.json")
+        answer, form = self._ladder.ask(messages, card, temperature)
         self._cache.put(question, answer, form)
         return answer, form
 

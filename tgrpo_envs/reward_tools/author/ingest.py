@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 from tgrpo_envs.errors import ConfigError, SpecError
+from tgrpo_envs.files import write_atomically
 from tgrpo_envs.reward_tools.author.cards import load_card
 from tgrpo_envs.reward_tools.author.prompt import render_prompt
 from tgrpo_envs.reward_tools.author.provenance import ReplyRecord, make_provenance, now, save_authored
+from tgrpo_envs.reward_tools.author.redaction import clean
 from tgrpo_envs.reward_tools.author.reply import MAX_REPLY_CHARS
 from tgrpo_envs.reward_tools.author.review import Review, review_reply
 from tgrpo_envs.rewards.spec import spec_id
@@ -18,22 +21,26 @@ MAX_LABEL_CHARS = 100
 _BYTES_PER_CHAR = 4  # of UTF-8, at most
 
 
-def ingest_reply(task: Task, reply: str, model_label: str, folder: Path) -> tuple[Path, Review]:
-    """Check a reply and file the spec in it.
+def ingest_reply(
+    task: Task, reply: str, model_label: str, folder: Path, *, replace: bool = False
+) -> tuple[Path, Review]:
+    """Check a reply and file the spec in it, with all replies that were refused before.
 
     Args:
         task: The task that the prompt was for.
         reply: What the model wrote.
         model_label: Which model that was, in the words of whoever carried it.
         folder: Where specs are kept: the files go to ``<folder>/<suite>/``.
+        replace: Whether it may take the place of another spec that has passed its certificate.
 
     Returns:
         The spec's file, and what the checks said.
 
     Raises:
         ConfigError: The label is empty or too long.
-        SpecError: The reply holds no spec without errors; the message lists them.
+        SpecError: The reply holds no spec without errors, which the message lists; or a certified one is in its place.
     """
+    reply, model_label = clean(reply), clean(model_label)
     if not 0 < len(model_label.strip()) <= MAX_LABEL_CHARS:
         raise ConfigError(
             f"The model label {model_label[:MAX_LABEL_CHARS]!r} must have 1 to {MAX_LABEL_CHARS} characters; "
@@ -41,20 +48,37 @@ def ingest_reply(task: Task, reply: str, model_label: str, folder: Path) -> tupl
         )
     card = load_card(task)
     review = review_reply(reply, task, card)
-    if review.spec is None or not review.accepted:
-        raise SpecError("\n  ".join([f"The reply is no valid spec of {task.suite}/{task.name}:", *review.lines]))
+    refused = folder / task.suite / f"{task.name}.llm.refused.json"
+    earlier = _refused_before(refused)
     record = ReplyRecord(
+        round=len(earlier),
         form="manual",
         text=reply,
         findings=review.lines,
-        spec_id=spec_id(review.spec),
+        spec_id=spec_id(review.spec) if review.spec else None,
         created=now(),
         model=model_label,
     )
+    replies = (*earlier, record)
+    if review.spec is None or not review.accepted:
+        write_atomically(refused, json.dumps([each.model_dump() for each in replies], indent=1) + "\n")
+        raise SpecError("\n  ".join([f"The reply is no valid spec of {task.suite}/{task.name}:", *review.lines]))
     provenance = make_provenance(
-        task, card, render_prompt(task, card), review, (record,), model=model_label, channel="manual"
+        task, card, render_prompt(task, card), review, replies, model=model_label, channel="manual"
     )
-    return save_authored(review.spec, provenance, task, folder), review
+    path = save_authored(review.spec, provenance, task, folder, replace=replace)
+    refused.unlink(missing_ok=True)
+    return path, review
+
+
+def _refused_before(path: Path) -> tuple[ReplyRecord, ...]:
+    """The replies that were refused since the task last got a spec."""
+    try:
+        return tuple(ReplyRecord.model_validate(each) for each in json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError, TypeError) as error:
+        raise SpecError(f"Cannot read the refused replies in {path} ({error}); repair or delete the file.") from error
 
 
 def read_reply(path: Path) -> str:

@@ -11,12 +11,20 @@ from tgrpo_envs.errors import BudgetError
 from tgrpo_envs.files import writing
 from tgrpo_envs.reward_tools.author.provenance import Usage, now
 
-CHARS_PER_TOKEN = 3  # of English with JSON; low, so that estimates are high
+TEMPLATE_TOKENS = 64  # most that a chat template puts around a message
 
 
-def estimate_tokens(num_chars: int) -> int:
-    """Tokens of a text, rather too many than too few."""
-    return -(-num_chars // CHARS_PER_TOKEN)
+def most_tokens(text: str) -> int:
+    """An upper bound of a text's tokens: no tokenizer makes more than one of a byte of UTF-8.
+
+    Real ones make 0.29 to 0.41 of a byte of our prompts (docs/prompting.md), but differ; a limit must hold for all.
+    """
+    return len(text.encode("utf-8", errors="replace"))
+
+
+def most_prompt_tokens(messages: list[dict[str, str]]) -> int:
+    """An upper bound of the tokens of a conversation."""
+    return sum(most_tokens(message["content"]) + TEMPLATE_TOKENS for message in messages)
 
 
 @dataclass
@@ -28,7 +36,7 @@ class Accounts:
         max_calls: Requests that may be sent, retries included.
         max_tokens: Tokens of prompts and replies together.
         calls: Requests sent.
-        tokens: Tokens counted by the server, or estimated where it did not.
+        tokens: Tokens counted by the server, or the most it can have been where it did not count.
     """
 
     ledger: Path | None = None
@@ -42,7 +50,7 @@ class Accounts:
         """What the next lines of the ledger are about: task, sample, round."""
         self._context = context
 
-    def reserve(self, prompt_chars: int, reply_tokens: int) -> None:
+    def reserve(self, prompt_tokens: int, reply_tokens: int) -> None:
         """Refuse the next request if it could exceed a limit.
 
         Raises:
@@ -50,7 +58,7 @@ class Accounts:
         """
         if self.calls >= self.max_calls:
             raise BudgetError(f"The limit of {self.max_calls} calls is reached; raise --max-calls to go on.")
-        most = self.tokens + estimate_tokens(prompt_chars) + reply_tokens
+        most = self.tokens + prompt_tokens + reply_tokens
         if most > self.max_tokens:
             raise BudgetError(
                 f"{self.tokens} tokens are spent and the next call could make it {most}, more than the limit of "

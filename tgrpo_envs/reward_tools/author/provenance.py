@@ -10,13 +10,14 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from tgrpo_envs.errors import SpecError
 from tgrpo_envs.files import write_atomically
 from tgrpo_envs.reward_tools.author.cards import TaskCard
 from tgrpo_envs.reward_tools.author.prompt import Prompt, template_sha256
 from tgrpo_envs.reward_tools.author.review import Review
 from tgrpo_envs.reward_tools.author.words import vocabulary_id
-from tgrpo_envs.rewards.library import provenance_path, spec_path
-from tgrpo_envs.rewards.spec import StageSpec, save_spec, spec_id
+from tgrpo_envs.rewards.library import has_passed, provenance_path, spec_path
+from tgrpo_envs.rewards.spec import StageSpec, load_spec, save_spec, spec_id
 from tgrpo_envs.tasks import Task
 
 
@@ -25,7 +26,7 @@ class _Record(BaseModel):
 
 
 class Usage(_Record):
-    """Tokens as the server counted them; `estimated` where it did not and characters were counted instead."""
+    """Tokens as the server counted them; `estimated` where it did not: then the most it can have been."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -45,6 +46,8 @@ class ReplyRecord(_Record):
         spec_id: Identity of the spec in it, None where it holds none.
         created: When it came, UTC.
         model: The model's name as the server gave it, or the label given by hand.
+        fingerprint: The server's name for its own version and settings.
+        temperature: Of sampling, as asked for.
         response_id: The server's id.
         finish_reason: Why the model stopped.
         usage: Tokens.
@@ -58,6 +61,8 @@ class ReplyRecord(_Record):
     spec_id: str | None
     created: str
     model: str
+    fingerprint: str | None = None
+    temperature: float | None = None
     response_id: str | None = None
     finish_reason: str | None = None
     usage: Usage | None = None
@@ -142,9 +147,22 @@ def make_provenance(
     )
 
 
-def save_authored(spec: StageSpec, provenance: Provenance, task: Task, folder: Path) -> Path:
-    """Write the spec and, beside it, its provenance; the spec last, so that none is ever without."""
+def save_authored(spec: StageSpec, provenance: Provenance, task: Task, folder: Path, *, replace: bool = False) -> Path:
+    """Write the spec and, beside it, its provenance; the spec last, so that none is ever without.
+
+    Args:
+        spec: The spec.
+        provenance: Its provenance.
+        task: Its task.
+        folder: Where specs are kept.
+        replace: Whether it may take the place of another spec that has passed its certificate.
+
+    Raises:
+        SpecError: Another spec stands there that has.
+    """
     path = spec_path(task, "llm", folder)
+    if not replace and has_passed(task, "llm", folder) and spec_id(load_spec(path)) != provenance.spec_id:
+        raise SpecError(f"{path} has passed its certificate and is kept; give another --out, or --replace.")
     write_atomically(provenance_path(task, folder), provenance.model_dump_json(indent=2) + "\n")
     save_spec(spec, path)
     return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from tgrpo_envs.errors import AuthorError
 from tgrpo_envs.reward_tools.author.answer import Answer
 from tgrpo_envs.reward_tools.author.cards import TaskCard
 from tgrpo_envs.reward_tools.author.prompt import Prompt, repair_message
@@ -32,13 +33,15 @@ class Sample:
         number: Which of the samples.
         replies: Every reply, in order.
         review: What the last one came to.
-        ended: Why it ended: ``accepted``, ``refused``, ``repeated itself`` or ``out of repairs``.
+        ended: Why it ended: ``accepted``, ``refused``, ``repeated itself``, ``out of repairs`` or ``cut short``.
+        failure: What cut it short.
     """
 
     number: int
     replies: tuple[ReplyRecord, ...]
     review: Review
     ended: str
+    failure: AuthorError | None = None
 
     @property
     def accepted(self) -> bool:
@@ -52,15 +55,21 @@ def write_sample(task: Task, card: TaskCard, prompt: Prompt, ask: Ask, number: i
     Each repair sends the prompt, the last reply and what is wrong with it, never the whole history.
 
     Raises:
-        AuthorError: The server failed, or a limit is reached.
+        AuthorError: The server failed, or a limit is reached, before the first reply.
     """
     replies: list[ReplyRecord] = []
     seen: set[str] = set()
+    review = Review(None, (), 0)
     messages = prompt.messages
     for turn, temperature in enumerate(TEMPERATURES[: MAX_REPAIRS + 1]):
-        answer, form = ask(messages, temperature, turn)
+        try:
+            answer, form = ask(messages, temperature, turn)
+        except AuthorError as error:
+            if not replies:
+                raise
+            return Sample(number, tuple(replies), review, "cut short", error)
         review = judge(answer, task, card)
-        replies.append(_record(number, turn, answer, form, review))
+        replies.append(_record(number, turn, temperature, answer, form, review))
         identity = replies[-1].spec_id or answer.text
         ended = "accepted" if review.accepted else "refused" if _refused(answer) else ""
         if not ended and identity in seen:
@@ -69,8 +78,7 @@ def write_sample(task: Task, card: TaskCard, prompt: Prompt, ask: Ask, number: i
             return Sample(number, tuple(replies), review, ended)
         seen.add(identity)
         findings = "\n".join(f"- {line}" for line in _most_important(review))
-        reply = [{"role": "assistant", "content": answer.text or "(empty)"}] if _is_kept(answer) else []
-        messages = [*prompt.messages, *reply, {"role": "user", "content": repair_message(findings)}]
+        messages = _with_findings(prompt, answer, repair_message(findings))
     return Sample(number, tuple(replies), review, "out of repairs")
 
 
@@ -95,9 +103,17 @@ def _refused(answer: Answer) -> bool:
     return answer.refusal is not None or answer.finish_reason == "content_filter"
 
 
-def _is_kept(answer: Answer) -> bool:
-    """Whether a faulty reply is worth sending back: half a reply, or a very long one, is not."""
-    return answer.finish_reason != "length" and len(answer.text) <= MAX_ECHO_CHARS
+def _with_findings(prompt: Prompt, answer: Answer, findings: str) -> Messages:
+    """The prompt, the reply and what is wrong with it, as turns that alternate: many templates take no others.
+
+    Half a reply, an empty or a very long one is not worth sending back; then the findings end the prompt.
+    """
+    text = answer.text
+    if answer.finish_reason == "length" or not text.strip() or len(text) > MAX_ECHO_CHARS:
+        system, user = prompt.messages
+        return [system, {"role": "user", "content": f"{user['content']}\n\n{findings}"}]
+    reply = {"role": "assistant", "content": text}
+    return [*prompt.messages, reply, {"role": "user", "content": findings}]
 
 
 def _most_important(review: Review) -> list[str]:
@@ -106,7 +122,7 @@ def _most_important(review: Review) -> list[str]:
     return [str(finding) for finding in ordered[:MAX_FINDINGS]]
 
 
-def _record(number: int, turn: int, answer: Answer, form: str, review: Review) -> ReplyRecord:
+def _record(number: int, turn: int, temperature: float, answer: Answer, form: str, review: Review) -> ReplyRecord:
     return ReplyRecord(
         sample=number,
         round=turn,
@@ -116,6 +132,8 @@ def _record(number: int, turn: int, answer: Answer, form: str, review: Review) -
         spec_id=spec_id(review.spec) if review.spec else None,
         created=now(),
         model=answer.model,
+        fingerprint=answer.fingerprint,
+        temperature=temperature,
         response_id=answer.response_id,
         finish_reason=answer.finish_reason,
         usage=answer.usage,

@@ -1,43 +1,60 @@
-"""Finds the spec in a reply: JSON alone, in a fence or amid prose; refuses what is too large or not plain JSON."""
+"""Finds the spec in a reply: JSON alone, in a fence or amid prose; refuses what is too large or not plain JSON.
+
+A model may draft before it decides, so the last object that parses counts. The work is bounded by the length of the
+reply, whatever stands in it.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import Any
 
 from tgrpo_envs.errors import SpecError
+from tgrpo_envs.reward_tools.author.redaction import clean
 
 MAX_REPLY_CHARS = 65_536
 MAX_NESTING = 32  # a spec nests 8 deep
-MAX_STARTS = 64  # places in prose where a spec may begin
+MAX_DIGITS = 20
+MAX_WORK = 32  # characters that may be read again, as multiples of the reply's length
+_FAILURE_CHARS = 256  # what a failed start costs beside the characters it read: its place in lines is counted
+_DEEP_CHARS = 400  # where Python's own limit on nesting is met, what starts this near is too deep as well
 
 _CONTENT_KEY = "stages"
-_FENCE = re.compile(r"```[a-zA-Z0-9_-]*\s*\n(.*?)```", re.DOTALL)
-_BRACKET_OR_STRING = re.compile(r'[\[\]{}]|"(?:\\.|[^"\\])*"')
+_START = re.compile(r"\{(?=\s{0,64}[\"}])")  # of an object; other braces are prose
+
+
+class _Fault:
+    """Stands in a document for what is not plain JSON, so that the end of the object around it is still found."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why
 
 
 def extract_document(reply: str) -> dict[str, Any]:
-    """The JSON object of a reply, with fields that are null left out.
+    """The last JSON object of a reply that has stages, else the last one, with fields that are null left out.
 
-    Strict output schemas make a model write every field and null where it has nothing to say; leaving those out turns
+    Output schemas make a model write every field and null where it has nothing to say; leaving those out turns
     that form into the ordinary one.
 
     Raises:
-        SpecError: The reply is empty, too long, or holds no JSON object; the message says where parsing stopped.
+        SpecError: The reply is too long, or holds no JSON object; the message says where parsing stopped.
     """
     if len(reply) > MAX_REPLY_CHARS:
         raise SpecError(
             f"The reply has {len(reply)} characters, at most {MAX_REPLY_CHARS} are read; ask for the spec alone."
         )
-    found, problem = _whole_documents(reply)
-    amid_prose = (document for document in _embedded(reply) if _CONTENT_KEY in document)
-    chosen = next((document for document in found if _CONTENT_KEY in document), None) or next(amid_prose, None)
-    if chosen is None and not found:
-        raise SpecError(f"The reply is not one JSON object ({problem}); reply with the spec alone, as JSON.")
-    document: dict[str, Any] = _without_nulls(chosen or found[0])
+    try:
+        whole = parse_json(reply)
+        problem = f"it is a JSON {type(whole).__name__}, not an object"
+    except ValueError as error:
+        whole, problem = None, str(error)
+    found, stopped = ([whole], "") if isinstance(whole, dict) else _objects(reply)
+    with_stages = [document for document in found if _CONTENT_KEY in document]
+    if not with_stages and (stopped or not found):
+        raise SpecError(f"The reply is not one JSON object ({stopped or problem}); reply with the spec alone, as JSON.")
+    document: dict[str, Any] = clean(_without_nulls((with_stages or found)[-1]))
     return document
 
 
@@ -47,73 +64,83 @@ def parse_json(text: str) -> Any:
     Raises:
         ValueError: The text is anything else.
     """
-    _check_nesting(text)
-    return _DECODER.decode(text.strip())
-
-
-def _whole_documents(reply: str) -> tuple[list[dict[str, Any]], str]:
-    """Objects that fill the reply or a fence, and why the first of the other texts is none."""
-    found, problems = [], []
-    for text in [*_FENCE.findall(reply), reply]:
-        try:
-            document = parse_json(text)
-        except ValueError as error:
-            problems.append(str(error))
-            continue
-        if isinstance(document, dict):
-            found.append(document)
-        else:
-            problems.append(f"it is a JSON {type(document).__name__}, not an object")
-    return found, next(iter(problems), "")
-
-
-def _embedded(text: str) -> Iterator[dict[str, Any]]:
-    """Objects that start at any brace."""
     try:
-        _check_nesting(text)
-    except ValueError:
-        return
-    start = text.find("{")
-    for _ in range(MAX_STARTS):
-        if start < 0:
-            return
-        try:
-            document, end = _DECODER.raw_decode(text, start)
-        except ValueError:
-            end = start + 1
-        else:
-            yield document
-        start = text.find("{", end)
-
-
-def _check_nesting(text: str) -> None:
-    depth = 0
-    for match in _BRACKET_OR_STRING.finditer(text):
-        depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(match.group(), 0)
-        if depth > MAX_NESTING:
-            raise ValueError(f"nested deeper than {MAX_NESTING}")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    document = dict(pairs)
-    if len(document) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands twice in one object")
+        document = _DECODER.decode(text.strip())
+    except RecursionError:
+        raise ValueError(f"nested deeper than {MAX_NESTING}") from None
+    _check(document)
     return document
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a number")
+def _objects(text: str) -> tuple[list[dict[str, Any]], str]:
+    """The objects in a text, none inside another, and what is wrong where parsing got furthest without an object."""
+    found: list[dict[str, Any]] = []
+    problem, furthest, work = "", 0, 0
+    match = _START.search(text)
+    while match and work <= MAX_WORK * len(text):
+        start, end = match.start(), match.end()
+        try:
+            document, end = _DECODER.raw_decode(text, start)
+            _check(document)
+            found.append(document)
+            reached, why = 0, ""
+        except json.JSONDecodeError as error:
+            reached, why = error.pos - start + 1, str(error)
+        except RecursionError:
+            end = start + _DEEP_CHARS
+            reached, why = _DEEP_CHARS, f"nested deeper than {MAX_NESTING}"
+        except ValueError as error:
+            reached, why = end - start, str(error)
+        work += reached + _FAILURE_CHARS * bool(why)
+        if reached > furthest:
+            problem, furthest = why, reached
+        match = _START.search(text, end)
+    return found, problem
 
 
-def _finite(text: str) -> float:
+def _check(value: Any, depth: int = 0) -> None:
+    """Refuse what the decoder let pass.
+
+    Raises:
+        ValueError: There is a `_Fault` in it, or it nests too deep.
+    """
+    if isinstance(value, _Fault):
+        raise ValueError(value.why)
+    if not isinstance(value, dict | list):
+        return
+    if depth == MAX_NESTING:
+        raise ValueError(f"nested deeper than {MAX_NESTING}")
+    for item in value.values() if isinstance(value, dict) else value:
+        _check(item, depth + 1)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Fault:
+    document: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in document:
+            return _Fault(f"the key {key[:MAX_DIGITS]!r} stands twice in one object")
+        document[key] = value
+    return document
+
+
+def _constant(name: str) -> _Fault:
+    return _Fault(f"{name} is not a number")
+
+
+def _finite(text: str) -> float | _Fault:
     number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text[:20]} is too large for a number")
-    return number
+    return number if math.isfinite(number) else _too_large(text)
 
 
-_DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse_constant, object_pairs_hook=_unique)
+def _whole(text: str) -> int | _Fault:
+    return int(text) if len(text) <= MAX_DIGITS else _too_large(text)
+
+
+def _too_large(text: str) -> _Fault:
+    return _Fault(f"{text[:MAX_DIGITS]} is too large for a number")
+
+
+_DECODER = json.JSONDecoder(parse_float=_finite, parse_int=_whole, parse_constant=_constant, object_pairs_hook=_unique)
 
 
 def _without_nulls(value: Any) -> Any:

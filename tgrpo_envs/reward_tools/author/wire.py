@@ -1,27 +1,28 @@
-"""JSON schemas of a task's spec for servers that decode by schema: entity names and kinds are enumerations.
+"""The JSON schema of a task's spec for servers that decode by schema: entity names and kinds are enumerations.
 
-`full_schema` is pydantic's own, with the names of the task put in. `strict_schema` is the form that strict decoders
-take: every field required and nullable, no bounds, no recursion, an atom is one flat object. A reply in that form
-becomes the ordinary one when its nulls are left out (`reply.extract_document`). Pydantic and the linter stay the
-authority for both.
+Small models under a grammar end only where the grammar makes them: every list is bounded, every text is bounded by its
+pattern, a number is one of a grid, a word has its own fields and no others, and nothing refers to itself. Strict
+decoders want every field required, so a field that may be left out is nullable where it has no default; a reply becomes
+an ordinary spec when its nulls are left out (`reply.extract_document`). Pydantic and the linter stay the authority.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, get_args
 
 from tgrpo_envs.reward_tools.author.cards import TaskCard
 from tgrpo_envs.reward_tools.author.words import JOINTED_WORDS
 from tgrpo_envs.rewards.predicates import KINDS
-from tgrpo_envs.rewards.spec import Stage, StageSpec
+from tgrpo_envs.rewards.spec import MAX_STAGES, Stage
 from tgrpo_envs.rewards.vocabulary import ATOM_MODELS, RAMP_MODELS, SpecModel
 
 Schema = dict[str, Any]
 
-_NULL: Schema = {"type": "null"}
-_JSON_TYPES = {"string": "string", "number": "number", "integer": "integer"}
+MAX_LIST = 3  # of conditions and predecessors; no shipped spec has more, and a small model fills what it may
+_ID = "^[a-z][a-z0-9_]{0,31}$"
+_TEXT = "^[A-Za-z0-9 _.,:;()'/=<>%+-]{0,160}$"
 
 
 def names_for(op: str, field: str, card: TaskCard) -> list[str]:
@@ -36,114 +37,94 @@ def usable_words(words: Mapping[str, type[SpecModel]], card: TaskCard) -> list[s
     return [op for op in words if all(names_for(op, field, card) for field in KINDS[op])]
 
 
-# --- The full form -----------------------------------------------------------------------------------------------
-
-
-def full_schema(card: TaskCard) -> Schema:
-    """Pydantic's schema of specs, narrowed to a task: its name, its entities by kind, its goal conjuncts."""
-    schema: Schema = _without_discriminators(copy.deepcopy(StageSpec.model_json_schema(by_alias=True)))
-    definitions = schema["$defs"]
-    words = ATOM_MODELS | RAMP_MODELS
-    usable = usable_words(words, card)
-    gone = {f"#/$defs/{model.__name__}" for op, model in words.items() if op not in usable}
-    for op in usable:
-        properties = definitions[words[op].__name__]["properties"]
-        for field in KINDS[op]:
-            properties[field] = {"type": "string", "enum": names_for(op, field, card)}
-    definitions["Goal"]["properties"]["index"] = {"type": "integer", "enum": _goal_indices(card)}
-    definitions["TaskRef"]["properties"] = {"suite": _one_of(card.suite), "name": _one_of(card.name)}
-    for name in [reference.rpartition("/")[2] for reference in gone]:
-        del definitions[name]
-    narrowed: Schema = _without_references(schema, gone)
-    return narrowed
-
-
-def _without_discriminators(value: Any) -> Any:
-    """``oneOf`` with a discriminator, which several decoders refuse, as ``anyOf``."""
-    if isinstance(value, dict):
-        plain = {key: _without_discriminators(item) for key, item in value.items() if key != "discriminator"}
-        if "oneOf" in plain:
-            plain["anyOf"] = plain.pop("oneOf")
-        return plain
-    return [_without_discriminators(item) for item in value] if isinstance(value, list) else value
-
-
-def _without_references(value: Any, gone: set[str]) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_references(item, gone) for key, item in value.items()}
-    if isinstance(value, list):
-        kept = [item for item in value if not (isinstance(item, dict) and item.get("$ref") in gone)]
-        return [_without_references(item, gone) for item in kept]
-    return value
-
-
-# --- The strict form ---------------------------------------------------------------------------------------------
-
-
-def strict_schema(card: TaskCard) -> Schema:
-    """The flat form for strict decoders."""
+def spec_schema(card: TaskCard) -> Schema:
+    """The schema of one task's specs."""
     condition = {"$ref": "#/$defs/condition"}
+    atoms = [_word(op, ATOM_MODELS[op], card) for op in usable_words(ATOM_MODELS, card)]
+    ramps = [_word(op, RAMP_MODELS[op], card) for op in usable_words(RAMP_MODELS, card)]
     stage: dict[str, Schema] = {
-        "id": {"type": "string"},
+        "id": {"type": "string", "pattern": _ID},
         "effort": {"type": "integer", "enum": [1, 2, 3, 4, 5]},
-        "after": {"type": "array", "items": {"type": "string"}},
-        "while": {"type": "array", "items": condition},
-        "ramp": _nullable({"$ref": "#/$defs/ramp"}),
+        "after": _list({"type": "string", "pattern": _ID}, 0),
+        "while": _list(condition, 0, 2),
+        "ramp": {"anyOf": [*ramps, {"type": "null"}]},
         "done": condition,
-        "hold_steps": _nullable({"type": "integer"}),
-        "latch": {"type": "string", "enum": list(get_args(Stage.model_fields["latch"].annotation))},
-        "rationale": {"type": "string"},
+        "hold_steps": {"type": "integer", "enum": [1, 2, 3, 5, 10]},
+        "latch": _one_of(get_args(Stage.model_fields["latch"].annotation)),
+        "rationale": {"type": "string", "pattern": _TEXT},
     }
-    maintain = _closed({"holds": condition, "cost_frac": _nullable({"type": "number"})})
+    maintain = _closed({"holds": condition, "cost_frac": _grid("cost_frac", 0.0, 1.0)})
     root = _closed(
         {
-            "schema": _one_of("stage-spec/1"),
-            "task": _closed({"suite": _one_of(card.suite), "name": _one_of(card.name)}),
-            "stages": {"type": "array", "items": {"$ref": "#/$defs/stage"}},
-            "maintain": {"type": "array", "items": maintain},
+            "schema": _one_of(["stage-spec/1"]),
+            "task": _closed({"suite": _one_of([card.suite]), "name": _one_of([card.name])}),
+            "stages": _list({"$ref": "#/$defs/stage"}, 1, min(4 + 4 * len(card.problem.goal), MAX_STAGES)),
+            "maintain": _list(maintain, 0, 2),
         }
     )
-    atom, inner = {"$ref": "#/$defs/atom"}, {"$ref": "#/$defs/inner"}
     root["$defs"] = {
         "stage": _closed(stage),
-        "condition": {"anyOf": [atom, *_connectives(inner)]},
-        "inner": {"anyOf": [atom, *_connectives(atom)]},  # connectives nest two deep: no recursion needed
-        "atom": _flat(ATOM_MODELS, card),
-        "ramp": _flat(RAMP_MODELS, card),
+        "condition": _condition(),
+        "atom": {"anyOf": atoms},
+        **_grids([*ATOM_MODELS.values(), *RAMP_MODELS.values()]),
     }
     return root
 
 
-def _connectives(child: Schema) -> list[Schema]:
-    many = {"type": "array", "items": child}
-    return [_closed({"all": many}), _closed({"any": many}), _closed({"not": child})]
-
-
-def _flat(words: Mapping[str, type[SpecModel]], card: TaskCard) -> Schema:
-    """All fields of all words in one object: the op decides which of them may be other than null."""
-    usable = usable_words(words, card)
-    fields: dict[str, Schema] = {"op": {"type": "string", "enum": usable}}
-    for op in usable:
-        for name, field in words[op].model_json_schema(by_alias=True)["properties"].items():
-            if name != "op" and name not in fields:
-                fields[name] = _nullable(_plain(name, field, card))
+def _word(op: str, model: type[SpecModel], card: TaskCard) -> Schema:
+    """An object with the fields of one word."""
+    fields: dict[str, Schema] = {"op": _one_of([op])}
+    for name, field in model.model_json_schema(by_alias=True)["properties"].items():
+        if name in KINDS[op]:
+            fields[name] = _one_of(names_for(op, name, card))
+        elif name == "index":
+            fields[name] = {"type": "integer", "enum": list(range(len(card.problem.goal)))}
+        elif name != "op":
+            fields[name] = _value(name, field)
     return _closed(fields)
 
 
-def _plain(name: str, field: Schema, card: TaskCard) -> Schema:
-    """A field's type without bounds, which strict decoders refuse."""
-    if name in ("a", "b"):
-        return {"type": "string", "enum": list(card.entities())}
-    if name == "index":
-        return {"type": "integer", "enum": _goal_indices(card)}
-    if "enum" in field:
-        return {"type": "string", "enum": field["enum"]}
-    options = field.get("anyOf", [field])
-    return {"type": next(_JSON_TYPES[option["type"]] for option in options if option["type"] != "null")}
+def _value(name: str, field: Schema) -> Schema:
+    """One of some words or numbers; nullable as in pydantic's schema."""
+    if "anyOf" in field:
+        return {"anyOf": [_value(name, option) for option in field["anyOf"]]}
+    if "minimum" in field:
+        return {"$ref": f"#/$defs/{_grid_name(name, field)}"}
+    return {key: field[key] for key in ("type", "enum") if key in field}
 
 
-def _nullable(schema: Schema) -> Schema:
-    return {"anyOf": [schema, _NULL]}
+def _grids(words: Iterable[type[SpecModel]]) -> dict[str, Schema]:
+    """The numbers that fields with a range take, by `_grid_name`: llama.cpp's grammar ignores the bounds of numbers."""
+    found: dict[str, Schema] = {}
+    for model in words:
+        for name, field in model.model_json_schema(by_alias=True)["properties"].items():
+            for option in field.get("anyOf", [field]):
+                if option.get("type") == "number":
+                    found[_grid_name(name, option)] = _grid(name, option["minimum"], option["maximum"])
+    return found
+
+
+def _grid_name(name: str, field: Schema) -> str:
+    return f"{name}_{field['minimum']:g}_{field['maximum']:g}"
+
+
+def _grid(name: str, low: float, high: float) -> Schema:
+    """Round numbers of a range: shares by 5 %, angles by 5 degrees, lengths and speeds by 5 mm, long ones by 1 cm."""
+    step = 0.05 if name.endswith("_frac") else 5.0 if name.endswith("_deg") else 0.005 if high <= 0.3 else 0.01
+    values = {round(k * step, 3) for k in range(math.ceil(low / step), math.floor(high / step) + 1)}
+    return {"type": "number", "enum": sorted(values | {low, high})}
+
+
+def _condition() -> Schema:
+    """An atom, or what shipped specs join: all of some, one or the other, and that with several on one side."""
+    atom = {"$ref": "#/$defs/atom"}
+    no, both = _closed({"not": atom}), _closed({"all": _list(atom, 2, 2)})
+    several = _closed({"all": _list({"anyOf": [atom, no]}, 2)})
+    return {"anyOf": [atom, no, several, _closed({"any": _list({"anyOf": [atom, both]}, 2, 2)})]}
+
+
+def _list(items: Schema, least: int, most: int = MAX_LIST) -> Schema:
+    return {"type": "array", "items": items, "minItems": least, "maxItems": most}
 
 
 def _closed(properties: Mapping[str, Schema]) -> Schema:
@@ -156,9 +137,5 @@ def _closed(properties: Mapping[str, Schema]) -> Schema:
     }
 
 
-def _one_of(*values: str) -> Schema:
+def _one_of(values: Sequence[str]) -> Schema:
     return {"type": "string", "enum": list(values)}
-
-
-def _goal_indices(card: TaskCard) -> list[int]:
-    return list(range(len(card.problem.goal)))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import tyro
+
+from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.files import output, write_atomically
 from tgrpo_envs.tasks import Task, get_task, list_tasks
 
 if TYPE_CHECKING:
     from tgrpo_envs.reward_tools.certify.certificate import Certificate
+    from tgrpo_envs.rewards import StageSpec
 
 
 def certify(
@@ -17,12 +22,15 @@ def certify(
     task: int | str | None = None,
     producer: Literal["compiled", "llm"] = "compiled",
     *,
+    files: tyro.conf.Positional[tuple[Path, ...]] = (),
     states: Literal["certification", "selection"] = "certification",
     draw: int | None = None,
     assets: str = "primitive",
     out: Path | None = None,
 ) -> str:
     """Check specs against the engine and write a certificate beside each (half a minute for a task's first spec).
+
+    Which specs: the files that are named, each of which says its task; else those of a task, a suite or all tasks.
 
     To choose among specs or to repair one, look at what fails with --states selection, which writes nothing. Then
     certify: on states that nobody has looked at, for a spec that replaces a certified one gets the next draw.
@@ -31,6 +39,7 @@ def certify(
         suite: Only this suite; by default all 130 tasks.
         task: Only this task of the suite, by index or name.
         producer: Whose specs: compiled or llm.
+        files: Spec files of your own; the certificate of FILE.json is FILE.certificate.json.
         states: certification, or selection, which prints what fails and writes nothing.
         draw: Which draw of initial states; by default that of the task's certificate, or the one after it where that
             certificate is of another spec.
@@ -42,13 +51,15 @@ def certify(
 
     from tgrpo_envs.rewards.library import SPECS_FOLDER
 
-    chosen = tqdm(_chosen(suite, task), desc="certify", unit="task", disable=None)
-    lines = []
+    if files:
+        if suite is not None or task is not None or out is not None:
+            raise ConfigError("Files say their own task and place; name either them, or --suite, --task and --out.")
+        work = [_file_to_certify(path) for path in files]
+    else:
+        work = [_spec_to_certify(one, producer, out or SPECS_FOLDER) for one in _chosen(suite, task)]
+    progress = tqdm(work, desc="certify", unit="task", disable=None)
     with output(out if states == "certification" else None, "--out", is_folder=True):
-        for one in chosen:
-            certificate = _certify_task(one, producer, states, draw, assets, out or SPECS_FOLDER)
-            lines.append(_line(one, certificate))
-    return "\n".join(lines)
+        return "\n".join([_line(each.task, _certify(each, states, draw, assets)) for each in progress])
 
 
 def report(out: Path = Path("certificates.html"), suite: str | None = None, specs: Path | None = None) -> str:
@@ -66,36 +77,69 @@ def report(out: Path = Path("certificates.html"), suite: str | None = None, spec
 
     folder = specs or SPECS_FOLDER
     paths = [certificate_path(task, producer, folder) for task in list_tasks(suite) for producer in PRODUCERS]
-    certificates = [Certificate.load(path) for path in paths if path.is_file()]
-    if not certificates:
+    found = {path: Certificate.load(path) for path in paths if path.is_file()}
+    if not found:
         raise StateError(f"{folder} holds no certificates; make them with: python -m tgrpo_envs rewards certify.")
+    outdated = {path for path, one in found.items() if _is_of_another_spec(path, one)}
+    certificates = [one for path, one in found.items() if path not in outdated]
+    if not certificates:
+        raise StateError(f"All certificates in {folder} are of other specs than those beside them; certify these.")
     with output(out, "--out"):
         write_atomically(out, html_page(certificates))
-    return f"{text_table(certificates)}\npage: {out}"
+    notes = [
+        f"{path} is of another spec than the one beside it and counts for nothing; certify that." for path in outdated
+    ]
+    return "\n".join([text_table(certificates), *sorted(notes), f"page: {out}"])
 
 
-def _certify_task(
-    task: Task,
-    producer: Literal["compiled", "llm"],
-    states: Literal["certification", "selection"],
-    draw: int | None,
-    assets: str,
-    folder: Path,
-) -> Certificate:
-    from tgrpo_envs.reward_tools.certify.certificate import Certificate, make_certificate, unseen_draw
-    from tgrpo_envs.reward_tools.certify.record import load_evidence
+def _is_of_another_spec(path: Path, certificate: Certificate) -> bool:
+    from tgrpo_envs.rewards import load_spec, spec_id
+
+    spec = path.with_name(path.name.replace(".certificate.json", ".json"))
+    return spec.is_file() and spec_id(load_spec(spec)) != certificate.spec_id
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A spec to certify, where its certificate goes, and where one of the task may lie from before."""
+
+    task: Task
+    spec: StageSpec
+    producer: str
+    certificate: Path
+    earlier: tuple[Path, ...]
+
+
+def _file_to_certify(path: Path) -> _Work:
+    from tgrpo_envs.rewards import load_spec
+
+    spec = load_spec(path)
+    producer = next((name for name in ("llm", "compiled") if path.name.endswith(f".{name}.json")), "file")
+    certificate = path.with_name(f"{path.name.removesuffix('.json')}.certificate.json")
+    return _Work(get_task(spec.task.suite, spec.task.name), spec, producer, certificate, (certificate,))
+
+
+def _spec_to_certify(task: Task, producer: Literal["compiled", "llm"], folder: Path) -> _Work:
     from tgrpo_envs.rewards import load_spec
     from tgrpo_envs.rewards.library import SPECS_FOLDER, certificate_path, spec_path
-    from tgrpo_envs.scene import load_scene
 
     own = spec_path(task, producer, folder)
     spec = load_spec(own if own.is_file() else spec_path(task, producer))
-    papers = [certificate_path(task, producer, each) for each in (folder, SPECS_FOLDER)]
-    earlier = next((Certificate.load(path) for path in papers if path.is_file()), None)
-    draw = unseen_draw(spec, earlier, draw) if states == "certification" else draw or 0
-    certificate = make_certificate(spec, producer, load_evidence(load_scene(task, assets), states, draw=draw))
+    papers = tuple(certificate_path(task, producer, each) for each in (folder, SPECS_FOLDER))
+    return _Work(task, spec, producer, papers[0], papers)
+
+
+def _certify(work: _Work, states: Literal["certification", "selection"], draw: int | None, assets: str) -> Certificate:
+    from tgrpo_envs.reward_tools.certify.certificate import Certificate, make_certificate, unseen_draw
+    from tgrpo_envs.reward_tools.certify.record import load_evidence
+    from tgrpo_envs.scene import load_scene
+
+    earlier = next((Certificate.load(path) for path in work.earlier if path.is_file()), None)
+    draw = unseen_draw(work.spec, earlier, draw) if states == "certification" else draw or 0
+    evidence = load_evidence(load_scene(work.task, assets), states, draw=draw)
+    certificate = make_certificate(work.spec, work.producer, evidence)
     if states == "certification":
-        certificate.save(papers[0])
+        certificate.save(work.certificate)
     return certificate
 
 

@@ -8,6 +8,7 @@ from itertools import groupby
 from statistics import fmean
 
 from tgrpo_envs.reward_tools.certify.certificate import Certificate
+from tgrpo_envs.reward_tools.certify.comparison import DIFFERENCE_HEADINGS, WEAK_HEADINGS, difference_rows, weak_rows
 from tgrpo_envs.reward_tools.certify.drawing import timeline_svg
 from tgrpo_envs.reward_tools.certify.summary import DEMAND_HEADINGS, by_suite, defaults_text, demand_rows
 
@@ -50,7 +51,7 @@ def summary_rows(certificates: Sequence[Certificate]) -> list[tuple[str, ...]]:
 
 
 def text_table(certificates: Sequence[Certificate]) -> str:
-    """The summary of each suite, what its specs had to show, and whose spec pays by default, in aligned columns."""
+    """Each suite's summary and demands, the producers compared, the weakest, and whose spec pays, in columns."""
     summary = [(suite, *row) for suite, own in by_suite(certificates) for row in summary_rows(own)]
     demands = [(suite, *row) for suite, own in by_suite(certificates) for row in demand_rows(own)]
     return "\n\n".join(
@@ -58,6 +59,10 @@ def text_table(certificates: Sequence[Certificate]) -> str:
             _aligned([("suite", *HEADINGS), *summary]),
             "Specs that kept each demand, of those that could be asked, and the worst value:\n"
             + _aligned([("suite", *DEMAND_HEADINGS), *demands]),
+            "How the language model's specs differ from the compiler's, on the same states:\n"
+            + _aligned([DIFFERENCE_HEADINGS, *difference_rows(certificates)]),
+            "The weakest (slack: the way to the nearest limit, as a share):\n"
+            + _aligned([WEAK_HEADINGS, *weak_rows(certificates)]),
             defaults_text(certificates),
         ]
     )
@@ -82,12 +87,16 @@ def html_page(certificates: Sequence[Certificate]) -> str:
         "the line is progress from 0 to 1. A draw is a set of initial states and noise: a spec that was changed after "
         "its certificate is certified again on the next one."
     )
+    compared = _table(DIFFERENCE_HEADINGS, difference_rows(certificates)) + _table(
+        WEAK_HEADINGS, weak_rows(certificates)
+    )
     suites = "".join(_suite_card(suite, own) for suite, own in by_suite(certificates))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         "<title>Certificates of stage rewards</title>\n"
         f"<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n<h1>Certificates of stage rewards</h1>\n"
         f'<p class="muted">{escape(subtitle)}</p>\n<p>{escape(defaults_text(certificates))}</p>\n'
+        f'<section class="card"><h2>producers compared, and the weakest</h2>{compared}</section>\n'
         f"{suites}</main>\n</body>\n</html>\n"
     )
 

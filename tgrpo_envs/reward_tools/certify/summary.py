@@ -51,11 +51,15 @@ def demand_rows(certificates: Sequence[Certificate]) -> list[tuple[str, ...]]:
 
 
 def defaults_text(certificates: Sequence[Certificate]) -> str:
-    """Whose spec pays by default, in a sentence: the language model's but where its certificate failed."""
+    """Whose spec pays by default, in a sentence: the language model's where its certificate passed."""
     written = [one for one in certificates if one.producer == "llm"]
-    failed = [f"{one.suite}/{one.task}" for one in written if one.verdict == "failed"]
-    text = f"By default the language model's spec pays in {len(written) - len(failed)} of {len(written)} tasks"
-    return f"{text}; the compiler's, because the other one failed, in: {', '.join(failed)}." if failed else f"{text}."
+    others = [f"{one.suite}/{one.task} ({one.verdict})" for one in written if one.verdict != "passed"]
+    text = f"By default the language model's spec pays in {len(written) - len(others)} of {len(written)} tasks"
+    return (
+        f"{text}; the compiler's, because the other one did not pass, in: {', '.join(others)}."
+        if others
+        else f"{text}."
+    )
 
 
 def _kept(certificates: Sequence[Certificate], demand: Demand) -> str:

@@ -77,9 +77,17 @@ def _task_named_in(text: str, path: Path) -> Task:
     from tgrpo_envs.tasks import get_task
 
     try:
-        named = json.loads(text)["task"]
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise SpecError(
+            f"{path} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}; correct it there."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise SpecError(f"{path} is not JSON that a spec can be read from ({error}); write less of it.") from error
+    try:
+        named = document["task"]
         suite, name = str(named["suite"]), str(named["name"])
-    except (ValueError, TypeError, KeyError) as error:
+    except (TypeError, KeyError) as error:
         raise SpecError(
             f'{path} does not say which task it is for; write JSON with "task": {{"suite": ..., "name": ...}}.'
         ) from error

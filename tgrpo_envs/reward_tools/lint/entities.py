@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +20,20 @@ DIRECTIONS = {"open": "open", "close": "close", "turnon": "on", "turnoff": "off"
 # Regions that one gets into through a door with a joint elsewhere; drawers are regions with a joint of their own.
 BEHIND_A_DOOR = {"microwave": frozenset({"heating_region"})}
 MAX_SUGGESTIONS = 3
+ALIKE = 0.75  # ratio of difflib from which a word counts as misspelt, and what it then counts
+
+TERMS = {
+    **dict.fromkeys(("hand", "robot", "arm", "eef", "finger", "fingers", "fingertips", "effector"), GRIPPER),
+    **dict.fromkeys(("drawer", "drawers", "cupboard"), "cabinet"),
+    **dict.fromkeys(("burner", "hob", "knob", "cooker"), "stove"),
+    **dict.fromkeys(("cup", "teacup"), "mug"),
+    **dict.fromkeys(("carton",), "milk"),
+    **dict.fromkeys(("pan", "skillet"), "frypan"),
+    **dict.fromkeys(("pot", "kettle"), "moka"),
+    **dict.fromkeys(("oven",), "microwave"),
+    **dict.fromkeys(("center",), "middle"),
+}
+"""Words that people use for things whose names in the task files are others."""
 
 
 @dataclass(frozen=True)
@@ -82,10 +98,18 @@ class Entities:
         places = {words[2] for words in self.problem.init if words[0] in ("on", "in") and words[1] == name}
         return frozenset(places | {self.carrier(place) for place in places})
 
-    def nearest(self, name: str, names: Iterable[str] | None = None) -> str:
-        """The nearest names by edit distance, for a hint."""
-        ranked = sorted(self.kinds if names is None else names, key=lambda other: (edit_distance(name, other), other))
+    def nearest(self, name: str, names: Iterable[str]) -> str:
+        """What was probably meant, for a hint: names that share words, the goal's own first; else by spelling."""
+        likeness = {other: _likeness(name, other) for other in names}
+        alike = {other: share for other, share in likeness.items() if share > 0} or likeness
+        ranked = sorted(
+            alike, key=lambda other: (-alike[other], other not in self._goal_names, edit_distance(name, other), other)
+        )
         return " or ".join(map(repr, ranked[:MAX_SUGGESTIONS]))
+
+    @cached_property
+    def _goal_names(self) -> frozenset[str]:
+        return frozenset(name for conjunct in self.problem.goal for name in conjunct[1:])
 
 
 def place_of(conjunct: Conjunct) -> tuple[str, str] | None:
@@ -96,6 +120,23 @@ def place_of(conjunct: Conjunct) -> tuple[str, str] | None:
 def joint_of(conjunct: Conjunct) -> tuple[str, str] | None:
     """(part, direction) of a goal about a joint; None for goals that put something somewhere."""
     return (conjunct[1], DIRECTIONS[conjunct[0]]) if conjunct[0] in DIRECTIONS else None
+
+
+def _likeness(name: str, other: str) -> float:
+    """How many words two names share, as spelt or meant; a misspelt word counts for less."""
+    theirs = set(_words(other))
+    shared = 0.0
+    for word in _words(name):
+        if word in theirs:
+            shared += 1
+        elif difflib.get_close_matches(word, theirs, n=1, cutoff=ALIKE):
+            shared += ALIKE
+    return shared
+
+
+def _words(name: str) -> list[str]:
+    """The words of a name in the benchmark's own terms, without numbers."""
+    return [TERMS.get(word, word) for word in re.split(r"[^a-z]+", name.lower()) if word]
 
 
 def edit_distance(left: str, right: str) -> int:

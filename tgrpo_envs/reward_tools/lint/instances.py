@@ -40,8 +40,17 @@ def unknown_entity(case: Case) -> Faults:
                     repr(name),
                     "names of this task's file",
                     "no such thing is in the scene",
-                    f"did you mean {case.entities.nearest(name)}?",
+                    f"did you mean {case.entities.nearest(name, _fitting(case, use, field))}?",
                 )
+
+
+def _fitting(case: Case, use: Use, field: str) -> list[str]:
+    """The names of the scene that a word takes, or all where it takes none of them."""
+    kinds = case.entities.kinds
+    fitting = [name for name, kind in kinds.items() if kind in KINDS[use.word.op][field]]
+    if jointed_name(use.word) is not None:
+        fitting = [name for name in fitting if find_handle(name) is not None]
+    return fitting or list(kinds)
 
 
 def wrong_kind(case: Case) -> Faults:
