@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 import tgrpo_envs.expert
+from tgrpo_envs.expert.shapes import SHAPES
 from tgrpo_envs.files import cache_dir
 from tgrpo_envs.recording.snapshot_file import SnapshotFile, SnapshotHeader
 from tgrpo_envs.sim.snapshot import BoolArray, Snapshot, SnapshotLayout
@@ -226,10 +227,11 @@ def evidence_key(scene_digest: str, purpose: Purpose, sizes: Sizes, draw: int = 
 
 
 def expert_version() -> str:
-    """Digest of the expert's source: another expert needs other evidence."""
+    """Digest of the expert's source and of the sizes it plans with: another expert needs other evidence."""
     digest = hashlib.sha256()
     for path in sorted(Path(tgrpo_envs.expert.__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
+    digest.update(repr([(shape.below, shape.above) for shape in SHAPES.values()]).encode())
     return digest.hexdigest()[:12]
 
 
