@@ -14,13 +14,12 @@ from tgrpo_envs.html.timeline import EMPTY, GREEN, Row, band, drawing, stretches
 from tgrpo_envs.recording.video import encode
 from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.evaluation.poor_start import poor_start
-from tgrpo_trainer.evaluation.result import Evaluation, load_evaluations
-from tgrpo_trainer.metrics.metrics import read_metrics
+from tgrpo_trainer.evaluation.result import Evaluation
 from tgrpo_trainer.report import plots
 from tgrpo_trainer.report.last_group_videos import find_video
 from tgrpo_trainer.report.record import LastGroup, RolloutRecord
+from tgrpo_trainer.report.runs import RunRecord, read_runs
 from tgrpo_trainer.rollout.environment import CONTROL_STEP_S
-from tgrpo_trainer.run.layout import CONFIG_NAME, EVALUATIONS_NAME
 
 REPORT_NAME = "report.html"
 WORKING = "#f3d08b"
@@ -34,9 +33,8 @@ def write_report(folder: Path) -> Path:
         ConfigError: `folder` is not a run's folder.
         CheckpointError: One of its files is damaged.
     """
-    config = TrainConfig.load(folder / CONFIG_NAME)
-    evaluations = [one for path in sorted((folder / EVALUATIONS_NAME).glob("*.json")) for one in load_evaluations(path)]
-    rows = read_metrics(folder)
+    (run,) = read_runs([folder])
+    config, evaluations, rows = run.config, run.evaluations, run.rows
     stage_names = evaluations[0].stage_names if evaluations else ()
     text = render(
         __package__,
@@ -44,7 +42,7 @@ def write_report(folder: Path) -> Path:
         title=f"TGRPO: {config.run.name}",
         subtitle=_subtitle(config, evaluations),
         warning=poor_start(evaluations, config.sft),
-        **_success(evaluations),
+        **_success(run),
         **_last_group(folder, stage_names),
         success_curves=plots.success_curves(evaluations, rows) if evaluations or rows else None,
         reward_curves=plots.reward_and_stage_curves(rows, stage_names) if rows else None,
@@ -52,7 +50,8 @@ def write_report(folder: Path) -> Path:
         cost_curves=plots.cost_curves(rows) if rows else None,
         stage_headings=["Last stage reached", "none", *map(plots.readable, stage_names)],
         histograms=[
-            (f"{plots.SET_NAMES[one.states]}, {one.mode}", *one.stage_histogram()) for one in _latest(evaluations)
+            (f"{plots.SET_NAMES[one.states]}, {one.mode}", *one.stage_histogram())
+            for one in run.last_evaluations.values()
         ],
         settings=config.model_dump_json(indent=2),
     )
@@ -61,13 +60,13 @@ def write_report(folder: Path) -> Path:
     return path
 
 
-def _success(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+def _success(run: RunRecord) -> dict[str, Any]:
     """The numbers at the top and the table of success before and after training."""
+    evaluations, after = run.evaluations, run.last_evaluations
     if not evaluations:
         return {"numbers": [], "after": [], "success_note": ""}
     first = min(one.iteration for one in evaluations)
     before = {one.key: one for one in evaluations if one.iteration == first}
-    after = {one.key: one for one in _latest(evaluations)}
     numbers = [
         (
             f"{key.replace('_', ', ')}: before and after",
@@ -138,11 +137,6 @@ def _caption(which: str, record: RolloutRecord) -> str:
     return (
         f"{which.capitalize()} rollout: return {record.total_reward:.2f}, {END_NAMES[record.end]} after {seconds:.1f} s"
     )
-
-
-def _latest(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-    last = max((one.iteration for one in evaluations), default=0)
-    return [one for one in evaluations if one.iteration == last]
 
 
 def _subtitle(config: TrainConfig, evaluations: Sequence[Evaluation]) -> str:
