@@ -12,11 +12,12 @@ INSTALL_LIBERO = "pip install 'tgrpo[libero]', then pip install --no-deps hf-lib
 
 
 @contextmanager
-def needs_extra(extra: str) -> Iterator[None]:
+def needs_extra(extra: str, what: str = "This") -> Iterator[None]:
     """For imports of packages that come with an extra of this distribution.
 
     Args:
         extra: Its name in pyproject.toml.
+        what: What needs them, for the message.
 
     Raises:
         MissingExtraError: A package is not installed.
@@ -27,5 +28,5 @@ def needs_extra(extra: str) -> Iterator[None]:
         if (error.name or "").startswith("tgrpo_"):  # a fault of ours, which no extra cures
             raise
         raise MissingExtraError(
-            f"This needs the package {error.name}, which is not installed: pip install 'tgrpo[{extra}]'."
+            f"{what} needs the package {error.name}, which is not installed: pip install 'tgrpo[{extra}]'."
         ) from error

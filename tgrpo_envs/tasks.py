@@ -7,9 +7,9 @@ import importlib.util
 import json
 from dataclasses import dataclass
 from importlib import resources
-from numbers import Integral
 from pathlib import Path
 
+from tgrpo_envs.arrays import integer, shown
 from tgrpo_envs.errors import AssetError, ConfigError, UnknownNameError
 from tgrpo_envs.extras import INSTALL_LIBERO
 
@@ -69,13 +69,13 @@ def get_task(suite: str, task: int | str) -> Task:
         ConfigError: Neither a whole number nor a name.
     """
     tasks = list_tasks(suite)
-    if isinstance(task, bool) or not isinstance(task, (Integral, str)):
-        raise ConfigError(f"task={task!r} must be the index of a task of {suite}, a whole number, or its name.")
-    found = [entry for entry in tasks if task == (entry.name if isinstance(task, str) else entry.index)]
-    if not found:
-        allowed = [entry.name if isinstance(task, str) else entry.index for entry in tasks]
-        raise UnknownNameError(f"{suite} task", task, allowed)
-    return found[0]
+    wanted = task if isinstance(task, str) else integer(task)
+    if wanted is None:
+        raise ConfigError(f"task={shown(task)} must be the index of a task of {suite}, a whole number, or its name.")
+    found = {entry.name if isinstance(wanted, str) else entry.index: entry for entry in tasks}
+    if wanted not in found:
+        raise UnknownNameError(f"{suite} task", wanted, found)
+    return found[wanted]
 
 
 def bddl_path(task: Task) -> Path:

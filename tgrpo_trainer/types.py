@@ -18,9 +18,9 @@ float32) and which control steps they belong to only the policy knows.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -89,16 +89,12 @@ class PolicyInput:
     def cat(cls, parts: Sequence[PolicyInput]) -> PolicyInput:
         """Concatenate along N; shorter instructions are padded with 0 to the longest."""
         length = max(part.instruction_NL.shape[1] for part in parts)
-        return cls(
-            agentview_NHWC=torch.cat([part.agentview_NHWC for part in parts]),
-            wrist_NHWC=torch.cat([part.wrist_NHWC for part in parts]),
-            proprio_NP=torch.cat([part.proprio_NP for part in parts]),
-            instruction_NL=torch.cat([_pad_right(part.instruction_NL, length) for part in parts]),
-        )
+        padded = [replace(part, instruction_NL=_pad_right(part.instruction_NL, length)) for part in parts]
+        return cls(*(torch.cat([getattr(part, field.name) for part in padded]) for field in fields(cls)))
 
     def rows(self, index: Tensor | slice) -> PolicyInput:
         """The rows that `index` (int64 positions, a bool mask or a slice) selects, in its order."""
-        return PolicyInput(*(getattr(self, field.name)[index] for field in fields(self)))
+        return _mapped(self, lambda rows: rows[index])
 
     def padded(self, num_rows: int) -> PolicyInput:
         """The same rows and behind them rows of zeros, `num_rows` in all."""
@@ -106,11 +102,11 @@ class PolicyInput:
         def longer(rows: Tensor) -> Tensor:
             return torch.cat([rows, rows.new_zeros(num_rows - len(rows), *rows.shape[1:])])
 
-        return PolicyInput(*(longer(getattr(self, field.name)) for field in fields(self)))
+        return _mapped(self, longer)
 
     def to(self, device: torch.device | str) -> PolicyInput:
         """The same input on another device."""
-        return PolicyInput(*(getattr(self, field.name).to(device) for field in fields(self)))
+        return _mapped(self, lambda rows: rows.to(device))
 
 
 @dataclass(frozen=True)
@@ -266,25 +262,11 @@ class Batch:
 
     def rows(self, index: Tensor | slice) -> Batch:
         """The rows that `index` selects; weights are left as they are and no longer sum to 1."""
-        return Batch(
-            observations=self.observations.rows(index),
-            choices_NK=self.choices_NK[index],
-            old_logp_NK=self.old_logp_NK[index],
-            mask_NK=self.mask_NK[index],
-            advantages_N=self.advantages_N[index],
-            weights_N=self.weights_N[index],
-        )
+        return _mapped(self, lambda rows: rows[index])
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        return Batch(
-            observations=self.observations.to(device),
-            choices_NK=self.choices_NK.to(device),
-            old_logp_NK=self.old_logp_NK.to(device),
-            mask_NK=self.mask_NK.to(device),
-            advantages_N=self.advantages_N.to(device),
-            weights_N=self.weights_N.to(device),
-        )
+        return _mapped(self, lambda rows: rows.to(device))
 
     def part(self, rows: Tensor) -> Batch:
         """The given rows for one pass; for no rows, `blank`, because all ranks make equally many passes."""
@@ -292,18 +274,10 @@ class Batch:
 
     def blank(self) -> Batch:
         """One made-up row of the same shapes that counts nothing: no weight, no choice executed."""
+        return _mapped(self, lambda rows: rows.new_zeros((1, *rows.shape[1:])))
 
-        def zeros(rows: Tensor) -> Tensor:
-            return rows.new_zeros((1, *rows.shape[1:]))
 
-        return Batch(
-            observations=PolicyInput(*(zeros(getattr(self.observations, each.name)) for each in fields(PolicyInput))),
-            choices_NK=zeros(self.choices_NK),
-            old_logp_NK=zeros(self.old_logp_NK),
-            mask_NK=zeros(self.mask_NK),
-            advantages_N=zeros(self.advantages_N),
-            weights_N=zeros(self.weights_N),
-        )
+Record = TypeVar("Record", PolicyInput, Batch)
 
 
 def taken(value: object, what: str, *, flags: bool = False) -> Tensor:
@@ -319,6 +293,15 @@ def taken(value: object, what: str, *, flags: bool = False) -> Tensor:
     if (tensor.dtype == torch.bool) != flags or tensor.is_complex():
         raise ConfigError(f"{what} must be {'True or False' if flags else 'real numbers'}, got {tensor.dtype}.")
     return tensor if flags else tensor.to(torch.float64)
+
+
+def _mapped(record: Record, change: Callable[[Tensor], Tensor]) -> Record:
+    """The record with each of its tensors changed, also those of records within it."""
+    values = {field.name: getattr(record, field.name) for field in fields(record)}
+    changed = {
+        name: change(value) if isinstance(value, Tensor) else _mapped(value, change) for name, value in values.items()
+    }
+    return replace(record, **changed)
 
 
 def _pictures(observation: Mapping[str, NDArray[np.generic]], camera: str) -> Tensor:

@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tgrpo_envs.errors import AssetError, UnknownNameError
@@ -69,6 +70,11 @@ def test_horizons() -> None:
 def test_a_task_is_found_by_index_and_by_name() -> None:
     for task in list_tasks("libero_90"):
         assert get_task("libero_90", task.index) is get_task("libero_90", task.name)
+
+
+@pytest.mark.parametrize("index", [np.int64(3), np.uint8(3), np.array(3)])
+def test_an_index_is_a_whole_number_of_any_library(index: int) -> None:
+    assert get_task("libero_goal", index) is get_task("libero_goal", 3)
 
 
 @pytest.mark.parametrize("task", [-1, 10, 130, "pick_up_the_alphabet_soup", "", "0"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 
 from tests.helpers.made_up import make_group, make_trajectory, random_input, tiny_nano
 from tgrpo_envs.errors import ConfigError
-from tgrpo_trainer.types import EpisodeEnd, PolicyInput, TrajectoryGroup
+from tgrpo_trainer.types import Batch, EpisodeEnd, PolicyInput, TrajectoryGroup
 
 
 def test_a_group_pads_its_members_to_the_longest():
@@ -66,3 +67,23 @@ def test_observations_that_would_be_shifted_or_black_are_refused(name, value):
     observation = {"agentview": pictures, "wrist": pictures, "proprio": np.zeros((2, 12), np.float32), name: value}
     with pytest.raises(ConfigError, match=name):
         PolicyInput.from_observation(observation, torch.ones(2, 1, dtype=torch.int64))
+
+
+def test_a_batch_changes_all_its_fields_together():
+    def numbers(*axes: int) -> torch.Tensor:
+        return torch.arange(3 * math.prod(axes)).reshape(3, *axes)
+
+    seen = PolicyInput(numbers(2, 2, 3), numbers(2, 2, 3), numbers(5), numbers(4))
+    batch = Batch(seen, numbers(7), numbers(7).float(), numbers(7) > 3, numbers().float(), numbers().double())
+
+    def tensors(one: Batch) -> list[torch.Tensor]:
+        return [*vars(one.observations).values(), *list(vars(one).values())[1:]]
+
+    whole = tensors(batch)
+    assert len(whole) == 9
+    for part, rows in ((batch.rows(slice(1, 3)), [1, 2]), (batch.part(torch.tensor([2, 0])), [2, 0])):
+        assert all(torch.equal(one, each[rows]) for one, each in zip(tensors(part), whole, strict=True))
+    blank = batch.part(torch.tensor([], dtype=torch.int64))
+    for one, each in zip(tensors(blank), whole, strict=True):
+        assert one.shape == (1, *each.shape[1:]) and one.dtype == each.dtype and not one.any()
+    assert {one.device.type for one in tensors(batch.to("meta"))} == {"meta"}

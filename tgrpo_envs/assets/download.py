@@ -8,6 +8,7 @@ from typing import Final
 from tgrpo_envs.assets.locate import libero_download_dir
 from tgrpo_envs.assets.pack import AssetPack, folder_digest
 from tgrpo_envs.errors import AssetError
+from tgrpo_envs.extras import needs_extra
 
 _REPOSITORY: Final = "lerobot/libero-assets"
 
@@ -20,17 +21,14 @@ def download_pack(folder: Path | None = None) -> AssetPack:
             folder, set TGRPO_LIBERO_ASSETS to it.
 
     Raises:
-        AssetError: huggingface_hub is not installed, or the download failed.
+        MissingExtraError: huggingface_hub is not installed.
+        AssetError: The download failed.
     """
-    try:
+    with needs_extra("libero", "Downloading LIBERO's assets"):
         from huggingface_hub import snapshot_download
 
         # The transport's own base class, which is requests' or httpx's with the version of the hub.
         from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
-    except ImportError as error:
-        raise AssetError(
-            "Downloading LIBERO's assets needs huggingface_hub, which is not installed: `pip install huggingface_hub`."
-        ) from error
     target = libero_download_dir() if folder is None else folder.expanduser().resolve()
     try:
         snapshot_download(repo_id=_REPOSITORY, repo_type="dataset", local_dir=target)

@@ -1,18 +1,24 @@
-"""The table of sizes and grasps of each category, which the scripted expert plans with; metres, body frame.
+"""How the scripted expert takes each category, and what stands in its way; metres, body frame.
 
-Lengths were measured on LIBERO's collision geometry; the primitive pack has the same dimensions.
+Heights are those of the primitive pack, which has LIBERO's dimensions; the rest was measured on LIBERO's collision
+geometry.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from tgrpo_envs.assets.primitive.items import ITEMS, reach
 from tgrpo_envs.errors import UnknownNameError
 
 Vector = tuple[float, float, float]
+
+X, Y, Z = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
+STANDS_M = 0.0025  # a body whose lowest point is this near its origin, or above it, stands on its origin
 
 
 @dataclass(frozen=True)
@@ -20,30 +26,48 @@ class Shape:
     """One category, standing the way LIBERO puts it down; lengths in metres from the body's origin.
 
     Attributes:
-        below: From the origin down to the lowest point.
-        above: From the origin up to the highest point.
+        category: LIBERO's category.
         radius: Of the upright cylinder that stands for the object as an obstacle.
         grip_height: Of the grip site above the origin in a grasp.
-        up_axis: Body axis that points up.
         closing_axis: Body axis along which the fingers close.
         yaws: Further turns of the fingers about the vertical that still hold, radians.
         slides: Further places along the horizontal axis across `closing_axis` (on a rim: the turned one) that hold.
         hold: Point of the body, above or below which the fingers close.
         rim: How far from `hold` along the turned closing axis: the radius at which a bowl's wall is taken.
         middle: Centre of the outline seen from above, which is put where the object should go.
+        measured: `below` and `above` on LIBERO's boxes, where the primitive pack's simpler ones end elsewhere.
     """
 
-    below: float
-    above: float
+    category: str
     radius: float
     grip_height: float
-    up_axis: Vector
     closing_axis: Vector
     yaws: tuple[float, ...] = (0.0,)
     slides: tuple[float, ...] = (0.0,)
     hold: Vector = (0.0, 0.0, 0.0)
     rim: float = 0.0
     middle: Vector = (0.0, 0.0, 0.0)
+    measured: tuple[float, float] | None = None
+
+    @property
+    def below(self) -> float:
+        """From the origin down to the lowest point; 0 for what stands on its origin."""
+        return self._reach[0]
+
+    @property
+    def above(self) -> float:
+        """From the origin up to the highest point."""
+        return self._reach[1]
+
+    @property
+    def up_axis(self) -> Vector:
+        """Body axis that points up."""
+        return Y if ITEMS[self.category].up == "y" else Z
+
+    @cached_property
+    def _reach(self) -> tuple[float, float]:
+        below, above = self.measured or reach(ITEMS[self.category])
+        return round(below, 3) if below > STANDS_M else 0.0, round(above, 3)
 
 
 @dataclass(frozen=True)
@@ -84,7 +108,6 @@ def _degrees(*angles: float) -> tuple[float, ...]:
     return tuple(float(np.radians(angle)) for angle in angles)
 
 
-X, Y, Z = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
 ANY_YAW = _degrees(0, -15, 15, -30, 30, -45, 45, -60, 60, 90)
 FLAT_YAWS, FLAT_SLIDES = _degrees(0, -12, 12, -24, 24), (0.0, -0.01, 0.01, -0.02, 0.02)
 BOTTLE_YAWS = _degrees(0, -15, 15, -30, 30, 90)
@@ -94,42 +117,47 @@ RIM_SLIDES = (0.0, -0.015, 0.015)
 OFF_FRONT = _degrees(*range(60, 301, 15))
 OFF_BACK = _degrees(*range(-120, 121, 15))
 
-SHAPES: dict[str, Shape] = {
-    "alphabet_soup": Shape(0.038, 0.038, 0.034, 0.012, Y, X, ANY_YAW),
-    "tomato_sauce": Shape(0.038, 0.038, 0.034, 0.012, Y, X, ANY_YAW),
-    "cream_cheese": Shape(0.009, 0.009, 0.041, 0.000, Z, Y, FLAT_YAWS, FLAT_SLIDES),
-    "butter": Shape(0.009, 0.009, 0.038, 0.000, Z, Y, FLAT_YAWS, FLAT_SLIDES),
-    "chocolate_pudding": Shape(0.013, 0.014, 0.041, 0.000, Z, Y, FLAT_YAWS, FLAT_SLIDES),
-    "salad_dressing": Shape(0.073, 0.073, 0.027, 0.046, Y, X, BOTTLE_YAWS),
+_ALL = (
+    Shape("alphabet_soup", 0.034, 0.012, X, ANY_YAW),
+    Shape("tomato_sauce", 0.034, 0.012, X, ANY_YAW),
+    Shape("cream_cheese", 0.041, 0.000, Y, FLAT_YAWS, FLAT_SLIDES),
+    Shape("butter", 0.038, 0.000, Y, FLAT_YAWS, FLAT_SLIDES),
+    Shape("chocolate_pudding", 0.041, 0.000, Y, FLAT_YAWS, FLAT_SLIDES),
+    Shape("salad_dressing", 0.027, 0.046, X, BOTTLE_YAWS),
     # The same bottle, its origin 5 cm further down.
-    "new_salad_dressing": Shape(0.023, 0.123, 0.027, 0.096, Y, X, BOTTLE_YAWS),
-    "ketchup": Shape(0.072, 0.073, 0.029, 0.046, Y, X, BOTTLE_YAWS),
-    "bbq_sauce": Shape(0.055, 0.052, 0.024, 0.030, Z, X, BOTTLE_YAWS),
-    "milk": Shape(0.070, 0.061, 0.031, 0.040, Y, X, BOTTLE_YAWS),
-    "orange_juice": Shape(0.070, 0.061, 0.031, 0.040, Y, X, BOTTLE_YAWS),
-    "basket": Shape(0.000, 0.146, 0.100, 0.140, Z, X),
-    "akita_black_bowl": Shape(0.000, 0.053, 0.055, 0.038, Z, X, ALL_ROUND, RIM_SLIDES, rim=0.049),
-    "white_bowl": Shape(0.000, 0.035, 0.042, 0.025, Z, X, ALL_ROUND, rim=0.037),
-    "glazed_rim_porcelain_ramekin": Shape(0.000, 0.043, 0.045, 0.033, Z, X, ALL_ROUND, rim=0.041),
-    "plate": Shape(0.000, 0.016, 0.072, 0.009, Z, X, ALL_ROUND, rim=0.050),
-    "porcelain_mug": Shape(
-        0.000, 0.108, 0.045, 0.094, Z, X, OFF_BACK, hold=(0.0155, -0.0012, 0.0), rim=0.040, middle=(0.008, 0.0, 0.0)
+    Shape("new_salad_dressing", 0.027, 0.096, X, BOTTLE_YAWS),
+    Shape("ketchup", 0.029, 0.046, X, BOTTLE_YAWS),
+    Shape("bbq_sauce", 0.024, 0.030, X, BOTTLE_YAWS),
+    Shape("milk", 0.031, 0.040, X, BOTTLE_YAWS),
+    Shape("orange_juice", 0.031, 0.040, X, BOTTLE_YAWS),
+    Shape("basket", 0.100, 0.140, X),
+    Shape("akita_black_bowl", 0.055, 0.038, X, ALL_ROUND, RIM_SLIDES, rim=0.049, measured=(0.000, 0.053)),
+    Shape("white_bowl", 0.042, 0.025, X, ALL_ROUND, rim=0.037),
+    Shape("glazed_rim_porcelain_ramekin", 0.045, 0.033, X, ALL_ROUND, rim=0.041),
+    Shape("plate", 0.072, 0.009, X, ALL_ROUND, rim=0.050),
+    Shape("porcelain_mug", 0.045, 0.094, X, OFF_BACK, hold=(0.0155, -0.0012, 0.0), rim=0.040, middle=(0.008, 0.0, 0.0)),
+    Shape(
+        "red_coffee_mug", 0.045, 0.116, X, OFF_FRONT, hold=(-0.0177, -0.0015, 0.0), rim=0.038, middle=(-0.009, 0.0, 0.0)
     ),
-    "red_coffee_mug": Shape(
-        0.000, 0.131, 0.045, 0.116, Z, X, OFF_FRONT, hold=(-0.0177, -0.0015, 0.0), rim=0.038, middle=(-0.009, 0.0, 0.0)
+    Shape(
+        "white_yellow_mug",
+        0.050,
+        0.091,
+        X,
+        OFF_FRONT,
+        hold=(-0.0182, -0.0005, 0.0),
+        rim=0.046,
+        middle=(-0.009, 0.0, 0.0),
+        measured=(0.000, 0.104),
     ),
-    "white_yellow_mug": Shape(
-        0.000, 0.104, 0.050, 0.091, Z, X, OFF_FRONT, hold=(-0.0182, -0.0005, 0.0), rim=0.046, middle=(-0.009, 0.0, 0.0)
-    ),
-    "chefmate_8_frypan": Shape(0.000, 0.052, 0.105, 0.046, Z, Y, (0.0,), FLAT_SLIDES, hold=(0.165, 0.0, 0.0)),
-    "moka_pot": Shape(0.067, 0.086, 0.050, 0.076, Z, X, ANY_YAW),
-    "wine_bottle": Shape(0.000, 0.158, 0.022, 0.125, Z, X, ANY_YAW),
-    "black_book": Shape(
-        0.000, 0.137, 0.057, 0.122, Z, X, FLAT_YAWS, FLAT_SLIDES, hold=(0.0, -0.0122, 0.0), middle=(0.0, -0.0122, 0.0)
-    ),
-    "yellow_book": Shape(0.000, 0.124, 0.050, 0.110, Z, X, FLAT_YAWS, FLAT_SLIDES),
-    "cookies": Shape(0.010, 0.010, 0.052, 0.000, Z, X, FLAT_YAWS, FLAT_SLIDES),
-}
+    Shape("chefmate_8_frypan", 0.105, 0.046, Y, (0.0,), FLAT_SLIDES, hold=(0.165, 0.0, 0.0), measured=(0.000, 0.052)),
+    Shape("moka_pot", 0.050, 0.076, X, ANY_YAW, measured=(0.067, 0.086)),
+    Shape("wine_bottle", 0.022, 0.125, X, ANY_YAW),
+    Shape("black_book", 0.057, 0.122, X, FLAT_YAWS, FLAT_SLIDES, hold=(0.0, -0.0122, 0.0), middle=(0.0, -0.0122, 0.0)),
+    Shape("yellow_book", 0.050, 0.110, X, FLAT_YAWS, FLAT_SLIDES),
+    Shape("cookies", 0.052, 0.000, X, FLAT_YAWS, FLAT_SLIDES, measured=(0.010, 0.010)),
+)
+SHAPES = {shape.category: shape for shape in _ALL}
 
 # A cabinet with its handles in front, and its drawers.
 CABINET = (

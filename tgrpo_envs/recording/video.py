@@ -1,4 +1,4 @@
-"""Frames as a video: a file, or an element inside a page."""
+"""Frames as a video: a file, or an address inside a page."""
 
 from __future__ import annotations
 
@@ -29,12 +29,11 @@ class Video:
     suffix: str
     """.mp4, or .webp where ffmpeg could not be started."""
 
-    def element(self) -> str:
-        """An HTML element that holds it and plays it."""
-        data = base64.b64encode(self.content).decode()
-        if self.suffix == ".mp4":
-            return f'<video controls loop muted autoplay playsinline src="data:video/mp4;base64,{data}"></video>'
-        return f'<img alt="rollout" src="data:image/webp;base64,{data}">'
+    @property
+    def data_url(self) -> str:
+        """An address that holds the video itself, for a page."""
+        kind = "video/mp4" if self.suffix == ".mp4" else "image/webp"
+        return f"data:{kind};base64,{base64.b64encode(self.content).decode()}"
 
 
 def encode(frames_FHWC: NDArray[np.uint8], fps: float) -> Video:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from tgrpo_envs.rewards.credit import CreditProfile
 from tgrpo_envs.rewards.spec import StageSpec
-from tgrpo_envs.rewards.tracker import StageTracker
+from tgrpo_envs.rewards.tracker import StageReport, StageTracker
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray, Snapshot, SnapshotLayout
 
 
@@ -60,14 +61,25 @@ def rescore(
         SpecError: The spec does not fit the scene or the goal.
     """
     tracker = StageTracker(spec, profile or CreditProfile(), layout, 1, horizon)
-    one = np.ones(1, dtype=bool)
-    tracker.reset(snapshots.take(slice(1)), goal_MC[:1], one)
-    reports = [
-        tracker.step(snapshots.take(slice(moment, moment + 1)), goal_MC[moment : moment + 1], one, np.array([moment]))
-        for moment in range(1, len(goal_MC))
-    ]
+    reports = [report for report in follow(tracker, snapshots, goal_MC) if report is not None]
     return Score(
         rewards_T=np.array([report.reward_N[0] for report in reports]),
         progress_T=np.array([report.progress_N[0] for report in reports]),
         stages_TK=np.array([report.stages_NK[0] for report in reports], dtype=bool).reshape(-1, len(spec.stages)),
     )
+
+
+def follow(tracker: StageTracker, snapshots: Snapshot, goal_MC: BoolArray) -> Iterator[StageReport | None]:
+    """Take a tracker of one environment through an episode's moments: None after the reset, then each step's report.
+
+    Args:
+        tracker: The tracker; it is reset first.
+        snapshots: One row for each moment.
+        goal_MC: Truth of the goal's conjuncts at each moment.
+    """
+    one = np.ones(1, dtype=bool)
+    tracker.reset(snapshots.take(slice(1)), goal_MC[:1], one)
+    yield None
+    for m in range(1, len(goal_MC)):
+        now = slice(m, m + 1)
+        yield tracker.step(snapshots.take(now), goal_MC[now], one, np.array([m]))

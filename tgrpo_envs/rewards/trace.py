@@ -14,6 +14,7 @@ from tgrpo_envs.rewards.binding import BoundSpec
 from tgrpo_envs.rewards.credit import CreditProfile, paid_progress
 from tgrpo_envs.rewards.measures import Relation, measures, ramp_unit
 from tgrpo_envs.rewards.predicates import Moment
+from tgrpo_envs.rewards.rescore import follow
 from tgrpo_envs.rewards.spec import StageSpec
 from tgrpo_envs.rewards.tracker import StageReport, StageTracker, Verdict
 from tgrpo_envs.rewards.vocabulary import Atom
@@ -128,13 +129,12 @@ def trace(
         SpecError: The spec does not fit the scene or the goal.
     """
     tracker = StageTracker(spec, profile, layout, 1, horizon)
-    one = np.ones(1, dtype=bool)
-    tracker.reset(snapshots.take(slice(1)), goal_MC[:1], one)
-    verdicts, reports = [tracker.verdict], []
-    for m in range(1, len(goal_MC)):
-        now = slice(m, m + 1)
-        reports.append(tracker.step(snapshots.take(now), goal_MC[now], one, np.array([m])))
+    verdicts: list[Verdict] = []
+    reports: list[StageReport] = []
+    for report in follow(tracker, snapshots, goal_MC):
         verdicts.append(tracker.verdict)
+        if report is not None:
+            reports.append(report)
 
     progress_M = _after_reset(reports, "progress_N")
     best_M = _after_reset(reports, "best_N")

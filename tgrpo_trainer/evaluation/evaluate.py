@@ -7,6 +7,7 @@ split over processes: `evaluate_part` plays some positions, `merge_evaluations` 
 
 from __future__ import annotations
 
+import typing
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -56,55 +57,36 @@ class EpisodeSplit:
 ALONE = EpisodeSplit()
 
 
+class Request(typing.TypedDict, total=False):
+    """What is to be evaluated, by keyword: the arguments of `evaluate_part` but the positions."""
+
+    env: typing.Required[EnvConfig]
+    states: typing.Required[StateSet]
+    state_ids: typing.Required[Sequence[int]]
+    mode: typing.Required[Mode]
+    temperature: float
+    seed: int
+    iteration: int
+    on_progress: Callable[[int], None] | None
+    on_episode: Callable[[int, Rollout], None] | None
+
+
 def evaluate(
-    policy: Policy,
-    envs: Envs,
-    *,
-    env: EnvConfig,
-    states: StateSet,
-    state_ids: Sequence[int],
-    mode: Mode,
-    temperature: float = 1.0,
-    seed: int = 0,
-    iteration: int = 0,
-    shard: EpisodeSplit = ALONE,
-    on_progress: Callable[[int], None] | None = None,
-    on_episode: Callable[[int, Rollout], None] | None = None,
+    policy: Policy, envs: Envs, *, shard: EpisodeSplit = ALONE, **request: typing.Unpack[Request]
 ) -> Evaluation:
     """Play one episode from each of the given states, this process its share of them, and count all.
 
     Args:
         policy: Plays.
         envs: Made with `env`, any number of members.
-        env: Recorded in the result.
-        states: Which set.
-        state_ids: Its rows, distinct or not.
-        mode: Greedy or sampled.
-        temperature: Of a sampled evaluation.
-        seed: Of a sampled evaluation.
-        iteration: Recorded in the result.
         shard: This process's share; the result is the same on every process.
-        on_progress: Told the number of episodes finished here.
-        on_episode: Given the state and the record of each episode played here.
+        **request: As for `evaluate_part`.
 
     Raises:
         ConfigError: No states, or a row outside the set.
     """
-    part = evaluate_part(
-        policy,
-        envs,
-        env=env,
-        states=states,
-        state_ids=state_ids,
-        mode=mode,
-        temperature=temperature,
-        seed=seed,
-        iteration=iteration,
-        positions=shard.positions(len(state_ids)),
-        on_progress=on_progress,
-        on_episode=on_episode,
-    )
-    return merge_evaluations(shard.gather(part))
+    positions = shard.positions(len(request["state_ids"]))
+    return merge_evaluations(shard.gather(evaluate_part(policy, envs, positions=positions, **request)))
 
 
 def evaluate_part(
@@ -122,7 +104,21 @@ def evaluate_part(
     on_progress: Callable[[int], None] | None = None,
     on_episode: Callable[[int, Rollout], None] | None = None,
 ) -> EvaluationPart:
-    """Play the episodes at the given positions of `state_ids`, perhaps none; see `evaluate` for the arguments.
+    """Play the episodes at the given positions of `state_ids`, perhaps none.
+
+    Args:
+        policy: Plays.
+        envs: Made with `env`, any number of members.
+        env: Recorded in the result.
+        states: Which set.
+        state_ids: Its rows, distinct or not.
+        mode: Greedy or sampled.
+        positions: Which of them.
+        temperature: Of a sampled evaluation.
+        seed: Of a sampled evaluation.
+        iteration: Recorded in the result.
+        on_progress: Told the number of episodes finished here.
+        on_episode: Given the state and the record of each episode played here.
 
     Raises:
         ConfigError: No states, or a row outside the set.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tgrpo_envs.errors import ConfigError
+from tgrpo_envs.extras import needs_extra
 from tgrpo_envs.files import write_atomically
 from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.run.console import say
@@ -30,7 +30,7 @@ class WandbLog:
         config: The run's settings, `run.wandb_project` among them.
 
     Raises:
-        ConfigError: wandb is not installed.
+        MissingExtraError: wandb is not installed.
     """
 
     def __init__(self, folder: Path, config: TrainConfig) -> None:
@@ -95,16 +95,13 @@ def import_wandb() -> Any:
     """The module, imported only now: it takes a second, and most runs do without.
 
     Raises:
-        ConfigError: It is not installed.
+        MissingExtraError: It is not installed.
     """
-    try:
+    with needs_extra("wandb", "run.wandb_project"):
         import wandb
 
-        wandb.init  # noqa: B018 - a folder called wandb in the working directory is imported as an empty package
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(
-            "run.wandb_project is set but wandb is not installed; pip install 'tgrpo[wandb]', or leave the setting out."
-        ) from error
+        if not hasattr(wandb, "init"):  # a folder called wandb in the working directory: an empty package
+            raise ModuleNotFoundError(name="wandb")
     return wandb
 
 

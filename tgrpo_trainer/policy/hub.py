@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tgrpo_envs.errors import CheckpointError
+from tgrpo_envs.extras import needs_extra
 
 FILES = ("*.json", "*.safetensors", "tokenizer.model")
 """What a policy is made of. Never code, never pickles, nothing of folders within."""
@@ -54,6 +55,7 @@ def resolve_checkpoint(checkpoint: str) -> FoundCheckpoint:
 
     Raises:
         CheckpointError: It is neither, the hub does not give it, or it is a model that this version cannot play.
+        MissingExtraError: huggingface_hub is not installed.
     """
     folder = Path(checkpoint).expanduser()
     if folder.is_dir():
@@ -90,8 +92,9 @@ def refuse_parts(names: Iterable[str], where: str) -> None:
 
 def _download(repository: str, revision: str | None, inside: str) -> Path:
     """The snapshot with the files of one folder ("" is the uppermost)."""
-    import huggingface_hub
-    from huggingface_hub import errors
+    with needs_extra("train", "A checkpoint on the hub"):
+        import huggingface_hub
+        from huggingface_hub import errors
 
     named = repository if revision is None else f"{repository}@{revision}"
     before = f"{inside}/" if inside else ""

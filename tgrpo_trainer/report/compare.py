@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
+from typing import Any
 
 from tgrpo_envs.files import write_atomically
-from tgrpo_trainer.evaluation.intervals import counted
-from tgrpo_trainer.report import overlay, page
-from tgrpo_trainer.report.plots import COLOURS, interval_bar
+from tgrpo_envs.html import render
+from tgrpo_trainer.report import overlay, plots
 from tgrpo_trainer.report.runs import RunGroup, RunRecord, differing_settings, group_by_settings, read_runs
 
 COMPARISON_NAME = "compare.html"
@@ -37,27 +36,30 @@ def write_comparison(folders: Sequence[Path], out: Path | None = None) -> Path:
 def comparison_page(groups: Sequence[RunGroup]) -> str:
     """The whole document."""
     runs = [run for group in groups for run in group.runs]
-    evaluated = [run for run in runs if run.evaluations]
-    sections = [page.card("What to know", _notes(runs))] if _notes(runs) else []
-    sections.append(_settings_section(groups))
-    if evaluated:
-        note = (
+    evaluated, logged = any(run.evaluations for run in runs), any(run.rows for run in runs)
+    return render(
+        __package__,
+        "compare.html",
+        title="TGRPO: comparison of runs",
+        subtitle=f"{len(runs)} runs, {len(groups)} {'settings' if len(groups) > 1 else 'setting'}",
+        notes=_notes(runs),
+        settings=differing_settings(groups),
+        headings=[f"{plots.SET_NAMES[key.split('_')[0]]}, {key.split('_')[1]}" for key in plots.COLOURS],
+        groups=[_group(group, index) for index, group in enumerate(groups)],
+        success_note=(
             "k/n successes of the last evaluation, with the 95 % Wilson interval. Intervals that overlap are not a "
             "difference; the mean of seeds has no interval, because few seeds say little about how they spread."
-        )
-        sections.append(page.card("Final success", _success_table(groups), note))
-        note = (
+        ),
+        success_curves=overlay.success_overlay(groups) if evaluated else None,
+        curves_note=(
             "Bands: 95 % Wilson interval of a single run. Several seeds: each thin, their mean thick and without band."
-        )
-        sections.append(page.card("Success over training", page.plot(overlay.success_overlay(groups)), note))
-    if any(run.rows for run in runs):
-        sections.append(page.card("Training", page.plot(overlay.metric_overlay(groups))))
-        sections.append(page.card("Where the time of an iteration went", page.plot(overlay.time_split(groups))))
-    count = f"{len(runs)} runs, {len(groups)} {'settings' if len(groups) > 1 else 'setting'}"
-    return page.page("TGRPO: comparison of runs", count, sections)
+        ),
+        metric_curves=overlay.metric_overlay(groups) if logged else None,
+        time_split=overlay.time_split(groups) if logged else None,
+    )
 
 
-def _notes(runs: Sequence[RunRecord]) -> str:
+def _notes(runs: Sequence[RunRecord]) -> list[str]:
     """What keeps the runs from being compared, or the numbers from meaning what they seem to."""
     notes = []
     tasks = sorted({f"{run.config.env.suite} task {run.config.env.task}" for run in runs})
@@ -77,53 +79,26 @@ def _notes(runs: Sequence[RunRecord]) -> str:
     iterations = {max(one.iteration for one in run.evaluations) for run in runs if run.evaluations}
     if len(iterations) > 1:
         notes.append("The runs have not done the same number of iterations: their last evaluations are not level.")
-    return "".join(f"<p>{escape(note)}</p>" for note in notes)
+    return notes
 
 
-def _settings_section(groups: Sequence[RunGroup]) -> str:
-    differing = differing_settings(groups)
-    if not differing:
-        body = '<p class="muted">None: the runs differ in their seed only.</p>'
-    else:
-        head = "".join(f"<th>{_swatch(index)}{escape(group.label)}</th>" for index, group in enumerate(groups))
-        rows = "".join(
-            f"<tr><td>{escape(name)}</td>" + "".join(f"<td>{escape(_shown(value))}</td>" for value in values) + "</tr>"
-            for name, values in differing.items()
-        )
-        body = f"<table><tr><th>Setting</th>{head}</tr>{rows}</table>"
-    return page.card("Settings that differ", body)
-
-
-def _success_table(groups: Sequence[RunGroup]) -> str:
-    head = "".join(f"<th>{page.SET_NAMES[key.split('_')[0]]}, {key.split('_')[1]}</th>" for key in COLOURS)
-    rows = []
-    for index, group in enumerate(groups):
-        for run in group.runs:
-            iteration = max((one.iteration for one in run.evaluations), default=None)
-            cells = "".join(f'<td style="white-space: normal">{_count(run, key)}</td>' for key in COLOURS)
-            done = "" if iteration is None else str(iteration)
-            rows.append(f"<tr><td>{_swatch(index)}{escape(run.name)}</td><td>{done}</td>{cells}</tr>")
-        if len(group.runs) > 1:
-            cells = "".join(f"<td>{_mean(group, key)}</td>" for key in COLOURS)
-            rows.append(f"<tr><td>{_swatch(index)}<b>mean of {len(group.runs)} seeds</b></td><td></td>{cells}</tr>")
-    return f'<table class="stages"><tr><th>Run</th><th>Iterations</th>{head}</tr>{"".join(rows)}</table>'
-
-
-def _count(run: RunRecord, key: str) -> str:
-    one = run.last_evaluations.get(key)
-    if one is None:
-        return "not evaluated"
-    return f"{counted(one.num_successes, one.num_episodes)}<br>{interval_bar(one, COLOURS[key])}"
+def _group(group: RunGroup, index: int) -> dict[str, Any]:
+    """Runs of the same settings in the tables; the means of several seeds."""
+    return {
+        "label": group.label,
+        "colour": overlay.group_colour(index),
+        "runs": [
+            {
+                "name": run.name,
+                "iterations": max((one.iteration for one in run.evaluations), default=""),
+                "counts": [plots.count(run.last_evaluations.get(key)) for key in plots.COLOURS],
+            }
+            for run in group.runs
+        ],
+        "means": [_mean(group, key) for key in plots.COLOURS] if len(group.runs) > 1 else [],
+    }
 
 
 def _mean(group: RunGroup, key: str) -> str:
     rates = [one.success_rate for run in group.runs if (one := run.last_evaluations.get(key)) is not None]
-    return f"<b>{statistics.mean(rates):.0%}</b>" if rates else ""
-
-
-def _swatch(index: int) -> str:
-    return f'<span class="swatch" style="background:{overlay.group_colour(index)}"></span>'
-
-
-def _shown(value: object) -> str:
-    return "none" if value is None else str(value)
+    return f"{statistics.mean(rates):.0%}" if rates else ""

@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 
+from tgrpo_envs.html import Markup
 from tgrpo_trainer.report.plots import COLOURS, STYLE, TIME_COLOURS, new_figure, seconds_of, series, to_svg
 from tgrpo_trainer.report.runs import RunGroup, RunRecord, mean_curve
 
@@ -29,7 +30,7 @@ def group_colour(index: int) -> str:
 
 
 @mpl.rc_context(STYLE)
-def success_overlay(groups: Sequence[RunGroup]) -> str:
+def success_overlay(groups: Sequence[RunGroup]) -> Markup:
     """Evaluated success of all groups, a panel for each set and mode; Wilson bands where a group is one run."""
     figure, axes = new_figure(2, rows=2, height=5.6)
     for axis, key in zip(axes, COLOURS, strict=True):
@@ -46,7 +47,7 @@ def success_overlay(groups: Sequence[RunGroup]) -> str:
 
 
 @mpl.rc_context(STYLE)
-def metric_overlay(groups: Sequence[RunGroup]) -> str:
+def metric_overlay(groups: Sequence[RunGroup]) -> Markup:
     """Return, KL, entropy and seconds per iteration of all groups."""
     figure, axes = new_figure(2, rows=2, height=5.2)
     for axis, (key, title) in zip(axes, PANELS.items(), strict=True):
@@ -58,7 +59,7 @@ def metric_overlay(groups: Sequence[RunGroup]) -> str:
 
 
 @mpl.rc_context(STYLE)
-def time_split(groups: Sequence[RunGroup]) -> str:
+def time_split(groups: Sequence[RunGroup]) -> Markup:
     """A bar for each run: mean seconds of an iteration in environment, policy, update, idle and the rest."""
     runs = [(index, run) for index, group in enumerate(groups) for run in group.runs if _timed(run)]
     figure, (axis,) = new_figure(1, height=0.9 + 0.42 * len(runs))

@@ -12,8 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from tgrpo_envs.html import Markup
+from tgrpo_trainer.evaluation.intervals import counted
 from tgrpo_trainer.evaluation.result import Evaluation
-from tgrpo_trainer.report.record import RolloutRecord
 
 INK, MUTED, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 COLOURS = {
@@ -22,8 +23,8 @@ COLOURS = {
     "official_greedy": "#c05621",
     "official_sampled": "#f0a56b",
 }
+SET_NAMES = {"heldout": "Held-out region states", "official": "LIBERO's official states"}
 STAGE_COLOURS = ("#94c5cc", "#5fa8b8", "#2f8aa3", "#1b6ca8", "#2a4d8f", "#4b3b85", "#6d2f78", "#7f2360")
-DONE_COLOUR = "#3a9d5d"
 TIME_COLOURS = {"env": "#94c5cc", "policy": "#2f8aa3", "update": "#2a4d8f", "idle": "#e8a87c", "other": "#cbd2d9"}
 """Parts of an iteration's time (docs/metrics.md); idle = waiting for other processes, other = the rest."""
 STYLE: dict[Any, Any] = {
@@ -50,7 +51,7 @@ Rows = Sequence[Mapping[str, float | None]]
 
 
 @mpl.rc_context(STYLE)
-def success_curves(evaluations: Sequence[Evaluation], rows: Rows) -> str:
+def success_curves(evaluations: Sequence[Evaluation], rows: Rows) -> Markup:
     """Evaluated success with Wilson bands over iterations, and success during rollouts behind it."""
     figure, (axis,) = new_figure(1, height=3.4)
     if rows:
@@ -71,7 +72,7 @@ def success_curves(evaluations: Sequence[Evaluation], rows: Rows) -> str:
 
 
 @mpl.rc_context(STYLE)
-def reward_and_stage_curves(rows: Rows, stage_names: Sequence[str]) -> str:
+def reward_and_stage_curves(rows: Rows, stage_names: Sequence[str]) -> Markup:
     """Return of the training rollouts, and the share of them that had each stage done."""
     figure, (left, right) = new_figure(2, height=3.0)
     iterations, values = series(rows, "rollout/return")
@@ -88,7 +89,7 @@ def reward_and_stage_curves(rows: Rows, stage_names: Sequence[str]) -> str:
 
 
 @mpl.rc_context(STYLE)
-def health_curves(rows: Rows) -> str:
+def health_curves(rows: Rows) -> Markup:
     """Small panels of what tells a healthy run from a collapsing one."""
     panels = {
         "update/entropy": "Entropy per token (nats)",
@@ -107,7 +108,7 @@ def health_curves(rows: Rows) -> str:
 
 
 @mpl.rc_context(STYLE)
-def cost_curves(rows: Rows) -> str:
+def cost_curves(rows: Rows) -> Markup:
     """Seconds of each iteration by what they went into, and memory beside it."""
     figure, (left, right) = new_figure(2, height=2.4)
     iterations, seconds = seconds_of(rows)
@@ -142,33 +143,23 @@ def seconds_of(rows: Rows) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return np.array([row["iteration"] for row in logged], dtype=float), seconds
 
 
-@mpl.rc_context(STYLE)
-def stage_timeline(record: RolloutRecord, stage_names: Sequence[str], seconds_per_decision: float) -> str:
-    """One row per stage: when it was being worked on (pale) and when it was done (green), over simulated seconds."""
-    figure, (axis,) = new_figure(1, width=5.6, height=0.62 + 0.34 * max(1, len(stage_names)))
-    done_TK = record.stages_TK
-    for k in range(len(stage_names)):
-        earlier_done_T = done_TK[:, :k].all(axis=1)
-        working_T = earlier_done_T & ~done_TK[:, k]
-        for where_T, colour in ((working_T, "#f3d08b"), (done_TK[:, k], DONE_COLOUR)):
-            axis.broken_barh(_runs(where_T, seconds_per_decision), (k - 0.34, 0.68), facecolors=colour)
-    axis.set_yticks(range(len(stage_names)), [readable(name) for name in stage_names])
-    axis.set(
-        xlim=(0, max(1, len(done_TK)) * seconds_per_decision), ylim=(len(stage_names) - 0.5, -0.5), xlabel="seconds"
-    )
-    axis.grid(visible=False, axis="y")
-    return to_svg(figure)
-
-
-def interval_bar(evaluation: Evaluation, colour: str) -> str:
+def interval_bar(evaluation: Evaluation) -> Markup:
     """A thin bar from 0 to 1 with the interval shaded and the rate marked, for a table cell."""
     low, high = evaluation.interval
-    return (
+    colour = COLOURS[evaluation.key]
+    return Markup(
         '<svg class="interval" viewBox="0 0 100 12" preserveAspectRatio="none" role="img" aria-hidden="true">'
         '<rect x="0" y="4.5" width="100" height="3" fill="#e4e7eb"/>'
         f'<rect x="{100 * low:.1f}" y="3" width="{100 * (high - low):.1f}" height="6" fill="{colour}" opacity="0.35"/>'
         f'<rect x="{100 * evaluation.success_rate - 0.8:.1f}" y="0.5" width="1.6" height="11" fill="{colour}"/></svg>'
     )
+
+
+def count(evaluation: Evaluation | None) -> dict[str, str] | None:
+    """The count and its bar, for the macro `count` of tables.html; None where nothing was evaluated."""
+    if evaluation is None:
+        return None
+    return {"text": counted(evaluation.num_successes, evaluation.num_episodes), "bar": interval_bar(evaluation)}
 
 
 def readable(stage_name: str) -> str:
@@ -187,12 +178,6 @@ def series(rows: Rows, key: str) -> tuple[np.ndarray, np.ndarray]:
     return iterations, np.array([np.nan if row[key] is None else row[key] for row in logged], dtype=float)
 
 
-def _runs(where_T: np.ndarray, scale: float) -> list[tuple[float, float]]:
-    """(start, length) of each stretch of True."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], where_T, [False]]).astype(np.int8)))
-    return [(float(start) * scale, float(end - start) * scale) for start, end in edges.reshape(-1, 2)]
-
-
 def new_figure(columns: int, *, height: float, rows: int = 1, width: float = 10.5) -> tuple[Figure, list[Axes]]:
     """A figure in the report's style and its axes, row by row."""
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -204,9 +189,9 @@ def new_figure(columns: int, *, height: float, rows: int = 1, width: float = 10.
     return figure, list(axes)
 
 
-def to_svg(figure: Figure) -> str:
+def to_svg(figure: Figure) -> Markup:
     """The figure as an <svg> element without the XML header."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    return Markup(text[text.index("<svg") :])  # matplotlib escapes the texts it draws

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from tgrpo_envs.files import write_atomically
+from tgrpo_envs.html import render
+from tgrpo_envs.html.timeline import EMPTY, GREEN, Row, band, drawing, stretches, ticks
 from tgrpo_envs.recording.video import encode
 from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.evaluation.poor_start import poor_start
-from tgrpo_trainer.evaluation.result import Evaluation, load_evaluations
-from tgrpo_trainer.metrics.metrics import read_metrics
-from tgrpo_trainer.report import page, plots
+from tgrpo_trainer.evaluation.result import Evaluation
+from tgrpo_trainer.report import plots
 from tgrpo_trainer.report.last_group_videos import find_video
 from tgrpo_trainer.report.record import LastGroup, RolloutRecord
+from tgrpo_trainer.report.runs import RunRecord, read_runs
 from tgrpo_trainer.rollout.environment import CONTROL_STEP_S
-from tgrpo_trainer.run.layout import CONFIG_NAME, EVALUATIONS_NAME
 
 REPORT_NAME = "report.html"
+WORKING = "#f3d08b"
+END_NAMES = {"success": "success", "horizon": "step limit", "group_cut": "cut", "diverged": "physics diverged"}
 
 
 def write_report(folder: Path) -> Path:
@@ -28,78 +33,110 @@ def write_report(folder: Path) -> Path:
         ConfigError: `folder` is not a run's folder.
         CheckpointError: One of its files is damaged.
     """
-    config = TrainConfig.load(folder / CONFIG_NAME)
-    evaluations = [one for path in sorted((folder / EVALUATIONS_NAME).glob("*.json")) for one in load_evaluations(path)]
-    rows = read_metrics(folder)
+    (run,) = read_runs([folder])
+    config, evaluations, rows = run.config, run.evaluations, run.rows
     stage_names = evaluations[0].stage_names if evaluations else ()
-    warning = poor_start(evaluations, config.sft)
-    sections = [page.card("Warning", f"<p>{escape(warning)}</p>")] if warning else []
-    sections += _success_sections(evaluations)
-    if evaluations or rows:
-        sections.append(page.card("Success over training", page.plot(plots.success_curves(evaluations, rows))))
-    if rows:
-        curves = page.plot(plots.reward_and_stage_curves(rows, stage_names))
-        sections.append(page.card("Reward and stages", curves + page.stage_table(_latest(evaluations))))
-    last_group = LastGroup.load(folder)
-    if last_group is not None:
-        sections.append(_last_group_section(folder, last_group, stage_names))
-    if rows:
-        health = page.plot(plots.health_curves(rows)) + page.plot(plots.cost_curves(rows))
-        sections.append(page.card("Health of the run", health))
-    sections.append(page.card("Settings", page.details("config.json", config.model_dump_json(indent=2))))
+    text = render(
+        __package__,
+        "report.html",
+        title=f"TGRPO: {config.run.name}",
+        subtitle=_subtitle(config, evaluations),
+        warning=poor_start(evaluations, config.sft),
+        **_success(run),
+        **_last_group(folder, stage_names),
+        success_curves=plots.success_curves(evaluations, rows) if evaluations or rows else None,
+        reward_curves=plots.reward_and_stage_curves(rows, stage_names) if rows else None,
+        health_curves=plots.health_curves(rows) if rows else None,
+        cost_curves=plots.cost_curves(rows) if rows else None,
+        stage_headings=["Last stage reached", "none", *map(plots.readable, stage_names)],
+        histograms=[
+            (f"{plots.SET_NAMES[one.states]}, {one.mode}", *one.stage_histogram())
+            for one in run.last_evaluations.values()
+        ],
+        settings=config.model_dump_json(indent=2),
+    )
     path = folder / REPORT_NAME
-    write_atomically(path, page.page(f"TGRPO: {config.run.name}", _subtitle(config, evaluations), sections))
+    write_atomically(path, text)
     return path
 
 
-def _success_sections(evaluations: Sequence[Evaluation]) -> list[str]:
+def _success(run: RunRecord) -> dict[str, Any]:
+    """The numbers at the top and the table of success before and after training."""
+    evaluations, after = run.evaluations, run.last_evaluations
     if not evaluations:
-        return [page.card("Success", '<p class="muted">No evaluation has finished yet.</p>')]
+        return {"numbers": [], "after": [], "success_note": ""}
     first = min(one.iteration for one in evaluations)
     before = {one.key: one for one in evaluations if one.iteration == first}
-    after = {one.key: one for one in _latest(evaluations)}
-    last = max(one.iteration for one in evaluations)
-    numbers = {
-        f"{key.replace('_', ', ')}: before and after": f"{before[key].success_rate:.0%} → {after[key].success_rate:.0%}"
+    numbers = [
+        (
+            f"{key.replace('_', ', ')}: before and after",
+            f"{before[key].success_rate:.0%} → {after[key].success_rate:.0%}",
+        )
         for key in plots.COLOURS
         if key in before and key in after
-    }
-    numbers["iterations of TGRPO"] = str(last)
+    ]
+    numbers.append(("iterations of TGRPO", str(max(one.iteration for one in evaluations))))
     note = (
         "k/n successes with the 95 % Wilson interval. Training never draws the held-out states; LIBERO's official "
         "states of a task can be nearly identical to each other, so both are shown. Greedy takes the most probable "
         f"action; sampled draws it at temperature {evaluations[-1].temperature:g}."
     )
-    return [page.tiles(numbers), page.card("Success before and after", page.success_table(before, after), note)]
+    rows = [_compared(before.get(key), after[key]) for key in plots.COLOURS if key in after]
+    return {"numbers": numbers, "after": rows, "success_note": note}
 
 
-def _last_group_section(folder: Path, group: LastGroup, stage_names: Sequence[str]) -> str:
-    halves = []
+def _compared(before: Evaluation | None, after: Evaluation) -> dict[str, Any]:
+    """A row of the table: a set and a mode before and after training, and the difference in points."""
+    change = None if before is None else after.success_rate - before.success_rate
+    return {
+        "name": plots.SET_NAMES[after.states],
+        "mode": after.mode,
+        "before": plots.count(before),
+        "after": plots.count(after),
+        "points": "" if change is None else f"{100 * change:+.0f}",
+        "direction": "muted" if not change else "up" if change > 0 else "down",
+    }
+
+
+def _last_group(folder: Path, stage_names: Sequence[str]) -> dict[str, Any]:
+    """The best and the worst rollout of the last group, if one was played."""
+    group = LastGroup.load(folder)
+    if group is None:
+        return {"rollouts": []}
+    rollouts = []
     for which, record in (("best", group.best), ("worst", group.worst)):
         video = find_video(folder, group.iteration, which) or encode(record.frames_THWC, 1 / group.seconds_per_decision)
-        timeline = plots.stage_timeline(record, stage_names, group.seconds_per_decision)
-        heading = f"<h3>{_caption(which, record)}</h3>"
-        halves.append(f"<div>{heading}{video.element()}{page.plot(timeline)}</div>")
-    legend = (
-        '<p class="muted">Timeline: <span class="swatch" style="background:#f3d08b"></span>working on the stage'
-        f'<span class="swatch" style="background:{plots.DONE_COLOUR}"></span>stage done. '
-        "Left picture: scene camera, right picture: wrist camera.</p>"
-    )
-    heading = f"Best and worst rollout of the last group (iteration {group.iteration})"
-    return page.card(heading, f'<div class="pair">{"".join(halves)}</div>{legend}')
+        rollouts.append(
+            {
+                "caption": _caption(which, record),
+                "video": video,
+                "rows": stage_rows(record, stage_names),
+                "ticks": ticks(len(record.stages_TK) * group.seconds_per_decision),
+            }
+        )
+    return {
+        "rollouts": rollouts,
+        "rollouts_heading": f"Best and worst rollout of the last group (iteration {group.iteration})",
+        "stage_legend": [("working on the stage", WORKING), ("stage done", GREEN)],
+    }
+
+
+def stage_rows(record: RolloutRecord, stage_names: Sequence[str]) -> list[Row]:
+    """A timeline row for each stage: when it was being worked on, that is all before it were done, and when done."""
+    done_TK = record.stages_TK
+    rows = []
+    for k, name in enumerate(stage_names):
+        fills_T = np.where(done_TK[:, k], GREEN, np.where(done_TK[:, :k].all(axis=1), WORKING, EMPTY)).tolist()
+        bands = (band(start, end, fill) for start, end, fill in stretches(fills_T))
+        rows.append(Row(plots.readable(name), drawing(len(done_TK), bands)))
+    return rows
 
 
 def _caption(which: str, record: RolloutRecord) -> str:
-    end = {"success": "success", "horizon": "step limit", "group_cut": "cut", "diverged": "physics diverged"}[
-        record.end
-    ]
     seconds = record.control_steps * CONTROL_STEP_S
-    return f"{which.capitalize()} rollout: return {record.total_reward:.2f}, {end} after {seconds:.1f} s"
-
-
-def _latest(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-    last = max((one.iteration for one in evaluations), default=0)
-    return [one for one in evaluations if one.iteration == last]
+    return (
+        f"{which.capitalize()} rollout: return {record.total_reward:.2f}, {END_NAMES[record.end]} after {seconds:.1f} s"
+    )
 
 
 def _subtitle(config: TrainConfig, evaluations: Sequence[Evaluation]) -> str:

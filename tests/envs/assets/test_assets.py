@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tgrpo_envs.assets import AssetPack, cache_dir, describe_packs, find_pack
+from tgrpo_envs.assets import AssetPack, cache_dir, describe_packs, download_pack, find_pack
 from tgrpo_envs.assets.layout import ARENAS
 from tgrpo_envs.bddl import read_problem
-from tgrpo_envs.errors import AssetError, UnknownNameError
+from tgrpo_envs.errors import AssetError, MissingExtraError, UnknownNameError
 from tgrpo_envs.tasks import bddl_path, list_tasks
 
 
@@ -138,6 +138,12 @@ def test_missing_and_broken_files_are_named(bare_home: Path, primitive: AssetPac
     milk.write_text("<mujoco>")
     with pytest.raises(AssetError, match=r"milk\.xml of the libero asset pack is not MJCF"):
         pack.check("libero_floor_manipulation", ["milk"])
+
+
+def test_a_download_without_the_hubs_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(MissingExtraError, match=r"Downloading LIBERO's assets needs .*'tgrpo\[libero\]'"):
+        download_pack()
 
 
 def test_a_download_without_network_says_what_to_do() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tgrpo_envs.assets.primitive.items import ITEMS, reach
+from tgrpo_envs.assets.primitive.shapes import Item, block
 from tgrpo_envs.expert.articulate import Articulate
 from tgrpo_envs.expert.fixtures import Motion, motion_of
 from tgrpo_envs.expert.grasps import GraspPlanner
@@ -79,6 +81,38 @@ def test_places_are_found_by_kind(name: str, rest: float | None) -> None:
     place = place_of(name)
     assert place is not None and (place.reference, place.rest) == (name, rest)
     assert place_of("wine_rack_1_top_region") is None
+
+
+@pytest.mark.parametrize(
+    ("category", "below", "above", "up"),
+    [
+        ("milk", 0.070, 0.061, (0.0, 1.0, 0.0)),  # boxes from -0.0697 to 0.0614
+        ("new_salad_dressing", 0.023, 0.123, (0.0, 1.0, 0.0)),  # the old bottle's 0.0727 and 0.0728, 5 cm higher
+        ("plate", 0.0, 0.016, (0.0, 0.0, 1.0)),  # lowest at 0.0009: it stands on its origin
+        ("moka_pot", 0.067, 0.086, (0.0, 0.0, 1.0)),  # LIBERO's own; the pack's boxes end at 0.0662
+    ],
+)
+def test_heights_are_those_of_the_asset_pack(
+    category: str, below: float, above: float, up: tuple[float, float, float]
+) -> None:
+    shape = SHAPES[category]
+    assert (shape.below, shape.above, shape.up_axis) == (below, above, up)
+
+
+def test_every_height_is_within_a_millimetre_of_the_pack_or_stated() -> None:
+    stated = {category for category, shape in SHAPES.items() if shape.measured is not None}
+    far = {
+        category
+        for category, shape in SHAPES.items()
+        if abs(max(reach(ITEMS[category])[0], 0.0) - shape.below) > 0.0025
+        or abs(reach(ITEMS[category])[1] - shape.above) > 0.0005 + 1e-9
+    }
+    assert far <= stated == {"akita_black_bowl", "chefmate_8_frypan", "cookies", "moka_pot", "white_yellow_mug"}
+
+
+def test_a_turned_box_reaches_higher() -> None:
+    item = Item("wedge", "made_up", 0.1, (block((0.0, 0.0, 0.1), (0.03, 0.0, 0.04), turn=("y", 90.0)),), ())
+    assert reach(item) == pytest.approx((-0.07, 0.13))  # its longer side lies, its shorter stands
 
 
 def test_names_of_parts_lead_to_their_fixture() -> None:

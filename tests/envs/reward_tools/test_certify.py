@@ -200,8 +200,16 @@ def test_evidence_survives_its_file_and_a_damaged_one_is_named(evidence, tmp_pat
     assert again.info == evidence.info and again.kinds_N == evidence.kinds_N
     np.testing.assert_array_equal(again.snapshots.object_pos_NO3, evidence.snapshots.object_pos_NO3)
     np.testing.assert_array_equal(again.goal_MNC, evidence.goal_MNC)
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **{**arrays, "goal_MNC": arrays["goal_MNC"][:, :-1]})
+    with pytest.raises(StateError, match=r"goal_MNC.*delete it"):
+        Evidence.load(path)
+    np.savez(path, **{**arrays, "starts.touch_NO": arrays["starts.touch_NO"][:-1]})
+    with pytest.raises(StateError, match=r"touch_NO.*delete it"):
+        Evidence.load(path)
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(StateError, match="evidence"):
+    with pytest.raises(StateError, match=r"evidence.*delete it"):
         Evidence.load(path)
 
 
@@ -291,7 +299,9 @@ def test_the_commands_write_a_certificate_and_a_page(evidence, tmp_path, monkeyp
     table = report(tmp_path / "page.html", specs=tmp_path)
     assert "libero_object  compiled  1      1" in table
     page = (tmp_path / "page.html").read_text()
-    assert page.count("<svg") == 1 and all(stage.id in page for stage in certificate.timeline.stages)
+    stages = certificate.timeline.stages
+    assert page.count("<svg") == len(stages) + 1  # and the progress
+    assert all(stage.id.replace("_", " ") in page for stage in stages)
     mine = tmp_path / "mine.json"
     save_spec(shipped_spec(TASK, "compiled"), mine)
     assert "passed" in certify(files=(mine,))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import sys
+import types
 
 import pytest
 import wandb
 
 from tests.helpers.toy_run import make_toy_envs, toy_config
-from tgrpo_envs.errors import ConfigError
+from tgrpo_envs.errors import MissingExtraError
 from tgrpo_trainer.metrics import wandb_logger as tracking
 from tgrpo_trainer.metrics.metrics import Mean, MetricsWriter, read_metrics
 from tgrpo_trainer.metrics.wandb_logger import WandbLog, run_id
@@ -108,9 +109,13 @@ def test_a_failure_while_logging_is_said_once_and_forgotten(tmp_path, monkeypatc
 
 
 def test_a_missing_wandb_is_one_error_before_anything_else(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "wandb", None)  # as an import that fails
-    with pytest.raises(ConfigError, match=r"pip install 'tgrpo\[wandb\]'"):
-        train(toy(tmp_path / "run", 1))
+    # As an import that fails, and as a folder called wandb beside the run, which is imported as an empty package.
+    for module in (None, types.ModuleType("wandb")):
+        monkeypatch.setitem(sys.modules, "wandb", module)
+        with pytest.raises(
+            MissingExtraError, match=r"run\.wandb_project needs .* wandb.* pip install 'tgrpo\[wandb\]'"
+        ):
+            train(toy(tmp_path / "run", 1))
     assert not (tmp_path / "run" / "demonstrations.hdf5").exists()
 
 

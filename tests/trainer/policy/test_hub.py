@@ -12,7 +12,7 @@ import pytest
 
 from tests.helpers.hub_server import COMMIT, REPOSITORY, serve
 from tests.helpers.tiny_openvla import write_checkpoint
-from tgrpo_envs.errors import CheckpointError
+from tgrpo_envs.errors import CheckpointError, MissingExtraError
 from tgrpo_trainer.bc.initial_policy import pin_checkpoint
 from tgrpo_trainer.config import PolicyConfig
 from tgrpo_trainer.policy.hub import FoundCheckpoint, resolve_checkpoint
@@ -115,6 +115,12 @@ def test_a_folder_goes_first_and_other_names_are_refused(tmp_path, monkeypatch):
     for name in ("/no/such/folder", "a//b", "a/b/../c", "name", "../name", "owner/name@", "owner/na me"):
         with pytest.raises(CheckpointError, match="neither a folder nor a name on the hub"):
             resolve_checkpoint(name)
+
+
+def test_without_the_hubs_library_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(MissingExtraError, match=r"on the hub needs .*'tgrpo\[train\]'"):
+        resolve_checkpoint("openvla/openvla-7b")
 
 
 def test_a_run_keeps_the_commit_it_found_and_folders_stay_as_they_are(tmp_path, monkeypatch):

@@ -12,12 +12,13 @@ import pytest
 
 from tests.helpers.synthetic_run import COUNTS, STAGE_NAMES, make_record, write_synthetic_run
 from tgrpo_envs.errors import CheckpointError, ConfigError
+from tgrpo_envs.html.timeline import EMPTY, GREEN
 from tgrpo_envs.recording.video import encode
 from tgrpo_trainer.evaluation.intervals import wilson_interval
 from tgrpo_trainer.recipes import quickstart
 from tgrpo_trainer.report import write_report
-from tgrpo_trainer.report.plots import stage_timeline
 from tgrpo_trainer.report.record import LastGroup
+from tgrpo_trainer.report.write import WORKING, stage_rows
 from tgrpo_trainer.types import EpisodeEnd
 
 
@@ -64,9 +65,10 @@ def test_stages_and_both_rollouts_are_shown(page):
 def test_videos_hold_the_frames(tmp_path):
     frames_THWC = np.zeros((12, 16, 32, 3), dtype=np.uint8)
     frames_THWC[6:, :, 16:] = 255
-    element = encode(frames_THWC, fps=5.0).element()
+    kind, _, data = encode(frames_THWC, fps=5.0).data_url.partition(",")
+    assert kind == "data:video/mp4;base64"
     path = tmp_path / "video.mp4"
-    path.write_bytes(base64.b64decode(re.search(r"data:video/mp4;base64,([^\"]+)", element).group(1)))
+    path.write_bytes(base64.b64decode(data))
     reader = imageio_ffmpeg.read_frames(str(path))
     meta = next(reader)
     decoded = [np.frombuffer(frame, np.uint8).reshape(*meta["size"][::-1], 3) for frame in reader]
@@ -83,8 +85,8 @@ def test_without_ffmpeg_the_video_is_an_animated_picture(error, monkeypatch):
         raise error
 
     monkeypatch.setattr(imageio_ffmpeg, "write_frames", fails)
-    element = encode(np.zeros((2, 16, 32, 3), dtype=np.uint8), fps=5.0).element()
-    assert element.startswith('<img alt="rollout" src="data:image/webp;base64,')
+    video = encode(np.zeros((2, 16, 32, 3), dtype=np.uint8), fps=5.0)
+    assert video.data_url.startswith("data:image/webp;base64,")
 
 
 def test_a_timeline_draws_one_bar_per_stretch():
@@ -92,10 +94,12 @@ def test_a_timeline_draws_one_bar_per_stretch():
     done_TK = np.array([[0, 0], [1, 0], [0, 0], [1, 0], [1, 1]], dtype=bool)
     record = make_record(5, (0, 0), EpisodeEnd.SUCCESS)
     record = dataclasses.replace(record, stages_TK=done_TK)
-    svg = stage_timeline(record, ("a", "b"), 0.2)
-    # a: worked on at 0 and 2, done at 1 and 3-4; b: worked on at 1 and 3, done at 4.
-    assert svg.count("fill: #f3d08b") == 4
-    assert svg.count("fill: #3a9d5d") == 3
+    bar = r'<rect x="(\d)" y="0" width="(\d)" height="100" fill="(.*?)"/>'
+    a, b = [re.findall(bar, row.drawing) for row in stage_rows(record, ("a", "b"))]
+    assert a == [("0", "1", WORKING), ("1", "1", GREEN), ("2", "1", WORKING), ("3", "2", GREEN)]
+    assert b == [
+        ("0", "1", EMPTY), ("1", "1", WORKING), ("2", "1", EMPTY), ("3", "1", WORKING), ("4", "1", GREEN)
+    ]  # fmt: skip
 
 
 def test_a_run_that_has_only_begun_has_a_report(tmp_path):

@@ -18,8 +18,6 @@ _WHITE: Final[Colour] = (0.94, 0.94, 0.92)
 _BLACK: Final[Colour] = (0.09, 0.09, 0.10)
 _YELLOW: Final[Colour] = (0.87, 0.75, 0.28)
 _RED: Final[Colour] = (0.66, 0.06, 0.07)
-# Sites that most of LIBERO's objects have in common; they do not follow the object's shape.
-_BOTTOM, _TOP, _RADIUS = -0.06, 0.04, 0.025
 
 
 def _shell(outer: Profile, wall: float, floor: float) -> Profile:
@@ -42,7 +40,6 @@ def _crossed(
 AKITA_BLACK_BOWL: Final = Item(
     category="akita_black_bowl",
     family=_SCANNED,
-    up="z",
     mass_kg=0.00559,
     collision=(
         *_crossed(0.0229, 0.0235, 0.0162, 0.0155, (0.0016, 0.0068), (0.0, 0.0)),
@@ -54,15 +51,11 @@ AKITA_BLACK_BOWL: Final = Item(
         # A glaze that lets the hollow be seen from above.
         lathe(((0.0, 0.0070), (0.0225, 0.0070), (0.0385, 0.0170), (0.0, 0.0078)), (0.24, 0.24, 0.26)),
     ),
-    bottom_m=_BOTTOM,
-    top_m=_TOP,
-    radius_m=_RADIUS,
 )
 
 WHITE_BOWL: Final = Item(
     category="white_bowl",
     family=_SCANNED,
-    up="z",
     mass_kg=0.002086,
     collision=(
         box(0.0346, 0.0330, 0.0006, 0.0042),
@@ -73,15 +66,11 @@ WHITE_BOWL: Final = Item(
         lathe(_shell(((0.0165, 0.0006), (0.0320, 0.0105), (0.0402, 0.0350)), 0.0022, 0.0036), _WHITE),
         lathe(((0.0, 0.0044), (0.0150, 0.0044), (0.0280, 0.0118), (0.0, 0.0050)), (0.80, 0.80, 0.79)),
     ),
-    bottom_m=_BOTTOM,
-    top_m=_TOP,
-    radius_m=_RADIUS,
 )
 
 GLAZED_RIM_PORCELAIN_RAMEKIN: Final = Item(
     category="glazed_rim_porcelain_ramekin",
     family=_SCANNED,
-    up="z",
     mass_kg=0.00966,
     collision=(
         *_crossed(0.0319, 0.0304, 0.0244, 0.0244, (0.0009, 0.0073), (0.0, 0.0)),
@@ -92,15 +81,11 @@ GLAZED_RIM_PORCELAIN_RAMEKIN: Final = Item(
         lathe(_shell(((0.0375, 0.0009), (0.0435, 0.0395)), 0.0052, 0.0064), (0.80, 0.81, 0.82)),
         lathe(((0.0383, 0.0390), (0.0438, 0.0390), (0.0443, 0.0427), (0.0388, 0.0427)), (0.42, 0.40, 0.40)),
     ),
-    bottom_m=_BOTTOM,
-    top_m=_TOP,
-    radius_m=_RADIUS,
 )
 
 PLATE: Final = Item(
     category="plate",
     family=_SCANNED,
-    up="z",
     mass_kg=0.01152,
     collision=(
         box(0.0570, 0.0612, 0.0009, 0.0053),
@@ -111,9 +96,6 @@ PLATE: Final = Item(
         # The line under the rim, all round.
         lathe(((0.0610, 0.0154), (0.0650, 0.0168), (0.0610, 0.0162)), (0.72, 0.28, 0.20)),
     ),
-    bottom_m=_BOTTOM,
-    top_m=_TOP,
-    radius_m=_RADIUS,
 )
 
 _PAN_AT: Final = (0.0073, -0.0006)
@@ -125,7 +107,6 @@ _PAN_HANDLE: Final = (
 CHEFMATE_8_FRYPAN: Final = Item(
     category="chefmate_8_frypan",
     family=_SCANNED,
-    up="z",
     mass_kg=0.05025,
     collision=(
         *_PAN_HANDLE,
@@ -144,16 +125,12 @@ CHEFMATE_8_FRYPAN: Final = Item(
         block((0.1926, 0.0, 0.0441), (0.0690, 0.0110, 0.0060), (0.08, 0.08, 0.08), turn=("y", -7.4)),
         block((0.1180, 0.0, 0.0290), (0.0180, 0.0090, 0.0060), (0.40, 0.40, 0.42), turn=("y", -25.0)),
     ),
-    bottom_m=_BOTTOM,
-    top_m=_TOP,
-    radius_m=_RADIUS,
 )
 
 _PORCELAIN_AT: Final = (0.0155, -0.0012)
 PORCELAIN_MUG: Final = Item(
     category="porcelain_mug",
     family=_TURBOSQUID,
-    up="z",
     mass_kg=0.01646,
     collision=(
         block((-0.0595, 0.0, 0.0560), (0.0038, 0.0080, 0.0198)),
@@ -169,16 +146,12 @@ PORCELAIN_MUG: Final = Item(
         block((-0.0440, 0.0, 0.0315), (0.0190, 0.0055, 0.0045), _WHITE, turn=("y", 25.0)),
         block((-0.0440, 0.0, 0.0860), (0.0200, 0.0055, 0.0045), _WHITE, turn=("y", -20.0)),
     ),
-    bottom_m=_BOTTOM,
-    top_m=_TOP,
-    radius_m=_RADIUS,
 )
 
 _RED_AT: Final = (-0.0177, -0.0015)
 RED_COFFEE_MUG: Final = Item(
     category="red_coffee_mug",
     family=_TURBOSQUID,
-    up="z",
     mass_kg=0.02935,
     collision=(
         block((0.0368, 0.0011, 0.0504), (0.0029, 0.0076, 0.0342), turn=("y", 42.6)),
@@ -193,16 +166,12 @@ RED_COFFEE_MUG: Final = Item(
         block((0.0560, 0.0, 0.0930), (0.0040, 0.0055, 0.0230), _RED, turn=("y", -5.9)),
         block((0.0380, 0.0, 0.1130), (0.0200, 0.0055, 0.0040), _RED, turn=("y", -8.2)),
     ),
-    bottom_m=_BOTTOM,
-    top_m=_TOP,
-    radius_m=_RADIUS,
 )
 
 _YELLOW_AT: Final = (-0.0182, -0.0005)
 WHITE_YELLOW_MUG: Final = Item(
     category="white_yellow_mug",
     family=_TURBOSQUID,
-    up="z",
     mass_kg=0.03091,
     collision=(
         block((0.0641, 0.0, 0.0560), (0.0041, 0.0088, 0.0292)),
@@ -224,9 +193,6 @@ WHITE_YELLOW_MUG: Final = Item(
         block((0.0402, 0.0, 0.0263), (0.0249, 0.0060, 0.0045), _YELLOW, turn=("y", -11.8)),
         block((0.0464, 0.0, 0.0820), (0.0217, 0.0060, 0.0045), _YELLOW, turn=("y", -6.3)),
     ),
-    bottom_m=_BOTTOM,
-    top_m=_TOP,
-    radius_m=_RADIUS,
 )
 
 ITEMS: Final[tuple[Item, ...]] = (

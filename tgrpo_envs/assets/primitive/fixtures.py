@@ -105,7 +105,6 @@ def _fixture(category: str, base: Part, height_m: float, radius_m: float) -> Ite
     return Item(
         category=category,
         family=_FAMILY,
-        up="z",
         mass_kg=0.0,
         collision=(),
         visual=(),
@@ -161,7 +160,6 @@ _MICROWAVE_DOOR: Final = Part(
 MICROWAVE: Final = Item(
     category="microwave",
     family=_FAMILY,
-    up="z",
     mass_kg=3.0,
     collision=_OVEN_WALLS,
     visual=(
@@ -171,7 +169,6 @@ MICROWAVE: Final = Item(
         block((0.1260, -0.1112, 0.0850), (0.0280, 0.0010, 0.0330), (0.25, 0.25, 0.26)),
         block((0.1260, -0.1112, 0.0210), (0.0320, 0.0012, 0.0093), _STEEL),
     ),
-    bottom_m=-0.06,
     top_m=0.06,
     radius_m=0.015,
     regions=(

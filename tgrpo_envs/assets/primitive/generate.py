@@ -9,15 +9,15 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from tgrpo_envs.assets.primitive import crockery, fixtures, groceries, household, scenery, textures
+from tgrpo_envs.assets.primitive import scenery, textures
 from tgrpo_envs.assets.primitive.arena import ROOMS, TABLE_TEXTURE, room_xml
+from tgrpo_envs.assets.primitive.items import ITEMS
 from tgrpo_envs.assets.primitive.mjcf import item_file, item_xml
 from tgrpo_envs.assets.primitive.palette import PALETTE_FILE, Palette
 from tgrpo_envs.assets.primitive.shapes import Colour, Item, Part, Shape
 from tgrpo_envs.files import atomic_folder
 
-ITEMS: Final[tuple[Item, ...]] = (*groceries.ITEMS, *crockery.ITEMS, *household.ITEMS, *fixtures.ITEMS)
-CATEGORIES: Final[tuple[str, ...]] = tuple(sorted(item.category for item in ITEMS))
+CATEGORIES: Final[tuple[str, ...]] = tuple(sorted(ITEMS))
 
 _PICTURES: Final = {
     "textures/light-gray-floor-tile.png": textures.plank_floor,
@@ -34,9 +34,9 @@ def render_files() -> Mapping[str, bytes]:
     """Every file of the pack by its path below the pack's folder; the same bytes on every machine."""
     furniture = (*scenery.TABLE_LEGS, *scenery.LIVING_ROOM_TABLE, *scenery.DESK)
     drawn = [*furniture, *(shape for room in ROOMS for shape in room.scenery)]
-    drawn += [shape for item in ITEMS for shape in _drawn(item)]
+    drawn += [shape for item in ITEMS.values() for shape in _drawn(item)]
     palette = Palette(_colour(shape) for shape in drawn)
-    files = {item_file(item): item_xml(item, palette).encode() for item in ITEMS}
+    files = {item_file(item): item_xml(item, palette).encode() for item in ITEMS.values()}
     files |= {room.scene: room_xml(room, palette).encode() for room in ROOMS}
     files |= {name: draw() for name, draw in _PICTURES.items()}
     files[PALETTE_FILE] = palette.png()

@@ -86,8 +86,6 @@ ALPHABET_SOUP: Final = Item(
     collision=_can_collision(0.0312, -0.0384, 0.0376, axis_y=0.0030),
     visual=_can_visual(0.0312, -0.0384, 0.0376, axis_y=0.0030, label=_BLUE, band=_YELLOW, band_z=(-0.0344, -0.0140)),
     bottom_m=-0.04,
-    top_m=0.04,
-    radius_m=0.025,
 )
 
 TOMATO_SAUCE: Final = Item(
@@ -97,9 +95,6 @@ TOMATO_SAUCE: Final = Item(
     mass_kg=0.02663,
     collision=_can_collision(0.0312, -0.0384, 0.0376, axis_y=0.0030),
     visual=_can_visual(0.0312, -0.0384, 0.0376, axis_y=0.0030, label=_RED, band=_GREEN, band_z=(-0.0080, 0.0120)),
-    bottom_m=-0.06,
-    top_m=0.04,
-    radius_m=0.025,
 )
 
 MILK: Final = Item(
@@ -109,8 +104,6 @@ MILK: Final = Item(
     mass_kg=0.03167,
     collision=_carton_collision(),
     visual=_carton_visual(body=_WHITE, foot=(0.10, 0.16, 0.42), roof=_WHITE, label=_RED),
-    bottom_m=-0.06,
-    top_m=0.04,
     radius_m=0.03,
 )
 
@@ -121,9 +114,6 @@ ORANGE_JUICE: Final = Item(
     mass_kg=0.03167,
     collision=_carton_collision(),
     visual=_carton_visual(body=(1.0, 0.52, 0.02), foot=(1.0, 0.52, 0.02), roof=(1.0, 0.60, 0.10), label=_GREEN),
-    bottom_m=-0.06,
-    top_m=0.04,
-    radius_m=0.025,
 )
 
 KETCHUP: Final = Item(
@@ -143,9 +133,6 @@ KETCHUP: Final = Item(
         box(0.0562, 0.0355, -0.0520, -0.0180, _WHITE),
         cylinder(0.0160, 0.0330, 0.0732, _WHITE),
     ),
-    bottom_m=-0.06,
-    top_m=0.04,
-    radius_m=0.025,
 )
 
 SALAD_DRESSING: Final = Item(
@@ -166,15 +153,11 @@ SALAD_DRESSING: Final = Item(
         cylinder(0.0135, -0.0100, 0.0360, _WHITE),
         cylinder(0.0172, 0.0356, 0.0728, _GREEN),
     ),
-    bottom_m=-0.06,
-    top_m=0.04,
-    radius_m=0.025,
 )
 
 BBQ_SAUCE: Final = Item(
     category="bbq_sauce",
     family=_HOPE,
-    up="z",
     mass_kg=0.01218,
     collision=(
         box(0.0470, 0.0289, -0.0546, -0.0023),
@@ -187,7 +170,6 @@ BBQ_SAUCE: Final = Item(
         box(0.0470, 0.0295, -0.0400, -0.0120, (0.90, 0.62, 0.10)),
         cylinder(0.0130, 0.0200, 0.0525, (0.85, 0.22, 0.02)),
     ),
-    bottom_m=-0.06,
     top_m=0.06,
     radius_m=0.015,
 )
@@ -195,7 +177,6 @@ BBQ_SAUCE: Final = Item(
 BUTTER: Final = Item(
     category="butter",
     family=_HOPE,
-    up="z",
     mass_kg=0.00525,
     collision=(box(0.0762, 0.0395, -0.0087, 0.0087),),
     visual=(
@@ -210,7 +191,6 @@ BUTTER: Final = Item(
 CREAM_CHEESE: Final = Item(
     category="cream_cheese",
     family=_HOPE,
-    up="z",
     mass_kg=0.00619,
     collision=(box(0.0812, 0.0427, -0.0089, 0.0089),),
     visual=(
@@ -226,7 +206,6 @@ CREAM_CHEESE: Final = Item(
 CHOCOLATE_PUDDING: Final = Item(
     category="chocolate_pudding",
     family=_HOPE,
-    up="z",
     mass_kg=0.01019,
     collision=(box(0.0802, 0.0463, -0.0131, 0.0143, at=(-0.0005, 0.0)),),
     visual=(
@@ -234,9 +213,6 @@ CHOCOLATE_PUDDING: Final = Item(
         box(0.0160, 0.0463 + 2 * _LABEL, -0.0131, 0.0143 + _LABEL, (0.95, 0.78, 0.62), at=(-0.0185, 0.0)),
         box(0.0080, 0.0463 + 2 * _LABEL, -0.0131, 0.0143 + _LABEL, (0.75, 0.10, 0.22), at=(0.0215, 0.0)),
     ),
-    bottom_m=-0.06,
-    top_m=0.04,
-    radius_m=0.025,
 )
 
 
@@ -255,13 +231,9 @@ def _basket_walls(colour: Colour | None) -> tuple[Shape, ...]:
 BASKET: Final = Item(
     category="basket",
     family=_SCANNED,
-    up="z",
     mass_kg=0.13611,
     collision=_basket_walls(None),
     visual=_basket_walls((0.72, 0.52, 0.26)),
-    bottom_m=-0.06,
-    top_m=0.04,
-    radius_m=0.025,
     # Half a turn about z, as LIBERO has it: its reader of regions insists on a quaternion.
     regions=(Region("contain_region", (0.0, 0.0, 0.07185), (0.06108, 0.06108, 0.06949), (0.0, 0.0, 0.0, 1.0)),),
 )

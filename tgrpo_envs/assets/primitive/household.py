@@ -13,8 +13,6 @@ from tgrpo_envs.assets.primitive.groceries import SALAD_DRESSING
 from tgrpo_envs.assets.primitive.shapes import Colour, Item, Part, Region, Shape, block, box, cylinder, lathe
 
 _TURBOSQUID: Final = "turbosquid_objects"
-# Sites that most of LIBERO's objects have in common; they do not follow the object's shape.
-_BOTTOM, _TOP, _RADIUS = -0.06, 0.04, 0.025
 # Turns of a region whose local z axis is along the x axis of its body.
 _ROLLED: Final = (0.7071068, 0.0, 0.7071068, 0.0)
 _ROLLED_BACK: Final = (0.7071068, 0.0, -0.7071068, 0.0)
@@ -41,7 +39,6 @@ def _book(category: str, mass_kg: float, solid: Shape, cover: Colour, title: Col
     return Item(
         category=category,
         family=_TURBOSQUID,
-        up="z",
         mass_kg=mass_kg,
         collision=(solid,),
         visual=(
@@ -51,9 +48,6 @@ def _book(category: str, mass_kg: float, solid: Shape, cover: Colour, title: Col
             block((x, y - 0.002, z), (half_x - 2 * board, half_y - 0.002, half_z - 0.003), _PAPER),
             label,
         ),
-        bottom_m=_BOTTOM,
-        top_m=_TOP,
-        radius_m=_RADIUS,
     )
 
 
@@ -71,7 +65,6 @@ YELLOW_BOOK: Final = _book(
 COOKIES: Final = Item(
     category="cookies",
     family="stable_hope_objects",
-    up="z",
     mass_kg=0.00964,
     collision=(box(0.0620, 0.0826, -0.0094, 0.0094),),
     visual=(
@@ -79,9 +72,6 @@ COOKIES: Final = Item(
         box(0.0500, 0.0360, -0.0102, 0.0102, (0.88, 0.72, 0.45), at=(0.0, -0.0140)),
         box(0.0628, 0.0130, -0.0106, 0.0106, (0.95, 0.80, 0.15), at=(0.0, 0.0250)),
     ),
-    bottom_m=_BOTTOM,
-    top_m=_TOP,
-    radius_m=_RADIUS,
 )
 
 # The same bottle as the older dressing, in a body of its own 5 cm along the bottle's axis.
@@ -91,9 +81,6 @@ NEW_SALAD_DRESSING: Final = replace(
     mass_kg=0.0,
     collision=(),
     visual=(),
-    bottom_m=_BOTTOM,
-    top_m=_TOP,
-    radius_m=_RADIUS,
     parts=(
         Part(
             "sald_dressing_body",
@@ -108,7 +95,6 @@ NEW_SALAD_DRESSING: Final = replace(
 WINE_BOTTLE: Final = Item(
     category="wine_bottle",
     family=_TURBOSQUID,
-    up="z",
     mass_kg=0.01539,
     collision=(
         box(0.0300, 0.0300, 0.0011, 0.0735),
@@ -135,9 +121,6 @@ WINE_BOTTLE: Final = Item(
         cylinder(0.0214, 0.0150, 0.0520, (0.86, 0.82, 0.70)),
         cylinder(0.0080, 0.1200, 0.1581, (0.45, 0.05, 0.08)),
     ),
-    bottom_m=_BOTTOM,
-    top_m=_TOP,
-    radius_m=_RADIUS,
 )
 
 _MOKA_HANDLE: Final = (
@@ -151,7 +134,6 @@ _MOKA_KNOB: Final = block((0.0, -0.0013, 0.0743), (0.0052, 0.0060, 0.0114))
 MOKA_POT: Final = Item(
     category="moka_pot",
     family=_TURBOSQUID,
-    up="z",
     mass_kg=0.06824,
     collision=(
         box(0.0500, 0.0655, -0.0662, 0.0670, at=(0.0, 0.0018)),
@@ -172,9 +154,6 @@ MOKA_POT: Final = Item(
         *_painted(_MOKA_HANDLE, _BLACK),
         _painted((_MOKA_KNOB,), _BLACK)[0],
     ),
-    bottom_m=_BOTTOM,
-    top_m=_TOP,
-    radius_m=_RADIUS,
 )
 
 _TRAY_WALLS: Final = (
@@ -200,13 +179,9 @@ _TRAY_FLOOR: Final = (
 WOODEN_TRAY: Final = Item(
     category="wooden_tray",
     family=_TURBOSQUID,
-    up="z",
     mass_kg=0.05715,
     collision=(*_TRAY_WALLS, *_TRAY_FLOOR),
     visual=(*_painted(_TRAY_WALLS, _CRATE_WOOD), *_painted(_TRAY_FLOOR, (0.52, 0.34, 0.17))),
-    bottom_m=_BOTTOM,
-    top_m=_TOP,
-    radius_m=_RADIUS,
     regions=(Region("contain_region", (0.00863, -0.00471, 0.04255), (0.04038, 0.07839, 0.13549), _ROLLED),),
 )
 
@@ -234,16 +209,12 @@ _CADDY_SIDES: Final = tuple(
 DESK_CADDY: Final = Item(
     category="desk_caddy",
     family=_TURBOSQUID,
-    up="z",
     mass_kg=0.27796,
     collision=(_CADDY_FLOOR, *_CADDY_WALLS, *_CADDY_SIDES),
     visual=(
         _painted((_CADDY_FLOOR,), (0.20, 0.15, 0.12))[0],
         *_painted((*_CADDY_WALLS, *_CADDY_SIDES), _CADDY_WOOD),
     ),
-    bottom_m=_BOTTOM,
-    top_m=_TOP,
-    radius_m=_RADIUS,
     regions=(
         Region("right_contain_region", (0.00631, -0.14339, 0.06558), (0.06196, 0.06216, 0.06046), _OVERTURNED),
         Region("left_contain_region", (0.00631, 0.14551, 0.06558), (0.06196, 0.06216, 0.06046), _OVERTURNED),
@@ -275,7 +246,6 @@ _RACK_STAND: Final = (
 WINE_RACK: Final = Item(
     category="wine_rack",
     family=_TURBOSQUID,
-    up="z",
     mass_kg=0.15275,
     collision=(*_RACK_PLANES, *_RACK_STOPPERS, *_RACK_STAND),
     visual=(
@@ -287,9 +257,6 @@ WINE_RACK: Final = Item(
         ),
         *_painted((*_RACK_STOPPERS, *_RACK_STAND), (0.28, 0.12, 0.08)),
     ),
-    bottom_m=_BOTTOM,
-    top_m=_TOP,
-    radius_m=_RADIUS,
     regions=(
         Region("top_region", (0.0, -0.08003, 0.21745), (0.10087, 0.02200, 0.00251), (0.8549119, -0.5187733, 0.0, 0.0)),
     ),
@@ -305,16 +272,12 @@ _SHELF_BOARDS: Final = (
 WOODEN_TWO_LAYER_SHELF: Final = Item(
     category="wooden_two_layer_shelf",
     family=_TURBOSQUID,
-    up="z",
     mass_kg=0.20633,
     collision=_SHELF_BOARDS,
     visual=(
         *_painted(_SHELF_BOARDS, _DARK_WOOD),
         block((0.0052, -0.0715, 0.0700), (0.1532, 0.0010, 0.0030), (0.30, 0.25, 0.21)),
     ),
-    bottom_m=_BOTTOM,
-    top_m=_TOP,
-    radius_m=_RADIUS,
     regions=(
         Region("top_side", (0.00496, 0.01567, 0.20688), (0.17557, 0.09438, 0.00147)),
         Region("top_region", (0.00538, 0.01687, 0.13672), (0.06739, 0.08564, 0.15093), _ROLLED_BACK),

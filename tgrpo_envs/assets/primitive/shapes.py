@@ -143,12 +143,13 @@ class Item:
     Attributes:
         category: LIBERO's category, which is also the file's name.
         family: Folder of the asset pack the category lives in.
-        up: Axis of the LIBERO body that points up when the object rests upright.
         mass_kg: Mass of the body itself, without its parts; spread over the collision shapes by volume, as LIBERO's one
             density does.
         collision: Boxes, in MuJoCo's geom group 0: they touch and carry the mass.
         visual: Shapes that are drawn, in group 1.
-        bottom_m: z of LIBERO's `bottom_site`: what placement reads, often far from the object's lowest point.
+        up: Axis of the LIBERO body that points up when the object rests upright.
+        bottom_m: z of LIBERO's `bottom_site`: what placement reads, often far from the object's lowest point. Most of
+            LIBERO's objects have the same three sites.
         top_m: z of LIBERO's `top_site`.
         radius_m: x of LIBERO's `horizontal_radius_site`.
         regions: Other sites of the body, such as the inside of a container.
@@ -158,13 +159,13 @@ class Item:
 
     category: str
     family: str
-    up: Literal["y", "z"]
     mass_kg: float
     collision: tuple[Shape, ...]
     visual: tuple[Shape, ...]
-    bottom_m: float
-    top_m: float
-    radius_m: float
+    up: Literal["y", "z"] = "z"
+    bottom_m: float = -0.06
+    top_m: float = 0.04
+    radius_m: float = 0.025
     regions: tuple[Region, ...] = ()
     parts: tuple[Part, ...] = ()
     contact: Contact = LIBERO_CONTACT

@@ -12,11 +12,12 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 import tgrpo_envs.expert
-from tgrpo_envs.errors import StateError
-from tgrpo_envs.files import ARRAY_ERRORS, atomic_file, cache_dir
+from tgrpo_envs.expert.shapes import SHAPES
+from tgrpo_envs.files import cache_dir
+from tgrpo_envs.recording.snapshot_file import SnapshotFile, SnapshotHeader
 from tgrpo_envs.sim.snapshot import BoolArray, Snapshot, SnapshotLayout
 
 FORMAT = "tgrpo-evidence/1"  # raise it when episodes are recorded in another way
@@ -25,7 +26,8 @@ Purpose = Literal["certification", "selection"]
 Kind = Literal["expert", "dropped", "idle", "random", "wrong_object", "wrong_target", "teleport"]
 
 _SNAPSHOT_FIELDS = tuple(field.name for field in fields(Snapshot))
-_LAYOUT_ARRAYS = ("site_half_sizes_S3", "site_parents_S", "joint_objects_J", "joint_sites_J")
+_ARRAYS = ("goal_MNC", "steps_N", "start_goal_SC")
+_REMEDY = "delete it, and it is recorded again"
 
 
 class Sizes(BaseModel):
@@ -88,13 +90,11 @@ class EvidenceInfo(BaseModel):
     microseconds: float
 
 
-class _Header(BaseModel):
+class _Header(SnapshotHeader):
+    """The part of the file that is not arrays."""
+
     info: EvidenceInfo
     kinds: tuple[Kind, ...]
-    objects: tuple[str, ...]
-    num_movables: int
-    sites: tuple[str, ...]
-    joints: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -183,25 +183,9 @@ class Evidence:
 
     def save(self, path: Path) -> None:
         """Write a compressed .npz, whole or not at all; numbers in single precision (0.1 micrometre at 1 m)."""
-        layout = self.layout
-        header = _Header(
-            info=self.info,
-            kinds=self.kinds_N,
-            objects=layout.objects,
-            num_movables=layout.num_movables,
-            sites=layout.sites,
-            joints=layout.joints,
-        )
-        arrays: dict[str, Any] = {
-            "goal_MNC": self.goal_MNC,
-            "steps_N": self.steps_N,
-            "start_goal_SC": self.start_goal_SC,
-        }
-        arrays |= {f"layout.{name}": getattr(layout, name) for name in _LAYOUT_ARRAYS}
-        for prefix, snapshot in (("snapshots", self.snapshots), ("starts", self.starts)):
-            arrays |= {f"{prefix}.{name}": _small(getattr(snapshot, name)) for name in _SNAPSHOT_FIELDS}
-        with atomic_file(path) as partial, partial.open("wb") as file:
-            np.savez_compressed(file, header=np.frombuffer(header.model_dump_json().encode(), np.uint8), **arrays)
+        header = _Header(info=self.info, kinds=self.kinds_N, **SnapshotHeader.names_of(self.layout))
+        snapshots = {"snapshots": per_field(_small, self.snapshots), "starts": per_field(_small, self.starts)}
+        SnapshotFile(header, self.layout, snapshots, {name: getattr(self, name) for name in _ARRAYS}).save(path)
 
     @classmethod
     def load(cls, path: Path) -> Evidence:
@@ -210,25 +194,21 @@ class Evidence:
         Raises:
             StateError: The file is missing, damaged or of another format.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            header = _Header.model_validate_json(bytes(arrays["header"]))
-            layout = SnapshotLayout(
-                objects=header.objects,
-                num_movables=header.num_movables,
-                sites=header.sites,
-                joints=header.joints,
-                **{name: arrays[f"layout.{name}"] for name in _LAYOUT_ARRAYS},
-            )
-            snapshots, starts = (
-                Snapshot(**{name: _large(arrays[f"{prefix}.{name}"]) for name in _SNAPSHOT_FIELDS})
-                for prefix in ("snapshots", "starts")
-            )
-        except (*ARRAY_ERRORS, ValidationError) as error:
-            raise StateError(f"{path} is not readable evidence of this version ({error}); delete it.") from error
-        rest = {name: arrays[name] for name in ("goal_MNC", "steps_N", "start_goal_SC")}
-        return cls(header.info, header.kinds, layout, snapshots=snapshots, starts=starts, **rest)
+        file = SnapshotFile.load(path, _Header, ("snapshots", "starts"), _REMEDY)
+        num_episodes = len(file.header.kinds)
+        moments, starts = ((*part.gripper_pos_N3.shape, 0)[0] for part in file.snapshots.values())
+        file.check(
+            path,
+            {"snapshots": (moments, num_episodes), "starts": (starts,)},
+            {
+                "goal_MNC": ((moments, num_episodes, None), np.bool_),
+                "steps_N": ((num_episodes,), np.integer),
+                "start_goal_SC": ((starts, None), np.bool_),
+            },
+            _REMEDY,
+        )
+        parts: dict[str, Any] = {**file.snapshots, **{name: file.arrays[name] for name in _ARRAYS}}
+        return cls(file.header.info, file.header.kinds, file.layout, **parts)
 
 
 def evidence_path(suite: str, task: str, key: str) -> Path:
@@ -247,10 +227,11 @@ def evidence_key(scene_digest: str, purpose: Purpose, sizes: Sizes, draw: int = 
 
 
 def expert_version() -> str:
-    """Digest of the expert's source: another expert needs other evidence."""
+    """Digest of the expert's source and of the sizes it plans with: another expert needs other evidence."""
     digest = hashlib.sha256()
     for path in sorted(Path(tgrpo_envs.expert.__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
+    digest.update(repr([(shape.below, shape.above) for shape in SHAPES.values()]).encode())
     return digest.hexdigest()[:12]
 
 
@@ -267,7 +248,3 @@ def per_field(change: Callable[[NDArray[Any]], NDArray[Any]], snapshot: Snapshot
 
 def _small(array: NDArray[Any]) -> NDArray[Any]:
     return array.astype(np.float32) if array.dtype == np.float64 else array
-
-
-def _large(array: NDArray[Any]) -> NDArray[Any]:
-    return array.astype(np.float64) if array.dtype == np.float32 else array

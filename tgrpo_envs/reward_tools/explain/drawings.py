@@ -1,104 +1,70 @@
-"""Drawings over time as small SVGs without text, stretched to the width of their row; x is the moment, 0 to T."""
+"""What the page draws over time: each stage's state and credit, progress and reward, when a condition held."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TypeVar
-
 import numpy as np
 
+from tgrpo_envs.html import Markup
+from tgrpo_envs.html.timeline import (
+    BLUE,
+    EMPTY,
+    GREEN,
+    OPEN,
+    PURPLE,
+    RED,
+    area,
+    band,
+    bars,
+    drawing,
+    line,
+    rule,
+    stretches,
+)
 from tgrpo_envs.reward_tools.explain.wording import State, stage_state
 from tgrpo_envs.rewards.trace import Trace
-from tgrpo_envs.sim.snapshot import BoolArray, FloatArray
+from tgrpo_envs.sim.snapshot import BoolArray
 
-BLUE, GREEN, RED, PURPLE = "#1b6ca8", "#3a9d5d", "#b44d12", "#6d2f78"
 STATE_FILLS = {
-    State.WAITS: "#eef1f4",
+    State.WAITS: EMPTY,
     State.BLOCKED: "#f6d5c3",
-    State.OPEN: "#fbecc8",
+    State.OPEN: OPEN,
     State.DONE: GREEN,
     State.GOAL: "#8fcaa2",
 }
 CREDIT_FILL = "#e0a52e"
-TRUE_FILL, FALSE_FILL, BROKEN_FILL = "#5fa8b8", "#eef1f4", RED
+TRUE_FILL, BROKEN_FILL = "#5fa8b8", RED
 CURVE_COLOURS = {"φ": BLUE, "M": GREEN, "ψ": PURPLE}
+LEGEND = [
+    ("not open yet, or false", EMPTY),
+    ("open", STATE_FILLS[State.OPEN]),
+    ("credit of the ramp (full height: the whole stage)", CREDIT_FILL),
+    ("open, but its “while” fails", STATE_FILLS[State.BLOCKED]),
+    ("done", STATE_FILLS[State.DONE]),
+    ("done, because the goal it leads to holds", STATE_FILLS[State.GOAL]),
+    ("true", TRUE_FILL),
+]
 
-Value = TypeVar("Value")
 
-_HEIGHT = 100.0  # of every drawing, in its own units
-
-
-def stage_strip(trace: Trace, k: int) -> str:
+def stage_strip(trace: Trace, k: int) -> Markup:
     """Stage k over time: waiting, open with its ramp's credit as an area, blocked, or done."""
-    states = [stage_state(trace, k, m) for m in range(len(trace) + 1)]
-    bands = "".join(_band(start, end, STATE_FILLS[state]) for start, end, state in _runs(states))
-    credit_M = np.where(trace.done_KM[k], 0.0, trace.credit_KM[k])
-    return _svg(len(trace), bands + _area(credit_M, CREDIT_FILL))
+    states = [stage_state(trace, k, m) for m in range(1, len(trace) + 1)]
+    bands = [band(start, end, STATE_FILLS[state]) for start, end, state in stretches(states)]
+    return drawing(len(trace), [*bands, area(np.where(trace.done_KM[k], 0.0, trace.credit_KM[k]), CREDIT_FILL)])
 
 
-def truth_strip(trace: Trace, truth_M: BoolArray, *, false_fill: str = FALSE_FILL) -> str:
+def truth_strip(truth_M: BoolArray, *, false_fill: str = EMPTY) -> Markup:
     """When a condition held."""
-    bands = _runs([bool(holds) for holds in truth_M])
-    return _svg(len(trace), "".join(_band(a, b, TRUE_FILL if holds else false_fill) for a, b, holds in bands))
+    fills = {True: TRUE_FILL, False: false_fill}
+    return drawing(len(truth_M) - 1, [band(a, b, fills[holds]) for a, b, holds in stretches(truth_M[1:].tolist())])
 
 
-def progress_curves(trace: Trace, largest: float) -> str:
+def progress_curves(trace: Trace, largest: float) -> Markup:
     """Progress, best so far and paid progress, from 0 to `largest`."""
     values = {"M": trace.best_M, "φ": trace.progress_M, "ψ": trace.psi_M}
-    grid = "".join(_rule(share) for share in (0.0, 0.5, 1.0))
-    lines = "".join(_line(values_M / largest, CURVE_COLOURS[name]) for name, values_M in values.items())
-    return _svg(len(trace), grid + lines)
+    lines = [line(values_M / largest, CURVE_COLOURS[name]) for name, values_M in values.items()]
+    return drawing(len(trace), [*(rule(share, len(trace)) for share in (0.0, 0.5, 1.0)), *lines])
 
 
-def reward_bars(trace: Trace, largest: float) -> str:
-    """What each step paid, gains up and losses down from the middle.
-
-    Args:
-        trace: The episode.
-        largest: The reward, positive or negative, that fills the height; larger ones are cut.
-    """
-    middle = _HEIGHT / 2
-    bars = [f'<path d="M0 {middle}H{len(trace)}" stroke="#cbd2d9" vector-effect="non-scaling-stroke"/>']
-    for m, reward in enumerate(trace.reward_M):
-        if reward:
-            size = min(abs(float(reward)) / largest, 1.0) * middle
-            top = middle - size if reward > 0 else middle
-            colour = GREEN if reward > 0 else RED
-            bars.append(f'<rect x="{m - 1}" y="{top:.2f}" width="1" height="{size:.2f}" fill="{colour}"/>')
-    return _svg(len(trace), "".join(bars))
-
-
-def _svg(steps: int, content: str) -> str:
-    return (
-        f'<svg viewBox="0 0 {max(steps, 1)} {_HEIGHT:g}" preserveAspectRatio="none" aria-hidden="true">{content}</svg>'
-    )
-
-
-def _runs(values: Sequence[Value]) -> Iterator[tuple[int, int, Value]]:
-    """(first, end, value) of each stretch of equal values; moment m fills the step before it, the reset none."""
-    start = 1
-    for m in range(1, len(values)):
-        if m + 1 == len(values) or values[m + 1] != values[m]:
-            yield start - 1, m, values[m]
-            start = m + 1
-
-
-def _band(start: int, end: int, fill: str) -> str:
-    return f'<rect x="{start}" y="0" width="{end - start}" height="{_HEIGHT:g}" fill="{fill}"/>'
-
-
-def _line(values_M: FloatArray, colour: str) -> str:
-    heights = [f"{_HEIGHT * (1 - 0.96 * float(value) - 0.02):.2f}" for value in values_M]
-    # Steps rather than slopes: a value belongs to the whole control step before its moment.
-    path = "".join([f"M0 {heights[0]}", *(f"V{height}H{m}" for m, height in enumerate(heights[1:], start=1))])
-    return f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="2" vector-effect="non-scaling-stroke"/>'
-
-
-def _area(values_M: FloatArray, colour: str) -> str:
-    corners = "".join(f"V{_HEIGHT * (1 - float(value)):.2f}H{m}" for m, value in enumerate(values_M) if m)
-    return f'<path d="M0 {_HEIGHT:g}{corners}V{_HEIGHT:g}Z" fill="{colour}"/>'
-
-
-def _rule(share: float) -> str:
-    y = _HEIGHT * (1 - 0.96 * share - 0.02)
-    return f'<path d="M0 {y:.2f}H100000" stroke="#e4e7eb" vector-effect="non-scaling-stroke"/>'
+def reward_bars(trace: Trace, largest: float) -> Markup:
+    """What each step paid; `largest` fills the height."""
+    return drawing(len(trace), bars(trace.reward_M, largest))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from html import escape
 
+from tgrpo_envs.html import Markup
 from tgrpo_envs.rewards.describe import title
 from tgrpo_envs.rewards.spec import StageSpec, predecessors, topological_order
 
@@ -12,7 +12,7 @@ BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y, MARGIN = 186, 62, 36, 16, 4
 LINE_CHARS, MAX_LINES = 23, 2
 
 
-def stage_graph(spec: StageSpec) -> str:
+def stage_graph(spec: StageSpec) -> Markup:
     """An SVG with one box for each stage, named ``node-K`` for the page's script, and an arrow for each `after`."""
     before = predecessors(spec)
     places = _places(spec)
@@ -26,7 +26,7 @@ def stage_graph(spec: StageSpec) -> str:
         '<defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
         '<path d="M0 0L8 4L0 8Z" fill="#9aa5b1"/></marker></defs>'
     )
-    return (
+    return Markup(
         f'<svg class="graph" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
         f'aria-label="The stages and their order">{head}{arrows}{boxes}</svg>'
     )
@@ -60,17 +60,15 @@ def _arrow(start: tuple[int, int], end: tuple[int, int]) -> str:
     return f'<path d="{path}" fill="none" stroke="#9aa5b1" stroke-width="1.5" marker-end="url(#arrow)"/>'
 
 
-def _box(spec: StageSpec, k: int, place: tuple[int, int]) -> str:
+def _box(spec: StageSpec, k: int, place: tuple[int, int]) -> Markup:
     stage = spec.stages[k]
     x, y = _corner(place)
     lines = textwrap.wrap(title(stage.id), LINE_CHARS, max_lines=MAX_LINES, placeholder="…")
     hold = f", hold {stage.hold_steps}" if stage.hold_steps > 1 else ""
     note = f"effort {stage.effort}, {stage.latch}{hold}"
-    texts = "".join(
-        f'<text x="{x + 10}" y="{y + 19 + 15 * i}" class="name">{escape(line)}</text>' for i, line in enumerate(lines)
-    )
-    return (
-        f'<g class="node" id="node-{k}"><title>{escape(stage.id)}</title>'
-        f'<rect x="{x}" y="{y}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="7"/>{texts}'
-        f'<text x="{x + 10}" y="{y + BOX_HEIGHT - 8}" class="note">{escape(note)}</text></g>'
-    )
+    text = Markup('<text x="{}" y="{}" class="{}">{}</text>')
+    texts = [text.format(x + 10, y + 19 + 15 * i, "name", line) for i, line in enumerate(lines)]
+    texts.append(text.format(x + 10, y + BOX_HEIGHT - 8, "note", note))
+    rect = Markup('<rect x="{}" y="{}" width="{}" height="{}" rx="7"/>').format(x, y, BOX_WIDTH, BOX_HEIGHT)
+    group = Markup('<g class="node" id="node-{}"><title>{}</title>{}{}</g>')
+    return group.format(k, stage.id, rect, Markup("").join(texts))

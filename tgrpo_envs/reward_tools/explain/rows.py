@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from html import escape
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from tgrpo_envs.html import Markup, timeline
 from tgrpo_envs.reward_tools.explain.drawings import (
     BROKEN_FILL,
     CURVE_COLOURS,
@@ -22,86 +22,59 @@ from tgrpo_envs.rewards.describe import Conjuncts, condition_words, title
 from tgrpo_envs.rewards.spec import topological_order
 from tgrpo_envs.rewards.trace import Trace
 
-MAX_TICKS = 9
 SCALES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)  # of the progress curves, for episodes that got nowhere
 
 
 @dataclass(frozen=True)
-class Row:
-    """One row.
+class Row(timeline.Row):
+    """A row that reads something at each moment.
 
     Attributes:
-        id: Names the element that the page's script fills.
-        kind: CSS class: "" (a stage), "tall", "bars" or "thin".
-        label: What the row shows, HTML.
-        drawing: SVG.
-        texts_M: What it reads at each moment, plain text.
+        texts_M: What the page's script writes into the row's element, plain text.
     """
 
-    id: str
-    kind: str
-    label: str
-    drawing: str
-    texts_M: list[str]
-
-    def html(self) -> str:
-        """The row without its reading, which the script writes."""
-        return (
-            f'<div class="row {self.kind}"><div class="label">{self.label}</div><div class="plot">{self.drawing}</div>'
-            f'<div class="now" id="{self.id}"></div></div>'
-        )
+    texts_M: list[str] = field(default_factory=list)
 
 
 def stage_rows(trace: Trace) -> Iterator[Row]:
     """A row for each stage, in the order of the graph."""
     for k in topological_order(trace.spec):
         stage = trace.spec.stages[k]
-        label = f'<b title="{escape(stage.id)}">{escape(title(stage.id))}</b>'
-        yield Row(f"stage-{k}", "", label, stage_strip(trace, k), [stage_text(trace, k, m) for m in _moments(trace)])
+        label = Markup('<b title="{}">{}</b>').format(stage.id, title(stage.id))
+        texts = [stage_text(trace, k, m) for m in _moments(trace)]
+        yield Row(label, stage_strip(trace, k), "", f"stage-{k}", texts)
 
 
 def curve_rows(trace: Trace) -> Iterator[Row]:
     """Progress, reward, and the rules to maintain."""
     names = {"φ": "progress φ", "M": "best so far M", "ψ": "paid progress ψ"}
-    label = "".join(
-        f'<div><span class="swatch" style="background:{CURVE_COLOURS[key]}"></span>{name}</div>'
-        for key, name in names.items()
-    )
+    swatch = Markup('<div><i class="swatch" style="background:{}"></i>{}</div>')
+    label = Markup("").join(swatch.format(CURVE_COLOURS[key], name) for key, name in names.items())
     scale = next((top for top in SCALES if trace.best_M.max() <= top), 1.0)
-    label += f"<div class=muted>full height {scale:g}</div>"
+    label += Markup("<div class=muted>full height {:g}</div>").format(scale)
     curves = {"φ": trace.progress_M, "M": trace.best_M, "ψ": trace.psi_M}
     texts = [", ".join(f"{key} {values_M[m]:.4f}" for key, values_M in curves.items()) for m in _moments(trace)]
-    yield Row("curves", "tall", label, progress_curves(trace, scale), texts)
+    yield Row(label, progress_curves(trace, scale), "tall", "curves", texts)
 
     before_success = np.abs(trace.reward_M[:-1] if trace.success else trace.reward_M)
     largest = float(before_success.max()) or 1.0
     cut = "; the success is cut" if trace.success and trace.reward_M[-1] > largest else ""
-    note = f"reward of each step<br><span class=muted>full height {largest:.4f}{cut}</span>"
+    note = Markup("reward of each step<br><span class=muted>full height {:.4f}{}</span>").format(largest, cut)
     total_M = trace.reward_M.cumsum()
     texts = [f"reward {signed(float(r))}, return {total:.4f}" for r, total in zip(trace.reward_M, total_M, strict=True)]
-    yield Row("reward", "bars", note, reward_bars(trace, largest), texts)
+    yield Row(note, reward_bars(trace, largest), "bars", "reward", texts)
 
 
 def atom_rows(trace: Trace, goal: Conjuncts) -> Iterator[Row]:
     """A thin row for each atom, numbered as in the table of all steps, then one for each rule to maintain."""
     for a, atom in enumerate(trace.atoms):
-        label = f"<span class=muted>{a + 1}</span> {escape(condition_words(atom.atom, goal))}"
+        label = Markup("<span class=muted>{}</span> {}").format(a + 1, condition_words(atom.atom, goal))
         texts = [readings_text(atom.readings, m) for m in _moments(trace)]
-        yield Row(f"atom-{a}", "thin", label, truth_strip(trace, atom.truth_M), texts)
+        yield Row(label, truth_strip(atom.truth_M), "thin", f"atom-{a}", texts)
     for j, (rule, holds_M) in enumerate(zip(trace.spec.maintain, trace.maintained_JM, strict=True)):
-        label = f"<span class=muted>to maintain:</span> {escape(condition_words(rule.holds, goal))}"
+        label = Markup("<span class=muted>to maintain:</span> {}").format(condition_words(rule.holds, goal))
         texts = ["kept" if holds else f"broken, × {1 - rule.cost_frac:g}" for holds in holds_M]
-        yield Row(f"rule-{j}", "thin", label, truth_strip(trace, holds_M, false_fill=BROKEN_FILL), texts)
-
-
-def ticks(trace: Trace) -> str:
-    """The axis: step numbers at round places."""
-    steps = max(len(trace), 1)
-    every = next(size for size in (1, 2, 5, 10, 20, 50, 100, 200, 500) if steps / size <= MAX_TICKS or size == 500)
-    marks = "".join(f'<span style="left:{100 * m / steps:.2f}%">{m}</span>' for m in range(0, steps + 1, every))
-    return (
-        f'<div class="row"><div class="label muted">control step</div><div class="ticks">{marks}</div><div></div></div>'
-    )
+        yield Row(label, truth_strip(holds_M, false_fill=BROKEN_FILL), "thin", f"rule-{j}", texts)
 
 
 def _moments(trace: Trace) -> range:
