@@ -1,7 +1,7 @@
 """One iteration of TGRPO on all ranks: collect groups, compare within them, update the policy, measure.
 
-Seeds are drawn for the groups of all ranks and each rank takes its part, so the run plays the same episodes on any
-number of ranks. Ranks meet when all have collected, and in the update.
+Tasks and seeds are drawn for the groups of all ranks and each rank takes its part, so the run plays the same episodes
+on any number of ranks. Ranks meet when all have collected, and in the update.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from tgrpo_trainer.metrics.timing import CostMeter, return_free_memory
 from tgrpo_trainer.objectives.batch import build_batch
 from tgrpo_trainer.optim.update import PolicyUpdater
 from tgrpo_trainer.policy import Policy
-from tgrpo_trainer.rollout.environment import Envs
+from tgrpo_trainer.rollout.environment import Members
 from tgrpo_trainer.rollout.rollout import Group, RolloutResult, Sampling, collect_groups, trainable_groups
+from tgrpo_trainer.rollout.tasks import TaskEnvs, draw_tasks, task_key
 from tgrpo_trainer.run.rng import Stream, derive_seeds, make_generator, make_generators
 
 
@@ -28,6 +29,8 @@ class Iteration:
 
     groups: tuple[Group, ...]
     """This rank's."""
+    tasks: list[int]
+    """Place of each one's task in the run's list of tasks."""
     state_seeds: list[int]
     """Seed of the start state of each of them."""
     metrics: dict[str, float | Mean]
@@ -35,13 +38,13 @@ class Iteration:
 
 
 def run_iteration(
-    config: TrainConfig, envs: Envs, student: ShardedPolicy, updater: PolicyUpdater, index: int, world: World
+    config: TrainConfig, envs: TaskEnvs, student: ShardedPolicy, updater: PolicyUpdater, index: int, world: World
 ) -> Iteration:
     """Do one iteration; all ranks call it together.
 
     Args:
         config: The run's settings.
-        envs: This rank's part of `config.rollout.num_envs` members.
+        envs: Of the run's tasks; this rank plays its part of `config.rollout.num_envs` members.
         student: Acts, and learns in place.
         updater: Its optimiser.
         index: Finished iterations before this one.
@@ -54,13 +57,15 @@ def run_iteration(
     meter = CostMeter(world.device)
     seed = config.run.seed
     state_seeds = list(world.own(derive_seeds(seed, Stream.STATES, index, count=config.rollout.num_envs)))
+    num_tasks = len(envs.tasks)
+    tasks = list(world.own(draw_tasks(num_tasks, config.rollout.num_groups, seed=seed, iteration=index)))
     with student.gathered() as player, world.together():
-        groups, played = _collect(config, envs, player, state_seeds, index, world)
+        groups, played = _collect(config, envs.for_groups(tasks), player, state_seeds, index, world)
         finished = time.monotonic()
     collected = time.monotonic()
     with world.together():
-        learnable = trainable_groups(groups, envs.task_description)
-        metrics = rollout_metrics(groups, envs.stage_names)
+        learnable = trainable_groups(groups)
+        metrics = rollout_metrics(groups, [task_key(envs.tasks[task]) for task in tasks] if num_tasks > 1 else None)
     batch, batch_metrics = build_batch(
         learnable,
         config.tgrpo,
@@ -84,11 +89,11 @@ def run_iteration(
         **batch_metrics,
         **{f"update/{name}": value for name, value in update_metrics.items()},
     }
-    return Iteration(groups, state_seeds[:: config.rollout.num_generations], of_all)
+    return Iteration(groups, tasks, state_seeds[:: config.rollout.num_generations], of_all)
 
 
 def _collect(
-    config: TrainConfig, envs: Envs, player: Policy, state_seeds: list[int], index: int, world: World
+    config: TrainConfig, envs: Members, player: Policy, state_seeds: list[int], index: int, world: World
 ) -> tuple[tuple[Group, ...], RolloutResult]:
     """This rank's groups."""
     rollout = config.rollout

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from string import Template
 
-from tgrpo_trainer.evaluation.result import Evaluation
+from tgrpo_trainer.evaluation.result import Evaluation, Pooled
 from tgrpo_trainer.report.plots import COLOURS, interval_bar, readable
 
 _PAGE = Template(
@@ -86,7 +86,7 @@ def tiles(numbers: Mapping[str, str]) -> str:
     return f'<div class="headline">{items}</div>'
 
 
-def success_table(before: Mapping[str, Evaluation], after: Mapping[str, Evaluation]) -> str:
+def success_table(before: Mapping[str, Pooled], after: Mapping[str, Pooled]) -> str:
     """One row per set and mode: k/n with its interval before and after training, and the difference in points."""
     titles = ("States", "Actions", "Before (behaviour cloning)", "After (TGRPO)", "Points")
     header = "<tr>" + "".join(f"<th>{title}</th>" for title in titles) + "</tr>"
@@ -123,7 +123,7 @@ def details(summary: str, text: str) -> str:
     return f"<details><summary>{escape(summary)}</summary><pre>{escape(text)}</pre></details>"
 
 
-def _cell(evaluation: Evaluation | None, key: str) -> str:
+def _cell(evaluation: Pooled | None, key: str) -> str:
     if evaluation is None:
         return "not evaluated"
     return f"{escape(str(evaluation))}{interval_bar(evaluation, COLOURS[key])}"

@@ -10,11 +10,12 @@ from tgrpo_envs.files import write_atomically
 from tgrpo_envs.recording.video import encode
 from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.evaluation.poor_start import poor_start
-from tgrpo_trainer.evaluation.result import Evaluation, load_evaluations
+from tgrpo_trainer.evaluation.result import Evaluation, load_evaluations, pool
 from tgrpo_trainer.metrics.metrics import read_metrics
 from tgrpo_trainer.report import page, plots
 from tgrpo_trainer.report.last_group_videos import find_video
 from tgrpo_trainer.report.record import LastGroup, RolloutRecord
+from tgrpo_trainer.report.tasks import task_section
 from tgrpo_trainer.rollout.environment import CONTROL_STEP_S
 from tgrpo_trainer.run.layout import CONFIG_NAME, EVALUATIONS_NAME
 
@@ -31,18 +32,24 @@ def write_report(folder: Path) -> Path:
     config = TrainConfig.load(folder / CONFIG_NAME)
     evaluations = [one for path in sorted((folder / EVALUATIONS_NAME).glob("*.json")) for one in load_evaluations(path)]
     rows = read_metrics(folder)
-    stage_names = evaluations[0].stage_names if evaluations else ()
+    num_tasks = len(config.env.of_each_task())
+    stage_names = evaluations[0].stage_names if evaluations and num_tasks == 1 else ()
     warning = poor_start(evaluations, config.sft)
     sections = [page.card("Warning", f"<p>{escape(warning)}</p>")] if warning else []
     sections += _success_sections(evaluations)
+    if num_tasks > 1 and evaluations:
+        sections.append(task_section(evaluations, rows))
     if evaluations or rows:
-        sections.append(page.card("Success over training", page.plot(plots.success_curves(evaluations, rows))))
+        sections.append(page.card("Success over training", page.plot(plots.success_curves(pool(evaluations), rows))))
     if rows:
         curves = page.plot(plots.reward_and_stage_curves(rows, stage_names))
-        sections.append(page.card("Reward and stages", curves + page.stage_table(_latest(evaluations))))
+        table = page.stage_table(_latest(evaluations)) if num_tasks == 1 else ""
+        sections.append(page.card("Reward and stages" if num_tasks == 1 else "Reward", curves + table))
     last_group = LastGroup.load(folder)
     if last_group is not None:
-        sections.append(_last_group_section(folder, last_group, stage_names))
+        task = config.env.of_each_task()[last_group.task]
+        named = next((one for one in evaluations if one.env.task == task.task), None)
+        sections.append(_last_group_section(folder, last_group, named))
     if rows:
         health = page.plot(plots.health_curves(rows)) + page.plot(plots.cost_curves(rows))
         sections.append(page.card("Health of the run", health))
@@ -55,10 +62,8 @@ def write_report(folder: Path) -> Path:
 def _success_sections(evaluations: Sequence[Evaluation]) -> list[str]:
     if not evaluations:
         return [page.card("Success", '<p class="muted">No evaluation has finished yet.</p>')]
-    first = min(one.iteration for one in evaluations)
-    before = {one.key: one for one in evaluations if one.iteration == first}
-    after = {one.key: one for one in _latest(evaluations)}
-    last = max(one.iteration for one in evaluations)
+    first, last = (choose(one.iteration for one in evaluations) for choose in (min, max))
+    before, after = ({one.key: one for one in pool(evaluations) if one.iteration == which} for which in (first, last))
     numbers = {
         f"{key.replace('_', ', ')}: before and after": f"{before[key].success_rate:.0%} → {after[key].success_rate:.0%}"
         for key in plots.COLOURS
@@ -73,7 +78,8 @@ def _success_sections(evaluations: Sequence[Evaluation]) -> list[str]:
     return [page.tiles(numbers), page.card("Success before and after", page.success_table(before, after), note)]
 
 
-def _last_group_section(folder: Path, group: LastGroup, stage_names: Sequence[str]) -> str:
+def _last_group_section(folder: Path, group: LastGroup, of_its_task: Evaluation | None) -> str:
+    stage_names = of_its_task.stage_names if of_its_task else ()
     halves = []
     for which, record in (("best", group.best), ("worst", group.worst)):
         video = find_video(folder, group.iteration, which) or encode(record.frames_THWC, 1 / group.seconds_per_decision)
@@ -86,7 +92,8 @@ def _last_group_section(folder: Path, group: LastGroup, stage_names: Sequence[st
         "Left picture: scene camera, right picture: wrist camera.</p>"
     )
     heading = f"Best and worst rollout of the last group (iteration {group.iteration})"
-    return page.card(heading, f'<div class="pair">{"".join(halves)}</div>{legend}')
+    task = f"Task: {of_its_task.instruction}." if of_its_task else ""
+    return page.card(heading, f'<div class="pair">{"".join(halves)}</div>{legend}', task)
 
 
 def _caption(which: str, record: RolloutRecord) -> str:
@@ -103,5 +110,7 @@ def _latest(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
 
 
 def _subtitle(config: TrainConfig, evaluations: Sequence[Evaluation]) -> str:
-    instruction = f"“{evaluations[0].instruction}”, " if evaluations else ""
-    return f"{instruction}{config.env.suite} task {config.env.task}, assets {config.env.assets}, seed {config.run.seed}"
+    env, num_tasks = config.env, len(config.env.of_each_task())
+    instruction = f"“{evaluations[0].instruction}”, " if evaluations and num_tasks == 1 else ""
+    tasks = f"task {env.tasks_label}" if num_tasks == 1 else f"{num_tasks} tasks ({env.tasks_label})"
+    return f"{instruction}{env.suite} {tasks}, assets {env.assets}, seed {config.run.seed}"

@@ -29,6 +29,8 @@ class Stream(enum.IntEnum):
     """Stochastic rounding of an optimiser."""
     ADAPTERS = 8
     """LoRA's new adapters."""
+    TASKS = 9
+    """Order of the tasks in a round of them."""
 
 
 def derive_seeds(seed: int, stream: Stream, iteration: int = 0, *, count: int) -> list[int]:
