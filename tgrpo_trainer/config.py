@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.files import write_atomically
+from tgrpo_envs.rewards.credit import CreditProfile
 from tgrpo_envs.tasks import get_task, list_tasks
 
 Rows = Literal["before", "after"]
@@ -46,6 +47,12 @@ class EnvConfig(Settings):
     """Asset pack: auto, primitive, libero, or a folder."""
     reward: str = "stages"
     """Reward: stages, llm, compiled, sparse, or the path of a reward spec."""
+    credit: CreditProfile = CreditProfile()
+    """How progress through the reward's stages is paid."""
+    fixture_poses: Literal["default", "per_episode"] = "default"
+    """Where cabinets, stoves and the like stand: as the set of states says, or drawn anew for every episode."""
+    detail: Literal["fast", "exact"] = "fast"
+    """How pictures are drawn: fast = reduced meshes without shadows; exact = LIBERO's pixels."""
     image_size: int = Field(default=64, ge=16)
     """Width and height of both camera pictures, in pixels."""
     action_chunk: int = Field(default=4, ge=1)

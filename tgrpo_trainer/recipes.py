@@ -61,11 +61,10 @@ def libero_suite_nano() -> TrainConfig:
     """One policy for the ten tasks of a suite: clone 16 demonstrations of each, then TGRPO; an hour on two cores."""
     one_task = quickstart()  # every setting that is not here is the quickstart's, which was measured with one task
     return one_task.replace(
-        # On another suite episodes need its length: --env.max-control-steps. LIBERO-Object's longest demonstration of
-        # the scripted expert is the quickstart's reason for 128.
+        # 128 control steps are the quickstart's, for LIBERO-Object; another suite may need --env.max-control-steps.
         env={**one_task.env.model_dump(), "tasks": "all"},
-        # The quickstart draws each decision of its 16 demonstrations about 20 times. Ten tasks have ten times as many
-        # decisions, and share what they look like: five times the steps draw each about 10 times. Not searched.
+        # The quickstart draws each decision of its 16 demonstrations about 29 times. Ten tasks have ten times as many
+        # decisions, and share what they look like: five times the steps draw each about 14 times. Not searched.
         sft={**one_task.sft.model_dump(), "max_steps": 3000},
         # Each task has one state an iteration, of as many members as the quickstart's (peers: a group is one state of
         # one task, all tasks weigh the same).
