@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from tgrpo_trainer.distributed.world import World
 
 PROG = "python -m tgrpo_trainer"
+ONE_TASK = re.compile(r"^--env\.task(?=$|=)")
+"""The option's name where a run has one task; `--env.tasks` takes several."""
 EVALUATION_TIMEOUT_MINUTES = 120.0
 """How long a rank waits for the others' episodes of one task."""
 
@@ -226,6 +229,7 @@ def parse_run(command: str, arguments: Sequence[str]) -> TrainConfig:
     first.add_argument("--resume", type=Path)
     first.add_argument("--objective.kind", dest="kind")
     chosen, overrides = first.parse_known_args(arguments)
+    overrides = [ONE_TASK.sub("--env.tasks", given) for given in overrides]
     if chosen.recipe is not None and chosen.resume is not None:
         raise ConfigError("--recipe starts a run and --resume goes on with one; give only one of them.")
     if chosen.resume is not None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
 from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.files import write_atomically
+from tgrpo_envs.rewards.credit import CreditProfile
+from tgrpo_envs.tasks import get_task, list_tasks
 from tgrpo_trainer.objectives import Objective, Tgrpo, make_objective
 from tgrpo_trainer.policy.settings import PolicyConfig
 from tgrpo_trainer.settings import Settings
@@ -19,18 +21,24 @@ Suite = Literal["libero_spatial", "libero_object", "libero_goal", "libero_10", "
 
 
 class EnvConfig(Settings):
-    """The task and how the policy sees it."""
+    """The tasks and how the policy sees them."""
 
     suite: Suite = "libero_object"
     """LIBERO suite."""
-    task: int | str = 0
-    """Task index or name within the suite (list them: python -m tgrpo_envs tasks)."""
+    tasks: tuple[int | str, ...] = Field(default=(0,), min_length=1)
+    """Tasks of the suite that one policy learns, by index or name (list them: python -m tgrpo_envs tasks), or all."""
     assets: str = "auto"
     """Asset pack: auto, primitive, libero, or a folder."""
     reward: str = "stages"
     """Reward: stages, llm, compiled, sparse, or the path of a reward spec."""
     unchecked_reward: bool = False
     """Take a reward spec although it is for another task or has lint errors."""
+    credit: CreditProfile = CreditProfile()
+    """How progress through the reward's stages is paid."""
+    fixture_poses: Literal["default", "per_episode"] = "default"
+    """Where cabinets, stoves and the like stand: as the set of states says, or drawn anew for every episode."""
+    detail: Literal["fast", "exact"] = "fast"
+    """How pictures are drawn: fast = reduced meshes without shadows; exact = LIBERO's pixels."""
     image_size: int = Field(default=64, ge=16)
     """Width and height of both camera pictures, in pixels."""
     action_chunk: int = Field(default=4, ge=1)
@@ -39,6 +47,54 @@ class EnvConfig(Settings):
     """Cut every episode after this many control steps; none = the suite's horizon."""
     num_threads: int | None = Field(default=None, ge=1)
     """Simulator threads; none = as many as there are cores."""
+    max_open_tasks: int = Field(default=32, ge=1)
+    """Tasks whose scenes stay open at once, beside those being played (docs/suites.md has the memory of one)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_task_of_earlier_versions(cls, values: Any) -> Any:
+        """Settings that versions before 0.3 wrote name one task, as `task`."""
+        if isinstance(values, dict) and "task" in values:
+            values = {name: value for name, value in values.items() if name != "task"} | {"tasks": (values["task"],)}
+        return values
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _numbers_or_names(cls, values: Any) -> Any:
+        values = (values,) if isinstance(values, int | str) else values
+        if isinstance(values, list | tuple) and any(isinstance(value, bool) for value in values):
+            raise ValueError(f"tasks={values} must not be a truth value, but indices or names of tasks.")
+        return values
+
+    @property
+    def task(self) -> int | str:
+        """The only task of these settings.
+
+        Raises:
+            ConfigError: They name several.
+        """
+        if len(self.tasks) > 1 or "all" in self.tasks:
+            raise ConfigError(f"{self.suite} tasks {self.tasks_label} are several; ask each of `of_each_task()` alone.")
+        return self.tasks[0]
+
+    @property
+    def tasks_label(self) -> str:
+        """The tasks in words, for headings: `all`, `4`, or `0, 3`."""
+        return ", ".join(map(str, self.tasks))
+
+    def of_each_task(self) -> tuple[EnvConfig, ...]:
+        """The same settings for each task alone, each once, in the order given.
+
+        Raises:
+            UnknownNameError: The suite has no such task.
+            ConfigError: Several tasks, and a reward that is a file: its stages are of one task.
+        """
+        chosen = [task.index for task in list_tasks(self.suite)] if "all" in self.tasks else self.tasks
+        by_index = {get_task(self.suite, task).index: task for task in reversed(chosen)}
+        tasks = [task for index, task in reversed(by_index.items())]
+        if len(tasks) > 1 and self.reward.endswith(".json"):
+            raise ConfigError(f"env.reward {self.reward} holds the stages of one task; use stages for {len(tasks)}.")
+        return tuple(self.model_copy(update={"tasks": (task,)}) for task in tasks)
 
     @property
     def env_id(self) -> str:
@@ -50,9 +106,9 @@ class EnvConfig(Settings):
 class SftConfig(Settings):
     """Behaviour cloning: the start of reinforcement learning."""
 
-    demonstrations: Path | None = None
-    """Demonstrations in LIBERO's HDF5 format (docs/demonstrations.md); none = the run records its own with the scripted
-    expert."""
+    demonstrations: tuple[Path, ...] = ()
+    """Files of demonstrations in LIBERO's HDF5 format (docs/demonstrations.md), with several tasks one for each, in
+    their order; none = the run records its own with the scripted expert."""
     demo_rows: Rows | None = None
     """Whether a row of your demonstrations was seen before its action (as OpenVLA regenerates LIBERO's files) or after
     it (as LIBERO publishes them); none = found out from the file."""
@@ -60,7 +116,7 @@ class SftConfig(Settings):
     """How pictures of your demonstrations are stored: opengl = upside down, as LIBERO's; turned = opengl turned by 180
     degrees; mirrored = opengl with left and right exchanged; none = found out from the file."""
     num_demos: int = Field(default=10, ge=1)
-    """Demonstrations to record."""
+    """Demonstrations to record of each task."""
     max_steps: int = Field(default=600, ge=0)
     """Gradient steps; 0 = start from the policy as it is."""
     batch_size: int = Field(default=64, ge=1)
@@ -68,12 +124,18 @@ class SftConfig(Settings):
     learning_rate: float = Field(default=1e-3, gt=0)
     """Peak learning rate of AdamW (cosine decay)."""
 
+    @field_validator("demonstrations", mode="before")
+    @classmethod
+    def _one_file_of_earlier_versions(cls, value: object) -> object:
+        """Settings that versions before 0.3 wrote name one file, or null."""
+        return () if value is None else (value,) if isinstance(value, str | Path) else value
+
 
 class RolloutConfig(Settings):
     """How trajectories are collected."""
 
     num_groups: int = Field(default=4, ge=1)
-    """Start states per iteration (B)."""
+    """Start states per iteration (B); with several tasks, each draw takes the next task of a shuffled round."""
     num_generations: int = Field(default=8, ge=2)
     """Trajectories per start state (the group size G)."""
     temperature: float = Field(default=1.0, gt=0)
@@ -156,9 +218,9 @@ class EvaluationConfig(Settings):
     every: int = Field(default=10, ge=1)
     """Iterations between evaluations (the first and the last policy are always evaluated)."""
     num_heldout: int = Field(default=64, ge=1)
-    """Held-out region states."""
+    """Held-out region states of each task."""
     num_official: int = Field(default=50, ge=1, le=50)
-    """LIBERO's official initial states."""
+    """LIBERO's official initial states of each task."""
     temperature: float = Field(default=1.0, gt=0)
     """Temperature of the sampled evaluation (greedy is always run beside it)."""
 

@@ -20,12 +20,13 @@ import torch
 from tgrpo_envs.command import Interrupted
 from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.bc.initial_policy import pin_checkpoint, start_policy
-from tgrpo_trainer.config import TrainConfig
+from tgrpo_trainer.config import EnvConfig, TrainConfig
 from tgrpo_trainer.distributed.fsdp import ShardedPolicy
 from tgrpo_trainer.distributed.world import World, resolve_device
-from tgrpo_trainer.evaluation.evaluate import EpisodeSplit, evaluate_all
+from tgrpo_trainer.evaluation.evaluate import EpisodeSplit
 from tgrpo_trainer.evaluation.poor_start import poor_start
-from tgrpo_trainer.evaluation.result import load_evaluations, save_evaluations
+from tgrpo_trainer.evaluation.result import load_evaluations, pool, save_evaluations
+from tgrpo_trainer.evaluation.tasks import evaluate_tasks, plan_of_run
 from tgrpo_trainer.memory.check import out_of_memory_explained, warn_if_too_little
 from tgrpo_trainer.metrics.metrics import Mean, MetricsWriter, evaluation_metrics
 from tgrpo_trainer.metrics.wandb_logger import import_wandb, start_wandb
@@ -36,6 +37,7 @@ from tgrpo_trainer.report import write_report
 from tgrpo_trainer.report.last_group_videos import write_videos
 from tgrpo_trainer.report.record import LastGroup, find_last_group
 from tgrpo_trainer.rollout.environment import Envs, make_envs
+from tgrpo_trainer.rollout.tasks import TaskEnvs
 from tgrpo_trainer.run.checkpoint import (
     Checkpoint,
     latest_checkpoint,
@@ -68,7 +70,7 @@ class _Run:
     config: TrainConfig
     folder: Path
     world: World
-    envs: Envs
+    envs: TaskEnvs
     student: ShardedPolicy
     updater: PolicyUpdater
     schedule: Schedule
@@ -100,9 +102,9 @@ def train(config: TrainConfig, world: World = ALONE, signals: Signals | None = N
     with ExitStack() as stack:
         with _starting(config, world):
             config, folder = _open_folder(config, world)
-            envs = stack.enter_context(closing(_rank_envs(config, world, config.rollout.num_envs // world.size)))
+            envs = stack.enter_context(closing(_rank_envs(config, world)))
             stack.enter_context(out_of_memory_explained(config))
-            start, clock = _last_or_cloned(config, folder, envs, stopwatch, world)
+            start, clock = _last_or_cloned(config, folder, stopwatch, world)
         if world.is_main:
             warn_if_too_little(config, start.policy)
         student = ShardedPolicy(start.policy, world)
@@ -134,8 +136,8 @@ def clone(config: TrainConfig, world: World = ALONE) -> Path:
         world = World(device=resolve_device(config.run.device))
     with _starting(config, world):
         config, folder = _open_folder(config, world)
-        with closing(_rank_envs(config, world, 1)) as envs:
-            start, _ = _last_or_cloned(config, folder, envs, Stopwatch(), world)
+        _rank_envs(config, world).close()  # refuses settings that cannot work
+        start, _ = _last_or_cloned(config, folder, Stopwatch(), world)
     return start.folder
 
 
@@ -177,14 +179,16 @@ def _evaluate_once(run: _Run, done: int) -> None:
     world = run.world
     with run.student.gathered() as player, world.together():
         shard = EpisodeSplit(world.rank, world.size, world.gather)
-        evaluations = evaluate_all(player, run.envs, run.config, iteration=done, shard=shard)
-    _save(run, run.folder / CHECKPOINTS_NAME, done, score=evaluations[0].success_rate)
+        plan = plan_of_run(run.config, run.envs.tasks, done)
+        evaluations, _ = evaluate_tasks(player, plan, run.envs.lend, num_envs=run.envs.num_envs, shard=shard)
+    pooled = pool(evaluations)
+    _save(run, run.folder / CHECKPOINTS_NAME, done, score=pooled[0].success_rate)
     with world.together():
         if run.log is not None:
             save_evaluations(path, evaluations)
             run.log.write(done, evaluation_metrics(evaluations))
-            for evaluation in evaluations:
-                say(f"After {done:3d} iterations, {evaluation.states}, {evaluation.mode}: {evaluation}")
+            for count in pooled:
+                say(f"After {done:3d} iterations, {count.states}, {count.mode}: {count}")
             if warning := poor_start(evaluations, run.config.sft):
                 say(f"Warning: {warning}")
             write_report(run.folder)
@@ -229,23 +233,26 @@ def _open_log(config: TrainConfig, folder: Path, next_iteration: int) -> Metrics
     return MetricsWriter(folder, next_iteration=next_iteration, wandb=start_wandb(folder, config))
 
 
-def _rank_envs(config: TrainConfig, world: World, num_envs: int) -> Envs:
+def _rank_envs(config: TrainConfig, world: World) -> TaskEnvs:
     """This rank's environments; ranks on one machine share its cores."""
-    env = config.env
-    if world.local_size > 1 and env.num_threads is None:
-        cores = len(os.sched_getaffinity(0))
-        env = env.model_copy(update={"num_threads": max(1, cores // world.local_size)})
+    threads = config.env.num_threads
+    if world.local_size > 1 and threads is None:
+        threads = max(1, len(os.sched_getaffinity(0)) // world.local_size)
+
+    def make(task: EnvConfig, num_envs: int) -> Envs:
+        return make_envs(task.model_copy(update={"num_threads": threads}), num_envs)
+
     with world.together():
-        return make_envs(env, num_envs)
+        return TaskEnvs(config.env, config.rollout.num_envs // world.size, config.rollout.num_generations, make)
 
 
 def _last_or_cloned(
-    config: TrainConfig, folder: Path, envs: Envs, stopwatch: Stopwatch, world: World
+    config: TrainConfig, folder: Path, stopwatch: Stopwatch, world: World
 ) -> tuple[Checkpoint, dict[str, Any]]:
     """The checkpoint to go on from, with its clock; where there is none, that of the freshly cloned policy (0)."""
     last = world.broadcast(latest_checkpoint(folder / LAST_NAME))
     if last is None:
-        policy = start_policy(config, folder, envs.task_description, world)
+        policy = start_policy(config, folder, world)
         state = {"elapsed_s": stopwatch.elapsed_s}
         last = save_checkpoint(folder / LAST_NAME, iteration=0, policy=policy, state=state, world=world)
     checkpoint = load_checkpoint(last, world)
@@ -313,7 +320,7 @@ def _save(
 
 def _save_last_group(run: _Run, iteration: Iteration, done: int) -> None:
     """Keep the best and worst rollout of the group that shows most, of all ranks': the rank that has it writes it."""
-    found = find_last_group(iteration.groups, iteration.state_seeds, done, run.config.env.action_chunk)
+    found = find_last_group(iteration.groups, iteration.state_seeds, done, run.config.env.action_chunk, iteration.tasks)
     spreads = run.world.gather(None if found is None else found.spread)
     known = [spread for spread in spreads if spread is not None]
     with run.world.together():
@@ -324,7 +331,7 @@ def _save_last_group(run: _Run, iteration: Iteration, done: int) -> None:
 def _write_videos(config: TrainConfig, folder: Path) -> None:
     group = LastGroup.load(folder)
     if group is not None:
-        write_videos(folder, group, config.env, make_envs)
+        write_videos(folder, group, config.env.of_each_task()[group.task], make_envs)
 
 
 def _show(bar: Progress, iteration: Iteration, done: int, seconds_left: float) -> None:

@@ -1,8 +1,8 @@
 """One iteration on all ranks: collect groups, compare within them, update the policy, measure.
 
-Seeds are drawn for the groups of all ranks and each rank takes its part, so the run plays the same episodes on any
-number of ranks. Ranks meet when all have collected, and in the update. With `rollout.max_rounds` above 1 they collect
-again while too few groups are kept to learn from (dynamic sampling).
+Tasks and seeds are drawn for the groups of all ranks and each rank takes its part, so the run plays the same episodes
+on any number of ranks. Ranks meet when all have collected, and in the update. With `rollout.max_rounds` above 1 they
+collect again, of the same tasks, while too few groups are kept to learn from (dynamic sampling).
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from tgrpo_trainer.optim.batch import (
 )
 from tgrpo_trainer.optim.update import PolicyUpdater
 from tgrpo_trainer.policy.base import Policy
-from tgrpo_trainer.rollout.environment import Envs
+from tgrpo_trainer.rollout.environment import Members
 from tgrpo_trainer.rollout.rollout import Group, Sampling, collect_groups, trainable_groups
+from tgrpo_trainer.rollout.tasks import TaskEnvs, draw_tasks, task_key
 from tgrpo_trainer.run.rng import Stream, derive_seeds, make_generator, make_generators
 
 
@@ -37,6 +38,8 @@ class Iteration:
 
     groups: tuple[Group, ...]
     """This rank's."""
+    tasks: list[int]
+    """Place of each one's task in the run's list of tasks."""
     state_seeds: list[int]
     """Seed of the start state of each of them."""
     metrics: dict[str, float | Mean]
@@ -56,13 +59,13 @@ class _Round:
 
 
 def run_iteration(
-    config: TrainConfig, envs: Envs, student: ShardedPolicy, updater: PolicyUpdater, index: int, world: World
+    config: TrainConfig, envs: TaskEnvs, student: ShardedPolicy, updater: PolicyUpdater, index: int, world: World
 ) -> Iteration:
     """Do one iteration; all ranks call it together.
 
     Args:
         config: The run's settings.
-        envs: This rank's part of `config.rollout.num_envs` members.
+        envs: Of the run's tasks; this rank plays its part of `config.rollout.num_envs` members.
         student: Acts, and learns in place.
         updater: Its optimiser.
         index: Finished iterations before this one.
@@ -74,12 +77,15 @@ def run_iteration(
     """
     meter = CostMeter(world.device)
     seed = config.run.seed
+    tasks = list(world.own(draw_tasks(len(envs.tasks), config.rollout.num_groups, seed=seed, iteration=index)))
     with student.gathered() as player, world.together():
-        rounds, idle_s = _play_rounds(config, envs, player, index, world)
+        rounds, idle_s = _play_rounds(config, envs.for_groups(tasks), player, index, world)
         groups = tuple(group for each in rounds for group in each.groups)
+        tasks *= len(rounds)
         scored = [one for each in rounds for one in each.scored]
         kept: Sequence[ScoredGroup] = [one for each in rounds for one in each.kept]
-        metrics: dict[str, float | Mean] = {**rollout_metrics(groups, envs.stage_names)}
+        keys = [task_key(envs.tasks[task]) for task in tasks] if len(envs.tasks) > 1 else None
+        metrics: dict[str, float | Mean] = {**rollout_metrics(groups, keys)}
     collected = time.monotonic()
     of_groups = {**group_metrics(scored, kept, world), "rollout/rounds": float(len(rounds))}
     if config.update.gradient_budget < 1.0:
@@ -101,11 +107,11 @@ def run_iteration(
         **of_groups,
         **{f"update/{name}": value for name, value in update_metrics.items()},
     }
-    return Iteration(groups, [one for each in rounds for one in each.state_seeds], of_all)
+    return Iteration(groups, tasks, [one for each in rounds for one in each.state_seeds], of_all)
 
 
 def _play_rounds(
-    config: TrainConfig, envs: Envs, player: Policy, index: int, world: World
+    config: TrainConfig, envs: Members, player: Policy, index: int, world: World
 ) -> tuple[list[_Round], float]:
     """Rounds of rollouts until enough groups of all ranks are kept; and the seconds spent waiting for other ranks."""
     rounds: list[_Round] = []
@@ -119,7 +125,7 @@ def _play_rounds(
             return rounds, idle_s
 
 
-def _play_round(config: TrainConfig, envs: Envs, player: Policy, index: int, round_: int, world: World) -> _Round:
+def _play_round(config: TrainConfig, envs: Members, player: Policy, index: int, round_: int, world: World) -> _Round:
     """One start state for each of this rank's groups, played and scored."""
     rollout, seed = config.rollout, config.run.seed
     state_seeds = list(world.own(derive_seeds(seed, Stream.STATES, index, round_, count=rollout.num_envs)))
@@ -132,6 +138,6 @@ def _play_round(config: TrainConfig, envs: Envs, player: Policy, index: int, rou
         num_generations=rollout.num_generations,
         end=rollout.end,
     )
-    scored = score_groups(trainable_groups(groups, envs.task_description), config.objective)
+    scored = score_groups(trainable_groups(groups), config.objective)
     kept = keep_groups(scored, rollout)
     return _Round(groups, state_seeds[:: rollout.num_generations], scored, kept, played.env_s, played.policy_s)

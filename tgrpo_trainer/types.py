@@ -20,7 +20,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -298,7 +298,7 @@ def taken(value: object, what: str, *, flags: bool = False) -> Tensor:
 def _mapped(record: Record, change: Callable[[Tensor], Tensor]) -> Record:
     """The record with each of its tensors changed, also those of records within it."""
     values = {field.name: getattr(record, field.name) for field in fields(record)}
-    changed = {
+    changed: dict[str, Any] = {
         name: change(value) if isinstance(value, Tensor) else _mapped(value, change) for name, value in values.items()
     }
     return replace(record, **changed)

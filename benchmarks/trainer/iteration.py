@@ -20,6 +20,7 @@ from tgrpo_trainer.metrics.metrics import Mean
 from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy
 from tgrpo_trainer.recipes import openvla_libero
 from tgrpo_trainer.rollout.environment import make_envs
+from tgrpo_trainer.rollout.tasks import TaskEnvs
 from tgrpo_trainer.train_step import run_iteration
 
 PARTS = {"environment": "time/env_s", "policy": "time/policy_s", "update": "time/update_s", "whole": "time/iteration_s"}
@@ -30,7 +31,7 @@ def iteration_config(policy: OpenVlaPolicy, assets: str, control_steps: int) -> 
     recipe = openvla_libero()
     env = EnvConfig(
         suite="libero_object",
-        task=0,
+        tasks=(0,),
         assets=assets,
         image_size=policy.image_size,
         action_chunk=1,
@@ -48,10 +49,11 @@ def iteration_rows(policy: OpenVlaPolicy, config: TrainConfig, *, microbatch_siz
     Raises:
         TgrpoError: The environment cannot be made here.
     """
-    with closing(make_envs(config.env, config.rollout.num_envs)) as envs:
+    rollout = config.rollout
+    with closing(TaskEnvs(config.env, rollout.num_envs, rollout.num_generations, make_envs)) as envs:
         updater = make_updater(policy, microbatch_size, config.update.minibatch_size)
-        states = {"init_states": "train", "group_size": config.rollout.num_generations}
-        envs.reset(seed=list(range(envs.num_envs)), options=states)
+        states = {"init_states": "train", "group_size": rollout.num_generations}
+        envs.for_groups([0] * rollout.num_groups).reset(seed=list(range(envs.num_envs)), options=states)
         alone = World(device=policy.device)
         iteration = run_iteration(config, envs, ShardedPolicy(policy, alone), updater, 0, alone)
     metrics = {key: value.value if isinstance(value, Mean) else value for key, value in iteration.metrics.items()}

@@ -40,7 +40,7 @@ def test_the_tiny_openvla_starts_with_the_command_that_is_printed(tmp_path, monk
     assert command[1:4] == ["-m", "tgrpo_trainer", "train"]
     config = parse_run("train", command[4:])
     assert (config.policy.checkpoint, config.run.seed) == ("written", 3)
-    policy = start_policy(config.replace(sft={"max_steps": 0}), tmp_path, "any instruction")
+    policy = start_policy(config.replace(sft={"max_steps": 0}), tmp_path)
     assert policy.action_chunk == config.env.action_chunk and policy.image_size == config.env.image_size
     assert policy.model.architecture == runpy.run_path(str(TINY_OPENVLA))["architecture"]()
     count = sum(parameter.numel() for parameter in policy.parameters())

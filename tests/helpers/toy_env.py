@@ -1,8 +1,9 @@
-"""A reaching task with the vector environment's interface, in plain numpy: fast, deterministic, with known answers.
+"""Reaching tasks with the vector environment's interface, in plain numpy: fast, deterministic, with known answers.
 
-A point starts at (x, y) and moves by 0.1 times the first two numbers of each action. It succeeds within GOAL_RADIUS of
-the origin. Stages: "near" (within NEAR_RADIUS) and "reached". Reward: 0.5 when a stage is done for the first time,
-so a success returns 1 and a miss at most 0.5.
+A point starts at (x, y) and moves by 0.1 times the first two numbers of each action. Task 0 succeeds within GOAL_RADIUS
+of the origin. Stages: "near" (within NEAR_RADIUS) and "reached". Reward: 0.5 when a stage is done for the first time,
+so a success returns 1 and a miss at most 0.5. Task 1 has its goal elsewhere, and a third stage before the others,
+"seen" (within SEEN_RADIUS); each of the three pays a third. All other tasks are task 0.
 """
 
 from __future__ import annotations
@@ -15,16 +16,20 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 GOAL_RADIUS, NEAR_RADIUS, STEP = 0.15, 0.5, 0.1
+SEEN_RADIUS = 0.7
+TASKS = {
+    0: ("reach the middle", (0.0, 0.0), ("near", "reached")),
+    1: ("reach the right side of the field", (0.5, 0.0), ("seen", "near", "reached")),
+}
 IMAGE_SIZE = 16
 FIXED = {"heldout": 40, "official": 50}
 
 
 class ToyReach(VectorEnv):
-    stage_names = ("near", "reached")
-    task_description = "reach the middle"
     asset_pack = "toy"
 
-    def __init__(self, num_envs=4, *, action_chunk=2, horizon=24, diverge_at=None, **_ignored: Any) -> None:
+    def __init__(self, num_envs=4, *, task=0, action_chunk=2, horizon=24, diverge_at=None, **_ignored: Any) -> None:
+        self.task_description, self.goal_2, self.stage_names = TASKS.get(task, TASKS[0])
         self.num_envs, self.action_chunk, self.horizon = num_envs, action_chunk, horizon
         self.diverge_at = diverge_at or {}  # member -> control step at which its physics fails
         self.metadata = {"autoreset_mode": AutoresetMode.DISABLED}
@@ -37,6 +42,9 @@ class ToyReach(VectorEnv):
         self.terminated_N, self.truncated_N = np.zeros((2, num_envs), dtype=bool)
         self.live_counts: list[int] = []
         self.closed_cleanly = False
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        return (getattr(self, name),) * self.num_envs
 
     def num_init_states(self, name: str) -> int:
         return FIXED[name]
@@ -59,7 +67,7 @@ class ToyReach(VectorEnv):
     def step(self, actions):
         live_N = ~(self.terminated_N | self.truncated_N)
         self.live_counts.append(int(live_N.sum()))
-        rewards_N = np.zeros(self.num_envs)
+        rewards_N, num_stages = np.zeros(self.num_envs), len(self.stage_names)
         diverged_N = np.zeros(self.num_envs, dtype=bool)
         for i in np.flatnonzero(live_N):
             for action in np.clip(actions[i].reshape(self.action_chunk, 7), -1, 1):
@@ -69,16 +77,16 @@ class ToyReach(VectorEnv):
                     break
                 self.position_N2[i] += STEP * action[:2]
                 stage = self._stages()[i].sum()
-                rewards_N[i] += 0.5 * max(0, stage - self.best_N[i])
+                rewards_N[i] += max(0, stage - self.best_N[i]) / num_stages
                 self.best_N[i] = max(self.best_N[i], stage)
-                self.terminated_N[i] = stage == 2
-                self.truncated_N[i] = stage < 2 and self.control_steps_N[i] >= self.horizon
+                self.terminated_N[i] = stage == num_stages
+                self.truncated_N[i] = stage < num_stages and self.control_steps_N[i] >= self.horizon
                 if self.terminated_N[i] or self.truncated_N[i]:
                     break
         stages_NK = self._stages()
         info = {
             "success": self.terminated_N.copy(),
-            "progress": self.best_N / 2,
+            "progress": self.best_N / num_stages,
             "stage": stages_NK.sum(1),
             "stages": stages_NK,
             "control_steps": self.control_steps_N.copy(),
@@ -87,8 +95,9 @@ class ToyReach(VectorEnv):
         return self._observe(), rewards_N, self.terminated_N.copy(), self.truncated_N.copy(), info
 
     def _stages(self):
-        distance_N = np.linalg.norm(self.position_N2, axis=1)
-        return np.stack([distance_N < NEAR_RADIUS, distance_N < GOAL_RADIUS], axis=1)
+        distance_N = np.linalg.norm(self.position_N2 - self.goal_2, axis=1)
+        radii = (SEEN_RADIUS, NEAR_RADIUS, GOAL_RADIUS)[-len(self.stage_names) :]
+        return np.stack([distance_N < radius for radius in radii], axis=1)
 
     def _observe(self):
         image_NHWC = np.zeros((self.num_envs, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8)

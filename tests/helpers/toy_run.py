@@ -58,7 +58,7 @@ def tiny_openvla_run(tmp_path: Path, *, iterations: int = 1, chunk: int = 1, lor
 
 
 def make_toy_envs(config: EnvConfig, num_envs: int) -> ToyReach:
-    return ToyReach(num_envs, action_chunk=config.action_chunk, horizon=config.max_control_steps)
+    return ToyReach(num_envs, task=config.task, action_chunk=config.action_chunk, horizon=config.max_control_steps)
 
 
 if __name__ == "__main__":

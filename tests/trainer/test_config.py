@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import typing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -206,3 +207,16 @@ def test_numbers_of_any_library_are_taken_and_truth_values_are_not():
     for value in (float("inf"), np.float32("nan")):
         with pytest.raises(ValidationError):
             SftConfig(learning_rate=value)
+
+
+def test_settings_of_versions_with_one_task_and_one_file_are_read():
+    old = TrainConfig().model_dump(mode="json")
+    del old["env"]["tasks"], old["env"]["max_open_tasks"]
+    old["env"]["task"], old["sft"]["demonstrations"] = 4, "mine.hdf5"
+    read = TrainConfig.model_validate_json(json.dumps(old))
+    assert (read.env.task, read.env.tasks) == (4, (4,))
+    assert read.sft.demonstrations == (Path("mine.hdf5"),)
+    old["sft"]["demonstrations"] = None
+    assert TrainConfig.model_validate_json(json.dumps(old)).sft.demonstrations == ()
+    with pytest.raises(ValidationError):
+        EnvConfig(tasks=())

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.helpers.toy_env import ToyReach
+from tests.helpers.toy_run import make_toy_envs
 from tgrpo_trainer.config import EnvConfig, RolloutConfig, RunConfig, SftConfig, TrainConfig, UpdateConfig
 from tgrpo_trainer.distributed.fsdp import ShardedPolicy
 from tgrpo_trainer.distributed.world import World
@@ -17,6 +18,7 @@ from tgrpo_trainer.objectives import Tgrpo
 from tgrpo_trainer.optim.reference import make_reference
 from tgrpo_trainer.optim.update import PolicyUpdater
 from tgrpo_trainer.policy.nano.policy import NanoConfig, NanoPolicy
+from tgrpo_trainer.rollout.tasks import TaskEnvs
 from tgrpo_trainer.run.rng import Stream, derive_seeds, make_generator, make_generators
 from tgrpo_trainer.train_step import run_iteration
 
@@ -50,7 +52,7 @@ def decisive_nano() -> NanoPolicy:
 
 
 def envs() -> ToyReach:
-    return ToyReach(CONFIG.rollout.num_envs, action_chunk=2, horizon=24)
+    return make_toy_envs(CONFIG.env, CONFIG.rollout.num_envs)
 
 
 def test_two_iterations_give_the_weights_and_successes_of_the_trainer(one_file):
@@ -69,6 +71,7 @@ def test_two_iterations_give_the_weights_and_successes_of_the_trainer(one_file):
         world=world,
     )
     seed, count = CONFIG.run.seed, CONFIG.rollout.num_envs
+    tasks = TaskEnvs(CONFIG.env, count, CONFIG.rollout.num_generations, make_toy_envs)
     for iteration in range(2):
         success_N = one_file.iterate(
             ours,
@@ -80,7 +83,7 @@ def test_two_iterations_give_the_weights_and_successes_of_the_trainer(one_file):
             generators=make_generators(seed, Stream.ACTIONS, iteration, count=count),
             shuffler=make_generator(seed, Stream.SHUFFLE, iteration),
         )
-        done = run_iteration(CONFIG, envs(), student, updater, iteration, world)
+        done = run_iteration(CONFIG, tasks, student, updater, iteration, world)
         assert success_N.mean() == done.metrics["rollout/success_rate"].value
         assert done.metrics["update/optimiser_steps"] > CONFIG.update.num_iterations  # several minibatches a pass
         moved = torch.cat([(a - b).flatten() for a, b in zip(ours.parameters(), first.parameters(), strict=True)])

@@ -75,13 +75,14 @@ def test_training_changes_the_policy_and_seeds_change_the_training(tmp_path):
 def test_the_last_the_best_and_the_first_checkpoints_are_kept(tmp_path, monkeypatch):
     scores = {0: 0.0, 1: 0.5, 2: 0.25, 3: 0.25, 4: 0.25}
 
-    def evaluate_all(*args, iteration, **kwargs):
+    def evaluate_tasks(_policy, plan, *args, **kwargs):
+        successes = int(4 * scores[plan.iteration])
         one = SimpleNamespace(
-            iteration=iteration, success_rate=scores[iteration], states="heldout", mode="greedy", num_episodes=2
+            iteration=plan.iteration, states="heldout", mode="greedy", num_successes=successes, num_episodes=4
         )
-        return (one,)
+        return (one,), ()
 
-    monkeypatch.setattr("tgrpo_trainer.train.evaluate_all", evaluate_all)
+    monkeypatch.setattr("tgrpo_trainer.train.evaluate_tasks", evaluate_tasks)
     monkeypatch.setattr("tgrpo_trainer.train.evaluation_metrics", lambda _: {})
     monkeypatch.setattr("tgrpo_trainer.train.save_evaluations", lambda path, _: None)
     folder = tmp_path / "run"

@@ -30,6 +30,14 @@ def test_overrides_change_single_settings():
     assert config.replace(update=get_recipe("smoke").update, env=get_recipe("smoke").env) == get_recipe("smoke")
 
 
+@pytest.mark.parametrize(
+    ("given", "tasks"),
+    [(["--env.tasks", "0", "3"], (0, 3)), (["--env.tasks", "all"], ("all",)), (["--env.task=6"], (6,))],
+)
+def test_tasks_are_a_list_and_one_task_has_its_old_option(given, tasks):
+    assert parse_run("train", ["--recipe", "smoke", *given, "--run.seed", "3"]).env.tasks == tasks
+
+
 def test_resuming_takes_the_settings_of_the_run_wherever_it_lies_now(tmp_path):
     folder = tmp_path / "elsewhere" / "moved"
     folder.mkdir(parents=True)

@@ -57,7 +57,7 @@ def train_sft(
     """
     if config.batch_size < world.size:
         raise ConfigError(f"sft.batch_size is {config.batch_size}, with {world.size} ranks; use at least one for each.")
-    instruction_1L = policy.encode_instructions([dataset.instruction])
+    instruction_UL = policy.encode_instructions(dataset.instructions)
     optimizer = torch.optim.AdamW(trained_parameters(policy).values(), lr=config.learning_rate)
     recent: deque[dict[str, float]] = deque(maxlen=AVERAGED_STEPS)
     for step in range(config.max_steps):
@@ -68,7 +68,7 @@ def train_sft(
             agentview_NHWC=random_shift(dataset.agentview_MHWC[rows], generator),
             wrist_NHWC=random_shift(dataset.wrist_MHWC[rows], generator),
             proprio_NP=dataset.proprio_MP[rows],
-            instruction_NL=instruction_1L.expand(len(rows), -1),
+            instruction_NL=instruction_UL[dataset.task_M[rows].to(instruction_UL.device)],
         )
         counted_NK = policy.counted(dataset.valid_MC[rows])
         own = slice(world.rank, None, world.size)

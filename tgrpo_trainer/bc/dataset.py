@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from tgrpo_trainer.config import Pictures, Rows
 
 @dataclass(frozen=True)
 class DemoDataset:
-    """M decisions of demonstrations of one task: every control step is the start of one.
+    """M decisions of demonstrations of one or more tasks: every control step is the start of one.
 
     Attributes:
         agentview_MHWC: uint8, upright.
@@ -34,8 +35,9 @@ class DemoDataset:
         proprio_MP: float32, the environment's `proprio`.
         actions_MCA: float32 in [-1, 1], the expert's next C actions; past the end its last one repeats.
         valid_MC: bool, False for those repeats.
-        instruction: The task in words.
-        layout: How the file was read, in words.
+        task_M: int64, the place of the row's task in `instructions`.
+        instructions: The tasks in words.
+        layout: How the files were read, in words.
     """
 
     agentview_MHWC: Tensor
@@ -43,11 +45,30 @@ class DemoDataset:
     proprio_MP: Tensor
     actions_MCA: Tensor
     valid_MC: Tensor
-    instruction: str
+    task_M: Tensor
+    instructions: tuple[str, ...]
     layout: str = ""
 
     def __len__(self) -> int:
         return self.proprio_MP.shape[0]
+
+    @classmethod
+    def cat(cls, parts: Sequence[DemoDataset]) -> DemoDataset:
+        """The rows of all parts, at least one; parts of equal instruction are of one task."""
+        if len(parts) == 1:
+            return parts[0]
+        instructions = tuple(dict.fromkeys(words for part in parts for words in part.instructions))
+        places = [torch.tensor([instructions.index(words) for words in part.instructions]) for part in parts]
+        return cls(
+            agentview_MHWC=torch.cat([part.agentview_MHWC for part in parts]),
+            wrist_MHWC=torch.cat([part.wrist_MHWC for part in parts]),
+            proprio_MP=torch.cat([part.proprio_MP for part in parts]),
+            actions_MCA=torch.cat([part.actions_MCA for part in parts]),
+            valid_MC=torch.cat([part.valid_MC for part in parts]),
+            task_M=torch.cat([place[part.task_M] for place, part in zip(places, parts, strict=True)]),
+            instructions=instructions,
+            layout="; ".join(dict.fromkeys(part.layout for part in parts)),
+        )
 
 
 def load_demonstrations(
@@ -110,7 +131,8 @@ def load_demonstrations(
     agentview, wrist, proprio, actions, valid = (
         torch.from_numpy(np.concatenate(column)) for column in zip(*parts, strict=True)
     )
-    return DemoDataset(agentview, wrist, proprio, actions, valid, words, str(layout))
+    task = torch.zeros(len(proprio), dtype=torch.int64)
+    return DemoDataset(agentview, wrist, proprio, actions, valid, task, (words,), str(layout))
 
 
 def _decisions(demo: StoredDemo, layout: Layout, action_chunk: int) -> tuple[NDArray[np.generic], ...]:

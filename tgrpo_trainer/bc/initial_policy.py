@@ -9,17 +9,19 @@ from pathlib import Path
 
 from tgrpo_envs.command import run_child
 from tgrpo_envs.errors import ConfigError, TrainingError
+from tgrpo_envs.tasks import get_task
 from tgrpo_trainer.bc.behaviour_cloning import train_sft
-from tgrpo_trainer.bc.dataset import load_demonstrations
-from tgrpo_trainer.config import TrainConfig
+from tgrpo_trainer.bc.dataset import DemoDataset, load_demonstrations
+from tgrpo_trainer.config import EnvConfig, TrainConfig
 from tgrpo_trainer.distributed.fsdp import ShardedPolicy
 from tgrpo_trainer.distributed.world import World
 from tgrpo_trainer.policy import policy_class
 from tgrpo_trainer.policy.base import Policy, PolicyStart
 from tgrpo_trainer.policy.hub import resolve_checkpoint
 from tgrpo_trainer.policy.lora import LoraSettings
+from tgrpo_trainer.rollout.tasks import task_key
 from tgrpo_trainer.run.console import progress, say
-from tgrpo_trainer.run.layout import DEMONSTRATIONS_NAME
+from tgrpo_trainer.run.layout import DEMONSTRATIONS_FOLDER, DEMONSTRATIONS_NAME
 from tgrpo_trainer.run.rng import Stream, derive_seed, make_generator
 
 
@@ -40,7 +42,6 @@ def pin_checkpoint(config: TrainConfig) -> TrainConfig:
 def start_policy(
     config: TrainConfig,
     folder: Path,
-    instruction: str,
     world: World = World(),  # noqa: B008 - frozen
 ) -> Policy:
     """Make or load the policy and clone the demonstrations; all ranks call it together.
@@ -48,7 +49,6 @@ def start_policy(
     Args:
         config: The run's settings.
         folder: The run's folder; recorded demonstrations stay there.
-        instruction: The environment's words for the task.
         world: The ranks.
 
     Returns:
@@ -64,21 +64,11 @@ def start_policy(
     policy = ShardedPolicy(start, world).policy
     if config.sft.max_steps == 0:
         return policy
-    path = config.sft.demonstrations or folder / DEMONSTRATIONS_NAME
-    brought = config.sft.demonstrations is not None
     with world.together():
-        if not brought and world.is_main:
-            _record_demonstrations(config, path)
-    env = config.env
+        if not config.sft.demonstrations and world.is_main:
+            _record_demonstrations(config, folder)
     with world.together():
-        dataset = load_demonstrations(
-            path,
-            action_chunk=env.action_chunk,
-            image_size=env.image_size,
-            instruction=instruction,
-            rows=config.sft.demo_rows if brought else "before",
-            pictures=config.sft.demo_pictures if brought else "opengl",
-        )
+        dataset = DemoDataset.cat([_load(config, task, path) for task, path in demonstration_files(config, folder)])
     policy.train()
     with progress("Cloning", config.sft.max_steps, shown=world.is_main) as bar:
         measured = train_sft(
@@ -91,8 +81,40 @@ def start_policy(
         )
     if world.is_main:
         loss, accuracy = measured["loss"], measured["accuracy"]
-        say(f"Cloned {path.name} ({dataset.layout}): loss {loss:.3f}, {accuracy:.0%} of choices as the expert's")
+        files = demonstration_files(config, folder)
+        what = files[0][1].name if len(files) == 1 else f"{len(files)} files of demonstrations"
+        say(f"Cloned {what} ({dataset.layout}): loss {loss:.3f}, {accuracy:.0%} of choices as the expert's")
     return policy
+
+
+def demonstration_files(config: TrainConfig, folder: Path) -> list[tuple[EnvConfig, Path]]:
+    """The files of demonstrations with the settings of their tasks: those brought, else the run's own in its folder.
+
+    Raises:
+        ConfigError: Several tasks, and not one file for each.
+    """
+    tasks, brought = config.env.of_each_task(), config.sft.demonstrations
+    if len(tasks) == 1:
+        return [(tasks[0], path) for path in brought or (folder / DEMONSTRATIONS_NAME,)]
+    if brought and len(brought) != len(tasks):
+        raise ConfigError(
+            f"sft.demonstrations names {len(brought)} files for {len(tasks)} tasks; give one for each, in their order: "
+            f"{', '.join(str(task.task) for task in tasks)}."
+        )
+    recorded = [folder / DEMONSTRATIONS_FOLDER / f"{task_key(task)}.hdf5" for task in tasks]
+    return list(zip(tasks, brought or recorded, strict=True))
+
+
+def _load(config: TrainConfig, task: EnvConfig, path: Path) -> DemoDataset:
+    brought = bool(config.sft.demonstrations)
+    return load_demonstrations(
+        path,
+        action_chunk=task.action_chunk,
+        image_size=task.image_size,
+        instruction=get_task(task.suite, task.task).instruction,
+        rows=config.sft.demo_rows if brought else "before",
+        pictures=config.sft.demo_pictures if brought else "opengl",
+    )
 
 
 def _new_or_saved(config: TrainConfig) -> Policy:
@@ -123,18 +145,27 @@ def _new_or_saved(config: TrainConfig) -> Policy:
     return policy
 
 
-def _record_demonstrations(config: TrainConfig, path: Path) -> None:
-    """The run's own demonstrations, by `tgrpo_envs`' scripted expert in its own process, unless they are there."""
-    if path.is_file():
-        return
-    env = config.env
+def _record_demonstrations(config: TrainConfig, folder: Path) -> None:
+    """The run's own demonstrations, by `tgrpo_envs`' scripted expert in its own process, where they are not there."""
+    files = demonstration_files(config, folder)
+    with progress("Recording", len(files), shown=len(files) > 1) as bar:
+        for number, (env, path) in enumerate(files):
+            if not path.is_file():
+                path.parent.mkdir(exist_ok=True)
+                _record_task(
+                    env, path, config.sft.num_demos, derive_seed(config.run.seed, Stream.DEMONSTRATIONS, number)
+                )
+            bar.advance(number + 1, {})
+
+
+def _record_task(env: EnvConfig, path: Path, num_demos: int, seed: int) -> None:
     options = {
         "suite": env.suite,
         "task": env.task,
         "assets": env.assets,
-        "num-demos": config.sft.num_demos,
+        "num-demos": num_demos,
         "image-size": env.image_size,
-        "seed": derive_seed(config.run.seed, Stream.DEMONSTRATIONS),
+        "seed": seed,
         "out": path,
     }
     command = [sys.executable, "-m", "tgrpo_envs", "demos"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 from tgrpo_envs.errors import ConfigError
@@ -15,9 +16,8 @@ from tgrpo_trainer.evaluation.record import (
     PolicyRecord,
     comparability,
     installed_versions,
-    pool,
 )
-from tgrpo_trainer.evaluation.result import Mode, StateSet
+from tgrpo_trainer.evaluation.result import Mode, StateSet, pool
 from tgrpo_trainer.evaluation.source import (
     PolicySource,
     find_source,
@@ -25,7 +25,7 @@ from tgrpo_trainer.evaluation.source import (
     load_source,
     policy_digest,
 )
-from tgrpo_trainer.evaluation.tasks import Plan, evaluate_tasks, task_indices
+from tgrpo_trainer.evaluation.tasks import Plan, chosen_tasks, evaluate_tasks
 from tgrpo_trainer.policy import policy_kind
 from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.policy.openvla.settings import OpenVlaConfig
@@ -56,13 +56,17 @@ def run_evaluation(options: EvalOptions, shard: EpisodeSplit = ALONE) -> Evaluat
             "brings its own settings, so leave them out."
         )
     env = chosen_env(options, source.config)
-    own_task = source.config.env.task if env.suite == source.config.env.suite else None
-    tasks = task_indices(env.suite, options.tasks, own_task)
+    chosen_tasks(env, options.tasks, source.config.env)  # refuses what does not exist before a policy is loaded
     device = options.device or source.config.run.device
     policy, iteration = load_source(source, env, PolicyConfig(openvla=options.openvla), device)
-    plan = make_plan(options, source.config, env, tasks, policy, iteration)
+    plan = make_plan(options, source.config, env, policy, iteration)
     evaluations, failures = evaluate_tasks(
-        policy, plan, make_envs, num_envs=options.num_envs, num_failures=options.videos, shard=shard
+        policy,
+        plan,
+        lambda task, num_envs: closing(make_envs(task, num_envs)),
+        num_envs=options.num_envs,
+        num_failures=options.videos,
+        shard=shard,
     )
     writes = options.out is not None and shard.rank == 0
     file = EvaluationFile(
@@ -96,23 +100,21 @@ def chosen_env(options: EvalOptions, config: TrainConfig) -> EnvConfig:
     }
     env = own.model_dump()
     if options.suite not in (None, own.suite):
-        env |= {"max_control_steps": None, "task": 0}
+        env |= {"max_control_steps": None, "tasks": (0,)}
         if own.reward.endswith(".json"):
             env["reward"] = "stages"
     return EnvConfig.model_validate(env | {name: value for name, value in changes.items() if value is not None})
 
 
-def make_plan(
-    options: EvalOptions, config: TrainConfig, env: EnvConfig, tasks: tuple[int, ...], policy: Policy, iteration: int
-) -> Plan:
+def make_plan(options: EvalOptions, config: TrainConfig, env: EnvConfig, policy: Policy, iteration: int) -> Plan:
     """Options where they are given, else what the run's own evaluation does."""
     usual: EvaluationConfig = config.evaluation
     sets: tuple[StateSet, ...] = ("heldout", "official") if options.states == "both" else (options.states,)
     defaults: dict[StateSet, int] = {"heldout": usual.num_heldout, "official": NUM_OFFICIAL}
     modes: tuple[Mode, ...] = ("greedy", "sampled") if options.mode == "both" else (options.mode,)
+    seen = env.model_copy(update={"image_size": policy.image_size, "action_chunk": policy.action_chunk})
     return Plan(
-        env=env.model_copy(update={"image_size": policy.image_size, "action_chunk": policy.action_chunk}),
-        tasks=tasks,
+        tasks=chosen_tasks(seen, options.tasks, config.env),
         counts={states: defaults[states] if options.num_states is None else options.num_states for states in sets},
         modes=modes,
         temperature=usual.temperature if options.temperature is None else options.temperature,

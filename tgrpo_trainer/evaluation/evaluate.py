@@ -11,14 +11,13 @@ import typing
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from tgrpo_envs.errors import ConfigError
-from tgrpo_trainer.config import EnvConfig, TrainConfig
+from tgrpo_trainer.config import EnvConfig
 from tgrpo_trainer.evaluation.result import (
     EpisodeResult,
     Evaluation,
@@ -30,8 +29,7 @@ from tgrpo_trainer.evaluation.result import (
 from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.rollout.environment import Envs
 from tgrpo_trainer.rollout.rollout import Rollout, Sampling, play
-from tgrpo_trainer.run.console import Progress, progress
-from tgrpo_trainer.run.rng import Stream, derive_seed
+from tgrpo_trainer.run.console import Progress
 
 
 def _gather_alone(here: Any) -> list[Any]:
@@ -168,36 +166,6 @@ def episode_seeds(seed: int, state_ids: Sequence[int]) -> list[int]:
         seeds.append(int(np.random.SeedSequence([seed, state, trials[state]]).generate_state(1)[0]))
         trials[state] += 1
     return seeds
-
-
-def evaluate_all(
-    policy: Policy, envs: Envs, config: TrainConfig, *, iteration: int, shard: EpisodeSplit = ALONE
-) -> tuple[Evaluation, ...]:
-    """Both sets of states, greedy and sampled, as the run's settings say; held-out greedy comes first."""
-    counts: dict[StateSet, int] = {"heldout": config.evaluation.num_heldout, "official": config.evaluation.num_official}
-    modes: tuple[Mode, ...] = ("greedy", "sampled")
-    evaluations: list[Evaluation] = []
-    before = 0
-    total = len(modes) * sum(len(shard.positions(count)) for count in counts.values())
-    with progress("Evaluating", total, shown=shard.rank == 0) as bar:
-        for states, count in counts.items():
-            for mode in modes:
-                evaluation = evaluate(
-                    policy,
-                    envs,
-                    env=config.env,
-                    states=states,
-                    state_ids=range(count),
-                    mode=mode,
-                    temperature=config.evaluation.temperature,
-                    seed=derive_seed(config.run.seed, Stream.EVALUATION),
-                    iteration=iteration,
-                    shard=shard,
-                    on_progress=partial(advance, bar, before),
-                )
-                evaluations.append(evaluation)
-                before += len(shard.positions(count))
-    return tuple(evaluations)
 
 
 def advance(bar: Progress, before: int, episodes: int) -> None:

@@ -22,7 +22,7 @@ class EvalOptions:
     suite: Suite | None = None
     """LIBERO suite; none = the run's."""
     tasks: tuple[str, ...] = ()
-    """Task indices or names (--tasks 0 3 5), or all; none = the run's task."""
+    """Task indices or names (--tasks 0 3 5), or all; none = the run's."""
     states: Literal["official", "heldout", "both"] = "both"
     """official = LIBERO's own 50 of the task; heldout = region states that training never draws."""
     mode: Literal["greedy", "sampled", "both"] = "both"

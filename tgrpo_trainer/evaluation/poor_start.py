@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tgrpo_trainer.config import SftConfig
-from tgrpo_trainer.evaluation.result import Evaluation
+from tgrpo_trainer.evaluation.result import Evaluation, pool
 
 POOR_RATE = 0.10
 """Held-out success before TGRPO below which the start is called poor."""
@@ -17,12 +17,13 @@ def poor_start(evaluations: Sequence[Evaluation], config: SftConfig) -> str | No
     """A warning, if the evaluation before the first iteration calls for one.
 
     Args:
-        evaluations: Of the run; only held-out ones of iteration 0 count, and of greedy and sampled the lower.
+        evaluations: Of the run; only held-out ones of iteration 0 count, over all tasks, and of greedy and sampled the
+            lower.
         config: How the start was cloned.
     """
     first = [
         one
-        for one in evaluations
+        for one in pool(evaluations)
         if one.iteration == 0 and one.states == "heldout" and one.num_episodes >= MIN_EPISODES
     ]
     lowest = min(first, key=lambda one: one.success_rate, default=None)
@@ -30,7 +31,7 @@ def poor_start(evaluations: Sequence[Evaluation], config: SftConfig) -> str | No
         return None
     if config.max_steps == 0:
         cure = "from a better policy (--policy.checkpoint)"
-    elif config.demonstrations is not None:
+    elif config.demonstrations:
         cure = "from a file of more demonstrations (--sft.demonstrations)"
     else:
         cure = f"with more demonstrations (--sft.num-demos, now {config.num_demos})"

@@ -10,8 +10,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from tgrpo_trainer.evaluation.failures import FailureVideo
-from tgrpo_trainer.evaluation.intervals import counted, wilson_interval
-from tgrpo_trainer.evaluation.result import Evaluation, Mode, StateSet, read_json, write_json
+from tgrpo_trainer.evaluation.result import Evaluation, Pooled, read_json, write_json
 from tgrpo_trainer.policy.openvla.settings import OpenVlaConfig
 from tgrpo_trainer.settings import Settings
 
@@ -37,21 +36,6 @@ class PolicyRecord(Settings):
     """Training iterations behind it; 0 for a policy that comes without a run."""
     openvla: OpenVlaConfig | None = None
     """How a published OpenVLA was used; none for a policy that brings its own settings."""
-
-
-class Pooled(Settings):
-    """Episodes of several tasks counted as one: every episode weighs the same."""
-
-    states: StateSet
-    mode: Mode
-    num_tasks: int
-    num_successes: int
-    num_episodes: int
-    interval: tuple[float, float]
-    """Wilson's 95 % interval, as if the episodes were independent draws from these very tasks."""
-
-    def __str__(self) -> str:
-        return counted(self.num_successes, self.num_episodes)
 
 
 class EvaluationFile(Settings):
@@ -89,25 +73,6 @@ class EvaluationFile(Settings):
 
 
 _FILE = TypeAdapter(EvaluationFile)
-
-
-def pool(evaluations: Sequence[Evaluation]) -> tuple[Pooled, ...]:
-    """Successes and episodes summed over tasks, for each set and mode in the order they first appear."""
-    pooled = []
-    for states, mode in dict.fromkeys((one.states, one.mode) for one in evaluations):
-        chosen = [one for one in evaluations if (one.states, one.mode) == (states, mode)]
-        successes, episodes = sum(one.num_successes for one in chosen), sum(one.num_episodes for one in chosen)
-        pooled.append(
-            Pooled(
-                states=states,
-                mode=mode,
-                num_tasks=len(chosen),
-                num_successes=successes,
-                num_episodes=episodes,
-                interval=wilson_interval(successes, episodes),
-            )
-        )
-    return tuple(pooled)
 
 
 def comparability(asset_packs: Sequence[str]) -> str:

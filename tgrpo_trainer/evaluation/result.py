@@ -103,6 +103,55 @@ class Evaluation(EvaluationFacts):
         return counted(self.num_successes, self.num_episodes)
 
 
+class Pooled(Settings):
+    """Episodes of several tasks counted as one: every episode weighs the same."""
+
+    iteration: int = 0
+    """Training iterations behind the policy."""
+    states: StateSet
+    mode: Mode
+    num_tasks: int
+    num_successes: int
+    num_episodes: int
+    interval: tuple[float, float]
+    """Wilson's 95 % interval, as if the episodes were independent draws from these very tasks."""
+
+    @property
+    def key(self) -> str:
+        """Its name in logs, for example `heldout_greedy`."""
+        return f"{self.states}_{self.mode}"
+
+    @property
+    def success_rate(self) -> float:
+        """Successes per episode."""
+        return self.num_successes / self.num_episodes
+
+    def __str__(self) -> str:
+        return counted(self.num_successes, self.num_episodes)
+
+
+def pool(evaluations: Sequence[Evaluation]) -> tuple[Pooled, ...]:
+    """Successes and episodes summed over tasks, for each iteration, set and mode in the order they first appear."""
+    parts: dict[tuple[int, StateSet, Mode], list[Evaluation]] = {}
+    for one in evaluations:
+        parts.setdefault((one.iteration, one.states, one.mode), []).append(one)
+    pooled = []
+    for (iteration, states, mode), chosen in parts.items():
+        successes, episodes = sum(one.num_successes for one in chosen), sum(one.num_episodes for one in chosen)
+        pooled.append(
+            Pooled(
+                iteration=iteration,
+                states=states,
+                mode=mode,
+                num_tasks=len(chosen),
+                num_successes=successes,
+                num_episodes=episodes,
+                interval=wilson_interval(successes, episodes),
+            )
+        )
+    return tuple(pooled)
+
+
 def merge_evaluations(parts: Sequence[EvaluationPart]) -> Evaluation:
     """The whole evaluation from parts that together hold each of its episodes once, in any order.
 

@@ -104,7 +104,7 @@ def load_source(source: PolicySource, env: EnvConfig, policy: PolicyConfig, devi
             sft={**source.config.sft.model_dump(), "max_steps": 0},
             run={**source.config.run.model_dump(), "device": device},
         )
-        return start_policy(config, source.folder, ""), 0
+        return start_policy(config, source.folder), 0
     return load_policy(source.folder).to(resolve_device(device)), 0
 
 

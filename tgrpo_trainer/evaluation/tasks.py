@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 
 from tgrpo_envs.errors import ConfigError
-from tgrpo_envs.tasks import get_task, list_tasks
-from tgrpo_trainer.config import EnvConfig, Suite
+from tgrpo_envs.tasks import get_task
+from tgrpo_trainer.config import EnvConfig, TrainConfig
 from tgrpo_trainer.evaluation.evaluate import ALONE, EpisodeSplit, advance, evaluate
 from tgrpo_trainer.evaluation.failures import Failure
 from tgrpo_trainer.evaluation.result import Evaluation, Mode, StateSet
@@ -17,16 +17,15 @@ from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.rollout.environment import Envs
 from tgrpo_trainer.rollout.rollout import Rollout
 from tgrpo_trainer.run.console import progress
+from tgrpo_trainer.run.rng import Stream, derive_seed
 
 
 @dataclass(frozen=True)
 class Plan:
     """Everything that decides the result of an evaluation, beside the policy."""
 
-    env: EnvConfig
-    """Of every task; suite and task name the run's own."""
-    tasks: tuple[int, ...]
-    """Indices in the suite."""
+    tasks: tuple[EnvConfig, ...]
+    """The environment's settings for each task."""
     counts: Mapping[StateSet, int]
     """States of each set; the first ones are played."""
     modes: tuple[Mode, ...]
@@ -41,34 +40,51 @@ class Plan:
         return len(self.tasks) * len(self.modes) * sum(self.counts.values())
 
 
-def task_indices(suite: Suite, chosen: Sequence[str], default: int | str | None) -> tuple[int, ...]:
-    """Indices of the chosen tasks of a suite, each once, in the order given.
+def chosen_tasks(env: EnvConfig, chosen: Sequence[str], own: EnvConfig) -> tuple[EnvConfig, ...]:
+    """The settings for each of the chosen tasks, each once, in the order given, with their indices.
+
+    A reward that is a file belongs to the run's own task; other tasks take the default stages.
 
     Args:
-        suite: Where they are.
-        chosen: Indices or names, or `all`.
-        default: The task when none is chosen; None if there is no such default.
+        env: The settings but for the tasks.
+        chosen: Indices or names, or `all`; none = the run's own.
+        own: The run's settings.
 
     Raises:
         UnknownNameError: No such task.
-        ConfigError: None was chosen where there is no default.
+        ConfigError: None was chosen, on another suite than the run's.
     """
-    if "all" in chosen:
-        return tuple(task.index for task in list_tasks(suite))
-    if not chosen:
-        if default is None:
-            raise ConfigError(
-                f"{suite} is not the suite the policy comes from, so say which of its tasks: --tasks all, or numbers."
-            )
-        return (get_task(suite, default).index,)
-    indices = [get_task(suite, int(one) if one.isdigit() else one).index for one in chosen]
-    return tuple(dict.fromkeys(indices))
+    if not chosen and env.suite != own.suite:
+        raise ConfigError(
+            f"{env.suite} is not the suite the policy comes from, so say which of its tasks: --tasks all, or numbers."
+        )
+    names = tuple(int(one) if one.isdigit() else one for one in chosen) or own.tasks
+    stages = env.model_copy(update={"tasks": names, "reward": "stages"})
+    known = [_index(task) for task in own.of_each_task()] if env.suite == own.suite else []
+    tasks = []
+    for task in stages.of_each_task():
+        reward = env.reward if _index(task) in known or not env.reward.endswith(".json") else "stages"
+        tasks.append(env.model_copy(update={"tasks": (_index(task),), "reward": reward}))
+    return tuple(tasks)
+
+
+def plan_of_run(config: TrainConfig, tasks: tuple[EnvConfig, ...], iteration: int) -> Plan:
+    """What a run plays on the way and at its end: both sets of states, greedy and sampled; held-out greedy is first."""
+    counts: dict[StateSet, int] = {"heldout": config.evaluation.num_heldout, "official": config.evaluation.num_official}
+    return Plan(
+        tasks=tasks,
+        counts=counts,
+        modes=("greedy", "sampled"),
+        temperature=config.evaluation.temperature,
+        seed=derive_seed(config.run.seed, Stream.EVALUATION),
+        iteration=iteration,
+    )
 
 
 def evaluate_tasks(
     policy: Policy,
     plan: Plan,
-    make_envs: Callable[[EnvConfig, int], Envs],
+    lend: Callable[[EnvConfig, int], AbstractContextManager[Envs]],
     *,
     num_envs: int,
     num_failures: int = 0,
@@ -79,8 +95,8 @@ def evaluate_tasks(
     Args:
         policy: Plays; its instruction comes from each task's environment.
         plan: What to play.
-        make_envs: Makes a task's environment.
-        num_envs: Members of an environment; fewer are made where there are fewer episodes.
+        lend: Gives a task's environment for a while.
+        num_envs: Members of an environment; fewer are asked for where there are fewer episodes.
         num_failures: Failures to keep of each task, the first ones.
         shard: This process's share; what is returned is the same on every process.
 
@@ -96,10 +112,9 @@ def evaluate_tasks(
     most = max(len(shard.positions(count)) for count in plan.counts.values())
     before = 0
     with progress("Evaluating", _share(plan, shard), shown=shard.rank == 0) as bar:
-        for task in plan.tasks:
-            env = task_env(plan.env, task)
+        for env in plan.tasks:
             kept = _Kept(num_failures)
-            with closing(make_envs(env, max(1, min(num_envs, most)))) as envs:
+            with lend(env, max(1, min(num_envs, most))) as envs:
                 for states, mode in kinds:
                     evaluation = evaluate(
                         policy,
@@ -123,11 +138,8 @@ def evaluate_tasks(
     return tuple(evaluations), tuple(failures)
 
 
-def task_env(env: EnvConfig, task: int) -> EnvConfig:
-    """The settings on another task; a reward that is a file belongs to one task, others take the default stages."""
-    own = env.task == task or env.task == get_task(env.suite, task).name
-    reward = env.reward if own or not env.reward.endswith(".json") else "stages"
-    return env.model_copy(update={"task": task, "reward": reward})
+def _index(env: EnvConfig) -> int:
+    return get_task(env.suite, env.task).index
 
 
 @dataclass

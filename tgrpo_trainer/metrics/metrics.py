@@ -16,10 +16,13 @@ from tgrpo_envs.files import write_atomically, writing
 from tgrpo_trainer.evaluation.result import Evaluation
 from tgrpo_trainer.metrics.wandb_logger import WandbLog
 from tgrpo_trainer.rollout.rollout import Group
+from tgrpo_trainer.rollout.tasks import task_key
 from tgrpo_trainer.types import EpisodeEnd
 
 JSONL_NAME = "metrics.jsonl"
 TENSORBOARD_NAME = "tensorboard"
+OF_EACH_TASK = ("rollout/success_rate", "rollout/return", "rollout/progress")
+"""Metrics of rollouts that a run of several tasks logs for each of them."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,26 @@ class Mean:
 Metrics = Mapping[str, float | Mean]
 
 
-def rollout_metrics(groups: Sequence[Group], stage_names: Sequence[str]) -> dict[str, Mean]:
-    """How the training rollouts of one iteration went: means over all members of all groups."""
-    members = [member for group in groups for member in group]
-    trajectories = [member.trajectory for member in members]
+def rollout_metrics(groups: Sequence[Group], task_keys: Sequence[str] | None = None) -> dict[str, Mean]:
+    """How the training rollouts of one iteration went: means over all members of all groups.
+
+    Args:
+        groups: At least one.
+        task_keys: The name of each group's task in a run of several, whose metrics are then logged for each task too,
+            and its stages for each task alone.
+    """
+    if task_keys is None:
+        return _rollout_metrics(groups) | _stage_metrics(groups)
+    metrics = _rollout_metrics(groups)
+    for task in sorted(set(task_keys)):
+        own = [group for group, key in zip(groups, task_keys, strict=True) if key == task]
+        of_task = {key: mean for key, mean in _rollout_metrics(own).items() if key in OF_EACH_TASK}
+        metrics |= {f"{key}/{task}": mean for key, mean in (of_task | _stage_metrics(own)).items()}
+    return metrics
+
+
+def _rollout_metrics(groups: Sequence[Group]) -> dict[str, Mean]:
+    trajectories = [member.trajectory for group in groups for member in group]
     metrics = {
         "rollout/success_rate": Mean.of(one.success for one in trajectories),
         "rollout/return": Mean.of(one.total_reward for one in trajectories),
@@ -64,20 +83,33 @@ def rollout_metrics(groups: Sequence[Group], stage_names: Sequence[str]) -> dict
     }
     for end in EpisodeEnd:
         metrics[f"end/{end}"] = Mean.of(one.end is end for one in trajectories)
-    for k, name in enumerate(stage_names):
-        metrics[f"stage/{name}"] = Mean.of(bool(member.stages_TK[:, k].any()) for member in members)
     return metrics
+
+
+def _stage_metrics(groups: Sequence[Group]) -> dict[str, Mean]:
+    """Of one task."""
+    members = [member for group in groups for member in group]
+    return {
+        f"stage/{name}": Mean.of(bool(member.stages_TK[:, k].any()) for member in members)
+        for k, name in enumerate(members[0].task.stage_names)
+    }
 
 
 def evaluation_metrics(evaluations: Sequence[Evaluation]) -> dict[str, Mean]:
-    """Success, return and length of each evaluation."""
-    metrics = {}
+    """Success, return and length for each set and mode, over all tasks; with several tasks for each of them too."""
+    pooled: dict[str, Mean] = {}
+    of_tasks: dict[str, Mean] = {}
     for evaluation in evaluations:
         episodes = evaluation.episodes
-        metrics[f"eval/{evaluation.key}/success_rate"] = Mean.of(one.success for one in episodes)
-        metrics[f"eval/{evaluation.key}/return"] = Mean.of(one.total_reward for one in episodes)
-        metrics[f"eval/{evaluation.key}/control_steps"] = Mean.of(one.control_steps for one in episodes)
-    return metrics
+        means = {
+            f"eval/{evaluation.key}/success_rate": Mean.of(one.success for one in episodes),
+            f"eval/{evaluation.key}/return": Mean.of(one.total_reward for one in episodes),
+            f"eval/{evaluation.key}/control_steps": Mean.of(one.control_steps for one in episodes),
+        }
+        for key, mean in means.items():
+            pooled[key] = pooled[key] + mean if key in pooled else mean
+            of_tasks[f"{key}/{task_key(evaluation.env)}"] = mean
+    return pooled if len(of_tasks) == len(pooled) else pooled | of_tasks
 
 
 def merge_metrics(parts: Sequence[Metrics]) -> dict[str, float | Mean]:

@@ -62,7 +62,7 @@ def comparison_page(groups: Sequence[RunGroup]) -> str:
 def _notes(runs: Sequence[RunRecord]) -> list[str]:
     """What keeps the runs from being compared, or the numbers from meaning what they seem to."""
     notes = []
-    tasks = sorted({f"{run.config.env.suite} task {run.config.env.task}" for run in runs})
+    tasks = sorted({f"{run.config.env.suite} task {run.config.env.tasks_label}" for run in runs})
     if len(tasks) > 1:
         notes.append(f"The runs are of different tasks ({', '.join(tasks)}): their success says little about settings.")
     packs = sorted({one.asset_pack for run in runs for one in run.evaluations})

@@ -37,7 +37,7 @@ def success_overlay(groups: Sequence[RunGroup]) -> Markup:
         for index, group in enumerate(groups):
             _draw_group(axis, group, index, partial(_success, key=key), marker="o")
             if len(group.runs) == 1:
-                chosen = [one for one in group.runs[0].evaluations if one.key == key]
+                chosen = [one for one in group.runs[0].pooled if one.key == key]
                 low, high = np.array([one.interval for one in chosen]).reshape(-1, 2).T
                 iterations = [one.iteration for one in chosen]
                 axis.fill_between(iterations, low, high, color=group_colour(index), alpha=0.12, linewidth=0)
@@ -92,7 +92,7 @@ def _draw_group(
 
 
 def _success(run: RunRecord, key: str) -> Curve:
-    return {float(one.iteration): one.success_rate for one in run.evaluations if one.key == key}
+    return {float(one.iteration): one.success_rate for one in run.pooled if one.key == key}
 
 
 def _metric(run: RunRecord, key: str) -> Curve:

@@ -13,8 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from tgrpo_envs.html import Markup
-from tgrpo_trainer.evaluation.intervals import counted
-from tgrpo_trainer.evaluation.result import Evaluation
+from tgrpo_trainer.evaluation.result import Evaluation, Pooled
 
 INK, MUTED, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 COLOURS = {
@@ -51,7 +50,7 @@ Rows = Sequence[Mapping[str, float | None]]
 
 
 @mpl.rc_context(STYLE)
-def success_curves(evaluations: Sequence[Evaluation], rows: Rows) -> Markup:
+def success_curves(evaluations: Sequence[Pooled], rows: Rows) -> Markup:
     """Evaluated success with Wilson bands over iterations, and success during rollouts behind it."""
     figure, (axis,) = new_figure(1, height=3.4)
     if rows:
@@ -73,17 +72,17 @@ def success_curves(evaluations: Sequence[Evaluation], rows: Rows) -> Markup:
 
 @mpl.rc_context(STYLE)
 def reward_and_stage_curves(rows: Rows, stage_names: Sequence[str]) -> Markup:
-    """Return of the training rollouts, and the share of them that had each stage done."""
-    figure, (left, right) = new_figure(2, height=3.0)
+    """Return of the training rollouts, and the share of them that had each stage done, where they are of one task."""
+    figure, (left, *of_stages) = new_figure(2 if stage_names else 1, height=3.0)
     iterations, values = series(rows, "rollout/return")
     _, spread = series(rows, "rollout/return_std")
     left.fill_between(iterations, values - spread, values + spread, color="#1b6ca8", alpha=0.10, linewidth=0)
     left.plot(iterations, values, color="#1b6ca8")
     left.set(xlabel="iteration", title="Return of training rollouts (band: standard deviation)")
-    for k, name in enumerate(stage_names):
-        right.plot(*series(rows, f"stage/{name}"), color=_stage_colour(k), label=readable(name))
-    right.set(ylim=(-0.02, 1.02), xlabel="iteration", title="Share of rollouts that reached each stage")
-    if stage_names:
+    for right in of_stages:
+        for k, name in enumerate(stage_names):
+            right.plot(*series(rows, f"stage/{name}"), color=_stage_colour(k), label=readable(name))
+        right.set(ylim=(-0.02, 1.02), xlabel="iteration", title="Share of rollouts that reached each stage")
         right.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     return to_svg(figure)
 
@@ -143,7 +142,7 @@ def seconds_of(rows: Rows) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return np.array([row["iteration"] for row in logged], dtype=float), seconds
 
 
-def interval_bar(evaluation: Evaluation) -> Markup:
+def interval_bar(evaluation: Evaluation | Pooled) -> Markup:
     """A thin bar from 0 to 1 with the interval shaded and the rate marked, for a table cell."""
     low, high = evaluation.interval
     colour = COLOURS[evaluation.key]
@@ -155,11 +154,11 @@ def interval_bar(evaluation: Evaluation) -> Markup:
     )
 
 
-def count(evaluation: Evaluation | None) -> dict[str, str] | None:
+def count(evaluation: Evaluation | Pooled | None) -> dict[str, str] | None:
     """The count and its bar, for the macro `count` of tables.html; None where nothing was evaluated."""
     if evaluation is None:
         return None
-    return {"text": counted(evaluation.num_successes, evaluation.num_episodes), "bar": interval_bar(evaluation)}
+    return {"text": str(evaluation), "bar": interval_bar(evaluation)}
 
 
 def readable(stage_name: str) -> str:

@@ -88,6 +88,8 @@ class LastGroup:
     """Simulated time of a decision."""
     best: RolloutRecord
     worst: RolloutRecord
+    task: int = 0
+    """Place of its task in the run's list of tasks."""
 
     @property
     def spread(self) -> float:
@@ -101,7 +103,7 @@ class LastGroup:
             for which, record in (("best", self.best), ("worst", self.worst))
             for field in _FIELDS
         }
-        for name in _NUMBERS:
+        for name in (*_NUMBERS, "task"):
             arrays[name] = getattr(self, name)
         with atomic_file(folder / RECORD_NAME) as partial, partial.open("wb") as file:
             np.savez(file, **arrays)
@@ -130,9 +132,10 @@ class LastGroup:
                     for which in ("best", "worst")
                 )
                 numbers = {name: arrays[name].item() for name in _NUMBERS}
+                task = int(arrays["task"]) if "task" in arrays else 0  # earlier versions had one task a run
             best.check()
             worst.check()
-            return cls(**numbers, best=best, worst=worst)
+            return cls(**numbers, best=best, worst=worst, task=task)
         except ARRAY_ERRORS as error:
             raise CheckpointError(
                 f"{path} cannot be read ({error}); delete it to write the report without videos."
@@ -140,24 +143,37 @@ class LastGroup:
 
 
 def find_last_group(
-    groups: Sequence[Group], state_seeds: Sequence[int], iteration: int, action_chunk: int
+    groups: Sequence[Group],
+    state_seeds: Sequence[int],
+    iteration: int,
+    action_chunk: int,
+    tasks: Sequence[int] | None = None,
 ) -> LastGroup | None:
     """The best and the worst member of the iteration's group in which they differ most; None if no one decided.
 
     Groups of one iteration are collected at the same time, so each of them is the last; the one with the widest spread
     shows most.
+
+    Args:
+        groups: Of one iteration.
+        state_seeds: Each group's.
+        iteration: Its number, from 1.
+        action_chunk: Control steps of a decision.
+        tasks: Place of each group's task in the run's list; None in a run of one task.
     """
     played = [[member for member in group if len(member.trajectory)] for group in groups]
-    ranked = [(sorted(group, key=_return), seed) for group, seed in zip(played, state_seeds, strict=True) if group]
+    facts = zip(played, state_seeds, tasks or [0] * len(groups), strict=True)
+    ranked = [(sorted(group, key=_return), seed, task) for group, seed, task in facts if group]
     if not ranked:  # the simulator diverged at every member's first decision: there is nothing to show
         return None
-    widest, state_seed = max(ranked, key=lambda one: _return(one[0][-1]) - _return(one[0][0]))
+    widest, state_seed, task = max(ranked, key=lambda one: _return(one[0][-1]) - _return(one[0][0]))
     return LastGroup(
         iteration=iteration,
         state_seed=state_seed,
         seconds_per_decision=action_chunk * CONTROL_STEP_S,
         best=RolloutRecord.of(widest[-1]),
         worst=RolloutRecord.of(widest[0]),
+        task=task,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.config import TrainConfig
-from tgrpo_trainer.evaluation.result import Evaluation, load_evaluations
+from tgrpo_trainer.evaluation.result import Evaluation, Pooled, load_evaluations, pool
 from tgrpo_trainer.metrics.metrics import read_metrics
 from tgrpo_trainer.run.layout import CONFIG_NAME, EVALUATIONS_NAME
 
@@ -31,10 +31,15 @@ class RunRecord:
     """Oldest first."""
 
     @property
-    def last_evaluations(self) -> dict[str, Evaluation]:
-        """Those of the latest iteration that was evaluated, by set and mode."""
-        last = max((one.iteration for one in self.evaluations), default=0)
-        return {one.key: one for one in self.evaluations if one.iteration == last}
+    def pooled(self) -> tuple[Pooled, ...]:
+        """The evaluations over all tasks."""
+        return pool(self.evaluations)
+
+    @property
+    def last_evaluations(self) -> dict[str, Pooled]:
+        """Those of the latest iteration that was evaluated, over all tasks, by set and mode."""
+        last = max((one.iteration for one in self.pooled), default=0)
+        return {one.key: one for one in self.pooled if one.iteration == last}
 
 
 @dataclass(frozen=True)

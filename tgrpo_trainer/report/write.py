@@ -14,11 +14,12 @@ from tgrpo_envs.html.timeline import EMPTY, GREEN, Row, band, drawing, stretches
 from tgrpo_envs.recording.video import encode
 from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.evaluation.poor_start import poor_start
-from tgrpo_trainer.evaluation.result import Evaluation
+from tgrpo_trainer.evaluation.result import Evaluation, Pooled
 from tgrpo_trainer.report import plots
 from tgrpo_trainer.report.last_group_videos import find_video
 from tgrpo_trainer.report.record import LastGroup, RolloutRecord
 from tgrpo_trainer.report.runs import RunRecord, read_runs
+from tgrpo_trainer.report.tasks import task_section
 from tgrpo_trainer.rollout.environment import CONTROL_STEP_S
 
 REPORT_NAME = "report.html"
@@ -35,7 +36,9 @@ def write_report(folder: Path) -> Path:
     """
     (run,) = read_runs([folder])
     config, evaluations, rows = run.config, run.evaluations, run.rows
-    stage_names = evaluations[0].stage_names if evaluations else ()
+    num_tasks = len(config.env.of_each_task())
+    stage_names = evaluations[0].stage_names if evaluations and num_tasks == 1 else ()
+    last = max((one.iteration for one in evaluations), default=0)
     text = render(
         __package__,
         "report.html",
@@ -43,15 +46,18 @@ def write_report(folder: Path) -> Path:
         subtitle=_subtitle(config, evaluations),
         warning=poor_start(evaluations, config.sft),
         **_success(run),
-        **_last_group(folder, stage_names),
-        success_curves=plots.success_curves(evaluations, rows) if evaluations or rows else None,
+        **(task_section(evaluations, rows) if evaluations and num_tasks > 1 else {}),
+        **_last_group(folder, run),
+        success_curves=plots.success_curves(run.pooled, rows) if evaluations or rows else None,
+        reward_heading="Reward and stages" if num_tasks == 1 else "Reward",
         reward_curves=plots.reward_and_stage_curves(rows, stage_names) if rows else None,
         health_curves=plots.health_curves(rows) if rows else None,
         cost_curves=plots.cost_curves(rows) if rows else None,
         stage_headings=["Last stage reached", "none", *map(plots.readable, stage_names)],
         histograms=[
             (f"{plots.SET_NAMES[one.states]}, {one.mode}", *one.stage_histogram())
-            for one in run.last_evaluations.values()
+            for one in evaluations
+            if num_tasks == 1 and one.iteration == last
         ],
         settings=config.model_dump_json(indent=2),
     )
@@ -66,7 +72,7 @@ def _success(run: RunRecord) -> dict[str, Any]:
     if not evaluations:
         return {"numbers": [], "after": [], "success_note": ""}
     first = min(one.iteration for one in evaluations)
-    before = {one.key: one for one in evaluations if one.iteration == first}
+    before = {one.key: one for one in run.pooled if one.iteration == first}
     numbers = [
         (
             f"{key.replace('_', ', ')}: before and after",
@@ -85,7 +91,7 @@ def _success(run: RunRecord) -> dict[str, Any]:
     return {"numbers": numbers, "after": rows, "success_note": note}
 
 
-def _compared(before: Evaluation | None, after: Evaluation) -> dict[str, Any]:
+def _compared(before: Pooled | None, after: Pooled) -> dict[str, Any]:
     """A row of the table: a set and a mode before and after training, and the difference in points."""
     change = None if before is None else after.success_rate - before.success_rate
     return {
@@ -98,11 +104,14 @@ def _compared(before: Evaluation | None, after: Evaluation) -> dict[str, Any]:
     }
 
 
-def _last_group(folder: Path, stage_names: Sequence[str]) -> dict[str, Any]:
+def _last_group(folder: Path, run: RunRecord) -> dict[str, Any]:
     """The best and the worst rollout of the last group, if one was played."""
     group = LastGroup.load(folder)
     if group is None:
         return {"rollouts": []}
+    task = run.config.env.of_each_task()[group.task].task
+    evaluated = next((one for one in run.evaluations if one.env.task == task), None)
+    stage_names = evaluated.stage_names if evaluated else ()
     rollouts = []
     for which, record in (("best", group.best), ("worst", group.worst)):
         video = find_video(folder, group.iteration, which) or encode(record.frames_THWC, 1 / group.seconds_per_decision)
@@ -117,6 +126,7 @@ def _last_group(folder: Path, stage_names: Sequence[str]) -> dict[str, Any]:
     return {
         "rollouts": rollouts,
         "rollouts_heading": f"Best and worst rollout of the last group (iteration {group.iteration})",
+        "rollouts_task": f"Task: {evaluated.instruction}. " if evaluated else "",
         "stage_legend": [("working on the stage", WORKING), ("stage done", GREEN)],
     }
 
@@ -140,5 +150,7 @@ def _caption(which: str, record: RolloutRecord) -> str:
 
 
 def _subtitle(config: TrainConfig, evaluations: Sequence[Evaluation]) -> str:
-    instruction = f"“{evaluations[0].instruction}”, " if evaluations else ""
-    return f"{instruction}{config.env.suite} task {config.env.task}, assets {config.env.assets}, seed {config.run.seed}"
+    env, num_tasks = config.env, len(config.env.of_each_task())
+    instruction = f"“{evaluations[0].instruction}”, " if evaluations and num_tasks == 1 else ""
+    tasks = f"task {env.tasks_label}" if num_tasks == 1 else f"{num_tasks} tasks ({env.tasks_label})"
+    return f"{instruction}{env.suite} {tasks}, assets {env.assets}, seed {config.run.seed}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import gymnasium as gym
@@ -17,10 +18,38 @@ Observation = dict[str, NDArray[np.generic]]
 Info = dict[str, NDArray[Any]]
 
 
-class Envs(Protocol):
-    """N members in lock-step that stay frozen after their end (`AutoresetMode.DISABLED`)."""
+@dataclass(frozen=True)
+class TaskFacts:
+    """What a member knows of the task that it poses."""
+
+    instruction: str
+    stage_names: tuple[str, ...]
+    """Stages of its reward: the first so many columns of `info["stages"]`; the others are of tasks with more."""
+    horizon: int
+    """Episode limit in control steps."""
+
+
+class Members(Protocol):
+    """N members in lock-step, of one task or several, that stay frozen after their end (`AutoresetMode.DISABLED`)."""
 
     num_envs: int
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        """For each member: `task_description` (the instruction), `stage_names` or `horizon`, after a reset."""
+
+    def reset(
+        self, *, seed: list[int] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, Info]:
+        """Start N episodes; options as in `tgrpo_envs.vector.LiberoVectorEnv`."""
+
+    def step(
+        self, actions: NDArray[np.float32]
+    ) -> tuple[Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], Info]:
+        """One decision of every member: observations, rewards, terminated, truncated, info."""
+
+
+class Envs(Members, Protocol):
+    """N members of one task."""
 
     @property
     def task_description(self) -> str:
@@ -41,27 +70,31 @@ class Envs(Protocol):
     def num_init_states(self, name: str) -> int:
         """Size of a fixed set of initial states: heldout or official."""
 
-    def reset(
-        self, *, seed: list[int] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, Info]:
-        """Start N episodes; options as in `tgrpo_envs.vector.LiberoVectorEnv`."""
-
-    def step(
-        self, actions: NDArray[np.float32]
-    ) -> tuple[Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], Info]:
-        """One decision of every member: observations, rewards, terminated, truncated, info."""
-
     def close(self) -> None:
         """Release the simulator."""
 
 
+def facts_of_members(envs: Members) -> tuple[TaskFacts, ...]:
+    """What each member poses."""
+    names = ("task_description", "stage_names", "horizon")
+    return tuple(TaskFacts(*each) for each in zip(*map(envs.get_attr, names), strict=True))
+
+
 def make_envs(config: EnvConfig, num_envs: int, **overrides: Any) -> Envs:
-    """The configured environment with `num_envs` members; `overrides` replace single keyword arguments."""
+    """The environment of one task with `num_envs` members; `overrides` replace single keyword arguments.
+
+    Raises:
+        ConfigError: The settings name several tasks, or one of them is out of range.
+        UnknownNameError: A name that does not exist.
+    """
     settings = {
         "task": config.task,
         "assets": config.assets,
         "reward": config.reward,
         "unchecked_reward": config.unchecked_reward,
+        "credit": config.credit,
+        "fixture_poses": config.fixture_poses,
+        "detail": config.detail,
         "image_size": config.image_size,
         "action_chunk": config.action_chunk,
         "horizon": config.max_control_steps,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tgrpo_trainer.policy.base import Policy
-from tgrpo_trainer.rollout.environment import Envs, Info, Observation
+from tgrpo_trainer.rollout.environment import Info, Members, Observation, TaskFacts, facts_of_members
 from tgrpo_trainer.run.console import say
 from tgrpo_trainer.types import ACTION_DIM, ActionSample, EpisodeEnd, PolicyInput, Trajectory, TrajectoryGroup
 
@@ -47,11 +47,13 @@ class Rollout:
     actions_TCA: Tensor
     """float32, the action chunk sent at each decision."""
     stages_TK: Tensor
-    """bool, stages of the reward that were done after each decision."""
+    """bool, stages of the task's reward that were done after each decision."""
+    task: TaskFacts
+    """What it was to do."""
 
 
 Group = tuple[Rollout, ...]
-"""Members that started from one state."""
+"""Members that started from one state of one task."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ class _EpisodeState:
 
 def play(
     policy: Policy,
-    envs: Envs,
+    envs: Members,
     observation: Observation,
     sampling: Sampling,
     *,
@@ -138,7 +140,8 @@ def play(
     """
     policy.eval()
     chunk = policy.action_chunk
-    instruction_NL = policy.encode_instructions([envs.task_description] * envs.num_envs).cpu()
+    tasks_N = facts_of_members(envs)
+    instruction_NL = policy.encode_instructions([task.instruction for task in tasks_N]).cpu()
     running = _EpisodeState(envs.num_envs if num_played is None else num_played)
     decisions: list[_Decision] = []
     env_s = policy_s = 0.0
@@ -173,12 +176,12 @@ def play(
                 kept_n=torch.tensor(~info["diverged"][live], dtype=torch.bool),
             )
         )
-    return RolloutResult(_members(decisions, running), env_s, policy_s)
+    return RolloutResult(_members(decisions, running, tasks_N), env_s, policy_s)
 
 
 def collect_groups(
     policy: Policy,
-    envs: Envs,
+    envs: Members,
     sampling: Sampling,
     *,
     seeds: Sequence[int],
@@ -189,7 +192,7 @@ def collect_groups(
 
     Args:
         policy: Plays.
-        envs: B * G members.
+        envs: B * G members; those of a group pose one task.
         sampling: How actions are drawn.
         seeds: One per member; the first member of a group draws its state.
         num_generations: G.
@@ -207,13 +210,17 @@ def collect_groups(
     return tuple(played.members[start : start + num_generations] for start in starts), played
 
 
-def trainable_groups(groups: Sequence[Group], task: str) -> list[TrajectoryGroup]:
+def trainable_groups(groups: Sequence[Group]) -> list[TrajectoryGroup]:
     """The groups as the update wants them: members without a decision left out, groups of one dropped.
 
     Only a simulator that diverges during a member's first decision leaves it without one.
     """
-    trajectories = [[member.trajectory for member in group if len(member.trajectory)] for group in groups]
-    return [TrajectoryGroup(tuple(group), task) for group in trajectories if len(group) >= 2]
+    decided = [[member for member in group if len(member.trajectory)] for group in groups]
+    return [
+        TrajectoryGroup(tuple(member.trajectory for member in group), group[0].task.instruction)
+        for group in decided
+        if len(group) >= 2
+    ]
 
 
 def control_steps_run(ran_N: IntArray, chunk: int) -> Tensor:
@@ -232,7 +239,7 @@ def _choose(policy: Policy, seen: PolicyInput, sampling: Sampling, live: IntArra
     return ActionSample(sample.choices_NK.cpu(), sample.logp_NK.cpu(), sample.actions_NCA.cpu())
 
 
-def _members(decisions: list[_Decision], running: _EpisodeState) -> tuple[Rollout, ...]:
+def _members(decisions: list[_Decision], running: _EpisodeState, tasks_N: Sequence[TaskFacts]) -> tuple[Rollout, ...]:
     """Sort the rows of all decisions by member; within a member they stay in time order."""
     member_M = torch.cat([decision.member_n for decision in decisions])
     kept_M = torch.cat([decision.kept_n for decision in decisions])
@@ -242,7 +249,7 @@ def _members(decisions: list[_Decision], running: _EpisodeState) -> tuple[Rollou
         for name in ("choices_nK", "logp_nK", "executed_nK", "actions_nCA", "rewards_n", "stage_n", "stages_nK")
     )
     members = []
-    for i, end in enumerate(running.ends):
+    for i, (end, task) in enumerate(zip(running.ends, tasks_N, strict=False)):  # the last ones may not be played
         assert end is not None
         rows = torch.nonzero((member_M == i) & kept_M)[:, 0]
         trajectory = Trajectory(
@@ -256,5 +263,6 @@ def _members(decisions: list[_Decision], running: _EpisodeState) -> tuple[Rollou
             progress=float(running.progress_N[i]),
             control_steps=int(running.control_steps_N[i]),
         )
-        members.append(Rollout(trajectory, actions_TCA=actions[rows], stages_TK=stages[rows]))
+        own_stages_TK = stages[rows][:, : len(task.stage_names)]
+        members.append(Rollout(trajectory, actions_TCA=actions[rows], stages_TK=own_stages_TK, task=task))
     return tuple(members)

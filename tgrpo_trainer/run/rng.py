@@ -31,6 +31,8 @@ class Stream(enum.IntEnum):
     """LoRA's new adapters."""
     BUDGET = 9
     """Which decisions of an iteration are learnt from under a gradient budget."""
+    TASKS = 10
+    """Order of the tasks in a round of them."""
 
 
 def derive_seeds(seed: int, stream: Stream, iteration: int = 0, round_: int = 0, *, count: int) -> list[int]:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import torch
 
-from tgrpo_envs.errors import CheckpointError
-from tgrpo_trainer.bc.dataset import load_demonstrations
+from tests.helpers.made_up import random_input, tiny_nano
+from tgrpo_envs.errors import CheckpointError, ConfigError
+from tgrpo_trainer.__main__ import main
+from tgrpo_trainer.bc.behaviour_cloning import train_sft
+from tgrpo_trainer.bc.dataset import DemoDataset, load_demonstrations
+from tgrpo_trainer.bc.initial_policy import demonstration_files
+from tgrpo_trainer.config import SftConfig, TrainConfig
+from tgrpo_trainer.evaluation.result import load_evaluations
 
 WORDS = "pick up the soup"
 
@@ -44,7 +52,7 @@ def load(path, **options):
 def test_pictures_are_turned_upright_and_belong_to_their_step(tmp_path):
     path = write(tmp_path / "demos.hdf5")
     dataset = load(path)
-    assert len(dataset) == 8 and dataset.instruction == WORDS
+    assert len(dataset) == 8 and dataset.instructions == (WORDS,)
     with h5py.File(path) as file:
         stored = file["data/demo_1/obs/agentview_rgb"][2]
         stored_proprio = file["data/demo_1/obs/proprio"][2]
@@ -68,7 +76,7 @@ def test_executed_actions_are_the_labels_where_there_are_no_others(tmp_path):
 
 
 def test_the_environments_words_win_over_the_files(tmp_path):
-    assert load(write(tmp_path / "demos.hdf5"), instruction="fetch").instruction == "fetch"
+    assert load(write(tmp_path / "demos.hdf5"), instruction="fetch").instructions == ("fetch",)
 
 
 def test_demonstrations_come_in_the_order_of_their_numbers(tmp_path):
@@ -139,3 +147,61 @@ def test_unusable_contents_are_refused(tmp_path, change, message):
         change(file["data"])
     with pytest.raises(CheckpointError, match=message):
         load(path)
+
+
+def test_files_of_several_tasks_are_one_data_set_whose_rows_know_their_words(tmp_path):
+    first, second = write(tmp_path / "a.hdf5"), write(tmp_path / "b.hdf5", lengths=(4,))
+    parts = [load(first, instruction="fetch"), load(second, instruction="push"), load(second, instruction="fetch")]
+    dataset = DemoDataset.cat(parts)
+    assert dataset.instructions == ("fetch", "push")
+    assert dataset.task_M.tolist() == [0] * 8 + [1] * 4 + [0] * 4
+    assert torch.equal(dataset.actions_MCA[8:12], dataset.actions_MCA[12:])
+    assert torch.equal(dataset.proprio_MP, torch.cat([part.proprio_MP for part in parts]))
+    assert DemoDataset.cat(parts[:1]) is parts[0]
+
+
+def test_several_tasks_take_one_file_each_in_their_order_and_record_one_each_otherwise(tmp_path):
+    def files(tasks, *paths):
+        config = TrainConfig(env={"tasks": tasks}, sft={"demonstrations": paths})
+        return [(task.task, str(path)) for task, path in demonstration_files(config, Path("run"))]
+
+    assert files((4,)) == [(4, "run/demonstrations.hdf5")]
+    assert files((4,), "a", "b") == [(4, "a"), (4, "b")]  # more of the same task
+    assert files((4, 0)) == [(4, "run/demonstrations/task_04.hdf5"), (0, "run/demonstrations/task_00.hdf5")]
+    assert files((4, 0), "a", "b") == [(4, "a"), (0, "b")]
+    with pytest.raises(ConfigError, match="names 1 files for 2 tasks; give one for each, in their order: 4, 0"):
+        files((4, 0), "a")
+
+
+def test_cloning_learns_each_task_under_its_own_words(tmp_path):
+    """Pictures and proprioception are the same in both tasks: only the words tell which way to go."""
+    seen = random_input(1).rows(torch.zeros(8, dtype=torch.int64))
+    task_M = torch.tensor([0, 1] * 4)
+    dataset = DemoDataset(
+        seen.agentview_NHWC,
+        seen.wrist_NHWC,
+        seen.proprio_NP,
+        actions_MCA=(task_M * 2.0 - 1).reshape(-1, 1, 1).expand(-1, 1, 7),
+        valid_MC=torch.ones(8, 1, dtype=torch.bool),
+        task_M=task_M,
+        instructions=("go left", "go right"),
+    )
+    policy = tiny_nano(action_chunk=1)
+    config = SftConfig(max_steps=60, batch_size=16, learning_rate=1e-2)
+    measured = train_sft(policy, dataset, config=config, generator=torch.Generator().manual_seed(0))
+    assert measured["accuracy"] > 0.6  # the mean of the last 50 of 60 steps; blind to the words it is a half
+    obs = dataclasses.replace(seen.rows(slice(2)), instruction_NL=policy.encode_instructions(dataset.instructions))
+    left, right = policy.sample(obs, greedy=True).actions_NCA
+    assert (left == -1).all() and (right == 1).all()
+
+
+@pytest.mark.slow
+def test_a_run_of_two_tasks_records_clones_and_improves_on_libero(tmp_path):
+    arguments = ["train", "--recipe", "smoke", "--env.tasks", "0", "4", "--run.folder", str(tmp_path)]
+    assert main([*arguments, "--rollout.num-groups", "2"]) == 0
+    with h5py.File(tmp_path / "smoke" / "demonstrations" / "task_04.hdf5") as file:
+        assert "ketchup" in json.loads(file["data"].attrs["problem_info"])["language_instruction"]
+    page = (tmp_path / "smoke" / "report.html").read_text(encoding="utf-8")
+    assert "Success of each task" in page and "04: pick up the ketchup" in page
+    evaluations = load_evaluations(tmp_path / "smoke" / "evaluations" / "iteration_000001.json")
+    assert [(one.env.task, one.key) for one in evaluations[3:5]] == [(0, "official_sampled"), (4, "heldout_greedy")]

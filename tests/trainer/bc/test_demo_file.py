@@ -167,7 +167,7 @@ def test_a_file_without_words_needs_them_from_its_reader(path, problem):
             file["data"].attrs["problem_info"] = problem[:60_000] if isinstance(problem, str) else problem
     with pytest.raises(CheckpointError, match="names no language_instruction; give the instruction"):
         load(path, instruction=None)
-    assert load(path).instruction == "x"
+    assert load(path).instructions == ("x",)
 
 
 def test_files_that_are_something_else_are_refused_by_name(tmp_path, path):

@@ -27,7 +27,8 @@ def made_up_demonstrations(num_rows=32):
         proprio_MP=seen.proprio_NP,
         actions_MCA=levels / 2 - 1,
         valid_MC=torch.ones(num_rows, CHUNK, dtype=torch.bool),
-        instruction="pick up the soup",
+        task_M=torch.zeros(num_rows, dtype=torch.int64),
+        instructions=("pick up the soup",),
     )
 
 
@@ -54,7 +55,7 @@ def test_nano_learns_32_decisions_by_heart():
         dataset.agentview_MHWC,
         dataset.wrist_MHWC,
         dataset.proprio_MP,
-        policy.encode_instructions([dataset.instruction]).expand(32, -1),
+        policy.encode_instructions(dataset.instructions)[dataset.task_M],
     )
     played = policy.sample(obs, greedy=True).actions_NCA
     assert (played == dataset.actions_MCA).float().mean() > 0.98

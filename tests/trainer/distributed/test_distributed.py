@@ -128,7 +128,8 @@ def clone_case(world):
     obs = random_input(6)
     actions_MCA = torch.rand(6, 1, 7, generator=torch.Generator().manual_seed(0)) * 2 - 1
     valid_MC = torch.ones(6, 1, dtype=torch.bool)
-    dataset = DemoDataset(obs.agentview_NHWC, obs.wrist_NHWC, obs.proprio_NP, actions_MCA, valid_MC, "reach")
+    task_M, words = torch.tensor([0, 1] * 3), ("reach", "reach the right side")
+    dataset = DemoDataset(obs.agentview_NHWC, obs.wrist_NHWC, obs.proprio_NP, actions_MCA, valid_MC, task_M, words)
     student = ShardedPolicy(policy, world)
     measured = train_sft(
         student.policy,

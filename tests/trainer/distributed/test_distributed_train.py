@@ -25,19 +25,20 @@ from tgrpo_trainer.run.checkpoint import latest_checkpoint, load_checkpoint
 from tgrpo_trainer.train import train
 
 
-def config_of(folder, iterations):
+def config_of(folder, iterations, tasks=(0,)):
     config = toy_config(folder, iterations)
     return config.replace(
+        env={**config.env.model_dump(), "tasks": tasks},
         rollout={"num_groups": 4, "num_generations": 2},
         objective={"kind": "tgrpo", "beta": 0.05},
         evaluation={"every": 2, "num_heldout": 3, "num_official": 2},
     )
 
 
-def train_on(folder, iterations, world=None):
+def train_on(folder, iterations, world=None, tasks=(0,)):
     use_toy(make_toy_envs)
     toy_env.NEAR_RADIUS, toy_env.GOAL_RADIUS = 0.6, 0.45  # so that some episodes succeed, and end early
-    train(config_of(folder, iterations), world or World())
+    train(config_of(folder, iterations, tasks), world or World())
 
 
 def three_runs(world, root):
@@ -45,6 +46,7 @@ def three_runs(world, root):
     train_on(root / "two", 3, world)
     train_on(root / "one_then_two", 3, world)
     train_on(root / "two_then_one", 2, world)
+    train_on(root / "two_tasks_on_two", 2, world, tasks=(0, 1, 2))  # the last is task 0 again
     return {}
 
 
@@ -59,7 +61,7 @@ def assert_close_run(got, expected):
         assert mine == pytest.approx(other, rel=1e-3, abs=1e-5)
     assert evaluated(got) == evaluated(expected)
     mine, other = LastGroup.load(got), LastGroup.load(expected)
-    assert mine.state_seed == other.state_seed
+    assert (mine.task, mine.state_seed) == (other.task, other.state_seed)
     assert np.array_equal(mine.best.actions_TCA, other.best.actions_TCA)
 
 
@@ -82,6 +84,9 @@ def test_a_run_is_the_same_on_one_process_and_on_two_ranks(tmp_path):
     train_on(tmp_path / "two_then_one", 3)
     for name in ("two", "one_then_two", "two_then_one"):
         assert_close_run(tmp_path / name, tmp_path / "one")
+    train_on(tmp_path / "two_tasks", 2, tasks=(0, 1, 2))  # four groups: one task has two, on one rank or on both
+    assert_close_run(tmp_path / "two_tasks_on_two", tmp_path / "two_tasks")
+    assert "rollout/success_rate/task_01" in logged(tmp_path / "two_tasks")[1]
     steps = [row for row in logged(tmp_path / "two") if "update/optimiser_steps" in row]
     assert sum(row["update/optimiser_steps"] > 0 for row in steps) >= 2
     lengths = [row["rollout/control_steps"] for row in steps]

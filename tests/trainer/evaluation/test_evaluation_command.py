@@ -19,10 +19,10 @@ from tgrpo_trainer.evaluation.command import run_evaluation
 from tgrpo_trainer.evaluation.evaluate import EpisodeSplit
 from tgrpo_trainer.evaluation.intervals import wilson_interval
 from tgrpo_trainer.evaluation.options import EvalOptions
-from tgrpo_trainer.evaluation.record import EvaluationFile, comparability, pool
-from tgrpo_trainer.evaluation.result import load_evaluations
+from tgrpo_trainer.evaluation.record import EvaluationFile, comparability
+from tgrpo_trainer.evaluation.result import load_evaluations, pool
 from tgrpo_trainer.evaluation.source import find_source, policy_digest
-from tgrpo_trainer.evaluation.tasks import task_env
+from tgrpo_trainer.evaluation.tasks import chosen_tasks
 from tgrpo_trainer.policy.hub import FoundCheckpoint
 from tgrpo_trainer.recipes import get_recipe
 from tgrpo_trainer.train import train
@@ -147,7 +147,7 @@ def test_another_suite_has_its_own_length_and_a_file_of_stages_stays_with_its_ta
     (one,) = run_evaluation(options(*arguments, "--num-states", 1, "--max-control-steps", 6)).evaluations
     assert (one.env.suite, one.env.task, one.env.max_control_steps) == ("libero_goal", 2, 6)
     env = toy_config(run, 1).env.model_copy(update={"reward": "mine.json"})
-    assert (task_env(env, 0).reward, task_env(env, 1).reward) == ("mine.json", "stages")
+    assert [(one.task, one.reward) for one in chosen_tasks(env, ["0", "1"], env)] == [(0, "mine.json"), (1, "stages")]
 
 
 def test_only_libero_s_pack_is_said_to_be_comparable():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from pathlib import Path
@@ -13,8 +14,10 @@ from tests.helpers.scripted_policy import StraightPolicy
 from tests.helpers.toy_env import ToyReach
 from tests.helpers.toy_run import make_toy_envs, toy_config
 from tgrpo_envs.errors import CheckpointError
+from tgrpo_trainer.config import EnvConfig
 from tgrpo_trainer.metrics.metrics import Mean, MetricsWriter, merge_metrics, read_metrics, rollout_metrics
 from tgrpo_trainer.rollout.rollout import Sampling, collect_groups
+from tgrpo_trainer.rollout.tasks import TaskEnvs
 from tgrpo_trainer.train import train
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "metrics.md"
@@ -55,7 +58,7 @@ def test_rollout_metrics_of_a_known_rollout():
     # decision after "near" (0.5) and two recorded decisions.
     envs = ToyReach(num_envs=4, diverge_at={2: 5})
     groups, _ = collect_groups(StraightPolicy(), envs, Sampling(), seeds=range(4), num_generations=2, end="each")
-    values = {key: mean.value for key, mean in rollout_metrics(groups, envs.stage_names).items()}
+    values = {key: mean.value for key, mean in rollout_metrics(groups).items()}
     assert values == pytest.approx(
         {
             "rollout/success_rate": 3 / 4,
@@ -74,14 +77,35 @@ def test_rollout_metrics_of_a_known_rollout():
     )
 
 
+def test_of_several_tasks_each_has_metrics_and_stages_of_its_own():
+    envs = TaskEnvs(EnvConfig(tasks=(0, 1)), num_envs=6, group_size=2, make_envs=make_toy_tasks)
+    sampling = {"seeds": range(6), "num_generations": 2, "end": "each"}
+    groups, _ = collect_groups(StraightPolicy(), envs.for_groups([0, 0, 1]), Sampling(), **sampling)
+    values = {key: mean.value for key, mean in rollout_metrics(groups, ["task_00", "task_00", "task_01"]).items()}
+    # All walk straight to the middle: the goal of the first two groups, and half a unit from the third's.
+    assert values["rollout/success_rate"] == pytest.approx(2 / 3)
+    assert (values["rollout/success_rate/task_00"], values["rollout/success_rate/task_01"]) == (1, 0)
+    assert values["stage/reached/task_00"] == 1 and values["stage/reached/task_01"] == 0
+    assert values["stage/seen/task_01"] == 1 and not {"stage/seen", "stage/seen/task_00"} & values.keys()
+
+
+def make_toy_tasks(config, num_envs):
+    return ToyReach(num_envs, task=config.task)
+
+
 def test_every_logged_key_is_defined_and_every_defined_key_is_logged(tmp_path, monkeypatch):
     monkeypatch.setattr("tgrpo_trainer.train.make_envs", make_toy_envs)
     monkeypatch.setattr("tgrpo_trainer.train.write_report", lambda folder: folder)
+    monkeypatch.setattr("tgrpo_trainer.train._write_videos", lambda *_: None)
     torch.manual_seed(0)
     train(toy_config(tmp_path / "run", iterations=2))
-    logged = {key for row in read_metrics(tmp_path / "run") for key in row} - {"iteration"}
+    several = toy_config(tmp_path / "several", iterations=1)
+    train(several.replace(env={**several.env.model_dump(), "tasks": (0, 1)}))
+    rows = read_metrics(tmp_path / "run") + read_metrics(tmp_path / "several")
+    logged = {key for row in rows for key in row} - {"iteration"}
+    placeholders = {"<stage>": "[^/]+", "<set>_<mode>": "(heldout|official)_(greedy|sampled)", "<task>": r"task_\d\d"}
     patterns = {
-        key: re.escape(key).replace("<stage>", "[^/]+").replace("<set>_<mode>", "(heldout|official)_(greedy|sampled)")
+        key: functools.reduce(lambda text, one: text.replace(*one), placeholders.items(), re.escape(key))
         for key in re.findall(r"^\| `([^`]+)` \|", DOCUMENT.read_text(encoding="utf-8"), flags=re.MULTILINE)
     }
     optional = {"memory/gpu_peak_gib"} - logged  # only where the policy is on a GPU

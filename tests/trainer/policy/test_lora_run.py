@@ -112,12 +112,10 @@ def test_export_merges_adapters_and_copies_full_policies(tmp_path, capsys):
     assert "exists already" in capsys.readouterr().err
 
     # A run goes on from the merged policy, and does not start from adapters.
-    again = start_policy(lora_run(tmp_path).replace(policy=policy_at(tmp_path / "out" / "merged")), tmp_path, "reach")
+    again = start_policy(lora_run(tmp_path).replace(policy=policy_at(tmp_path / "out" / "merged")), tmp_path)
     assert all(torch.equal(value, stored[name]) for name, value in again.model.state_dict().items())
     with pytest.raises(CheckpointError, match=r"tgrpo_trainer export .*iteration_000001 OUT"):
-        start_policy(
-            lora_run(tmp_path).replace(policy=policy_at(last(tmp_path / "lora") / "policy")), tmp_path, "reach"
-        )
+        start_policy(lora_run(tmp_path).replace(policy=policy_at(last(tmp_path / "lora") / "policy")), tmp_path)
 
     train(tiny_openvla_run(tmp_path, iterations=0))
     assert main(["export", str(tmp_path / "run"), str(tmp_path / "copy")]) == 0

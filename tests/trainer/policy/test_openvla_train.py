@@ -54,7 +54,7 @@ def test_one_iteration_learns_saves_and_goes_on(tmp_path, toy, chunk, decoding):
 
 def test_it_starts_from_a_runs_checkpoint_as_from_a_published_one(tmp_path):
     config = tiny_openvla_run(tmp_path)
-    policy = start_policy(config, tmp_path, "reach the middle")
+    policy = start_policy(config, tmp_path)
     saved = tmp_path / "saved"
     saved.mkdir()
     policy.save(saved)
@@ -62,7 +62,7 @@ def test_it_starts_from_a_runs_checkpoint_as_from_a_published_one(tmp_path):
         policy={**config.policy.model_dump(), "checkpoint": saved, "openvla": {"gradient_checkpointing": True}},
         env={**config.env.model_dump(), "suite": "libero_spatial", "image_size": 32},
     )
-    again = start_policy(other, tmp_path, "reach the middle")
+    again = start_policy(other, tmp_path)
     assert again.image_size == 32 and again.settings.unnorm_key == "libero_spatial"
     assert torch.equal(again.codec.low_A, torch.tensor(STATISTICS["libero_spatial"]["action"]["q01"]).double())
     assert again.settings.gradient_checkpointing
@@ -72,14 +72,14 @@ def test_what_cannot_work_is_refused_at_the_start(tmp_path):
     config = tiny_openvla_run(tmp_path)
     nothing = config.replace(policy={"kind": "openvla"})
     with pytest.raises(ConfigError, match=r"--policy\.checkpoint"):
-        start_policy(nothing, tmp_path, "reach")
+        start_policy(nothing, tmp_path)
     uncovered = config.replace(env={**config.env.model_dump(), "suite": "libero_90"})
     with pytest.raises(CheckpointError, match="libero_90"):
-        start_policy(uncovered, tmp_path, "reach")
+        start_policy(uncovered, tmp_path)
     with pytest.raises(ConfigError, match="parallel"):
-        start_policy(config.replace(env={**config.env.model_dump(), "action_chunk": 8}), tmp_path, "reach")
+        start_policy(config.replace(env={**config.env.model_dump(), "action_chunk": 8}), tmp_path)
     with pytest.raises(CheckpointError, match=r"--policy\.kind openvla"):
-        start_policy(config.replace(policy={"checkpoint": tmp_path / "published"}), tmp_path, "reach")
+        start_policy(config.replace(policy={"checkpoint": tmp_path / "published"}), tmp_path)
 
 
 def test_cloning_learns_demonstrations_by_heart(tmp_path):
@@ -88,9 +88,8 @@ def test_cloning_learns_demonstrations_by_heart(tmp_path):
     generator = torch.Generator().manual_seed(0)
     actions_MCA = torch.rand(6, 1, 7, generator=generator) - 0.5
     actions_MCA[:, :, 6] = torch.tensor([1.0, -1.0] * 3)[:, None]
-    dataset = DemoDataset(
-        obs.agentview_NHWC, obs.wrist_NHWC, obs.proprio_NP, actions_MCA, torch.ones(6, 1, dtype=torch.bool), "reach"
-    )
+    valid_MC, task_M = torch.ones(6, 1, dtype=torch.bool), torch.zeros(6, dtype=torch.int64)
+    dataset = DemoDataset(obs.agentview_NHWC, obs.wrist_NHWC, obs.proprio_NP, actions_MCA, valid_MC, task_M, ("reach",))
     config = SftConfig(max_steps=40, batch_size=8, learning_rate=1e-2)
     seen: list[float] = []
     train_sft(policy, dataset, config=config, generator=generator, on_step=lambda _, now: seen.append(now["loss"]))

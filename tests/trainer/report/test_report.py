@@ -15,6 +15,7 @@ from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_envs.html.timeline import EMPTY, GREEN
 from tgrpo_envs.recording.video import encode
 from tgrpo_trainer.evaluation.intervals import wilson_interval
+from tgrpo_trainer.evaluation.result import load_evaluations, save_evaluations
 from tgrpo_trainer.recipes import quickstart
 from tgrpo_trainer.report import write_report
 from tgrpo_trainer.report.record import LastGroup
@@ -116,3 +117,25 @@ def test_a_damaged_record_is_named(tmp_path):
     (tmp_path / "last_group.npz").write_bytes(b"not a zip")
     with pytest.raises(CheckpointError, match="last_group"):
         LastGroup.load(tmp_path)
+
+
+def test_a_run_of_several_tasks_shows_each_and_counts_all_together(tmp_path):
+    folder = tmp_path / "suite"
+    write_synthetic_run(folder)
+    env = quickstart().env
+    both = quickstart().replace(env={**env.model_dump(), "tasks": (4, 0)})
+    both.save(folder / "config.json")
+    for path in (folder / "evaluations").glob("*.json"):
+        of_one = load_evaluations(path)
+        other = [
+            one.model_copy(update={"env": env.model_copy(update={"tasks": (0,)}), "instruction": "fetch the soup"})
+            for one in of_one
+        ]
+        save_evaluations(path, [*of_one, *other])
+    page = write_report(folder).read_text(encoding="utf-8")
+    low, high = wilson_interval(2 * 56, 2 * 64)
+    assert f"112/128 = 88% [{low:.0%}, {high:.0%}]" in page  # pooled
+    assert page.count("61% → 56/64 = 88% [77%, 94%]") == 2  # each
+    assert "00: fetch the soup" in page and "04: pick up the alphabet soup" in page
+    assert ">task 00<" in page and ">task 04<" in page  # titles of the small curves
+    assert "libero_object 2 tasks (4, 0)" in page and "Last stage reached" not in page

@@ -73,7 +73,7 @@ def test_a_diverged_decision_is_left_out_and_a_member_without_decisions_leaves_i
     assert len(first) == 2  # the third decision held control step 5
     assert not first.success
     assert [[len(member.trajectory) for member in group] for group in groups] == [[2, 4], [4, 0], [0, 0]]
-    learnt = trainable_groups(groups, "toy")
+    learnt = trainable_groups(groups)
     assert len(learnt) == 1  # one member has nothing to be compared with
     assert learnt[0].mask_GT.sum(1).tolist() == [2, 4]
 

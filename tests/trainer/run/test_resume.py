@@ -12,7 +12,7 @@ import torch
 
 import tgrpo_trainer.run.checkpoint
 from tests.helpers.ranks import launch, use_toy, wait
-from tests.helpers.runs import assert_same_run, evaluated
+from tests.helpers.runs import assert_same_run, evaluated, logged
 from tests.helpers.toy_run import make_toy_envs, toy_config
 from tgrpo_trainer.config import EnvConfig, EvaluationConfig, PolicyConfig, RolloutConfig, RunConfig, TrainConfig
 from tgrpo_trainer.run.checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint
@@ -48,13 +48,24 @@ def stop_after(config, iterations):
             train(config)
 
 
-def test_four_iterations_are_two_and_two(tmp_path, toy):
+@pytest.mark.parametrize("tasks", [(0,), (0, 1)])
+def test_four_iterations_are_two_and_two(tmp_path, toy, tasks):
+    """Of two tasks too, whose turns go on from one iteration to the next."""
+
+    def config(folder):
+        chosen = toy_config(folder, ITERATIONS)
+        groups = {"num_groups": 1 + len(tasks), "num_generations": 3}
+        return chosen.replace(env={**chosen.env.model_dump(), "tasks": tasks}, rollout=groups)
+
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    train(toy_config(whole, ITERATIONS))
-    stop_after(toy_config(parts, ITERATIONS), 2)
+    train(config(whole))
+    stop_after(config(parts), 2)
     assert load_checkpoint(latest_checkpoint(parts / "last")).iteration == 2
-    train(toy_config(parts, ITERATIONS))
+    train(config(parts))
     assert_same_run(parts, whole)
+    played = {key for row in logged(whole) for key in row if key.startswith("rollout/success_rate")}
+    of_each = {f"rollout/success_rate/task_{task:02d}" for task in tasks} if len(tasks) > 1 else set()
+    assert played == {"rollout/success_rate", *of_each}
 
 
 def test_an_evaluation_that_was_not_logged_yet_is_logged_once(tmp_path, toy, monkeypatch):
@@ -118,14 +129,18 @@ def test_killed_at_any_instant_it_goes_on_and_ends_the_same(tmp_path, toy):
 
 
 @pytest.mark.slow
-def test_with_libero_s_simulator_too(tmp_path, monkeypatch):
-    """Environment cursors, if there were any, would show here."""
+@pytest.mark.parametrize("tasks", [(0,), (0, 4)])
+def test_with_libero_s_simulator_too(tmp_path, monkeypatch, tasks):
+    """Environment cursors, if there were any, would show here; so would what a scene keeps that is closed and opened
+    again."""
     monkeypatch.setattr("tgrpo_trainer.train.write_report", lambda folder: folder / "report.html")
     monkeypatch.setattr("tgrpo_trainer.train._write_videos", lambda *_: None)
 
     def config(folder):
         return TrainConfig(
-            env=EnvConfig(assets="primitive", image_size=32, action_chunk=8, max_control_steps=24),
+            env=EnvConfig(
+                tasks=tasks, assets="primitive", image_size=32, action_chunk=8, max_control_steps=24, max_open_tasks=1
+            ),
             policy=PolicyConfig(nano={"num_bins": 5}),
             sft={"max_steps": 0},
             rollout=RolloutConfig(num_groups=1, num_generations=3, filter="all"),

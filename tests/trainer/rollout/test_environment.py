@@ -1,0 +1,44 @@
+"""The door to the environments: a run can set what an environment can do, and what it sets arrives there."""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import closing
+
+import pytest
+
+from tgrpo_envs.rewards.credit import CreditProfile
+from tgrpo_envs.settings import EnvSettings
+from tgrpo_trainer.__main__ import parse_run
+from tgrpo_trainer.config import EnvConfig
+from tgrpo_trainer.rollout.environment import make_envs
+
+ELSEWHERE = {"task": "tasks", "horizon": "max_control_steps"}
+"""Settings of an environment that a run calls otherwise."""
+DECIDED = {"init_states", "cameras", "depth", "segmentation"}
+"""Settings that follow from what a run does with the states and the policy with the pictures."""
+
+
+def test_a_run_has_every_setting_of_an_environment_but_those_that_follow():
+    names = {ELSEWHERE.get(field.name, field.name) for field in dataclasses.fields(EnvSettings)}
+    assert names - DECIDED == set(EnvConfig.model_fields) - {"max_open_tasks"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "value"),
+    [
+        (["--env.credit.beta", "0.25", "--env.credit.mode", "goals-only"], "credit", (0.25, "goals-only")),
+        (["--env.fixture-poses", "per_episode"], "fixture_poses", "per_episode"),
+        (["--env.detail", "exact"], "detail", "exact"),
+        (["--env.tasks", "6"], "task", 6),
+        (["--env.max-control-steps", "40"], "horizon", 40),
+        (["--env.num-threads", "3"], "num_threads", 3),
+        (["--env.reward", "sparse"], "reward", "sparse"),
+    ],
+)
+def test_what_a_run_sets_arrives_at_its_environments(arguments, name, value, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = parse_run("train", ["--recipe", "smoke", *arguments])
+    with closing(make_envs(config.env, 2)) as envs:
+        got = getattr(envs.settings, name)
+    assert ((got.beta, got.mode) if isinstance(got, CreditProfile) else got) == value
