@@ -131,12 +131,72 @@ def openvla_libero_full() -> TrainConfig:
     )
 
 
+def openvla_libero_suite() -> TrainConfig:
+    """One OpenVLA for a suite: LoRA, trajectory GRPO on success alone; give --policy.checkpoint. Not run."""
+    one_task = openvla_libero()
+    # Horizon and pictures are those of OpenVLA's own evaluation.
+    env = EnvConfig(
+        suite="libero_10",
+        task=0,  # all ten, as soon as a run takes several
+        assets="libero",
+        reward="sparse",
+        image_size=256,
+        action_chunk=1,
+    )
+    return one_task.replace(
+        env=env,
+        # Groups of 8, temperature and clip range: SimpleVLA-RL, which trains this model too. One start a task: VLA-RL.
+        rollout=RolloutConfig(num_groups=10, num_generations=8, temperature=1.6),
+        tgrpo=_trajectory_grpo(),
+        # The learning rate of LoRA and the decisions of a step: TorchRL's vla_grpo. That it is constant is ours.
+        update=UpdateConfig(
+            learning_rate=5e-6,
+            final_learning_rate_ratio=1.0,
+            warmup_iterations=0,
+            num_iterations=1,
+            minibatch_size=128,
+            microbatch_size=8,
+            optimizer="adamw_master",
+        ),
+        run=RunConfig(name="openvla_libero_suite", iterations=100),
+    )
+
+
+def openvla_oft_suite() -> TrainConfig:
+    """One OpenVLA-OFT (token head) for a suite, every weight trained, as SimpleVLA-RL; 8 GPUs of 80 GB. Not run."""
+    lora = openvla_libero_suite()
+    return lora.replace(
+        # 512 steps whatever the suite, chunks of 8: SimpleVLA-RL, siiRL, TorchRL and RLinf. OpenVLA's own evaluation is
+        # shorter (220 to 520), so successes are not comparable with it.
+        env={**lora.env.model_dump(), "action_chunk": 8, "max_control_steps": 512},
+        policy=PolicyConfig(
+            kind="openvla",
+            openvla=OpenVlaConfig(decoding="parallel", gradient_checkpointing=True),
+        ),
+        # SimpleVLA-RL: 64 starts in groups of 8 at 1.6.
+        rollout=RolloutConfig(num_groups=64, num_generations=8, temperature=1.6),
+        # SimpleVLA-RL's learning rate for all weights; the 128 decisions of a step are TorchRL's.
+        update={**lora.update.model_dump(), "learning_rate": 5e-6},
+        run=RunConfig(name="openvla_oft_suite", iterations=100),
+    )
+
+
+def _trajectory_grpo() -> TgrpoConfig:
+    """The objective of SimpleVLA-RL, siiRL, TorchRL's vla_grpo and RLinf: success compared within groups, no KL.
+
+    They keep groups with 10 to 90 % successes, which of 8 members are the groups that are neither all of them nor none.
+    """
+    return TgrpoConfig(alpha_step=0.0, alpha_trajectory=1.0, epsilon=0.2, epsilon_high=0.28, beta=0.0)
+
+
 RECIPES: dict[str, Callable[[], TrainConfig]] = {
     "quickstart": quickstart,
     "libero_suite_nano": libero_suite_nano,
     "smoke": smoke,
     "openvla_libero": openvla_libero,
     "openvla_libero_full": openvla_libero_full,
+    "openvla_libero_suite": openvla_libero_suite,
+    "openvla_oft_suite": openvla_oft_suite,
 }
 
 

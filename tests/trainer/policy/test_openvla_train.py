@@ -16,6 +16,7 @@ from tgrpo_trainer.config import SftConfig
 from tgrpo_trainer.metrics.metrics import read_metrics
 from tgrpo_trainer.policy import load_policy
 from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy
+from tgrpo_trainer.recipes import get_recipe
 from tgrpo_trainer.run.checkpoint import latest_checkpoint, load_checkpoint
 from tgrpo_trainer.train import train
 
@@ -50,6 +51,25 @@ def test_one_iteration_learns_saves_and_goes_on(tmp_path, toy, chunk, decoding):
     longer = config.replace(run={**config.run.model_dump(), "iterations": 2})
     train(longer)
     assert load_checkpoint(latest_checkpoint(tmp_path / "run" / "last")).iteration == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "chunk", "lora"), [("openvla_libero_suite", 1, 4), ("openvla_oft_suite", 4, 0)], ids=["one by one", "oft"]
+)
+def test_recipes_for_a_suite_learn_at_tiny_size(tmp_path, toy, name, chunk, lora):
+    recipe = get_recipe(name)
+    decoding = recipe.policy.openvla.decoding
+    assert (recipe.env.action_chunk, decoding) == ((1, "autoregressive") if chunk == 1 else (8, "parallel"))
+    config = tiny_openvla_run(tmp_path, chunk=chunk, lora=lora, decoding=decoding, gradient_checkpointing=True)
+    train(
+        config.replace(
+            rollout={**recipe.rollout.model_dump(), "num_groups": 2},
+            tgrpo=recipe.tgrpo,
+            update={**recipe.update.model_dump(), "learning_rate": 1e-3},
+        )
+    )
+    metrics = next(row for row in read_metrics(tmp_path / "run") if "update/optimiser_steps" in row)
+    assert metrics["update/grad_norm"] > 0 and metrics["update/kl"] == 0
 
 
 def test_it_starts_from_a_runs_checkpoint_as_from_a_published_one(tmp_path):
