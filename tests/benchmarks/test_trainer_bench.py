@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.trainer import run, subject, timing
+from benchmarks.trainer import budget, run, subject, timing
 from benchmarks.trainer.iteration import iteration_config, iteration_rows
 from benchmarks.trainer.plain import plain_decision
 from benchmarks.trainer.roofline import DATA_SHEETS, Roof, floor_seconds
@@ -226,3 +226,14 @@ def test_a_whole_iteration_needs_a_scene_in_the_cache_and_no_libero(tmp_path):
     parts = [rows[f"iteration of 8 episodes: {part}"] for part in ("environment", "policy", "update")]
     assert all(seconds > 0 for seconds in parts) and sum(parts) <= rows["iteration of 8 episodes: whole"]
     assert [path.name for path in Path(tmp_path / "scenes" / "libero_object").iterdir()] == [copied.name]
+
+
+def test_what_a_gradient_budget_saves_is_measured(capsys):
+    budget.main(num_groups=1, num_members=2, repeats=1)
+    # 32 decisions of one group, in one minibatch: four passes each.
+    rows = [line.rpartition(",")[0] for line in capsys.readouterr().out.splitlines()]
+    assert rows == [
+        "budget 1.00: 32 decisions, 4 steps",
+        "budget 0.50: 16 decisions, 4 steps",
+        "budget 0.25: 8 decisions, 4 steps",
+    ]
