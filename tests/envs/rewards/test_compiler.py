@@ -12,8 +12,10 @@ from tgrpo_envs.bddl import Problem, Region, read_problem
 from tgrpo_envs.errors import SpecError
 from tgrpo_envs.rewards import CreditProfile, StageTracker, compile_spec, goals_spec, parse_spec
 from tgrpo_envs.rewards.library import shipped_spec
+from tgrpo_envs.rewards.predicates import Lifted, Near
+from tgrpo_envs.rewards.ramps import Approach, Raise
 from tgrpo_envs.rewards.spec import goal_indices, topological_order
-from tgrpo_envs.rewards.vocabulary import Approach, Lifted, Near, Raise, children
+from tgrpo_envs.rewards.vocabulary import children
 from tgrpo_envs.sim.snapshot import Snapshot, SnapshotLayout
 from tgrpo_envs.tasks import Task, bddl_path, get_task, list_tasks
 

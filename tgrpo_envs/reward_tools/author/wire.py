@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from tgrpo_envs.reward_tools.author.cards import TaskCard
-from tgrpo_envs.reward_tools.author.words import JOINTED_WORDS
-from tgrpo_envs.rewards.predicates import KINDS
+from tgrpo_envs.rewards.predicates import PREDICATES
+from tgrpo_envs.rewards.ramps import RAMPS
 from tgrpo_envs.rewards.spec import Stage, StageSpec
-from tgrpo_envs.rewards.vocabulary import ATOM_MODELS, RAMP_MODELS, SpecModel
+from tgrpo_envs.rewards.vocabulary import JOINTED_OPS, KINDS
+from tgrpo_envs.rewards.words import SpecModel
 
 Schema = dict[str, Any]
 
@@ -26,7 +27,7 @@ _JSON_TYPES = {"string": "string", "number": "number", "integer": "integer"}
 
 def names_for(op: str, field: str, card: TaskCard) -> list[str]:
     """Names of the task's scene that an argument of a word takes."""
-    if op in JOINTED_WORDS:
+    if op in JOINTED_OPS:
         return [part.name for part in card.parts]
     return [name for name, kind in card.entities().items() if kind in KINDS[op][field]]
 
@@ -43,7 +44,7 @@ def full_schema(card: TaskCard) -> Schema:
     """Pydantic's schema of specs, narrowed to a task: its name, its entities by kind, its goal conjuncts."""
     schema: Schema = _without_discriminators(copy.deepcopy(StageSpec.model_json_schema(by_alias=True)))
     definitions = schema["$defs"]
-    words = ATOM_MODELS | RAMP_MODELS
+    words = PREDICATES | RAMPS
     usable = usable_words(words, card)
     gone = {f"#/$defs/{model.__name__}" for op, model in words.items() if op not in usable}
     for op in usable:
@@ -108,8 +109,8 @@ def strict_schema(card: TaskCard) -> Schema:
         "stage": _closed(stage),
         "condition": {"anyOf": [atom, *_connectives(inner)]},
         "inner": {"anyOf": [atom, *_connectives(atom)]},  # connectives nest two deep: no recursion needed
-        "atom": _flat(ATOM_MODELS, card),
-        "ramp": _flat(RAMP_MODELS, card),
+        "atom": _flat(PREDICATES, card),
+        "ramp": _flat(RAMPS, card),
     }
     return root
 

@@ -32,7 +32,7 @@ def stage_strip(trace: Trace, k: int) -> str:
     """Stage k over time: waiting, open with its ramp's credit as an area, blocked, or done."""
     states = [stage_state(trace, k, m) for m in range(len(trace) + 1)]
     bands = "".join(_band(start, end, STATE_FILLS[state]) for start, end, state in _runs(states))
-    credit_M = np.where(trace.done_KM[k], 0.0, trace.credit_KM[k])
+    credit_M = np.where(trace.verdict.done_KN[k], 0.0, trace.verdict.credit_KN[k])
     return _svg(len(trace), bands + _area(credit_M, CREDIT_FILL))
 
 

@@ -128,7 +128,7 @@ def _card(heading: str, body: str) -> str:
 
 
 def _tiles(trace: Trace) -> str:
-    done = int(trace.done_KM[:, -1].sum())
+    done = int(trace.verdict.done_KN[:, -1].sum())
     numbers = [
         (f"{trace.reward_M.sum():.4f}", "return"),
         ("success" if trace.success else "no success", f"after {len(trace)} of at most {trace.horizon} control steps"),
@@ -208,11 +208,12 @@ def _spec(trace: Trace, goal: Conjuncts) -> str:
 
 def _truth_table(trace: Trace, goal: Conjuncts) -> str:
     head = "".join(
-        f'<th title="{escape(condition_words(atom.atom, goal))}">{a + 1}</th>' for a, atom in enumerate(trace.atoms)
+        f'<th title="{escape(condition_words(atom.predicate, goal))}">{a + 1}</th>'
+        for a, atom in enumerate(trace.predicates)
     )
     rows = "".join(
         f"<tr><td>{m}</td><td>{signed(float(trace.reward_M[m]))}</td><td>{trace.progress_M[m]:.4f}</td>"
-        + "".join('<td class="yes">●</td>' if atom.truth_M[m] else '<td class="no">·</td>' for atom in trace.atoms)
+        + "".join('<td class="yes">●</td>' if atom.truth_M[m] else '<td class="no">·</td>' for atom in trace.predicates)
         + "</tr>"
         for m in range(len(trace) + 1)
     )

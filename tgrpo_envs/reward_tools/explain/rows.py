@@ -84,11 +84,11 @@ def curve_rows(trace: Trace) -> Iterator[Row]:
 
 def atom_rows(trace: Trace, goal: Conjuncts) -> Iterator[Row]:
     """A thin row for each atom, numbered as in the table of all steps, then one for each rule to maintain."""
-    for a, atom in enumerate(trace.atoms):
-        label = f"<span class=muted>{a + 1}</span> {escape(condition_words(atom.atom, goal))}"
+    for a, atom in enumerate(trace.predicates):
+        label = f"<span class=muted>{a + 1}</span> {escape(condition_words(atom.predicate, goal))}"
         texts = [readings_text(atom.readings, m) for m in _moments(trace)]
         yield Row(f"atom-{a}", "thin", label, truth_strip(trace, atom.truth_M), texts)
-    for j, (rule, holds_M) in enumerate(zip(trace.spec.maintain, trace.maintained_JM, strict=True)):
+    for j, (rule, holds_M) in enumerate(zip(trace.spec.maintain, trace.verdict.seen.maintained_JN, strict=True)):
         label = f"<span class=muted>to maintain:</span> {escape(condition_words(rule.holds, goal))}"
         texts = ["kept" if holds else f"broken, × {1 - rule.cost_frac:g}" for holds in holds_M]
         yield Row(f"rule-{j}", "thin", label, truth_strip(trace, holds_M, false_fill=BROKEN_FILL), texts)
