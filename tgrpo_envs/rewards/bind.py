@@ -78,6 +78,7 @@ class BoundSpec:
         self._while_K = np.array([self._join(_all, stage.while_) for stage in spec.stages])
         self._maintain_J = np.array([self._row(rule.holds) for rule in spec.maintain], dtype=np.int64)
         self._cost_J1 = np.array([[rule.cost_frac] for rule in spec.maintain]).reshape(-1, 1)
+        self._steps = [(operator, np.array(rows, dtype=np.int64), row) for (operator, rows), row in self._joins.items()]
         self.goals = tuple(sorted(each.index for each in self.predicates if isinstance(each, Goal)))
 
         ramps = [(k, stage.ramp, where) for k, stage, where in stages if stage.ramp is not None]
@@ -110,9 +111,12 @@ class BoundSpec:
         np.logical_and.reduceat(
             readings.holds_MN[:num_measures], self._first_P[:-1], axis=0, out=truth_RN[:num_predicates]
         )
-        for (operator, rows), row in self._joins.items():
-            truth_RN[row] = operator(truth_RN[list(rows)])
+        for operator, rows, row in self._steps:
+            truth_RN[row] = operator(truth_RN.take(rows, axis=0))
         maintained_JN = truth_RN.take(self._maintain_J, axis=0)
+        kept_N = np.ones(len(moment.goal_NC))
+        if len(maintained_JN):
+            kept_N = np.multiply.reduce(np.where(maintained_JN, 1.0, 1.0 - self._cost_J1))
         remaining_KN = np.ones((len(self._done_K), len(moment.goal_NC)))
         remaining_KN[self._ramp_stages] = np.maximum(-readings.room_MN[num_measures:], 0.0)
         return Observation(
@@ -122,7 +126,7 @@ class BoundSpec:
             allowed_KN=truth_RN.take(self._while_K, axis=0),
             maintained_JN=maintained_JN,
             remaining_KN=remaining_KN,
-            kept_N=np.multiply.reduce(np.where(maintained_JN, 1.0, 1.0 - self._cost_J1)),
+            kept_N=kept_N,
         )
 
     def check_goal(self, num_conjuncts: int) -> None:

@@ -97,13 +97,29 @@ class CreditProfile(BaseModel):
 
 
 class Account:
-    """What is remembered of the episodes of N environments.
+    """What is remembered of the episodes of N environments, to pay them by.
 
     Attributes:
         ended_N: Whether each episode has ended.
     """
 
-    def __init__(self, num_envs: int) -> None:
+    def __init__(self, profile: CreditProfile, horizon: int, num_envs: int) -> None:
+        """Open an account of episodes that have not begun.
+
+        Args:
+            profile: The scale.
+            horizon: Most control steps of an episode, H.
+            num_envs: N.
+        """
+        self._terms = (
+            profile.pay,
+            profile.shaping,
+            profile.regress,
+            float(profile.levels),
+            profile.eta,
+            float(horizon),
+        )
+        self._is_potential = profile.mode == "pbrs"
         self._numbers_4N = np.zeros((4, num_envs))
         self.ended_N: BoolArray = np.ones(num_envs, dtype=bool)
 
@@ -129,8 +145,6 @@ class Account:
 
     def pay(
         self,
-        profile: CreditProfile,
-        horizon: int,
         progress_N: FloatArray,
         goal_NC: BoolArray,
         live_N: BoolArray,
@@ -139,8 +153,6 @@ class Account:
         """Account for one control step of the live environments.
 
         Args:
-            profile: The scale.
-            horizon: Most control steps of an episode, H.
             progress_N: Progress now.
             goal_NC: Truth of each goal conjunct; all true is success.
             live_N: Which environments stepped and had not ended.
@@ -155,8 +167,8 @@ class Account:
         kernels.pay(
             self._numbers_4N,
             self.ended_N,
-            (profile.pay, profile.shaping, profile.regress, float(profile.levels), profile.eta, float(horizon)),
-            profile.mode == "pbrs",
+            self._terms,
+            self._is_potential,
             progress_N,
             np.ascontiguousarray(goal_NC),  # numba would compile anew for another layout
             live_N,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tgrpo_envs.errors import SpecError, UnknownNameError
-from tgrpo_envs.rewards.handles import HANDLE_SUFFIX, handle_names, part_joints, split_part
+from tgrpo_envs.rewards.handles import HANDLE_SUFFIX, Handle, find_handle, handle_names, part_joints, split_part
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray, Snapshot, SnapshotLayout
 from tgrpo_envs.sim.success import JOINT_TESTS, Comparison
 
@@ -41,6 +41,7 @@ class Place:
         half_size_3: A region's half extents, metres.
         joints: Rows of the joints that move it.
         part: Name of what the joints move; a handle's is that of its part.
+        handle: Where a handle is on its part.
     """
 
     kind: str
@@ -48,6 +49,7 @@ class Place:
     half_size_3: FloatArray = field(default_factory=lambda: np.zeros(3))
     joints: tuple[int, ...] = ()
     part: str = ""
+    handle: Handle | None = None
 
 
 Entities = Mapping[str, Place]
@@ -78,7 +80,8 @@ def resolve(name: str, layout: SnapshotLayout, where: str) -> Place:
     if name in handles:
         part = name.removesuffix(HANDLE_SUFFIX)
         joints = part_joints(part, layout)
-        return Place(HANDLE, int(layout.joint_objects_J[joints[0]]), joints=joints, part=part)
+        row = int(layout.joint_objects_J[joints[0]])
+        return Place(HANDLE, row, joints=joints, part=part, handle=find_handle(part))
     raise UnknownNameError(f"entity in {where}:", name, (*layout.objects, *layout.sites, *handles, GRIPPER))
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tgrpo_envs.rewards.entities import GRIPPER, HANDLE, REGION, Moment, Place
-from tgrpo_envs.rewards.handles import find_handle, handle_position
+from tgrpo_envs.rewards.entities import GRIPPER, REGION, Moment, Place
+from tgrpo_envs.rewards.handles import handle_position
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray, Snapshot
 from tgrpo_envs.sim.success import BOX_BOTTOM_SLACK
 
@@ -113,10 +113,8 @@ def position(snapshot: Snapshot, place: Place) -> FloatArray:
         return snapshot.gripper_pos_N3
     if place.kind == REGION:
         return snapshot.site_pos_NS3[:, place.row]
-    if place.kind == HANDLE:
-        handle = find_handle(place.part)
-        assert handle is not None
-        return handle_position(handle, place.row, place.joints[0], snapshot)
+    if place.handle is not None:
+        return handle_position(place.handle, place.row, place.joints[0], snapshot)
     return snapshot.object_pos_NO3[:, place.row]
 
 

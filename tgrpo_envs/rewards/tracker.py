@@ -91,7 +91,7 @@ class StageTracker:
         self._effort_KN = np.zeros(shape)
         self._baseline_N = np.zeros(num_envs)  # effort already earned at reset
         self._ahead_N = np.ones(num_envs)  # effort left to earn at reset
-        self._account = Account(num_envs)
+        self._account = Account(profile, horizon, num_envs)
         self._unmet_NC = np.zeros((num_envs, 0), dtype=bool)  # conjuncts that do not hold at reset
 
     def reset(self, snapshot: Snapshot, goal_NC: BoolArray, mask_N: BoolArray) -> None:
@@ -140,7 +140,7 @@ class StageTracker:
         self.verdict = self._order.judge(memory, seen, self._span_KN, goal_NC)
         memory.remember(self.verdict, live_N)
         progress_N = self._progress(self.verdict, goal_NC)
-        reward_N = account.pay(self.profile, self.horizon, progress_N, goal_NC, live_N, steps_N)
+        reward_N = account.pay(progress_N, goal_NC, live_N, steps_N)
         # A copy of each: the tracker's own arrays change with the next step.
         return StageReport(
             reward_N,

@@ -158,11 +158,11 @@ def test_a_discount_that_inverts_the_order_is_refused():
 
 def paid(profile: CreditProfile, *progress: float, success: bool = False, step: int = 70) -> tuple[float, float]:
     """Reward of the last of these steps of one episode, and its paid progress psi."""
-    account, one = Account(1), np.array([True])
+    account, one = Account(profile, 280, 1), np.array([True])
     account.restart(one)
     for phi in progress:
         goal_NC = np.array([[success and phi == progress[-1]]])
-        reward_N = account.pay(profile, 280, np.array([phi]), goal_NC, one, np.array([step]))
+        reward_N = account.pay(np.array([phi]), goal_NC, one, np.array([step]))
     return float(reward_N[0]), float(account.psi_N[0])
 
 
@@ -190,10 +190,10 @@ def test_rewards_by_hand(mode, before, expected):
 
 
 def test_members_that_are_masked_or_have_ended_are_not_paid():
-    account, profile = Account(3), CreditProfile()
+    account = Account(CreditProfile(), 280, 3)
     account.restart(np.array([True, True, False]))
     live_N = np.array([True, False, False])
-    reward_N = account.pay(profile, 280, np.ones(3), np.zeros((3, 1), dtype=bool), live_N, np.array([280, 1, 1]))
+    reward_N = account.pay(np.ones(3), np.zeros((3, 1), dtype=bool), live_N, np.array([280, 1, 1]))
     assert reward_N.tolist() == [0.5, 0.0, 0.0]
     assert account.best_N.tolist() == [1.0, 0.0, 0.0] and account.ended_N.tolist() == [True, False, True]
 
