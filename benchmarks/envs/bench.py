@@ -22,7 +22,7 @@ from tgrpo_envs.assets import AssetPack, find_pack
 from tgrpo_envs.errors import AssetError
 from tgrpo_envs.files import write_atomically
 from tgrpo_envs.rewards import CreditProfile, StageSpec, StageTracker, choose_spec
-from tgrpo_envs.rewards.library import spec_path
+from tgrpo_envs.rewards.shipped import spec_path
 from tgrpo_envs.scene import Scene, load_scene, official_states, sample_train_states
 from tgrpo_envs.scene.build import official_env
 from tgrpo_envs.sim.opengl import backend, draws_on_gpu

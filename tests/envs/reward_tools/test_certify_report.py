@@ -7,7 +7,7 @@ import pytest
 from tgrpo_envs.reward_tools.certify.certificate import Certificate
 from tgrpo_envs.reward_tools.certify.report import html_page, text_table
 from tgrpo_envs.reward_tools.certify.summary import DEMAND_HEADINGS, defaults_text, demand_rows
-from tgrpo_envs.rewards.library import certificate_path
+from tgrpo_envs.rewards.shipped import certificate_path
 from tgrpo_envs.tasks import get_task
 
 

@@ -10,9 +10,9 @@ from tests.helpers.fuzz_cases import random_word
 from tests.helpers.reward_cases import CAN, make_spec, specs
 from tgrpo_envs.rewards import StageSpec
 from tgrpo_envs.rewards.describe import condition_words, entity, maintain_sentence, ramp_words, sentence, title
-from tgrpo_envs.rewards.library import shipped_spec
 from tgrpo_envs.rewards.predicates import PREDICATES
 from tgrpo_envs.rewards.ramps import RAMPS
+from tgrpo_envs.rewards.shipped import shipped_spec
 from tgrpo_envs.rewards.spec import Stage, conditions
 from tgrpo_envs.tasks import list_tasks
 

@@ -49,7 +49,7 @@ def ingest(reply: Path, model_label: str, suite: str, task: int | str, out: Path
         out: Folder to write `<suite>/<task>.llm.json` into; by default the package's own specs.
     """
     from tgrpo_envs.reward_tools.author.ingest import ingest_reply, read_reply
-    from tgrpo_envs.rewards.library import SPECS_FOLDER
+    from tgrpo_envs.rewards.shipped import SPECS_FOLDER
 
     with output(out, "--out", is_folder=True):
         path, review = ingest_reply(get_task(suite, task), read_reply(reply), model_label, out or SPECS_FOLDER)
@@ -93,7 +93,7 @@ def generate(
     from tgrpo_envs.reward_tools.author.client import ChatServer, Limits
     from tgrpo_envs.reward_tools.author.generate import SAVED, SpecWriter
     from tgrpo_envs.reward_tools.author.ledger import Accounts
-    from tgrpo_envs.rewards.library import SPECS_FOLDER
+    from tgrpo_envs.rewards.shipped import SPECS_FOLDER
 
     if samples < 1:
         raise ConfigError(f"--samples {samples} must be at least 1.")

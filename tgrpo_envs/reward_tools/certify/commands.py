@@ -40,7 +40,7 @@ def certify(
     """
     from tqdm import tqdm
 
-    from tgrpo_envs.rewards.library import SPECS_FOLDER
+    from tgrpo_envs.rewards.shipped import SPECS_FOLDER
 
     chosen = tqdm(_chosen(suite, task), desc="certify", unit="task", disable=None)
     lines = []
@@ -62,7 +62,7 @@ def report(out: Path = Path("certificates.html"), suite: str | None = None, spec
     from tgrpo_envs.errors import StateError
     from tgrpo_envs.reward_tools.certify.certificate import Certificate
     from tgrpo_envs.reward_tools.certify.report import html_page, text_table
-    from tgrpo_envs.rewards.library import PRODUCERS, SPECS_FOLDER, certificate_path
+    from tgrpo_envs.rewards.shipped import PRODUCERS, SPECS_FOLDER, certificate_path
 
     folder = specs or SPECS_FOLDER
     paths = [certificate_path(task, producer, folder) for task in list_tasks(suite) for producer in PRODUCERS]
@@ -85,7 +85,7 @@ def _certify_task(
     from tgrpo_envs.reward_tools.certify.certificate import Certificate, make_certificate, unseen_draw
     from tgrpo_envs.reward_tools.certify.record import load_evidence
     from tgrpo_envs.rewards import load_spec
-    from tgrpo_envs.rewards.library import SPECS_FOLDER, certificate_path, spec_path
+    from tgrpo_envs.rewards.shipped import SPECS_FOLDER, certificate_path, spec_path
     from tgrpo_envs.scene import load_scene
 
     own = spec_path(task, producer, folder)
