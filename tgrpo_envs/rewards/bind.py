@@ -200,4 +200,5 @@ def _any(truth_RN: BoolArray) -> BoolArray:
 
 def _not(truth_RN: BoolArray) -> BoolArray:
     """Whether the one row does not hold."""
-    return ~truth_RN[0]
+    not_N: BoolArray = ~truth_RN[0]
+    return not_N

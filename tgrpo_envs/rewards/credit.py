@@ -126,17 +126,20 @@ class Account:
     @property
     def progress_N(self) -> FloatArray:
         """Progress phi of each episode."""
-        return self._numbers_4N[0]
+        progress_N: FloatArray = self._numbers_4N[0]
+        return progress_N
 
     @property
     def best_N(self) -> FloatArray:
         """The best progress so far, M."""
-        return self._numbers_4N[1]
+        best_N: FloatArray = self._numbers_4N[1]
+        return best_N
 
     @property
     def psi_N(self) -> FloatArray:
         """Paid progress."""
-        return self._numbers_4N[2]
+        psi_N: FloatArray = self._numbers_4N[2]
+        return psi_N
 
     def restart(self, mask_N: BoolArray) -> None:
         """Begin an episode in the masked environments."""

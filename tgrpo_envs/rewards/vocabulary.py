@@ -37,13 +37,9 @@ class Not(SpecModel):
 CONNECTIVES: dict[str, type[SpecModel]] = {"all": AllOf, "any": AnyOf, "not": Not}
 MODELS: dict[str, type[SpecModel]] = {**PREDICATES, **CONNECTIVES, **RAMPS}
 WORDS: dict[str, type[Word]] = {**PREDICATES, **RAMPS}
-KINDS = {
-    op: {name: names.kinds for name, names in model.entity_fields().items()} for op, model in WORDS.items()
-}  # fmt: skip
+KINDS = {op: {name: names.kinds for name, names in model.entity_fields().items()} for op, model in WORDS.items()}
 """Kinds of entities that each field of each word takes."""
-JOINTED_OPS = tuple(
-    op for op, model in WORDS.items() if any(names.jointed for names in model.entity_fields().values())
-)  # fmt: skip
+JOINTED_OPS = tuple(op for op, model in WORDS.items() if any(names.jointed for names in model.entity_fields().values()))
 """Words about the joint of a part."""
 
 
