@@ -19,9 +19,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from tgrpo_envs.reward_tools.lint import rules_table
-from tgrpo_envs.rewards.predicates import KINDS
+from tgrpo_envs.rewards.predicates import PREDICATES
+from tgrpo_envs.rewards.ramps import RAMPS
 from tgrpo_envs.rewards.spec import Maintain, Stage, StageSpec, TaskRef
-from tgrpo_envs.rewards.vocabulary import ATOM_MODELS, CONNECTIVES, RAMP_MODELS
+from tgrpo_envs.rewards.vocabulary import CONNECTIVES, KINDS
 
 VOCABULARY_FILE, SCHEMA_FILE, RULES_FILE = "vocabulary.md", "stage-spec.schema.json", "reference/checks.md"
 RULES_BEGIN, RULES_END = "<!-- lint rules: begin -->", "<!-- lint rules: end -->"
@@ -29,9 +30,9 @@ RULES_BEGIN, RULES_END = "<!-- lint rules: begin -->", "<!-- lint rules: end -->
 _HEAD = """# Vocabulary of stage specs
 
 Every word that a stage spec may use, with the kinds of its entities and the range of its numbers. This page is
-written by `python scripts/write_docs.py docs` from the classes in `tgrpo_envs/rewards/vocabulary.py` and
-`spec.py`; [stage-spec.schema.json](stage-spec.schema.json) is the same as JSON Schema. [rewards.md](rewards.md) says
-what it is for.
+written by `python scripts/write_docs.py docs` from the classes in `tgrpo_envs/rewards/` (`predicates.py`,
+`ramps.py`, `spec.py`); [stage-spec.schema.json](stage-spec.schema.json) is the same as JSON Schema.
+[rewards.md](rewards.md) says what it is for.
 
 Entities are names of the task's BDDL file: movables and fixtures by their instance (`akita_black_bowl_1`,
 `flat_stove_1`), regions by their full name (`basket_1_contain_region`), the gripper as `gripper`, and handles as the
@@ -47,14 +48,14 @@ def vocabulary_page() -> str:
     return "\n".join(
         [
             _HEAD,
-            "## Atoms\n",
-            *_words_table("holds when", ATOM_MODELS),
+            "## Predicates\n",
+            *_words_table("holds when", PREDICATES),
             "\n## Connectives\n",
             "| word | holds when |",
             "|---|---|",
             *connectives,
             "\n## Ramps\n",
-            *_words_table("partial credit", RAMP_MODELS),
+            *_words_table("partial credit", RAMPS),
             "\n## A spec\n",
             *_fields_table(StageSpec),
             "\n## Its `task`\n",

@@ -95,6 +95,13 @@ def test_rewards_see_snapshots_and_specs_only() -> None:
         assert ours == within(ours, *allowed), path
 
 
+def test_the_compiled_kernels_of_rewards_import_nothing_of_ours() -> None:
+    """numba's cache watches the compiled file alone: after a change of what it imports it would be out of date."""
+    found = imports(ROOT / "tgrpo_envs/rewards/kernels.py")
+    assert {name for name in found if name.startswith(PACKAGES)} == set()
+    assert within(importers("numba"), "tgrpo_envs.rewards") == {"tgrpo_envs.rewards.kernels"}
+
+
 @pytest.mark.parametrize("name", ["advantages", "loss"])
 def test_the_algorithms_core_imports_nothing_of_ours_but_types(name: str) -> None:
     ours = {found for found in imports(ROOT / "tgrpo_trainer/objectives" / f"{name}.py") if found.startswith(PACKAGES)}

@@ -14,10 +14,13 @@ from tgrpo_trainer.config import (
     TrainConfig,
     UpdateConfig,
 )
-from tgrpo_trainer.objectives import StageReturn, Tgrpo
+from tgrpo_trainer.objectives import Grpo, StageReturn, Tgrpo
 from tgrpo_trainer.policy.nano.settings import NanoSettings
 from tgrpo_trainer.policy.openvla.settings import OpenVlaConfig
 from tgrpo_trainer.policy.settings import LoraConfig, PolicyConfig
+
+_MIXED = "0.1..0.9"
+"""Groups that SimpleVLA-RL, siiRL and RLinf keep, by their share of successes."""
 
 
 def quickstart() -> TrainConfig:
@@ -137,7 +140,7 @@ def openvla_libero_suite() -> TrainConfig:
     # Horizon and pictures are those of OpenVLA's own evaluation.
     env = EnvConfig(
         suite="libero_10",
-        task=0,  # all ten, as soon as a run takes several
+        tasks=("all",),
         assets="libero",
         reward="sparse",
         image_size=256,
@@ -146,8 +149,8 @@ def openvla_libero_suite() -> TrainConfig:
     return one_task.replace(
         env=env,
         # Groups of 8, temperature and clip range: SimpleVLA-RL, which trains this model too. One start a task: VLA-RL.
-        rollout=RolloutConfig(num_groups=10, num_generations=8, temperature=1.6),
-        tgrpo=_trajectory_grpo(),
+        rollout=RolloutConfig(num_groups=10, num_generations=8, temperature=1.6, filter=_MIXED),
+        objective=_trajectory_grpo(),
         # The learning rate of LoRA and the decisions of a step: TorchRL's vla_grpo. That it is constant is ours.
         update=UpdateConfig(
             learning_rate=5e-6,
@@ -174,19 +177,16 @@ def openvla_oft_suite() -> TrainConfig:
             openvla=OpenVlaConfig(decoding="parallel", gradient_checkpointing=True),
         ),
         # SimpleVLA-RL: 64 starts in groups of 8 at 1.6.
-        rollout=RolloutConfig(num_groups=64, num_generations=8, temperature=1.6),
+        rollout=RolloutConfig(num_groups=64, num_generations=8, temperature=1.6, filter=_MIXED),
         # SimpleVLA-RL's learning rate for all weights; the 128 decisions of a step are TorchRL's.
         update={**lora.update.model_dump(), "learning_rate": 5e-6},
         run=RunConfig(name="openvla_oft_suite", iterations=100),
     )
 
 
-def _trajectory_grpo() -> TgrpoConfig:
-    """The objective of SimpleVLA-RL, siiRL, TorchRL's vla_grpo and RLinf: success compared within groups, no KL.
-
-    They keep groups with 10 to 90 % successes, which of 8 members are the groups that are neither all of them nor none.
-    """
-    return TgrpoConfig(alpha_step=0.0, alpha_trajectory=1.0, epsilon=0.2, epsilon_high=0.28, beta=0.0)
+def _trajectory_grpo() -> Grpo:
+    """The objective of SimpleVLA-RL, siiRL, TorchRL's vla_grpo and RLinf: success compared within groups, no KL."""
+    return Grpo(epsilon=0.2, epsilon_high=0.28, beta=0.0)
 
 
 RECIPES: dict[str, Callable[[], TrainConfig]] = {

@@ -14,7 +14,7 @@ from tgrpo_trainer.distributed.world import World
 from tgrpo_trainer.objectives import Objective
 from tgrpo_trainer.optim.batch import build_batch, limit_decisions, score_groups
 from tgrpo_trainer.optim.update import PolicyUpdater
-from tgrpo_trainer.policy import NanoConfig, NanoPolicy
+from tgrpo_trainer.policy.nano.policy import NanoConfig, NanoPolicy
 from tgrpo_trainer.recipes import quickstart
 from tgrpo_trainer.types import Batch, EpisodeEnd, PolicyInput, Trajectory, TrajectoryGroup
 
@@ -27,7 +27,9 @@ def main(num_groups: int = 8, num_members: int = 8, repeats: int = 5) -> None:
     """Print decisions, optimiser steps and median seconds of each budget."""
     config = quickstart()
     torch.manual_seed(0)
-    policy = NanoPolicy(NanoConfig(action_chunk=config.env.action_chunk, steps_per_token=config.policy.steps_per_token))
+    policy = NanoPolicy(
+        NanoConfig(action_chunk=config.env.action_chunk, steps_per_token=config.policy.nano.steps_per_token)
+    )
     groups = [made_up_group(policy, num_members) for _ in range(num_groups)]
     for budget in BUDGETS:
         objective = config.objective.model_copy(update={"beta": 0.0})
@@ -56,11 +58,11 @@ def made_up_group(policy: NanoPolicy, num_members: int) -> TrajectoryGroup:
         words_NL = policy.encode_instructions(["pick up the ketchup"] * length)
         seen = PolicyInput(agentview_NHWC, wrist_NHWC, torch.randn(length, 12), words_NL)
         drawn = policy.sample(seen)
-        executed_TK = torch.ones_like(drawn.tokens_NK, dtype=torch.bool)
+        executed_TK = torch.ones_like(drawn.choices_NK, dtype=torch.bool)
         rewards_T = torch.rand(length, dtype=torch.float64)
         end, steps = EpisodeEnd.HORIZON, length * policy.action_chunk
         members.append(
-            Trajectory(seen, drawn.tokens_NK, drawn.logp_NK, executed_TK, rewards_T, STAGES, end, 0.0, steps)
+            Trajectory(seen, drawn.choices_NK, drawn.logp_NK, executed_TK, rewards_T, STAGES, end, 0.0, steps)
         )
     return TrajectoryGroup(tuple(members), "made up")
 

@@ -12,8 +12,8 @@ import pytest
 from tgrpo_envs.__main__ import main
 from tgrpo_envs.bddl import read_problem
 from tgrpo_envs.reward_tools.commands import COMMANDS
-from tgrpo_envs.rewards import compile_spec, parse_spec
-from tgrpo_envs.rewards.library import spec_path
+from tgrpo_envs.rewards import parse_spec, spec_from_goal
+from tgrpo_envs.rewards.shipped import spec_path
 from tgrpo_envs.tasks import bddl_path, get_task, list_tasks
 
 
@@ -69,7 +69,7 @@ def test_assets_lists_both_packs(capsys: pytest.CaptureFixture[str]) -> None:
 def test_rewards_prints_a_spec_that_reads_back(capsys: pytest.CaptureFixture[str]) -> None:
     task = get_task("libero_object", 3)
     assert main(["rewards", "compile", "--suite", "libero_object", "--task", "3"]) == 0
-    assert parse_spec(capsys.readouterr().out) == compile_spec(read_problem(bddl_path(task)), task)
+    assert parse_spec(capsys.readouterr().out) == spec_from_goal(read_problem(bddl_path(task)), task)
 
 
 def test_rewards_takes_a_name_and_refuses_an_unknown_one(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ import gymnasium as gym
 import pytest
 
 from tgrpo_envs.errors import SpecError
-from tgrpo_envs.rewards.library import spec_path
+from tgrpo_envs.rewards.shipped import spec_path
 from tgrpo_envs.tasks import get_task
 from tgrpo_trainer.config import EnvConfig
 from tgrpo_trainer.rollout.environment import make_envs

@@ -11,7 +11,7 @@ import pytest
 from tgrpo_envs.batch.multi_task import join_rows
 from tgrpo_envs.bddl import read_problem
 from tgrpo_envs.errors import ActionError, ConfigError, StateError, UnknownNameError
-from tgrpo_envs.rewards import compile_spec
+from tgrpo_envs.rewards import spec_from_goal
 from tgrpo_envs.tasks import bddl_path, get_task
 
 ENV_ID = "tgrpo_envs:TGRPO-LiberoObject-v0"
@@ -127,7 +127,7 @@ def test_members_that_cannot_be_divided_are_refused(num_envs, tasks, kwargs, err
 def test_a_reward_file_is_for_one_task(tmp_path):
     task, path = get_task("libero_object", 0), tmp_path / "stages.json"
     path.write_text(
-        json.dumps(compile_spec(read_problem(bddl_path(task)), task).model_dump(mode="json", by_alias=True))
+        json.dumps(spec_from_goal(read_problem(bddl_path(task)), task).model_dump(mode="json", by_alias=True))
     )
     with pytest.raises(ConfigError, match="one task"):
         make(2, [0, 1], reward=path)

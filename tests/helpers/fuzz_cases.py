@@ -12,7 +12,10 @@ import numpy as np
 
 from tests.helpers.reward_cases import make_spec
 from tgrpo_envs.rewards import CreditProfile, StageSpec, largest_beta
-from tgrpo_envs.rewards.vocabulary import ATOM_MODELS, RAMP_MODELS
+from tgrpo_envs.rewards.entities import FIXTURE, GRIPPER, HANDLE, MOVABLE, REGION
+from tgrpo_envs.rewards.predicates import PREDICATES
+from tgrpo_envs.rewards.ramps import RAMPS
+from tgrpo_envs.rewards.words import Word
 from tgrpo_envs.sim.snapshot import Snapshot, SnapshotLayout
 
 CAN, TRAY, CABINET, STOVE = "can_1", "tray_1", "wooden_cabinet_1", "flat_stove_1"
@@ -28,8 +31,14 @@ LAYOUT = SnapshotLayout(
     joint_sites_J=np.array([1, -1]),
 )
 NUM_GOALS = 3
-MOVABLE, THINGS, REGIONS = (CAN, TRAY), (CAN, TRAY, CABINET, STOVE), (BOX, DRAWER)
-ANYTHING = ("gripper", *THINGS, *REGIONS, f"{DRAWER}_handle", f"{STOVE}_handle")
+PLACES = {
+    GRIPPER: GRIPPER,
+    **dict.fromkeys((CAN, TRAY), MOVABLE),
+    **dict.fromkeys((CABINET, STOVE), FIXTURE),
+    **dict.fromkeys((BOX, DRAWER), REGION),
+    **dict.fromkeys((f"{DRAWER}_handle", f"{STOVE}_handle"), HANDLE),
+}
+"""Kinds of what the scene has."""
 PARTS = ((DRAWER, "open"), (DRAWER, "close"), (STOVE, "on"), (STOVE, "off"))
 NAN_FRAC = 0.002  # of the members at each step: a simulation that diverged
 
@@ -112,47 +121,38 @@ def _random_goals(rng: np.random.Generator, num_envs: int) -> np.ndarray:
 
 
 def _condition(rng: np.random.Generator, depth: int = 0) -> dict[str, Any]:
-    kind = rng.choice(["atom", "atom", "all", "any", "not"]) if depth < 2 else "atom"
-    if kind == "atom":
-        return _word(rng, str(rng.choice(sorted(ATOM_MODELS))))
+    kind = rng.choice(["predicate", "predicate", "all", "any", "not"]) if depth < 2 else "predicate"
+    if kind == "predicate":
+        return random_word(rng, PREDICATES[str(rng.choice(sorted(PREDICATES)))])
     if kind == "not":
         return {"not": _condition(rng, depth + 1)}
     return {str(kind): [_condition(rng, depth + 1) for _ in range(int(rng.integers(1, 4)))]}
 
 
 def _ramp(rng: np.random.Generator) -> dict[str, Any]:
-    return _word(rng, str(rng.choice(sorted(RAMP_MODELS))))
+    return random_word(rng, RAMPS[str(rng.choice(sorted(RAMPS)))])
 
 
-def _word(rng: np.random.Generator, op: str) -> dict[str, Any]:
-    """An atom or ramp with random entities of the right kinds and random numbers of its ranges."""
+def random_word(rng: np.random.Generator, model: type[Word]) -> dict[str, Any]:
+    """A predicate or ramp with random entities of the right kinds and random numbers of its ranges."""
+    fields: dict[str, Any] = {}
+    for name, schema in model.model_json_schema()["properties"].items():
+        if "const" in schema:
+            fields[name] = schema["const"]
+        elif name in model.entity_fields():
+            kinds = model.entity_fields()[name]
+            part, fields["toward"] = PARTS[int(rng.integers(len(PARTS)))] if kinds.jointed else ("", None)
+            fields[name] = part or str(rng.choice([place for place, kind in PLACES.items() if kind in kinds.kinds]))
+        elif name == "index":
+            fields[name] = int(rng.integers(NUM_GOALS))
+        elif name == "from_m":  # beyond any `to_m`
+            fields[name] = None if rng.random() < 0.5 else round(float(rng.uniform(0.31, 1.0)), 3)
+        elif name != "toward":  # which must suit the part
+            fields[name] = _value(rng, schema)
+    return {name: value for name, value in fields.items() if name in model.model_fields}
 
-    def pick(names: tuple[str, ...]) -> str:
-        return str(rng.choice(names))
 
-    def number(low: float, high: float) -> float:
-        return round(float(rng.uniform(low, high)), 3)
-
-    axes = pick(("xyz", "xy", "z"))
-    part, toward = PARTS[int(rng.integers(len(PARTS)))]
-    from_m = None if rng.random() < 0.5 else number(0.31, 1.0)
-    fields: dict[str, dict[str, Any]] = {
-        "near": {"a": pick(ANYTHING), "b": pick(ANYTHING), "within_m": number(0.01, 0.3), "axes": axes},
-        "touching": {"a": pick(THINGS)},
-        "lifted": {"by_m": number(0.02, 0.3)},
-        "above": {"b": pick((*THINGS, *REGIONS)), "min_m": number(0, 0.1), "xy_within_m": number(0.02, 0.15)},
-        "inside": {"b": pick(REGIONS), "margin_m": number(0, 0.03)},
-        "resting_on": {"b": pick(THINGS)},
-        "upright": {"within_deg": number(5, 60)},
-        "still": {"below_mps": number(0.005, 0.2)},
-        "moved": {"by_m": number(0.01, 0.3)},
-        "actuated": {"a": part, "toward": toward, "min_frac": number(0.05, 1)},
-        "goal": {"index": int(rng.integers(NUM_GOALS))},
-        "approach": {"a": pick(ANYTHING), "b": pick(ANYTHING), "to_m": number(0, 0.3), "from_m": from_m, "axes": axes},
-        "raise": {"to_m": number(0.02, 0.3)},
-        "inside_depth": {"b": pick(REGIONS), "from_m": from_m},
-        "actuate": {"a": part, "toward": toward},
-        "constant": {"value_frac": number(0, 1)},
-    }
-    common = {} if op in ("goal", "constant") else {"a": pick(MOVABLE)}
-    return {"op": op, **common, **fields.get(op, {})}
+def _value(rng: np.random.Generator, schema: dict[str, Any]) -> Any:
+    if "enum" in schema:
+        return str(rng.choice(schema["enum"]))
+    return round(float(rng.uniform(schema["minimum"], schema["maximum"])), 3)

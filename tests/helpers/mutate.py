@@ -28,10 +28,12 @@ from tests.helpers.edits import (
 from tgrpo_envs.bddl import Problem
 from tgrpo_envs.reward_tools.lint import lint_spec
 from tgrpo_envs.reward_tools.lint.case import Case
+from tgrpo_envs.rewards.entities import GRIPPER, REGION
 from tgrpo_envs.rewards.handles import find_handle
-from tgrpo_envs.rewards.predicates import GRIPPER, REGION
+from tgrpo_envs.rewards.predicates import Actuated, Goal, Grasped
 from tgrpo_envs.rewards.spec import StageSpec, predecessors, spec_id
-from tgrpo_envs.rewards.vocabulary import MODELS, Actuated, Goal, Grasped, SpecModel
+from tgrpo_envs.rewards.vocabulary import MODELS
+from tgrpo_envs.rewards.words import SpecModel
 from tgrpo_envs.tasks import Task
 
 FACTOR = 3.0

@@ -28,12 +28,12 @@ def compile_specs(suite: str = "libero_object", task: int | str | None = None, o
         out: Folder to write `<suite>/<task>.compiled.json` into; without it one task's spec is printed.
     """
     from tgrpo_envs.bddl import read_problem
-    from tgrpo_envs.rewards import compile_spec, save_spec
-    from tgrpo_envs.rewards.library import spec_path
+    from tgrpo_envs.rewards import save_spec, spec_from_goal
+    from tgrpo_envs.rewards.shipped import spec_path
     from tgrpo_envs.tasks import bddl_path
 
     chosen = list_tasks(suite) if task is None and out is not None else [get_task(suite, task or 0)]
-    specs = {each: compile_spec(read_problem(bddl_path(each)), each) for each in chosen}
+    specs = {each: spec_from_goal(read_problem(bddl_path(each)), each) for each in chosen}
     if out is None:
         return specs[chosen[0]].model_dump_json(indent=2, by_alias=True, exclude_defaults=True)
     with output(out, "--out", is_folder=True):

@@ -1,9 +1,9 @@
 """Stage rewards: specs of typed predicates, tracked per episode and paid by an operator's credit profile."""
 
-from tgrpo_envs.rewards.choose import choose_profile, choose_spec
-from tgrpo_envs.rewards.compiler import compile_spec, goals_spec
 from tgrpo_envs.rewards.credit import CreditProfile, largest_beta
+from tgrpo_envs.rewards.from_goal import goals_spec, spec_from_goal
 from tgrpo_envs.rewards.rescore import Score, rescore
+from tgrpo_envs.rewards.resolve import choose_profile, choose_spec
 from tgrpo_envs.rewards.spec import StageSpec, load_spec, parse_spec, save_spec, spec_id
 from tgrpo_envs.rewards.tracker import StageReport, StageTracker
 
@@ -15,12 +15,12 @@ __all__ = [
     "StageTracker",
     "choose_profile",
     "choose_spec",
-    "compile_spec",
     "goals_spec",
     "largest_beta",
     "load_spec",
     "parse_spec",
     "rescore",
     "save_spec",
+    "spec_from_goal",
     "spec_id",
 ]

@@ -23,11 +23,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from tgrpo_envs.errors import ConfigError
-from tgrpo_envs.sim.snapshot import FloatArray
+from tgrpo_envs.sim.snapshot import BoolArray, FloatArray
 
+ROUNDING = 1e-9
+RAMP_SHARE = 0.9  # a full ramp is worth less than a finished stage
 Mode = Literal["stages", "goals-only", "sparse", "pbrs"]
-ROUNDING_QUANTA = 1e-9  # keeps 0.4999999999999999 from losing a whole quantum to floating point
-LEVEL_GRID = 2.0**-52  # float64 adds and subtracts multiples of this up to 1 without rounding
 
 
 class CreditProfile(BaseModel):
@@ -55,7 +55,7 @@ class CreditProfile(BaseModel):
     @field_validator("quantum")
     @classmethod
     def _divides_one(cls, quantum: float) -> float:
-        if abs(1 / quantum - round(1 / quantum)) > ROUNDING_QUANTA:
+        if abs(1 / quantum - round(1 / quantum)) > ROUNDING:
             raise PydanticCustomError("quantum", "quantum must be 1 divided by a whole number, such as 1/64")
         return quantum
 
@@ -96,65 +96,89 @@ class CreditProfile(BaseModel):
             )
 
 
-def paid_progress(best_N: FloatArray, progress_N: FloatArray, profile: CreditProfile) -> FloatArray:
-    """Progress that counts, psi: best and current mixed by `kappa`, rounded down to whole quanta.
+class Account:
+    """What is remembered of the episodes of N environments, to pay them by.
 
-    Args:
-        best_N: Best progress so far, M, in [0, 1].
-        progress_N: Progress now, phi, at most `best_N`.
-        profile: Supplies `kappa` and `quantum`.
+    Attributes:
+        ended_N: Whether each episode has ended.
     """
-    return paid(best_N, progress_N, profile.regress, float(profile.levels))
 
+    def __init__(self, profile: CreditProfile, horizon: int, num_envs: int) -> None:
+        """Open an account of episodes that have not begun.
 
-def step_reward(psi_N: FloatArray, previous_psi_N: FloatArray, profile: CreditProfile) -> FloatArray:
-    """Reward of a control step without success: increments of paid progress, never levels.
+        Args:
+            profile: The scale.
+            horizon: Most control steps of an episode, H.
+            num_envs: N.
+        """
+        self._terms = (
+            profile.pay,
+            profile.shaping,
+            profile.regress,
+            float(profile.levels),
+            profile.eta,
+            float(horizon),
+        )
+        self._is_potential = profile.mode == "pbrs"
+        self._numbers_4N = np.zeros((4, num_envs))
+        self.ended_N: BoolArray = np.ones(num_envs, dtype=bool)
 
-    Increments lose no bit: a caller who adds them up gets the level back exactly, and 0 where it all was undone.
-    """
-    return step_pay(level(psi_N, profile.pay), level(previous_psi_N, profile.pay), profile.shaping)
+    @property
+    def progress_N(self) -> FloatArray:
+        """Progress phi of each episode."""
+        progress_N: FloatArray = self._numbers_4N[0]
+        return progress_N
 
+    @property
+    def best_N(self) -> FloatArray:
+        """The best progress so far, M."""
+        best_N: FloatArray = self._numbers_4N[1]
+        return best_N
 
-def success_reward(
-    returned_N: FloatArray, psi_N: FloatArray, steps_N: NDArray[np.int64], horizon: int, profile: CreditProfile
-) -> FloatArray:
-    """Reward of the successful step: fills the return up to 1, or takes the potential back; plus the time bonus.
+    @property
+    def psi_N(self) -> FloatArray:
+        """Paid progress."""
+        psi_N: FloatArray = self._numbers_4N[2]
+        return psi_N
 
-    Args:
-        returned_N: Sum of the episode's rewards so far.
-        psi_N: Paid progress before this step.
-        steps_N: Control steps taken, T, this one included.
-        horizon: Most control steps of an episode, H.
-        profile: Supplies `eta` and the mode.
-    """
-    paid_N = level(psi_N, profile.pay) if profile.mode == "pbrs" else returned_N
-    return success_pay(paid_N, steps_N, float(horizon), profile.eta)
+    def restart(self, mask_N: BoolArray) -> None:
+        """Begin an episode in the masked environments."""
+        self._numbers_4N[:, mask_N] = 0.0
+        self.ended_N[mask_N] = False
 
+    def pay(
+        self,
+        progress_N: FloatArray,
+        goal_NC: BoolArray,
+        live_N: BoolArray,
+        steps_N: NDArray[np.int64],
+    ) -> FloatArray:
+        """Account for one control step of the live environments.
 
-# The formulas themselves, of arrays or of single numbers: `paying` compiles them.
+        Args:
+            progress_N: Progress now.
+            goal_NC: Truth of each goal conjunct; all true is success.
+            live_N: Which environments stepped and had not ended.
+            steps_N: Control steps each episode has taken, this one included.
 
+        Returns:
+            Rewards; 0 for the others.
+        """
+        from tgrpo_envs.rewards import kernels  # brings numba, which importing this package must not
 
-def paid(best: FloatArray, progress: FloatArray, regress: float, levels: float) -> FloatArray:
-    """Paid progress; see `paid_progress`."""
-    psi: FloatArray = np.floor((best - regress * (best - progress)) * levels + ROUNDING_QUANTA) / levels
-    return psi
-
-
-def level(psi: FloatArray, whole: float) -> FloatArray:
-    """What paid progress is worth, rounded down to `LEVEL_GRID`."""
-    worth: FloatArray = np.floor(whole * psi / LEVEL_GRID) * LEVEL_GRID
-    return worth
-
-
-def step_pay(level_now: FloatArray, level_before: FloatArray, shaping: float) -> FloatArray:
-    """Reward of a control step without success; see `step_reward`."""
-    return shaping * level_now - level_before
-
-
-def success_pay(returned: FloatArray, steps: NDArray[np.int64], horizon: float, eta: float) -> FloatArray:
-    """Reward of the successful step; see `success_reward`."""
-    reward: FloatArray = 1.0 - returned + eta * (1.0 - steps / horizon)
-    return reward
+        reward_N = np.zeros(len(progress_N))
+        kernels.pay(
+            self._numbers_4N,
+            self.ended_N,
+            self._terms,
+            self._is_potential,
+            progress_N,
+            np.ascontiguousarray(goal_NC),  # numba would compile anew for another layout
+            live_N,
+            np.ascontiguousarray(steps_N, dtype=np.int64),
+            reward_N,
+        )
+        return reward_N
 
 
 def largest_beta(discount: float, horizon: int) -> float:

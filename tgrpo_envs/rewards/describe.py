@@ -1,48 +1,20 @@
-"""Says a spec in plain English: every word of the vocabulary has a phrase, every stage a sentence."""
+"""Says a spec in plain English: a clause for each condition, a sentence for each stage."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tgrpo_envs.rewards.entities import GRIPPER
 from tgrpo_envs.rewards.handles import HANDLE_SUFFIX, split_part
-from tgrpo_envs.rewards.predicates import GRIPPER
+from tgrpo_envs.rewards.ramps import Ramp
 from tgrpo_envs.rewards.spec import Maintain, Stage
-from tgrpo_envs.rewards.vocabulary import AllOf, AnyOf, Atom, Condition, Not, Ramp
+from tgrpo_envs.rewards.vocabulary import AllOf, AnyOf, Condition, Not
+from tgrpo_envs.rewards.words import Word
 
 CONTROL_STEP_S = 0.05  # LIBERO controls at 20 Hz
 
 Conjuncts = Sequence[Sequence[str]]
 
-_ATOMS: dict[str, tuple[str, str]] = {
-    "near": ("{a} is within {within_m} of {b}{axes}", "{a} is farther than {within_m} from {b}{axes}"),
-    "touching": ("the gripper touches {a}", "the gripper does not touch {a}"),
-    "grasped": ("both fingers touch {a}", "the fingers do not both touch {a}"),
-    "released": ("the gripper does not touch {a}", "the gripper touches {a}"),
-    "lifted": ("{a} is {by_m} or more above its start height", "{a} is less than {by_m} above its start height"),
-    "above": (
-        "{a} is {min_m} or more over the top of {b} and within {xy_within_m} of it horizontally",
-        "{a} is not {min_m} over the top of {b} and within {xy_within_m} of it horizontally",
-    ),
-    "inside": ("{a} is inside {b}{margin_m}", "{a} is not inside {b}{margin_m}"),
-    "resting_on": ("{a} rests on {b}", "{a} does not rest on {b}"),
-    "upright": ("{a} leans at most {within_deg} from its start attitude", "{a} leans more than {within_deg}"),
-    "still": ("{a} moves slower than {below_mps}", "{a} moves at {below_mps} or faster"),
-    "moved": ("{a} is {by_m} or more from where it started", "{a} is less than {by_m} from where it started"),
-    "actuated": (
-        "{a} has gone {min_frac} or more of its way to being {toward}",
-        "{a} has gone less than {min_frac} of its way to being {toward}",
-    ),
-    "goal": ("LIBERO counts {index}", "LIBERO does not count {index}"),
-}
-"""What each atom says, and what its negation says."""
-
-_RAMPS = {
-    "approach": "partial credit that grows as {a} nears {b}{axes}, from {from_m} to {to_m}",
-    "raise": "partial credit that grows as {a} rises by {to_m}",
-    "inside_depth": "partial credit that grows as {a} nears the inside of {b}, from {from_m}",
-    "actuate": "partial credit that grows as {a} goes on its way to being {toward}",
-    "constant": "a fixed {value_frac} of its credit",
-}
 _AXES = {"xyz": "", "xy": " horizontally", "z": " in height"}
 _TOWARD = {"open": "open", "close": "closed", "on": "turned on", "off": "turned off"}
 
@@ -74,12 +46,13 @@ def condition_words(condition: Condition, goal: Conjuncts = (), *, negated: bool
         mixed = [f"({clause})" if isinstance(part, AllOf | AnyOf) and len(parts) > 1 else clause
                  for part, clause in zip(parts, clauses, strict=True)]  # fmt: skip
         return (", and " if both else ", or ").join(mixed)
-    return _ATOMS[condition.op][negated].format(**_fields(condition, goal))
+    phrase = condition.negation if negated else condition.phrase
+    return phrase.format(**_fields(condition, goal))
 
 
 def ramp_words(ramp: Ramp) -> str:
     """What a ramp earns, as a noun phrase."""
-    return _RAMPS[ramp.op].format(**_fields(ramp, ()))
+    return ramp.phrase.format(**_fields(ramp, ()))
 
 
 def sentence(stage: Stage, goal: Conjuncts = ()) -> str:
@@ -114,7 +87,7 @@ def title(identifier: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def _fields(word: Atom | Ramp, goal: Conjuncts) -> dict[str, str]:
+def _fields(word: Word, goal: Conjuncts) -> dict[str, str]:
     return {name: _field(name, value, goal) for name, value in word.model_dump().items() if name != "op"}
 
 

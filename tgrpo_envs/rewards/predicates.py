@@ -1,281 +1,262 @@
-"""What each word of the vocabulary means: boolean atoms and ramps as instructions over a scene's snapshot rows.
+"""The predicates of reward specs, each defined here once: fields and ranges, measures, and words.
 
-`ATOMS` and `RAMPS` are closed tables from op to a binder. A binder takes the atom and its resolved entities and
-returns an `Instruction`, which `observing` executes; nothing a file says is ever evaluated as code.
+What a predicate measures is its truth: verdicts, explanations, ranges, JSON schema, documentation and the language
+model's vocabulary follow from its class. CONTRIBUTING.md has the recipe for another one.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import ClassVar, Literal
 
-import numpy as np
+from pydantic import Field
 
-from tgrpo_envs.errors import SpecError
-from tgrpo_envs.rewards import vocabulary as words
-from tgrpo_envs.rewards.handles import split_part
-from tgrpo_envs.sim.snapshot import BoolArray, FloatArray, Snapshot
-from tgrpo_envs.sim.success import JOINT_TESTS, Comparison
+from tgrpo_envs.rewards import quantities as of
+from tgrpo_envs.rewards.entities import REGION, Entities, Place, joint_test
+from tgrpo_envs.rewards.measures import Measure, Unit, at_least, at_most, below, no, yes
+from tgrpo_envs.rewards.words import (
+    AnyName,
+    Axes,
+    MovableName,
+    ObjectName,
+    PartName,
+    RegionName,
+    SupportName,
+    Toward,
+    Word,
+    by_op,
+)
 
-if TYPE_CHECKING:
-    from tgrpo_envs.rewards.columns import Columns
-
-GRIPPER, MOVABLE, FIXTURE, REGION, HANDLE = "gripper", "movable", "fixture", "region", "handle"
-
-MIN_SPAN_M = 0.01  # a ramp that starts (almost) at its end would otherwise divide by (almost) zero
-BOX_FLOOR_SLACK_M = 0.01  # LIBERO lowers the floor of its containment boxes by this much (SiteObject.in_box)
-
-_ALL_AXES = (0, 3)
-_AXES = {"xyz": _ALL_AXES, "xy": (0, 2), "z": (2, 3)}
+MAX_CONJUNCTS = 12
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """All that atoms and ramps may look at.
+class Predicate(Word):
+    """A condition that holds when all of its measures keep to their limits.
 
     Attributes:
-        now: The snapshot of this control step.
-        start: The snapshot at each environment's reset.
-        goal_NC: Truth of each goal conjunct by LIBERO's definition.
+        negation: What it says in English where it does not hold.
     """
 
-    now: Snapshot
-    start: Snapshot
-    goal_NC: BoolArray
+    negation: ClassVar[str]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Place:
-    """A resolved entity.
+class Near(Predicate):
+    """`a` and `b` are at most `within_m` apart, over the named world axes."""
 
-    Attributes:
-        kind: One of the kinds above.
-        row: Its row in the snapshot; a handle's is its fixture's.
-        half_size_3: A region's half extents, metres.
-        joints: Rows of the joints that move it.
-        part: Name of what the joints move; a handle's is that of its part.
-    """
+    phrase = "{a} is within {within_m} of {b}{axes}"
+    negation = "{a} is farther than {within_m} from {b}{axes}"
+    op: Literal["near"]
+    a: AnyName
+    b: AnyName
+    within_m: float = Field(ge=0.01, le=0.30)
+    axes: Axes = "xyz"
 
-    kind: str
-    row: int
-    half_size_3: FloatArray = field(default_factory=lambda: np.zeros(3))
-    joints: tuple[int, ...] = ()
-    part: str = ""
+    def measures(self, at: Entities) -> tuple[Measure, ...]:
+        """One distance."""
+        return (at_most("distance", "m", self.within_m, of.distance, at["a"], at["b"], self.axes),)
 
 
-Entities = Mapping[str, Place]
+class Touching(Predicate):
+    """Some part of the gripper touches `a`."""
 
-ANYTHING = frozenset({GRIPPER, MOVABLE, FIXTURE, REGION, HANDLE})
-OBJECT = frozenset({MOVABLE, FIXTURE})
-PART = frozenset({FIXTURE, REGION})
-KINDS: dict[str, dict[str, frozenset[str]]] = {
-    "near": {"a": ANYTHING, "b": ANYTHING},
-    "touching": {"a": OBJECT},
-    "grasped": {"a": frozenset({MOVABLE})},
-    "released": {"a": frozenset({MOVABLE})},
-    "lifted": {"a": frozenset({MOVABLE})},
-    "above": {"a": frozenset({MOVABLE}), "b": OBJECT | {REGION}},
-    "inside": {"a": frozenset({MOVABLE}), "b": frozenset({REGION})},
-    "resting_on": {"a": frozenset({MOVABLE}), "b": OBJECT},
-    "upright": {"a": frozenset({MOVABLE})},
-    "still": {"a": frozenset({MOVABLE})},
-    "moved": {"a": frozenset({MOVABLE})},
-    "actuated": {"a": PART},
-    "goal": {},
-    "approach": {"a": ANYTHING, "b": ANYTHING},
-    "raise": {"a": frozenset({MOVABLE})},
-    "inside_depth": {"a": frozenset({MOVABLE}), "b": frozenset({REGION})},
-    "actuate": {"a": PART},
-    "constant": {},
-}
+    phrase = "the gripper touches {a}"
+    negation = "the gripper does not touch {a}"
+    op: Literal["touching"]
+    a: ObjectName
+
+    def measures(self, at: Entities) -> tuple[Measure, ...]:
+        """One contact."""
+        return (yes("gripper contact", of.gripper_contact, at["a"]),)
 
 
-class Code(IntEnum):
-    """What an instruction computes from the places, rows and numbers it names; `observing` has the formulas."""
+class Grasped(Predicate):
+    """Both fingers touch `a`."""
 
-    # Of contacts and truths
-    TOUCHING = 0
-    RELEASED = 1
-    GRASPED = 2
-    RESTING_ON = 3
-    GOAL = 4
-    # Of places
-    NEAR = 5
-    ABOVE = 6
-    INSIDE = 7
-    # Since reset
-    LIFTED = 8
-    UPRIGHT = 9
-    STILL = 10
-    MOVED = 11
-    ACTUATED = 12
-    # Ramps
-    APPROACH = 13
-    RAISE = 14
-    INSIDE_DEPTH = 15
-    ACTUATE = 16
-    CONSTANT = 17
+    phrase = "both fingers touch {a}"
+    negation = "the fingers do not both touch {a}"
+    op: Literal["grasped"]
+    a: MovableName
+
+    def measures(self, at: Entities) -> tuple[Measure, ...]:
+        """A contact of each finger."""
+        return (
+            yes("left finger contact", of.finger_contact, at["a"], 0),
+            yes("right finger contact", of.finger_contact, at["a"], 1),
+        )
 
 
-@dataclass(frozen=True, slots=True)
-class Instruction:
-    """A word over a scene; places, boxes and flags are columns of its tables (`Columns`).
+class Released(Predicate):
+    """No part of the gripper touches `a`."""
 
-    Attributes:
-        code: What to compute.
-        a: Columns of numbers: the first place, or whatever else is looked at.
-        b: The second place.
-        box: The box of `b`, or -1.
-        flag: Column of flags.
-        axes: First axis that counts, and the one after the last.
-        limit: What the quantity is compared with, or what a ramp leads to.
-        second: A second such number, or the direction in which a joint moves towards its threshold.
-        bound: LIBERO's threshold of the joint.
-        span_m: Of a ramp: what is left when it is empty; None takes it at each environment's reset.
-    """
+    phrase = "the gripper does not touch {a}"
+    negation = "the gripper touches {a}"
+    op: Literal["released"]
+    a: MovableName
 
-    code: Code
-    a: int = 0
-    b: int = 0
-    box: int = -1
-    flag: int = 0
-    axes: tuple[int, int] = _ALL_AXES
-    limit: float = 0.0
-    second: float = 0.0
-    bound: float = 0.0
-    span_m: float | None = None
+    def measures(self, at: Entities) -> tuple[Measure, ...]:
+        """No contact."""
+        return (no("gripper contact", of.gripper_contact, at["a"]),)
 
 
-# --- Boolean atoms -----------------------------------------------------------------------------------------------
+class Lifted(Predicate):
+    """`a` is at least `by_m` higher than at reset."""
+
+    phrase = "{a} is {by_m} or more above its start height"
+    negation = "{a} is less than {by_m} above its start height"
+    op: Literal["lifted"]
+    a: MovableName
+    by_m: float = Field(ge=0.02, le=0.30)
+
+    def measures(self, at: Entities) -> tuple[Measure, ...]:
+        """One height."""
+        return (at_least("rise", "m", self.by_m, of.rise, at["a"]),)
 
 
-def _near(atom: words.Near, at: Entities, of: Columns) -> Instruction:
-    a, b = of.position(at["a"]), of.position(at["b"])
-    return Instruction(Code.NEAR, a, b, axes=_AXES[atom.axes], limit=atom.within_m**2)
+class Above(Predicate):
+    """`a` is at least `min_m` over the top of `b` (a region's box, an object's origin) and horizontally close."""
+
+    phrase = "{a} is {min_m} or more over the top of {b} and within {xy_within_m} of it horizontally"
+    negation = "{a} is not {min_m} over the top of {b} and within {xy_within_m} of it horizontally"
+    op: Literal["above"]
+    a: MovableName
+    b: SupportName
+    min_m: float = Field(ge=0.0, le=0.10)
+    xy_within_m: float = Field(ge=0.02, le=0.15)
+
+    def measures(self, at: Entities) -> tuple[Measure, ...]:
+        """A height and a distance."""
+        return (
+            at_least("height over the top", "m", self.min_m, of.height_over_top, at["a"], at["b"]),
+            at_most("horizontal distance", "m", self.xy_within_m, of.distance, at["a"], at["b"], "xy"),
+        )
 
 
-def _touching(_atom: words.Touching, at: Entities, of: Columns) -> Instruction:
-    return Instruction(Code.TOUCHING, flag=of.touch(at["a"]))
+class Inside(Predicate):
+    """The origin of `a` is inside LIBERO's containment box of region `b`, shrunk by `margin_m` on every side."""
+
+    phrase = "{a} is inside {b}{margin_m}"
+    negation = "{a} is not inside {b}{margin_m}"
+    op: Literal["inside"]
+    a: MovableName
+    b: RegionName
+    margin_m: float = Field(default=0.0, ge=0.0, le=0.03)
+
+    def measures(self, at: Entities) -> tuple[Measure, ...]:
+        """The worst axis."""
+        return (below("distance to the box (negative inside)", "m", -self.margin_m, of.outside, at["a"], at["b"]),)
 
 
-def _grasped(_atom: words.Grasped, at: Entities, of: Columns) -> Instruction:
-    return Instruction(Code.GRASPED, flag=of.fingers(at["a"]))
+class RestingOn(Predicate):
+    """`a` touches `b` and its origin is not below that of `b`."""
+
+    phrase = "{a} rests on {b}"
+    negation = "{a} does not rest on {b}"
+    op: Literal["resting_on"]
+    a: MovableName
+    b: ObjectName
+
+    def measures(self, at: Entities) -> tuple[Measure, ...]:
+        """A contact and a height."""
+        return (
+            yes("contact", of.contact, at["a"], at["b"]),
+            at_least("height over its origin", "m", 0.0, of.height_over_origin, at["a"], at["b"]),
+        )
 
 
-def _released(_atom: words.Released, at: Entities, of: Columns) -> Instruction:
-    return Instruction(Code.RELEASED, flag=of.touch(at["a"]))
+class Upright(Predicate):
+    """`a` leans at most `within_deg` away from its attitude at reset; turning about the vertical is free."""
+
+    phrase = "{a} leans at most {within_deg} from its start attitude"
+    negation = "{a} leans more than {within_deg}"
+    op: Literal["upright"]
+    a: MovableName
+    within_deg: float = Field(ge=5.0, le=60.0)
+
+    def measures(self, at: Entities) -> tuple[Measure, ...]:
+        """One angle."""
+        return (at_most("lean", "deg", self.within_deg, of.lean, at["a"]),)
 
 
-def _lifted(atom: words.Lifted, at: Entities, of: Columns) -> Instruction:
-    return Instruction(Code.LIFTED, of.position(at["a"]), limit=atom.by_m)
+class Still(Predicate):
+    """`a` moves slower than `below_mps`."""
+
+    phrase = "{a} moves slower than {below_mps}"
+    negation = "{a} moves at {below_mps} or faster"
+    op: Literal["still"]
+    a: MovableName
+    below_mps: float = Field(ge=0.005, le=0.2)
+
+    def measures(self, at: Entities) -> tuple[Measure, ...]:
+        """One speed."""
+        return (below("speed", "m/s", self.below_mps, of.speed, at["a"]),)
 
 
-def _above(atom: words.Above, at: Entities, of: Columns) -> Instruction:
-    a, b = of.position(at["a"]), of.position(at["b"])
-    box, limit = of.box(at["b"]) if at["b"].kind == REGION else -1, atom.xy_within_m**2
-    return Instruction(Code.ABOVE, a, b, box, axes=_AXES["xy"], limit=limit, second=atom.min_m)
+class Moved(Predicate):
+    """`a` is at least `by_m` from where it was at reset."""
+
+    phrase = "{a} is {by_m} or more from where it started"
+    negation = "{a} is less than {by_m} from where it started"
+    op: Literal["moved"]
+    a: MovableName
+    by_m: float = Field(ge=0.01, le=0.30)
+
+    def measures(self, at: Entities) -> tuple[Measure, ...]:
+        """One distance."""
+        return (at_least("distance from the start", "m", self.by_m, of.way_from_start, at["a"]),)
 
 
-def _inside(atom: words.Inside, at: Entities, of: Columns) -> Instruction:
-    a, b = of.position(at["a"]), of.position(at["b"])
-    return Instruction(Code.INSIDE, a, b, of.box(at["b"]), limit=-atom.margin_m)
+class Actuated(Predicate):
+    """The joint of `a` has gone at least the share `min_frac` of its way from reset to LIBERO's threshold."""
+
+    phrase = "{a} has gone {min_frac} or more of its way to being {toward}"
+    negation = "{a} has gone less than {min_frac} of its way to being {toward}"
+    op: Literal["actuated"]
+    a: PartName
+    toward: Toward
+    min_frac: float = Field(ge=0.05, le=1.0)
+
+    def measures(self, at: Entities) -> tuple[Measure, ...]:
+        """What is left of the way."""
+        return (replace(way_to_threshold(at["a"], self.toward), limit=1.0 - self.min_frac, of_start=True),)
 
 
-def _resting_on(_atom: words.RestingOn, at: Entities, of: Columns) -> Instruction:
-    a, b = of.position(at["a"]), of.position(at["b"])
-    return Instruction(Code.RESTING_ON, a, b, flag=of.contact(at["a"], at["b"]))
+class Goal(Predicate):
+    """Conjunct `index` of the task's goal holds, by LIBERO's own definition."""
+
+    phrase = "LIBERO counts {index}"
+    negation = "LIBERO does not count {index}"
+    op: Literal["goal"]
+    index: int = Field(ge=0, lt=MAX_CONJUNCTS)
+
+    def measures(self, at: Entities) -> tuple[Measure, ...]:  # noqa: ARG002 - it names no entity
+        """LIBERO's own truth."""
+        return (yes("LIBERO's check", of.goal_holds, self.index),)
 
 
-def _upright(atom: words.Upright, at: Entities, of: Columns) -> Instruction:
-    return Instruction(Code.UPRIGHT, of.up(at["a"]), limit=math.cos(math.radians(atom.within_deg)))
+PREDICATES = by_op(
+    Near,
+    Touching,
+    Grasped,
+    Released,
+    Lifted,
+    Above,
+    Inside,
+    RestingOn,
+    Upright,
+    Still,
+    Moved,
+    Actuated,
+    Goal,
+)
 
 
-def _still(atom: words.Still, at: Entities, of: Columns) -> Instruction:
-    return Instruction(Code.STILL, of.speed(at["a"]), limit=atom.below_mps)
-
-
-def _moved(atom: words.Moved, at: Entities, of: Columns) -> Instruction:
-    return Instruction(Code.MOVED, of.position(at["a"]), limit=atom.by_m**2)
-
-
-def _actuated(atom: words.Actuated, at: Entities, of: Columns) -> Instruction:
-    way = _to_threshold(Code.ACTUATED, at["a"], atom.toward, of)
-    return replace(way, limit=1.0 - atom.min_frac)
-
-
-def _goal(atom: words.Goal, _at: Entities, of: Columns) -> Instruction:
-    return Instruction(Code.GOAL, flag=of.goal(atom.index))
-
-
-ATOMS: dict[str, Callable[[Any, Entities, Columns], Instruction]] = {
-    "near": _near,
-    "touching": _touching,
-    "grasped": _grasped,
-    "released": _released,
-    "lifted": _lifted,
-    "above": _above,
-    "inside": _inside,
-    "resting_on": _resting_on,
-    "upright": _upright,
-    "still": _still,
-    "moved": _moved,
-    "actuated": _actuated,
-    "goal": _goal,
-}
-
-
-# --- Ramps: what is left until they are full, metres (radians of a hinge), never negative -------------------------
-
-
-def _approach(ramp: words.Approach, at: Entities, of: Columns) -> Instruction:
-    a, b = of.position(at["a"]), of.position(at["b"])
-    span_m = None if ramp.from_m is None else ramp.from_m - ramp.to_m
-    return Instruction(Code.APPROACH, a, b, axes=_AXES[ramp.axes], limit=ramp.to_m, span_m=span_m)
-
-
-def _raise(ramp: words.Raise, at: Entities, of: Columns) -> Instruction:
-    return Instruction(Code.RAISE, of.position(at["a"]), limit=ramp.to_m, span_m=ramp.to_m)
-
-
-def _inside_depth(ramp: words.InsideDepth, at: Entities, of: Columns) -> Instruction:
-    a, b = of.position(at["a"]), of.position(at["b"])
-    return Instruction(Code.INSIDE_DEPTH, a, b, of.box(at["b"]), span_m=ramp.from_m)
-
-
-def _actuate(ramp: words.Actuate, at: Entities, of: Columns) -> Instruction:
-    return _to_threshold(Code.ACTUATE, at["a"], ramp.toward, of)
-
-
-def _constant(ramp: words.Constant, _at: Entities, _of: Columns) -> Instruction:
-    return Instruction(Code.CONSTANT, limit=1.0 - ramp.value_frac, span_m=1.0)
-
-
-RAMPS: dict[str, Callable[[Any, Entities, Columns], Instruction]] = {
-    "approach": _approach,
-    "raise": _raise,
-    "inside_depth": _inside_depth,
-    "actuate": _actuate,
-    "constant": _constant,
-}
-
-
-def _to_threshold(code: Code, part: Place, toward: words.Toward, of: Columns) -> Instruction:
-    sense, bound = joint_test(part.part, toward)
-    return Instruction(code, of.joint(part.joints[0]), second=-1.0 if sense == "<" else 1.0, bound=bound)
-
-
-def joint_test(part: str, toward: words.Toward) -> Comparison:
-    """LIBERO's threshold for a part's category.
+def way_to_threshold(part: Place, toward: Toward) -> Measure:
+    """What is left until LIBERO calls a part open, closed, on or off: drawers, which are regions, slide; others turn.
 
     Raises:
-        SpecError: It does not open, close or turn that way.
+        SpecError: The part does not open, close or turn that way.
     """
-    predicate = {"on": "turnon", "off": "turnoff"}.get(toward, toward)
-    category = split_part(part)[1]
-    tests = JOINT_TESTS[predicate]
-    if category not in tests:
-        raise SpecError(f"{part!r} has no state {toward!r}; these have: {', '.join(sorted(tests))}.")
-    return tests[category]
+    unit: Unit = "m" if part.kind == REGION else "rad"
+    return at_most(
+        "way to LIBERO's threshold", unit, 0.0, of.to_threshold, part.joints[0], *joint_test(part.part, toward)
+    )

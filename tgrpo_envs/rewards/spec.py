@@ -19,8 +19,10 @@ from pydantic_core import PydanticCustomError
 
 from tgrpo_envs.errors import SpecError
 from tgrpo_envs.files import write_atomically
+from tgrpo_envs.rewards.predicates import Goal
 from tgrpo_envs.rewards.validation_errors import explain, near_matches
-from tgrpo_envs.rewards.vocabulary import CONNECTIVES, Condition, Goal, Not, Ramp, SpecModel, children
+from tgrpo_envs.rewards.vocabulary import CONNECTIVES, Condition, Not, RampField, children
+from tgrpo_envs.rewards.words import SpecModel
 
 MAX_FILE_BYTES = 16_384
 MAX_STAGES = 12
@@ -61,7 +63,7 @@ class Stage(SpecModel):
     effort: int = Field(ge=1, le=5)
     after: tuple[Identifier, ...] = Field(default=(), max_length=MAX_STAGES)
     while_: tuple[Condition, ...] = Field(default=(), alias="while", max_length=8)
-    ramp: Ramp | None = None
+    ramp: RampField | None = None
     done: Condition
     hold_steps: int = Field(default=1, ge=1, le=20)
     latch: Literal["once", "live"] = "once"

@@ -1,42 +1,45 @@
 """Follows a spec through a recorded episode and keeps everything the tracker saw: the ground for explanations.
 
-Stages and credit are the tracker's own verdicts, atoms and ramps its own bound functions; nothing is judged twice.
+Everything is the tracker's own verdict of each moment; nothing is judged or measured twice.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tgrpo_envs.rewards.binding import BoundSpec
-from tgrpo_envs.rewards.credit import CreditProfile, paid_progress
-from tgrpo_envs.rewards.measures import Relation, measures, ramp_unit
-from tgrpo_envs.rewards.predicates import Moment
+from tgrpo_envs.rewards.bind import BoundSpec, Observation
+from tgrpo_envs.rewards.credit import CreditProfile
+from tgrpo_envs.rewards.measures import Readings, Relation, Unit
+from tgrpo_envs.rewards.predicates import Predicate
 from tgrpo_envs.rewards.rescore import follow
 from tgrpo_envs.rewards.spec import StageSpec
-from tgrpo_envs.rewards.tracker import StageReport, StageTracker, Verdict
-from tgrpo_envs.rewards.vocabulary import Atom
+from tgrpo_envs.rewards.stages import Verdict
+from tgrpo_envs.rewards.tracker import StageReport, StageTracker
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray, Snapshot, SnapshotLayout
+
+_Record = TypeVar("_Record", Verdict, Observation, Readings)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One number behind an atom, at each of M moments; see `measures.Measure`."""
+    """One number behind a predicate, at each of M moments; see `measures.Measure`."""
 
     name: str
-    unit: str
+    unit: Unit
     relation: Relation
     limit_M: FloatArray
     value_M: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
-class AtomTrace:
-    """An atom of the spec, whether it held, and the numbers behind it."""
+class PredicateTrace:
+    """A predicate of the spec, whether it held, and the numbers behind it."""
 
-    atom: Atom
+    predicate: Predicate
     truth_M: BoolArray
     readings: tuple[Reading, ...]
 
@@ -52,18 +55,8 @@ class Trace:
         share_K: Progress each stage is worth; 0 for those done at reset.
         span_K: Full length of each ramp, in its unit.
         ramp_units: Unit of each stage's ramp, empty where it has none.
-        held_KM: Control steps in a row that `done` has held.
-        completed_KM: Which stages were completed at some time.
-        done_KM: Which stages count as done.
-        credit_KM: Share of each stage that is earned.
-        open_KM: Whether the predecessors have completed.
-        allowed_KM: Whether `while` holds.
-        implied_KM: Which stages count as done because a goal conjunct they lead to holds.
-        remaining_KM: What is left of each ramp, in its unit.
-        ramp_KM: Filled share of each ramp.
-        kept_M: Share of the progress that `maintain` leaves.
-        atoms: The distinct atoms, in order of first use.
-        maintained_JM: Whether each `maintain` condition holds.
+        verdict: The tracker's verdicts, with the moments on the axis N.
+        predicates: The distinct predicates, in order of first use.
         progress_M: Progress phi.
         best_M: Best progress so far, M.
         psi_M: Paid progress psi.
@@ -77,18 +70,8 @@ class Trace:
     share_K: FloatArray
     span_K: FloatArray
     ramp_units: tuple[str, ...]
-    held_KM: NDArray[np.int64]
-    completed_KM: BoolArray
-    done_KM: BoolArray
-    credit_KM: FloatArray
-    open_KM: BoolArray
-    allowed_KM: BoolArray
-    implied_KM: BoolArray
-    remaining_KM: FloatArray
-    ramp_KM: FloatArray
-    kept_M: FloatArray
-    atoms: tuple[AtomTrace, ...]
-    maintained_JM: BoolArray
+    verdict: Verdict
+    predicates: tuple[PredicateTrace, ...]
     progress_M: FloatArray
     best_M: FloatArray
     psi_M: FloatArray
@@ -131,19 +114,14 @@ def trace(
     tracker = StageTracker(spec, profile, layout, 1, horizon)
     verdicts: list[Verdict] = []
     reports: list[StageReport] = []
+    psis: list[FloatArray] = []
     for report in follow(tracker, snapshots, goal_MC):
         verdicts.append(tracker.verdict)
+        psis.append(tracker.psi_N)
         if report is not None:
             reports.append(report)
 
-    progress_M = _after_reset(reports, "progress_N")
-    best_M = _after_reset(reports, "best_N")
-    moments = Moment(snapshots, _repeated(snapshots, len(goal_MC)), goal_MC)
-    seen = tracker.bound.observe(moments)
-    per_stage = {
-        f"{name}_KM": np.concatenate([getattr(verdict, f"{name}_KN") for verdict in verdicts], axis=1)
-        for name in _PER_STAGE
-    }
+    verdict = _joined(verdicts)
     return Trace(
         spec=spec,
         profile=profile,
@@ -151,22 +129,16 @@ def trace(
         share_K=tracker.share_KN[:, 0],
         span_K=tracker.span_KN[:, 0],
         ramp_units=tuple(
-            "" if stage.ramp is None else ramp_unit(stage.ramp, tracker.bound.entities[stage.ramp])
-            for stage in spec.stages
+            "" if stage.ramp is None else tracker.bound.measures(stage.ramp)[0].unit for stage in spec.stages
         ),
-        **per_stage,
-        kept_M=np.array([verdict.kept_N[0] for verdict in verdicts]),
-        atoms=_atoms(tracker.bound, moments, seen.truth_AN),
-        maintained_JM=seen.maintained_JN,
-        progress_M=progress_M,
-        best_M=best_M,
-        psi_M=paid_progress(best_M, progress_M, profile),
+        verdict=verdict,
+        predicates=_predicates(tracker.bound, verdict.seen),
+        progress_M=_after_reset(reports, "progress_N"),
+        best_M=_after_reset(reports, "best_N"),
+        psi_M=np.concatenate(psis),
         reward_M=_after_reset(reports, "reward_N"),
         goal_MC=goal_MC,
     )
-
-
-_PER_STAGE = tuple(field.name.removesuffix("_KN") for field in fields(Verdict) if field.name.endswith("_KN"))
 
 
 def _after_reset(reports: list[StageReport], name: str) -> FloatArray:
@@ -174,21 +146,25 @@ def _after_reset(reports: list[StageReport], name: str) -> FloatArray:
     return np.array([0.0, *(getattr(report, name)[0] for report in reports)])
 
 
-def _repeated(snapshots: Snapshot, times: int) -> Snapshot:
-    """The first row for every moment: what atoms that look back compare with."""
-    first = {field.name: getattr(snapshots, field.name)[:1] for field in fields(Snapshot)}
-    return Snapshot(**{name: np.repeat(array, times, axis=0) for name, array in first.items()})
+def _joined(records: Sequence[_Record]) -> _Record:
+    """Records of one moment each as one record of all, joined along their last axis."""
+    joined: dict[str, Any] = {}
+    for field in fields(records[0]):
+        parts = [getattr(record, field.name) for record in records]
+        joined[field.name] = _joined(parts) if is_dataclass(parts[0]) else np.concatenate(parts, axis=-1)
+    return type(records[0])(**joined)
 
 
-def _atoms(bound: BoundSpec, moments: Moment, truth_AM: BoolArray) -> tuple[AtomTrace, ...]:
+def _predicates(bound: BoundSpec, seen: Observation) -> tuple[PredicateTrace, ...]:
     return tuple(
-        AtomTrace(
-            atom,
-            truth_M,
-            tuple(
-                Reading(one.name, one.unit, one.relation, one.limit(moments), one.value(moments))
-                for one in measures(atom, bound.entities[atom])
-            ),
-        )
-        for atom, truth_M in zip(bound.atoms, truth_AM, strict=True)
+        PredicateTrace(predicate, truth_M, tuple(_readings(bound, predicate, seen.readings)))
+        for predicate, truth_M in zip(bound.predicates, seen.truth_PN, strict=True)
     )
+
+
+def _readings(bound: BoundSpec, predicate: Predicate, readings: Readings) -> Iterator[Reading]:
+    rows = bound.rows(predicate)
+    for measure, limit_M, value_M in zip(
+        bound.measures(predicate), readings.limit_MN[rows], readings.value_MN[rows], strict=True
+    ):
+        yield Reading(measure.name, measure.unit, measure.relation, limit_M, value_M)

@@ -14,23 +14,19 @@ holds, the stages that lead to it count as done: a success without a lift is a s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tgrpo_envs.rewards.binding import BoundSpec
-from tgrpo_envs.rewards.credit import CreditProfile
+from tgrpo_envs.rewards.bind import BoundSpec
+from tgrpo_envs.rewards.credit import Account, CreditProfile
+from tgrpo_envs.rewards.entities import Moment
 from tgrpo_envs.rewards.spec import StageSpec
+from tgrpo_envs.rewards.stages import Memory, StageOrder, Verdict
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray, Snapshot, SnapshotLayout
 
-if TYPE_CHECKING:
-    from tgrpo_envs.rewards.judging import Judged
-    from tgrpo_envs.rewards.observing import Seen
-
 MIN_AHEAD = 0.1  # an episode that starts with every stage done has nothing left to divide by
-RAMP_SHARE = 0.9  # a full ramp is worth less than a finished stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,35 +48,6 @@ class StageReport:
     stages_NK: BoolArray
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """One evaluation of all stages, and how it came about.
-
-    Attributes:
-        held_KN: Control steps in a row that `done` has held.
-        completed_KN: Which stages were completed at some time.
-        done_KN: Which stages count as done now.
-        credit_KN: Share p of each stage's effort that is earned now.
-        kept_N: Share of the progress that `maintain` leaves.
-        open_KN: Whether the predecessors have completed.
-        allowed_KN: Whether `while` holds.
-        implied_KN: Which stages count as done because a goal conjunct they lead to holds.
-        remaining_KN: What is left of each ramp, in its own unit (1 where a stage has no ramp).
-        ramp_KN: Filled share of each ramp.
-    """
-
-    held_KN: NDArray[np.int64]
-    completed_KN: BoolArray
-    done_KN: BoolArray
-    credit_KN: FloatArray
-    kept_N: FloatArray
-    open_KN: BoolArray
-    allowed_KN: BoolArray
-    implied_KN: BoolArray
-    remaining_KN: FloatArray
-    ramp_KN: FloatArray
-
-
 class StageTracker:
     """Progress and reward of N environments of one scene under one spec.
 
@@ -89,9 +56,10 @@ class StageTracker:
 
     Attributes:
         bound: The spec's conditions and ramps over the scene.
+        verdict: The last evaluation; there is none before the first reset. For traces, never for rewards.
     """
 
-    _last: tuple[Seen, Judged]  # the last evaluation
+    verdict: Verdict
 
     def __init__(
         self, spec: StageSpec, profile: CreditProfile, layout: SnapshotLayout, num_envs: int, horizon: int
@@ -110,31 +78,21 @@ class StageTracker:
             SpecError: An entity is of the wrong kind for its op.
             ConfigError: The profile's `beta` is too large for its discount.
         """
-        from tgrpo_envs.rewards import judging, paying  # bring numba, which importing this package must not
-
         profile.check_horizon(horizon)
-        self.spec, self.profile, self.horizon, self._layout = spec, profile, horizon, layout
+        self.spec, self.profile, self.horizon = spec, profile, horizon
         self.bound = BoundSpec(spec, layout)
         self._effort_K1 = np.array([[float(stage.effort)] for stage in spec.stages])
-        self._plan, self._judge_stages, self._pay = judging.make_plan(spec), judging.judge, paying.pay
+        self._order = StageOrder(spec)
 
         shape = (len(spec.stages), num_envs)
-        self._start_NF = self.bound.start(Snapshot.empty(layout, num_envs))
-        self._memory = judging.new_memory(*shape)
+        self._start = Snapshot.empty(layout, num_envs)
+        self._memory = Memory.before_reset(*shape)
         self._span_KN = np.ones(shape)
         self._effort_KN = np.zeros(shape)
         self._baseline_N = np.zeros(num_envs)  # effort already earned at reset
         self._ahead_N = np.ones(num_envs)  # effort left to earn at reset
-        self._account = paying.Account.new(num_envs)
+        self._account = Account(profile, horizon, num_envs)
         self._unmet_NC = np.zeros((num_envs, 0), dtype=bool)  # conjuncts that do not hold at reset
-
-    def __getstate__(self) -> dict[str, object]:
-        """For copies: all but the bound spec, which holds functions and follows from the rest."""
-        return {name: value for name, value in vars(self).items() if name != "bound"}
-
-    def __setstate__(self, state: dict[str, object]) -> None:
-        vars(self).update(state)
-        self.bound = BoundSpec(self.spec, self._layout)
 
     def reset(self, snapshot: Snapshot, goal_NC: BoolArray, mask_N: BoolArray) -> None:
         """Start an episode in the masked environments.
@@ -151,11 +109,16 @@ class StageTracker:
         if self._unmet_NC.shape != goal_NC.shape:
             self._unmet_NC = np.zeros(goal_NC.shape, dtype=bool)
         self._unmet_NC[mask_N] = ~goal_NC[mask_N]
-        self._start_NF[mask_N] = self.bound.start(snapshot)[mask_N]
-        _, judged = self._judge(snapshot, goal_NC, mask_N, first=True)
-        effort_KN = np.where(judged.done_KN, 0.0, self._effort_K1)
+        for field in fields(Snapshot):
+            getattr(self._start, field.name)[mask_N] = getattr(snapshot, field.name)[mask_N]
+        seen = self.bound.observe(Moment(snapshot, self._start, goal_NC))
+        np.copyto(self._span_KN, self.bound.spans(seen.remaining_KN), where=mask_N)
+        verdict = self._order.judge(Memory.before_reset(*self._span_KN.shape), seen, self._span_KN, goal_NC)
+        self._memory.remember(verdict, mask_N)
+        self.verdict = verdict
+        effort_KN = np.where(verdict.done_KN, 0.0, self._effort_K1)
         np.copyto(self._effort_KN, effort_KN, where=mask_N)
-        baseline_N = (effort_KN * judged.credit_KN).sum(axis=0)
+        baseline_N = (effort_KN * verdict.credit_KN).sum(axis=0)
         np.copyto(self._baseline_N, baseline_N, where=mask_N)
         np.copyto(self._ahead_N, np.maximum(effort_KN.sum(axis=0) - baseline_N, MIN_AHEAD), where=mask_N)
         self._account.restart(mask_N)
@@ -171,31 +134,26 @@ class StageTracker:
             mask_N: Which environments stepped.
             steps_N: Control steps each episode has taken, this one included.
         """
-        account = self._account
+        account, memory = self._account, self._memory
         live_N = mask_N & ~account.ended_N
-        seen, judged = self._judge(snapshot, goal_NC, live_N, first=False)
-        progress_N = self._progress(judged.credit_KN, seen.kept_N, goal_NC)
-        reward_N = self._pay(account, self.profile, self.horizon, progress_N, goal_NC, live_N, steps_N)
+        seen = self.bound.observe(Moment(snapshot, self._start, goal_NC))
+        self.verdict = self._order.judge(memory, seen, self._span_KN, goal_NC)
+        memory.remember(self.verdict, live_N)
+        progress_N = self._progress(self.verdict, goal_NC)
+        reward_N = account.pay(progress_N, goal_NC, live_N, steps_N)
         # A copy of each: the tracker's own arrays change with the next step.
-        stages_NK = self._memory.flags_2KN[1].T.copy()
-        return StageReport(reward_N, account.progress_N.copy(), account.best_N.copy(), judged.stage_N, stages_NK)
+        return StageReport(
+            reward_N,
+            account.progress_N.copy(),
+            account.best_N.copy(),
+            stage_N=np.add.reduce(np.logical_and.accumulate(memory.done_KN), axis=0),
+            stages_NK=memory.done_KN.T.copy(),
+        )
 
     @property
-    def verdict(self) -> Verdict:
-        """The last evaluation; there is none before the first reset. For traces, never for rewards."""
-        seen, judged = self._last
-        return Verdict(
-            judged.held_KN,
-            judged.completed_KN,
-            judged.done_KN,
-            judged.credit_KN,
-            seen.kept_N,
-            open_KN=judged.open_KN,
-            allowed_KN=seen.allowed_KN,
-            implied_KN=judged.implied_KN,
-            remaining_KN=seen.remaining_KN,
-            ramp_KN=judged.ramp_KN,
-        )
+    def psi_N(self) -> FloatArray:
+        """Paid progress of each episode."""
+        return self._account.psi_N.copy()
 
     @property
     def share_KN(self) -> FloatArray:
@@ -208,21 +166,12 @@ class StageTracker:
         """Each ramp's full length since reset, in its own unit (1 where a stage has no ramp)."""
         return self._span_KN.copy()
 
-    def _judge(self, snapshot: Snapshot, goal_NC: BoolArray, mask_N: BoolArray, *, first: bool) -> tuple[Seen, Judged]:
-        """Evaluate all stages and remember those of the masked environments."""
-        seen = self.bound.observe_since(self._start_NF, snapshot, goal_NC)
-        if first:
-            np.copyto(self._span_KN, self.bound.spans(seen.remaining_KN), where=mask_N)
-        judged: Judged = self._judge_stages(self._plan, self._memory, seen, self._span_KN, goal_NC, mask_N, first=first)
-        self._last = seen, judged
-        return seen, judged
-
-    def _progress(self, credit_KN: FloatArray, kept_N: FloatArray, goal_NC: BoolArray) -> FloatArray:
+    def _progress(self, verdict: Verdict, goal_NC: BoolArray) -> FloatArray:
         if self.profile.mode == "goals-only":
             share_N: FloatArray = (goal_NC & self._unmet_NC).sum(axis=1) / np.maximum(self._unmet_NC.sum(axis=1), 1)
             return share_N
         # In whole efforts, not weights: exactly 1 when every stage is done.
-        earned_N = (self._effort_KN * credit_KN).sum(axis=0)
+        earned_N = (self._effort_KN * verdict.credit_KN).sum(axis=0)
         gained_N = np.maximum((earned_N - self._baseline_N) / self._ahead_N, 0.0)
-        progress_N: FloatArray = np.minimum(gained_N, 1.0) * kept_N
+        progress_N: FloatArray = np.minimum(gained_N, 1.0) * verdict.seen.kept_N
         return progress_N

@@ -10,7 +10,10 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from tgrpo_envs.rewards.vocabulary import ATOM_MODELS, CONNECTIVES, MODELS, RAMP_MODELS, SpecModel
+from tgrpo_envs.rewards.predicates import PREDICATES
+from tgrpo_envs.rewards.ramps import RAMPS
+from tgrpo_envs.rewards.vocabulary import CONNECTIVES, MODELS
+from tgrpo_envs.rewards.words import SpecModel
 
 MAX_SHOWN = 5
 MAX_VALUE_CHARS = 60
@@ -117,7 +120,7 @@ def _complaint(kind: str, got: str, context: dict[str, Any], message: str) -> st
 
 
 def _unknown_op(where: str, got: Any, *, is_ramp: bool) -> str:
-    words = RAMP_MODELS if is_ramp else ATOM_MODELS
+    words = RAMPS if is_ramp else PREDICATES
     if isinstance(got, dict) and "op" in got:
         return f"{where}.op: unknown op {_shown(got['op'])}, {near_matches(got['op'], words)}"
     also = "" if is_ramp else f" (or {', '.join(CONNECTIVES)})"

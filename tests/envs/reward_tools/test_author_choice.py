@@ -19,7 +19,7 @@ from tgrpo_envs.reward_tools.author.provenance import Provenance, ReplyRecord
 from tgrpo_envs.reward_tools.author.repair import Sample
 from tgrpo_envs.reward_tools.author.review import review_reply
 from tgrpo_envs.reward_tools.author.selection import agreement, num_words, rank_samples
-from tgrpo_envs.rewards.library import certificate_path, provenance_path, spec_path
+from tgrpo_envs.rewards.shipped import certificate_path, provenance_path, spec_path
 from tgrpo_envs.rewards.spec import load_spec, parse_spec, spec_id
 from tgrpo_envs.tasks import get_task
 

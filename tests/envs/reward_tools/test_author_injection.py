@@ -9,7 +9,7 @@ from test_author_server import GOOD, MILK, Run, changed
 
 from tests.helpers.fake_chat import says, serving
 from tgrpo_envs.reward_tools.author.generate import SAVED
-from tgrpo_envs.rewards.library import spec_path
+from tgrpo_envs.rewards.shipped import spec_path
 from tgrpo_envs.rewards.spec import load_spec, parse_spec
 
 

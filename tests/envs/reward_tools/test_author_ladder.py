@@ -13,7 +13,7 @@ from tgrpo_envs.reward_tools.author.cards import load_card
 from tgrpo_envs.reward_tools.author.generate import FAILED, SAVED
 from tgrpo_envs.reward_tools.author.ladder import LADDER
 from tgrpo_envs.reward_tools.author.wire import spec_schema
-from tgrpo_envs.rewards.library import spec_path
+from tgrpo_envs.rewards.shipped import spec_path
 from tgrpo_envs.rewards.spec import load_spec, parse_spec
 
 

@@ -23,7 +23,8 @@ from tgrpo_envs.reward_tools.author.examples import choose_examples, scene_famil
 from tgrpo_envs.reward_tools.author.prompt import render_prompt, system_message, template_sha256
 from tgrpo_envs.reward_tools.author.words import atoms_card, ramps_card
 from tgrpo_envs.reward_tools.lint import lint_score, lint_spec
-from tgrpo_envs.rewards.predicates import ATOMS, RAMPS
+from tgrpo_envs.rewards.predicates import PREDICATES
+from tgrpo_envs.rewards.ramps import RAMPS
 from tgrpo_envs.tasks import Task, bddl_path, get_task, list_tasks
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -118,7 +119,7 @@ def test_examples_are_chosen_by_the_shape_of_the_goal():
 
 def test_the_vocabulary_card_has_every_word_with_its_ranges():
     text = atoms_card() + ramps_card()
-    for op in {**ATOMS, **RAMPS}:
+    for op in {**PREDICATES, **RAMPS}:
         assert f'"op": "{op}"' in text
     assert "within_m 0.01-0.3" in text and "by_m 0.02-0.3" in text and "min_frac 0.05-1" in text
     assert (

@@ -27,7 +27,7 @@ from tgrpo_envs.reward_tools.author.commands import generate
 from tgrpo_envs.reward_tools.author.generate import FAILED, NOT_ASKED, SAVED, Outcome, SpecWriter
 from tgrpo_envs.reward_tools.author.ledger import Accounts
 from tgrpo_envs.reward_tools.author.provenance import Provenance
-from tgrpo_envs.rewards.library import certificate_path, provenance_path, spec_path
+from tgrpo_envs.rewards.shipped import certificate_path, provenance_path, spec_path
 from tgrpo_envs.rewards.spec import load_spec, parse_spec, spec_id
 from tgrpo_envs.tasks import Task, get_task
 

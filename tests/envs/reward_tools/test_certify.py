@@ -17,8 +17,8 @@ from tgrpo_envs.reward_tools.certify.evidence import Evidence, Sizes, evidence_k
 from tgrpo_envs.reward_tools.certify.record import initial_states, load_evidence
 from tgrpo_envs.reward_tools.certify.scoring import NEVER, Judged
 from tgrpo_envs.reward_tools.certify.wrong import wrong_goals
-from tgrpo_envs.rewards import compile_spec, goals_spec, parse_spec, rescore, save_spec
-from tgrpo_envs.rewards.library import certificate_path, shipped_spec, spec_path
+from tgrpo_envs.rewards import goals_spec, parse_spec, rescore, save_spec, spec_from_goal
+from tgrpo_envs.rewards.shipped import certificate_path, shipped_spec, spec_path
 from tgrpo_envs.scene import load_scene
 from tgrpo_envs.sim.snapshot import SnapshotLayout
 from tgrpo_envs.tasks import get_task
@@ -41,7 +41,7 @@ def evidence(scene):
 
 @pytest.fixture(scope="module")
 def spec(scene):
-    return compile_spec(scene.problem, TASK)
+    return spec_from_goal(scene.problem, TASK)
 
 
 def made_up_layout(objects, site):
@@ -234,7 +234,7 @@ def test_choosing_and_each_draw_of_certifying_use_other_states(scene):
 
 def test_a_spec_that_replaces_a_certified_one_is_certified_on_unseen_states(scene, tmp_path, monkeypatch):
     monkeypatch.setattr("tgrpo_envs.reward_tools.certify.record.Sizes", lambda: TINY)
-    monkeypatch.setattr("tgrpo_envs.rewards.library.SPECS_FOLDER", tmp_path)
+    monkeypatch.setattr("tgrpo_envs.rewards.shipped.SPECS_FOLDER", tmp_path)
     path = certificate_path(TASK, "compiled", tmp_path)
 
     def draw():

@@ -11,7 +11,7 @@ from tgrpo_envs.reward_tools.certify.commands import report
 from tgrpo_envs.reward_tools.certify.comparison import by_weakness, difference_rows, slack, weak_rows
 from tgrpo_envs.reward_tools.certify.report import html_page, text_table
 from tgrpo_envs.reward_tools.certify.summary import DEMAND_HEADINGS, defaults_text, demand_rows
-from tgrpo_envs.rewards.library import certificate_path, shipped_spec, spec_path
+from tgrpo_envs.rewards.shipped import certificate_path, shipped_spec, spec_path
 from tgrpo_envs.rewards.spec import save_spec
 from tgrpo_envs.tasks import get_task
 

@@ -102,7 +102,9 @@ def test_the_page_holds_the_traces_numbers() -> None:
         f"φ {told.progress_M[7]:.4f}, M {told.best_M[7]:.4f}, ψ {told.psi_M[7]:.4f}"
     )
     assert data["readings"]["reward"][-1].endswith(f"return {told.reward_M.sum():.4f}")
-    assert [[state in ("done", "goal") for state in states] for states in data["states"]] == told.done_KM.tolist()
+    assert [
+        [state in ("done", "goal") for state in states] for states in data["states"]
+    ] == told.verdict.done_KN.tolist()
     assert len(data["readings"]) == 2 + 2 + 3 + 1  # stages, curves, atoms, rule
 
 

@@ -199,7 +199,7 @@ def test_every_change_of_credit_is_explained(spec: StageSpec, profile: CreditPro
     for m in range(1, 8):
         step = explain_step(told, m)
         named = {cause.heading.partition(":")[0] for cause in step.causes if "credit stays" not in cause.heading}
-        moved_K = np.abs(told.credit_KM[:, m] - told.credit_KM[:, m - 1]) > SMALLEST_CHANGE
+        moved_K = np.abs(told.verdict.credit_KN[:, m] - told.verdict.credit_KN[:, m - 1]) > SMALLEST_CHANGE
         assert {title(stage.id) for stage, moved in zip(spec.stages, moved_K, strict=True) if moved} == (
             named - {"A rule to maintain is broken", "A rule to maintain breaks", "A rule to maintain is kept again"}
         )

@@ -14,7 +14,7 @@ from tests.helpers.fuzz_cases import random_spec
 from tgrpo_envs.bddl import read_problem
 from tgrpo_envs.reward_tools.lint import RULES, Finding, lint_profile, lint_score, lint_spec, lint_text
 from tgrpo_envs.reward_tools.lint.entities import Entities, edit_distance
-from tgrpo_envs.rewards import CreditProfile, compile_spec
+from tgrpo_envs.rewards import CreditProfile, spec_from_goal
 from tgrpo_envs.rewards.spec import canonical_json
 from tgrpo_envs.tasks import bddl_path, get_task, list_tasks
 
@@ -131,7 +131,7 @@ def offence(suite: str, index: int, edit: Edit):
     """The edited compiled spec of a task, linted with and without some rules."""
     task = get_task(suite, index)
     problem = read_problem(bddl_path(task))
-    document = json.loads(compile_spec(problem, task).model_dump_json(by_alias=True, exclude_defaults=True))
+    document = json.loads(spec_from_goal(problem, task).model_dump_json(by_alias=True, exclude_defaults=True))
     for entry in document["stages"]:
         entry.setdefault("after", [])
     edit(document)
@@ -168,7 +168,7 @@ def test_a_discounting_learner_needs_a_small_beta():
 def test_compiled_specs_have_no_errors(suite):
     for task in list_tasks(suite):
         problem = read_problem(bddl_path(task))
-        findings = lint_spec(compile_spec(problem, task), problem, task)
+        findings = lint_spec(spec_from_goal(problem, task), problem, task)
         assert not [str(finding) for finding in findings if finding.is_error], task.name
         assert lint_score(findings) >= 95
 
@@ -289,7 +289,7 @@ def test_other_good_plans_are_accepted(edit):
 def test_hints_look_at_meaning_and_kind(suite, index, op, name, meant):
     task = get_task(suite, index)
     problem = read_problem(bddl_path(task))
-    document = json.loads(canonical_json(compile_spec(problem, task)))
+    document = json.loads(canonical_json(spec_from_goal(problem, task)))
     fields = {"toward": "open", "min_frac": 0.5} if op == "actuated" else {}
     document["stages"][0] |= {"done": {"op": op, "a": name, **fields}, "ramp": None}
     _, findings = lint_text(json.dumps(document), problem, task, source="s")

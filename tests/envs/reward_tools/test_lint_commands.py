@@ -10,7 +10,7 @@ from tgrpo_envs.bddl import read_problem
 from tgrpo_envs.errors import SpecError
 from tgrpo_envs.reward_tools.lint.commands import diff, lint
 from tgrpo_envs.reward_tools.lint.differences import differences
-from tgrpo_envs.rewards import compile_spec, parse_spec, save_spec
+from tgrpo_envs.rewards import parse_spec, save_spec, spec_from_goal
 from tgrpo_envs.rewards.spec import canonical_json
 from tgrpo_envs.tasks import bddl_path, get_task
 
@@ -18,7 +18,7 @@ from tgrpo_envs.tasks import bddl_path, get_task
 @pytest.fixture
 def document():
     task = get_task("libero_object", 0)
-    return json.loads(canonical_json(compile_spec(read_problem(bddl_path(task)), task)))
+    return json.loads(canonical_json(spec_from_goal(read_problem(bddl_path(task)), task)))
 
 
 def write(path, document):

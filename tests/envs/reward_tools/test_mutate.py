@@ -9,7 +9,7 @@ import pytest
 from tests.helpers.kills import add_tables, format_table, kill_table
 from tests.helpers.mutate import OPERATORS, killed_by_lint, mutants
 from tgrpo_envs.bddl import read_problem
-from tgrpo_envs.rewards import compile_spec
+from tgrpo_envs.rewards import spec_from_goal
 from tgrpo_envs.rewards.spec import spec_id
 from tgrpo_envs.tasks import bddl_path, get_task, list_tasks
 
@@ -17,7 +17,7 @@ from tgrpo_envs.tasks import bddl_path, get_task, list_tasks
 def given(suite: str, index: int):
     task = get_task(suite, index)
     problem = read_problem(bddl_path(task))
-    return compile_spec(problem, task), problem, task
+    return spec_from_goal(problem, task), problem, task
 
 
 def changed(kind: str, suite: str = "libero_object", index: int = 0) -> list[str]:

@@ -11,7 +11,7 @@ from tests.helpers.kills import KillTable, add_tables, format_table, kill_table
 from tgrpo_envs.bddl import read_problem
 from tgrpo_envs.reward_tools.certify.checks import quick_check
 from tgrpo_envs.reward_tools.certify.record import load_evidence
-from tgrpo_envs.rewards.library import certificate_path, shipped_spec
+from tgrpo_envs.rewards.shipped import certificate_path, shipped_spec
 from tgrpo_envs.scene import load_scene
 from tgrpo_envs.tasks import Task, bddl_path, list_tasks
 

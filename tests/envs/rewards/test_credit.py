@@ -21,7 +21,7 @@ from tests.helpers.reward_cases import (
 )
 from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.rewards import CreditProfile, StageTracker, largest_beta
-from tgrpo_envs.rewards.credit import paid_progress, step_reward, success_reward
+from tgrpo_envs.rewards.credit import Account
 
 HORIZON = 10
 LENGTHS = st.integers(1, HORIZON)
@@ -156,18 +156,46 @@ def test_a_discount_that_inverts_the_order_is_refused():
         StageTracker(spec, CreditProfile(beta=0.061, discount=0.99), LAYOUT, 1, 280)
 
 
+def paid(profile: CreditProfile, *progress: float, success: bool = False, step: int = 70) -> tuple[float, float]:
+    """Reward of the last of these steps of one episode, and its paid progress psi."""
+    account, one = Account(profile, 280, 1), np.array([True])
+    account.restart(one)
+    for phi in progress:
+        goal_NC = np.array([[success and phi == progress[-1]]])
+        reward_N = account.pay(np.array([phi]), goal_NC, one, np.array([step]))
+    return float(reward_N[0]), float(account.psi_N[0])
+
+
 def test_paid_progress_by_hand():
     """Best 0.8, now 0.3, kappa 0.3: 0.7*0.8 + 0.3*0.3 = 0.65, in eighths 5.2 -> 5/8."""
-    best, now = np.array([0.8, 1.0, 0.0]), np.array([0.3, 1.0, 0.0])
-    paid = paid_progress(best, now, CreditProfile(kappa=0.3, quantum=1 / 8))
-    assert paid.tolist() == [5 / 8, 1.0, 0.0]
+    profile = CreditProfile(kappa=0.3, quantum=1 / 8)
+    assert paid(profile, 0.8, 0.3)[1] == 5 / 8
+    assert paid(profile, 1.0, 1.0)[1] == 1.0
+    assert paid(profile, 0.0)[1] == 0.0
 
 
-def test_rewards_by_hand():
-    profile = CreditProfile(beta=0.5, eta=0.1)
-    assert step_reward(np.array([0.75]), np.array([0.25]), profile).tolist() == [0.25]
-    # 1 - 0.25 earned before + 0.1 * (1 - 70/280)
-    assert success_reward(np.array([0.25]), np.array([0.5]), np.array([70]), 280, profile)[0] == pytest.approx(0.825)
+@pytest.mark.parametrize(
+    ("mode", "before", "expected"),
+    [
+        ("stages", 0.5, 1 - 0.25 + 0.075),  # half of the progress paid beta / 2 = 0.25
+        ("pbrs", 0.5, 1 - 0.25 + 0.075),  # which is also its potential
+        ("sparse", 0.5, 1 + 0.075),
+    ],
+)
+def test_rewards_by_hand(mode, before, expected):
+    """Beta 0.5; the bonus is 0.1 * (1 - 70/280) = 0.075."""
+    profile = CreditProfile(beta=0.5, eta=0.1, mode=mode)
+    assert paid(profile, before, 1.0, success=True)[0] == pytest.approx(expected)
+    assert paid(profile, 0.25, 0.75)[0] == (0.0 if mode == "sparse" else 0.25)
+
+
+def test_members_that_are_masked_or_have_ended_are_not_paid():
+    account = Account(CreditProfile(), 280, 3)
+    account.restart(np.array([True, True, False]))
+    live_N = np.array([True, False, False])
+    reward_N = account.pay(np.ones(3), np.zeros((3, 1), dtype=bool), live_N, np.array([280, 1, 1]))
+    assert reward_N.tolist() == [0.5, 0.0, 0.0]
+    assert account.best_N.tolist() == [1.0, 0.0, 0.0] and account.ended_N.tolist() == [True, False, True]
 
 
 def test_largest_beta_matches_the_published_table():

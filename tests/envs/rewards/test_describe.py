@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from tests.helpers.fuzz_cases import random_word
 from tests.helpers.reward_cases import CAN, make_spec, specs
 from tgrpo_envs.rewards import StageSpec
 from tgrpo_envs.rewards.describe import condition_words, entity, maintain_sentence, ramp_words, sentence, title
-from tgrpo_envs.rewards.library import shipped_spec
+from tgrpo_envs.rewards.predicates import PREDICATES
+from tgrpo_envs.rewards.ramps import RAMPS
+from tgrpo_envs.rewards.shipped import shipped_spec
 from tgrpo_envs.rewards.spec import Stage, conditions
-from tgrpo_envs.rewards.vocabulary import ATOM_MODELS, RAMP_MODELS
 from tgrpo_envs.tasks import list_tasks
-
-NUMBERS = {"index": 0, "toward": "open", "axes": "xy", "a": CAN, "b": "gripper", "value_frac": 0.5}
 
 
 def stage_of(**fields: object) -> Stage:
@@ -21,20 +22,18 @@ def stage_of(**fields: object) -> Stage:
     return make_spec([first, {"id": "second", "effort": 2, **fields}]).stages[1]
 
 
-@pytest.mark.parametrize("op", ATOM_MODELS)
-def test_every_atom_has_words_and_their_opposite(op: str) -> None:
-    needed = {name: NUMBERS.get(name, 0.1) for name in ATOM_MODELS[op].model_fields if name != "op"}
-    needed |= {"within_deg": 10.0} if op == "upright" else {"margin_m": 0.01} if op == "inside" else {}
-    atom = ATOM_MODELS[op].model_validate({"op": op, **needed})
-    held, broken = condition_words(atom), condition_words(atom, negated=True)
+@pytest.mark.parametrize("op", PREDICATES)
+def test_every_predicate_has_words_and_their_opposite(op: str) -> None:
+    predicate = PREDICATES[op].model_validate(random_word(np.random.default_rng(0), PREDICATES[op]))
+    held, broken = condition_words(predicate), condition_words(predicate, negated=True)
     assert held != broken
     assert "{" not in held + broken and "None" not in held + broken
 
 
-@pytest.mark.parametrize("op", RAMP_MODELS)
+@pytest.mark.parametrize("op", RAMPS)
 def test_every_ramp_has_words(op: str) -> None:
-    needed = {name: NUMBERS.get(name, 0.1) for name in RAMP_MODELS[op].model_fields if name not in ("op", "from_m")}
-    assert "{" not in ramp_words(RAMP_MODELS[op].model_validate({"op": op, **needed}))
+    ramp = RAMPS[op].model_validate(random_word(np.random.default_rng(0), RAMPS[op]))
+    assert "{" not in ramp_words(ramp)
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,49 +1,33 @@
-"""The numbers behind atoms: on random states they agree with the atoms' truth, and known scenes give known numbers."""
+"""The numbers behind predicates: known scenes give known numbers; a limit itself, just inside and just outside it."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 
 from tests.helpers.reward_cases import (
     BOX,
     CAN,
     LAYOUT,
-    SEEDS,
     TRAY,
     make_spec,
-    random_goals,
-    random_snapshot,
-    specs,
     still_snapshot,
 )
-from tgrpo_envs.rewards import StageSpec
-from tgrpo_envs.rewards.binding import BoundSpec
-from tgrpo_envs.rewards.measures import measures, ramp_unit
-from tgrpo_envs.rewards.predicates import Moment
+from tgrpo_envs.rewards.bind import BoundSpec
+from tgrpo_envs.rewards.entities import Moment
 from tgrpo_envs.sim.snapshot import Snapshot, SnapshotLayout
 
-NUM_ENVS = 64
-ROUNDING = 1e-9  # atoms compare squares and cosines, measures the distances and angles themselves
 
-
-@settings(max_examples=100, deadline=None)
-@given(specs(), SEEDS)
-def test_an_atom_holds_when_all_of_its_measures_do(spec: StageSpec, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    bound = BoundSpec(spec, LAYOUT)
-    moment = Moment(random_snapshot(rng, NUM_ENVS), random_snapshot(rng, NUM_ENVS), random_goals(rng, NUM_ENVS))
-    for atom, truth_N in zip(bound.atoms, bound.observe(moment).truth_AN, strict=True):
-        parts = measures(atom, bound.entities[atom])
-        clear_N = np.all([np.abs(part.value(moment) - part.limit(moment)) > ROUNDING for part in parts], axis=0)
-        clear_N |= np.all([part.unit == "" for part in parts])  # yes or no: nothing to round
-        held_N = np.all([part.holds(moment) for part in parts], axis=0)
-        assert np.array_equal(held_N[clear_N], truth_N[clear_N]), atom
+def readings_of(bound: BoundSpec, moment: Moment) -> list[tuple[str, float, float]]:
+    """Unit, value and limit of each measure of the one predicate, in the first environment."""
+    (predicate,) = bound.predicates
+    rows, readings = bound.rows(predicate), bound.observe(moment).readings
+    units = [measure.unit for measure in bound.measures(predicate)]
+    return list(zip(units, readings.value_MN[rows, 0], readings.limit_MN[rows, 0], strict=True))
 
 
 @pytest.mark.parametrize(
-    ("atom", "expected"),
+    ("predicate", "expected"),
     [
         ({"op": "near", "a": "gripper", "b": CAN, "within_m": 0.05}, [("m", 0.13, 0.05)]),
         ({"op": "near", "a": "gripper", "b": CAN, "within_m": 0.05, "axes": "z"}, [("m", 0.12, 0.05)]),
@@ -58,7 +42,7 @@ def test_an_atom_holds_when_all_of_its_measures_do(spec: StageSpec, seed: int) -
         ({"op": "goal", "index": 1}, [("", 1.0, 1.0)]),
     ],
 )  # fmt: skip
-def test_known_states_give_known_numbers(atom: dict, expected: list[tuple[str, float, float]]) -> None:
+def test_known_states_give_known_numbers(predicate: dict, expected: list[tuple[str, float, float]]) -> None:
     start, now = still_snapshot(), still_snapshot()
     start.object_pos_NO3[0, 0] = 0, 0, 0.1
     now.object_pos_NO3[0, 0] = 0.04, 0, 0.13
@@ -67,14 +51,36 @@ def test_known_states_give_known_numbers(atom: dict, expected: list[tuple[str, f
     now.object_mat_NO33[0, 0] = [[1, 0, 0], [0, np.cos(turn), -np.sin(turn)], [0, np.sin(turn), np.cos(turn)]]
     now.object_speed_NO[0, 0] = 0.25
     now.finger_contact_NO2[0, 0] = True, False
-    bound = BoundSpec(make_spec([{"id": "only", "effort": 1, "done": atom}]), LAYOUT)
-    (parsed,) = bound.atoms
-    moment = Moment(now, start, np.array([[False, True]]))
-    found = [
-        (part.unit, part.value(moment)[0], part.limit(moment)[0]) for part in measures(parsed, bound.entities[parsed])
-    ]
+    bound = BoundSpec(make_spec([{"id": "only", "effort": 1, "done": predicate}]), LAYOUT)
+    found = readings_of(bound, Moment(now, start, np.array([[False, True]])))
     assert [unit for unit, *_ in found] == [unit for unit, *_ in expected]
     assert np.allclose([numbers for _, *numbers in found], [numbers for _, *numbers in expected])
+
+
+@pytest.mark.parametrize(
+    ("limit", "holds"),
+    [
+        ({"op": "near", "a": "gripper", "b": CAN, "within_m": 0.25, "axes": "z"}, [True, True, False]),
+        ({"op": "lifted", "a": CAN, "by_m": 0.25}, [False, True, True]),
+        ({"op": "moved", "a": CAN, "by_m": 0.25}, [False, True, True]),
+        ({"not": {"op": "lifted", "a": CAN, "by_m": 0.25}}, [True, False, False]),
+    ],
+)  # fmt: skip
+def test_the_limit_itself_and_its_neighbours(limit: dict, holds: list[bool]) -> None:
+    """0.25 is exact in binary: the float below it, itself, and the float above it."""
+    start, now = still_snapshot(3), still_snapshot(3)
+    now.object_pos_NO3[:, 0, 2] = np.nextafter(0.25, 0.0), 0.25, np.nextafter(0.25, 1.0)
+    bound = BoundSpec(make_spec([{"id": "only", "effort": 1, "done": limit}]), LAYOUT)
+    assert bound.observe(Moment(now, start, np.zeros((3, 1), dtype=bool))).holds_KN[0].tolist() == holds
+
+
+def test_what_must_stay_below_a_limit_does_not_reach_it() -> None:
+    now = still_snapshot(3)
+    now.object_speed_NO[:, 0] = np.nextafter(0.125, 0.0), 0.125, np.nextafter(0.125, 1.0)
+    still = {"op": "still", "a": CAN, "below_mps": 0.125}
+    bound = BoundSpec(make_spec([{"id": "only", "effort": 1, "done": still}]), LAYOUT)
+    seen = bound.observe(Moment(now, still_snapshot(3), np.zeros((3, 1), dtype=bool)))
+    assert seen.holds_KN[0].tolist() == [True, False, False]
 
 
 def test_a_joint_is_measured_against_its_threshold() -> None:
@@ -97,9 +103,10 @@ def test_a_joint_is_measured_against_its_threshold() -> None:
     spec = make_spec([{"id": "only", "effort": 1, "ramp": ramp, "done": atom}])
     bound = BoundSpec(spec, layout)
     moment = Moment(now, start, np.zeros((3, 1), dtype=bool))
-    (parsed,) = bound.atoms
-    (way,) = measures(parsed, bound.entities[parsed])
-    assert way.unit == ramp_unit(spec.stages[0].ramp, bound.entities[spec.stages[0].ramp]) == "m"
-    assert np.allclose(way.value(moment), [0.12, 0.07, 0.0])
-    assert np.allclose(way.limit(moment), 0.07)
-    assert way.holds(moment).tolist() == bound.observe(moment).truth_AN[0].tolist()
+    seen = bound.observe(moment)
+    (predicate,) = bound.predicates
+    assert bound.measures(predicate)[0].unit == bound.measures(spec.stages[0].ramp)[0].unit == "m"
+    assert np.allclose(seen.readings.value_MN[0], [0.12, 0.07, 0.0])
+    assert np.allclose(seen.readings.limit_MN[0], 0.07)
+    assert np.allclose(seen.remaining_KN[0], [0.12, 0.07, 0.0])
+    assert seen.truth_PN[0].tolist() == [False, True, True]

@@ -12,8 +12,8 @@ from tgrpo_envs.bddl import read_problem
 from tgrpo_envs.errors import SpecError
 from tgrpo_envs.reward_tools.author.reply import extract_document
 from tgrpo_envs.reward_tools.lint import lint_score, lint_spec
-from tgrpo_envs.rewards import choose_spec, compile_spec, parse_spec, save_spec, spec_id
-from tgrpo_envs.rewards.library import (
+from tgrpo_envs.rewards import choose_spec, parse_spec, save_spec, spec_from_goal, spec_id
+from tgrpo_envs.rewards.shipped import (
     PRODUCERS,
     certificate_path,
     default_producer,
@@ -97,7 +97,7 @@ def test_each_reward_is_what_its_name_says() -> None:
     task = get_task("libero_goal", 3)
     problem = read_problem(bddl_path(task))
     assert choose_spec("llm", problem, task) == shipped_spec(task, "llm")
-    assert choose_spec("compiled", problem, task) == compile_spec(problem, task)
+    assert choose_spec("compiled", problem, task) == spec_from_goal(problem, task)
     with pytest.raises(SpecError):
         choose_spec("none.json", problem, task)
 

@@ -32,7 +32,7 @@ def test_a_trace_has_the_trackers_numbers(spec: StageSpec, profile: CreditProfil
     score = rescore(spec, LAYOUT, snapshots, goal_MC, horizon=MOMENTS, profile=profile)
     assert np.array_equal(told.reward_M[1:], score.rewards_T)
     assert np.array_equal(told.progress_M[1:], score.progress_T)
-    assert np.array_equal(told.done_KM[:, 1:].T, score.stages_TK)
+    assert np.array_equal(told.verdict.done_KN[:, 1:].T, score.stages_TK)
 
     scalar = ScalarTracker(spec, profile, MOMENTS)
     scalar.reset(scene_of(snapshots, 0), goal_MC[0].tolist())
@@ -42,10 +42,10 @@ def test_a_trace_has_the_trackers_numbers(spec: StageSpec, profile: CreditProfil
         assert scalar.phi == pytest.approx(told.progress_M[m])
         assert scalar.best == pytest.approx(told.best_M[m])
         assert [scalar._holds(rule["holds"], scene, goals) for rule in scalar.maintain] == (
-            told.maintained_JM[:, m].tolist()
+            told.verdict.seen.maintained_JN[:, m].tolist()
         )
-        for atom in told.atoms:
-            assert scalar._holds(atom.atom.model_dump(), scene, goals) == atom.truth_M[m]
+        for atom in told.predicates:
+            assert scalar._holds(atom.predicate.model_dump(), scene, goals) == atom.truth_M[m]
 
 
 @settings(max_examples=60, deadline=None)
@@ -54,5 +54,5 @@ def test_credits_and_shares_add_up_to_progress(spec: StageSpec, seed: int) -> No
     rng = np.random.default_rng(seed)
     told = trace(spec, LAYOUT, random_snapshot(rng, MOMENTS), random_goals(rng, MOMENTS), horizon=99,
                  profile=CreditProfile())  # fmt: skip
-    gained_M = told.share_K @ (told.credit_KM - told.credit_KM[:, :1])
-    assert np.allclose(np.clip(gained_M, 0, 1) * told.kept_M * (np.arange(MOMENTS) > 0), told.progress_M)
+    gained_M = told.share_K @ (told.verdict.credit_KN - told.verdict.credit_KN[:, :1])
+    assert np.allclose(np.clip(gained_M, 0, 1) * told.verdict.seen.kept_N * (np.arange(MOMENTS) > 0), told.progress_M)

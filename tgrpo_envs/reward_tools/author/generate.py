@@ -20,7 +20,7 @@ from tgrpo_envs.reward_tools.author.provenance import make_provenance, save_auth
 from tgrpo_envs.reward_tools.author.repair import TEMPERATURES, Messages, Sample, write_sample
 from tgrpo_envs.reward_tools.author.selection import rank_samples
 from tgrpo_envs.reward_tools.author.words import vocabulary_id
-from tgrpo_envs.rewards.library import has_passed, spec_path
+from tgrpo_envs.rewards.shipped import has_passed, spec_path
 from tgrpo_envs.tasks import Task
 
 NOT_ASKED = "not asked"

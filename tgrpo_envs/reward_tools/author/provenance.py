@@ -16,7 +16,7 @@ from tgrpo_envs.reward_tools.author.cards import TaskCard
 from tgrpo_envs.reward_tools.author.prompt import Prompt, template_sha256
 from tgrpo_envs.reward_tools.author.review import Review
 from tgrpo_envs.reward_tools.author.words import vocabulary_id
-from tgrpo_envs.rewards.library import has_passed, provenance_path, spec_path
+from tgrpo_envs.rewards.shipped import has_passed, provenance_path, spec_path
 from tgrpo_envs.rewards.spec import StageSpec, load_spec, save_spec, spec_id
 from tgrpo_envs.tasks import Task
 

@@ -13,10 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, get_args
 
 from tgrpo_envs.reward_tools.author.cards import TaskCard
-from tgrpo_envs.reward_tools.author.words import JOINTED_WORDS
-from tgrpo_envs.rewards.predicates import KINDS
+from tgrpo_envs.rewards.predicates import PREDICATES
+from tgrpo_envs.rewards.ramps import RAMPS
 from tgrpo_envs.rewards.spec import MAX_STAGES, Stage
-from tgrpo_envs.rewards.vocabulary import ATOM_MODELS, RAMP_MODELS, SpecModel
+from tgrpo_envs.rewards.vocabulary import JOINTED_OPS, KINDS
+from tgrpo_envs.rewards.words import SpecModel
 
 Schema = dict[str, Any]
 
@@ -27,7 +28,7 @@ _TEXT = "^[A-Za-z0-9 _.,:;()'/=<>%+-]{0,160}$"
 
 def names_for(op: str, field: str, card: TaskCard) -> list[str]:
     """Names of the task's scene that an argument of a word takes."""
-    if op in JOINTED_WORDS:
+    if op in JOINTED_OPS:
         return [part.name for part in card.parts]
     return [name for name, kind in card.entities().items() if kind in KINDS[op][field]]
 
@@ -40,8 +41,8 @@ def usable_words(words: Mapping[str, type[SpecModel]], card: TaskCard) -> list[s
 def spec_schema(card: TaskCard) -> Schema:
     """The schema of one task's specs."""
     condition = {"$ref": "#/$defs/condition"}
-    atoms = [_word(op, ATOM_MODELS[op], card) for op in usable_words(ATOM_MODELS, card)]
-    ramps = [_word(op, RAMP_MODELS[op], card) for op in usable_words(RAMP_MODELS, card)]
+    atoms = [_word(op, PREDICATES[op], card) for op in usable_words(PREDICATES, card)]
+    ramps = [_word(op, RAMPS[op], card) for op in usable_words(RAMPS, card)]
     stage: dict[str, Schema] = {
         "id": {"type": "string", "pattern": _ID},
         "effort": {"type": "integer", "enum": [1, 2, 3, 4, 5]},
@@ -66,7 +67,7 @@ def spec_schema(card: TaskCard) -> Schema:
         "stage": _closed(stage),
         "condition": _condition(),
         "atom": {"anyOf": atoms},
-        **_grids([*ATOM_MODELS.values(), *RAMP_MODELS.values()]),
+        **_grids([*PREDICATES.values(), *RAMPS.values()]),
     }
     return root
 

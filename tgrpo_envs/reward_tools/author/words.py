@@ -8,21 +8,21 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tgrpo_envs.rewards.predicates import KINDS
+from tgrpo_envs.rewards.predicates import PREDICATES
+from tgrpo_envs.rewards.ramps import RAMPS
 from tgrpo_envs.rewards.spec import StageSpec
-from tgrpo_envs.rewards.vocabulary import ATOM_MODELS, RAMP_MODELS, SpecModel
-
-JOINTED_WORDS = ("actuated", "actuate")  # take the parts of the card's last table, not every fixture or region
+from tgrpo_envs.rewards.vocabulary import JOINTED_OPS, KINDS
+from tgrpo_envs.rewards.words import SpecModel
 
 
 def atoms_card() -> str:
     """The conditions, one a line: arguments with kinds and ranges, then the meaning."""
-    return _card(ATOM_MODELS)
+    return _card(PREDICATES)
 
 
 def ramps_card() -> str:
     """The ramps, likewise."""
-    return _card(RAMP_MODELS)
+    return _card(RAMPS)
 
 
 @functools.cache
@@ -54,7 +54,7 @@ def _argument(op: str, name: str, schema: dict[str, Any]) -> str:
 
 def _kinds(op: str, name: str) -> str:
     kinds = KINDS[op][name]
-    if op in JOINTED_WORDS:
+    if op in JOINTED_OPS:
         return "jointed part"
     return "any" if len(kinds) >= len(KINDS["near"]["a"]) else "/".join(sorted(kinds))
 

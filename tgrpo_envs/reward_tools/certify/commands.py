@@ -49,7 +49,7 @@ def certify(
     """
     from tqdm import tqdm
 
-    from tgrpo_envs.rewards.library import SPECS_FOLDER
+    from tgrpo_envs.rewards.shipped import SPECS_FOLDER
 
     if files:
         if suite is not None or task is not None or out is not None:
@@ -73,7 +73,7 @@ def report(out: Path = Path("certificates.html"), suite: str | None = None, spec
     from tgrpo_envs.errors import StateError
     from tgrpo_envs.reward_tools.certify.certificate import Certificate
     from tgrpo_envs.reward_tools.certify.report import html_page, text_table
-    from tgrpo_envs.rewards.library import PRODUCERS, SPECS_FOLDER, certificate_path
+    from tgrpo_envs.rewards.shipped import PRODUCERS, SPECS_FOLDER, certificate_path
 
     folder = specs or SPECS_FOLDER
     paths = [certificate_path(task, producer, folder) for task in list_tasks(suite) for producer in PRODUCERS]
@@ -121,7 +121,7 @@ def _file_to_certify(path: Path) -> _Work:
 
 def _spec_to_certify(task: Task, producer: Literal["compiled", "llm"], folder: Path) -> _Work:
     from tgrpo_envs.rewards import load_spec
-    from tgrpo_envs.rewards.library import SPECS_FOLDER, certificate_path, spec_path
+    from tgrpo_envs.rewards.shipped import SPECS_FOLDER, certificate_path, spec_path
 
     own = spec_path(task, producer, folder)
     spec = load_spec(own if own.is_file() else spec_path(task, producer))

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from tgrpo_envs.reward_tools.certify.evidence import Evidence, per_field
 from tgrpo_envs.reward_tools.certify.metrics import order_agreement
-from tgrpo_envs.rewards.binding import BoundSpec
+from tgrpo_envs.rewards.bind import BoundSpec
 from tgrpo_envs.rewards.credit import CreditProfile
-from tgrpo_envs.rewards.predicates import Moment
+from tgrpo_envs.rewards.entities import Moment
 from tgrpo_envs.rewards.spec import StageSpec, predecessors, topological_order
 from tgrpo_envs.rewards.tracker import StageTracker
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray
@@ -119,7 +119,7 @@ def firings(spec: StageSpec, evidence: Evidence, rows: NDArray[np.int64]) -> lis
         seen = bound.observe(Moment(now, start, goal_MC))
         span_K1 = bound.spans(seen.remaining_KN[:, :1])
         ramp_KM = np.clip(1.0 - seen.remaining_KN / span_K1, 0.0, 1.0) * seen.allowed_KN
-        found.append(_firing(spec, seen.done_KN, ramp_KM))
+        found.append(_firing(spec, seen.holds_KN, ramp_KM))
     return found
 
 
@@ -152,7 +152,7 @@ def stages_done_at_start(spec: StageSpec, evidence: Evidence) -> tuple[BoolArray
     """Which stages are done in each of the settled initial states, (K, S), and whether all ramps are finite there."""
     starts = Moment(evidence.starts, evidence.starts, evidence.start_goal_SC)
     seen = BoundSpec(spec, evidence.layout).observe(starts)
-    done_KS = seen.done_KN
+    done_KS = seen.holds_KN
     before = predecessors(spec)
     for k in topological_order(spec):
         done_KS[k] &= done_KS[list(before[k])].all(axis=0)

@@ -49,7 +49,8 @@ def stage_strip(trace: Trace, k: int) -> Markup:
     """Stage k over time: waiting, open with its ramp's credit as an area, blocked, or done."""
     states = [stage_state(trace, k, m) for m in range(1, len(trace) + 1)]
     bands = [band(start, end, STATE_FILLS[state]) for start, end, state in stretches(states)]
-    return drawing(len(trace), [*bands, area(np.where(trace.done_KM[k], 0.0, trace.credit_KM[k]), CREDIT_FILL)])
+    credit_M = np.where(trace.verdict.done_KN[k], 0.0, trace.verdict.credit_KN[k])
+    return drawing(len(trace), [*bands, area(credit_M, CREDIT_FILL)])
 
 
 def truth_strip(truth_M: BoolArray, *, false_fill: str = EMPTY) -> Markup:

@@ -66,9 +66,9 @@ def episode_page(trace: Trace, heading: str, subtitle: str, goal: Conjuncts, vid
         paid=list(_paid(trace, explanations)),
         nothing=_nothing(trace),
         **_spec(trace, goal),
-        atom_words=[condition_words(atom.atom, goal) for atom in trace.atoms],
+        atom_words=[condition_words(atom.predicate, goal) for atom in trace.predicates],
         every_step=[
-            (signed(float(reward)), f"{progress:.4f}", [atom.truth_M[m] for atom in trace.atoms])
+            (signed(float(reward)), f"{progress:.4f}", [atom.truth_M[m] for atom in trace.predicates])
             for m, (reward, progress) in enumerate(zip(trace.reward_M, trace.progress_M, strict=True))
         ],
         data=_inert_json(data),
@@ -89,7 +89,7 @@ def _explanation(one: Explanation) -> dict[str, object]:
 
 def _numbers(trace: Trace) -> list[tuple[str, str]]:
     """Captions and values of the page's large numbers."""
-    done = int(trace.done_KM[:, -1].sum())
+    done = int(trace.verdict.done_KN[:, -1].sum())
     return [
         ("return", f"{trace.reward_M.sum():.4f}"),
         (f"after {len(trace)} of at most {trace.horizon} control steps", "success" if trace.success else "no success"),

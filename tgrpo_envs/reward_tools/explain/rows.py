@@ -67,11 +67,11 @@ def curve_rows(trace: Trace) -> Iterator[Row]:
 
 def atom_rows(trace: Trace, goal: Conjuncts) -> Iterator[Row]:
     """A thin row for each atom, numbered as in the table of all steps, then one for each rule to maintain."""
-    for a, atom in enumerate(trace.atoms):
-        label = Markup("<span class=muted>{}</span> {}").format(a + 1, condition_words(atom.atom, goal))
+    for a, atom in enumerate(trace.predicates):
+        label = Markup("<span class=muted>{}</span> {}").format(a + 1, condition_words(atom.predicate, goal))
         texts = [readings_text(atom.readings, m) for m in _moments(trace)]
         yield Row(label, truth_strip(atom.truth_M), "thin", f"atom-{a}", texts)
-    for j, (rule, holds_M) in enumerate(zip(trace.spec.maintain, trace.maintained_JM, strict=True)):
+    for j, (rule, holds_M) in enumerate(zip(trace.spec.maintain, trace.verdict.seen.maintained_JN, strict=True)):
         label = Markup("<span class=muted>to maintain:</span> {}").format(condition_words(rule.holds, goal))
         texts = ["kept" if holds else f"broken, × {1 - rule.cost_frac:g}" for holds in holds_M]
         yield Row(label, truth_strip(holds_M, false_fill=BROKEN_FILL), "thin", f"rule-{j}", texts)

@@ -71,14 +71,14 @@ def signed(value: float) -> str:
 
 
 def _reset(trace: Trace) -> Explanation:
-    done = [title(stage.id) for k, stage in enumerate(trace.spec.stages) if trace.done_KM[k, 0]]
+    done = [title(stage.id) for k, stage in enumerate(trace.spec.stages) if trace.verdict.done_KN[k, 0]]
     already = (Cause("Done at reset, so worth nothing", tuple(done)),) if done else ()
     return Explanation("The reset: progress is counted from here", "reset", already, ())
 
 
 def _stage(trace: Trace, k: int, m: int, goal: Conjuncts) -> Cause | None:
     """What changed about stage k; None where nothing did."""
-    stage, before, now = trace.spec.stages[k], trace.credit_KM[k, m - 1], trace.credit_KM[k, m]
+    stage, before, now = trace.spec.stages[k], trace.verdict.credit_KN[k, m - 1], trace.verdict.credit_KN[k, m]
     lines = [*_opening(trace, k, m), *_verdict(trace, k, m, goal)]
     changed = abs(now - before) > SMALLEST_CHANGE
     if not changed and not lines:
@@ -91,9 +91,13 @@ def _stage(trace: Trace, k: int, m: int, goal: Conjuncts) -> Cause | None:
 
 
 def _opening(trace: Trace, k: int, m: int) -> Iterator[str]:
-    if trace.open_KM[k, m] != trace.open_KM[k, m - 1]:
+    if trace.verdict.open_KN[k, m] != trace.verdict.open_KN[k, m - 1]:
         names = " and ".join(title(name) for name in trace.spec.stages[k].after)
-        yield f"opens, because completed: {names}" if trace.open_KM[k, m] else f"closes, because it waits for: {names}"
+        yield (
+            f"opens, because completed: {names}"
+            if trace.verdict.open_KN[k, m]
+            else f"closes, because it waits for: {names}"
+        )
 
 
 def _verdict(trace: Trace, k: int, m: int, goal: Conjuncts) -> Iterator[str]:
@@ -101,7 +105,7 @@ def _verdict(trace: Trace, k: int, m: int, goal: Conjuncts) -> Iterator[str]:
     stage, state, before = trace.spec.stages[k], stage_state(trace, k, m), stage_state(trace, k, m - 1)
     was_done, is_done = (one in (State.DONE, State.GOAL) for one in (before, state))
     if is_done and not was_done:
-        if state is State.GOAL and not trace.completed_KM[k, m]:
+        if state is State.GOAL and not trace.verdict.completed_KN[k, m]:
             yield "counts as done, because a goal condition that it leads to holds"
         else:
             yield f"its condition holds{_held(trace, k, m)}"
@@ -109,7 +113,7 @@ def _verdict(trace: Trace, k: int, m: int, goal: Conjuncts) -> Iterator[str]:
     elif was_done and not is_done:
         yield "its condition no longer holds, and its credit lasts only while it does"
         yield from _atoms(trace, stage.done, m, goal)
-    elif not is_done and trace.open_KM[k, m]:
+    elif not is_done and trace.verdict.open_KN[k, m]:
         yield from _counting(trace, k, m, goal)
     if state is State.BLOCKED and before is not State.BLOCKED:
         yield "its “while” fails, so the ramp pays nothing"
@@ -117,13 +121,13 @@ def _verdict(trace: Trace, k: int, m: int, goal: Conjuncts) -> Iterator[str]:
         for condition in stage.while_:
             yield from _atoms(trace, condition, m, goal)
     pays = not is_done and state is State.OPEN and stage.ramp is not None
-    if pays and abs(trace.credit_KM[k, m] - trace.credit_KM[k, m - 1]) > SMALLEST_CHANGE:
+    if pays and abs(trace.verdict.credit_KN[k, m] - trace.verdict.credit_KN[k, m - 1]) > SMALLEST_CHANGE:
         yield ramp_text(trace, k, m)
 
 
 def _counting(trace: Trace, k: int, m: int, goal: Conjuncts) -> Iterator[str]:
     """A `done` that is being held, or that broke before it had been held long enough."""
-    stage, held, before = trace.spec.stages[k], trace.held_KM[k, m], trace.held_KM[k, m - 1]
+    stage, held, before = trace.spec.stages[k], trace.verdict.held_KN[k, m], trace.verdict.held_KN[k, m - 1]
     if 0 < held < stage.hold_steps:
         yield f"its condition holds{_held(trace, k, m)}"
     elif 0 == held < before < stage.hold_steps:
@@ -134,14 +138,14 @@ def _counting(trace: Trace, k: int, m: int, goal: Conjuncts) -> Iterator[str]:
 
 def _held(trace: Trace, k: int, m: int) -> str:
     needed = trace.spec.stages[k].hold_steps
-    held = min(int(trace.held_KM[k, m]), needed)
+    held = min(int(trace.verdict.held_KN[k, m]), needed)
     return "" if needed == 1 else f", for {held} of {needed} control steps so far"
 
 
 def _atoms(trace: Trace, condition: Condition, m: int, goal: Conjuncts) -> Iterator[str]:
     """The atoms of a condition that changed at this step; all of them where none did."""
     wanted = set(_leaves(condition))
-    atoms = [atom for atom in trace.atoms if atom.atom in wanted]
+    atoms = [atom for atom in trace.predicates if atom.predicate in wanted]
     changed = [atom for atom in atoms if atom.truth_M[m] != atom.truth_M[m - 1]]
     for atom in changed or atoms:
         yield atom_text(atom, m, goal)
@@ -157,7 +161,7 @@ def _leaves(condition: Condition) -> Iterator[Condition]:
 
 def _maintain(trace: Trace, m: int, goal: Conjuncts) -> Iterator[Cause]:
     """Rules that are broken now, or have just been repaired."""
-    for rule, holds_M in zip(trace.spec.maintain, trace.maintained_JM, strict=True):
+    for rule, holds_M in zip(trace.spec.maintain, trace.verdict.seen.maintained_JN, strict=True):
         if not holds_M[m] or not holds_M[m - 1]:
             state = "is kept again" if holds_M[m] else "is broken" if not holds_M[m - 1] else "breaks"
             atoms = tuple(_atoms(trace, rule.holds, m, goal))
@@ -185,11 +189,11 @@ def _corrections(trace: Trace, m: int) -> Iterator[str]:
     if trace.profile.mode == "goals-only":
         yield "The profile counts goal conditions alone: the stages above are watched, not paid."
         return
-    gained = float(trace.share_K @ (trace.credit_KM[:, m] - trace.credit_KM[:, 0]))
+    gained = float(trace.share_K @ (trace.verdict.credit_KN[:, m] - trace.verdict.credit_KN[:, 0]))
     if gained < -SMALLEST_CHANGE:
         yield f"All stages together have {-gained:.4f} less than at reset, which counts as 0."
-    if trace.kept_M[m] < 1:
-        yield f"Broken rules leave {100 * trace.kept_M[m]:.0f} % of the progress."
+    if trace.verdict.seen.kept_N[m] < 1:
+        yield f"Broken rules leave {100 * trace.verdict.seen.kept_N[m]:.0f} % of the progress."
 
 
 def _psi(trace: Trace, m: int) -> str:

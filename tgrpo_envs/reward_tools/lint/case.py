@@ -8,9 +8,10 @@ from functools import cached_property
 
 from tgrpo_envs.bddl import Conjunct, Problem
 from tgrpo_envs.reward_tools.lint.entities import Entities
-from tgrpo_envs.rewards.predicates import KINDS
+from tgrpo_envs.rewards.predicates import Goal, Predicate
+from tgrpo_envs.rewards.ramps import Ramp
 from tgrpo_envs.rewards.spec import StageSpec, predecessors, topological_order
-from tgrpo_envs.rewards.vocabulary import AllOf, AnyOf, Atom, Condition, Goal, Not, Ramp, children
+from tgrpo_envs.rewards.vocabulary import KINDS, AllOf, AnyOf, Condition, Not, children
 from tgrpo_envs.tasks import Task
 
 
@@ -27,7 +28,7 @@ class Use:
         optional: One of several alternatives of an `any`.
     """
 
-    word: Atom | Ramp
+    word: Predicate | Ramp
     path: str
     role: str
     stage: int

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tgrpo_envs.bddl import Conjunct, Problem
+from tgrpo_envs.rewards.entities import FIXTURE, GRIPPER, HANDLE, MOVABLE, REGION
 from tgrpo_envs.rewards.handles import HANDLE_SUFFIX, find_handle
-from tgrpo_envs.rewards.predicates import FIXTURE, GRIPPER, HANDLE, MOVABLE, REGION
 
 # LIBERO makes these part of the room, so they are no entities of a scene; their zones are.
 WORKSPACES = frozenset({"kitchen_table", "living_room_table", "study_table", "table", "floor"})

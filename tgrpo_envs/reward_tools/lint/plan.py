@@ -5,8 +5,9 @@ from __future__ import annotations
 from tgrpo_envs.reward_tools.lint.case import Case, Use
 from tgrpo_envs.reward_tools.lint.finding import Fault, Faults
 from tgrpo_envs.reward_tools.lint.roles import MIN_OPEN_FRAC, entered_part, jointed_name, moves_joint, roles
-from tgrpo_envs.rewards.predicates import GRIPPER
-from tgrpo_envs.rewards.vocabulary import Approach, Goal, Grasped, Lifted, Near, Raise, Released, Touching
+from tgrpo_envs.rewards.entities import GRIPPER
+from tgrpo_envs.rewards.predicates import Goal, Grasped, Lifted, Near, Released, Touching
+from tgrpo_envs.rewards.ramps import Approach, Raise
 
 CONTACT = (Grasped, Touching, Lifted)
 

@@ -14,9 +14,22 @@ from tgrpo_envs.bddl import Conjunct
 from tgrpo_envs.reward_tools.lint.case import Case
 from tgrpo_envs.reward_tools.lint.entities import Entities, joint_of, place_of
 from tgrpo_envs.reward_tools.lint.finding import Fault, Faults
-from tgrpo_envs.rewards import vocabulary as words
-from tgrpo_envs.rewards.predicates import GRIPPER
-from tgrpo_envs.rewards.vocabulary import AllOf, AnyOf, Atom, Condition, Goal, Not, Ramp, children
+from tgrpo_envs.rewards.entities import GRIPPER
+from tgrpo_envs.rewards.predicates import (
+    Above,
+    Actuated,
+    Goal,
+    Grasped,
+    Inside,
+    Lifted,
+    Moved,
+    Near,
+    Predicate,
+    RestingOn,
+    Touching,
+)
+from tgrpo_envs.rewards.ramps import Actuate, Approach, Constant, InsideDepth, Raise, Ramp
+from tgrpo_envs.rewards.vocabulary import AllOf, AnyOf, Condition, Not, children
 
 MAX_CLIFF_M = 0.02  # how far beyond `done` a ramp may still rise
 MIN_SPAN_M = 0.08  # a ramp over less than the width of an object starts when it is almost over
@@ -36,7 +49,7 @@ def unfit_ramp(case: Case) -> Faults:
     """
     for k, stage in enumerate(case.spec.stages):
         ramp, where = stage.ramp, f"stages[{k}].ramp"
-        if ramp is None or isinstance(ramp, words.Constant):
+        if ramp is None or isinstance(ramp, Constant):
             continue
         start_m = getattr(ramp, "from_m", None)
         if start_m is not None and start_m - getattr(ramp, "to_m", 0.0) < MIN_SPAN_M - ROUNDING_M:
@@ -79,18 +92,18 @@ def _lateness(ramp: Ramp, done: Condition, case: Case) -> float | None:
 def _goal_lateness(ramp: Ramp, conjunct: Conjunct, entities: Entities) -> float | None:
     place, turned = place_of(conjunct), joint_of(conjunct)
     if turned is not None:
-        return 0.0 if isinstance(ramp, words.Actuate) and (ramp.a, ramp.toward) == turned else None
+        return 0.0 if isinstance(ramp, Actuate) and (ramp.a, ramp.toward) == turned else None
     assert place is not None
     moved, target = place
-    if isinstance(ramp, words.InsideDepth):
+    if isinstance(ramp, InsideDepth):
         return 0.0 if (ramp.a, ramp.b) == place else None
-    if isinstance(ramp, words.Approach) and _pair(ramp) in ({moved, target}, {moved, entities.carrier(target)}):
+    if isinstance(ramp, Approach) and _pair(ramp) in ({moved, target}, {moved, entities.carrier(target)}):
         onto_object = conjunct[0] == "on" and target not in entities.problem.regions
         return min(0.0, (ONTO_M if onto_object else INTO_M) - ramp.to_m)
     return None
 
 
-def _near(ramp: words.Approach, atom: words.Near, _entities: Entities) -> float | None:
+def _near(ramp: Approach, atom: Near, _entities: Entities) -> float | None:
     if _pair(ramp) != _pair(atom):
         return None
     late = atom.within_m - ramp.to_m
@@ -100,7 +113,7 @@ def _near(ramp: words.Approach, atom: words.Near, _entities: Entities) -> float 
     return min(late, 0.0) if ramp.axes == "xyz" else -ramp.to_m if atom.axes == "xyz" else None
 
 
-def _contact(ramp: words.Approach, atom: words.Touching | words.Grasped, entities: Entities) -> float | None:
+def _contact(ramp: Approach, atom: Touching | Grasped, entities: Entities) -> float | None:
     others = _pair(ramp) - {GRIPPER}
     if GRIPPER not in _pair(ramp) or not others:
         return None
@@ -108,67 +121,67 @@ def _contact(ramp: words.Approach, atom: words.Touching | words.Grasped, entitie
     return min(0.0, TOUCH_M - ramp.to_m) if same else None
 
 
-def _above(ramp: words.Approach, atom: words.Above, _entities: Entities) -> float | None:
+def _above(ramp: Approach, atom: Above, _entities: Entities) -> float | None:
     if _pair(ramp) != {atom.a, atom.b} or ramp.axes == "z":
         return None
     late = atom.xy_within_m - ramp.to_m
     return late if ramp.axes == "xy" else min(late, 0.0)
 
 
-def _into(ramp: words.Approach, atom: words.Inside, entities: Entities) -> float | None:
+def _into(ramp: Approach, atom: Inside, entities: Entities) -> float | None:
     same = _pair(ramp) in ({atom.a, atom.b}, {atom.a, entities.carrier(atom.b)})
     return min(0.0, INTO_M - ramp.to_m) if same else None
 
 
-def _onto(ramp: words.Approach, atom: words.RestingOn, _entities: Entities) -> float | None:
+def _onto(ramp: Approach, atom: RestingOn, _entities: Entities) -> float | None:
     return min(0.0, INTO_M - ramp.to_m) if _pair(ramp) == {atom.a, atom.b} else None
 
 
-def _away(ramp: words.Approach, atom: words.Moved, _entities: Entities) -> float | None:
+def _away(ramp: Approach, atom: Moved, _entities: Entities) -> float | None:
     return 0.0 if atom.a in _pair(ramp) else None
 
 
-def _lifted(ramp: words.Raise, atom: words.Lifted, _entities: Entities) -> float | None:
+def _lifted(ramp: Raise, atom: Lifted, _entities: Entities) -> float | None:
     return ramp.to_m - atom.by_m if ramp.a == atom.a else None
 
 
-def _risen(ramp: words.Raise, atom: words.Above | words.Moved, _entities: Entities) -> float | None:
+def _risen(ramp: Raise, atom: Above | Moved, _entities: Entities) -> float | None:
     if ramp.a != atom.a:
         return None
-    return min(0.0, ramp.to_m - atom.by_m) if isinstance(atom, words.Moved) else 0.0
+    return min(0.0, ramp.to_m - atom.by_m) if isinstance(atom, Moved) else 0.0
 
 
-def _depth(ramp: words.InsideDepth, atom: words.Inside, _entities: Entities) -> float | None:
+def _depth(ramp: InsideDepth, atom: Inside, _entities: Entities) -> float | None:
     # The ramp is full at the box's face: a margin of up to MAX_CLIFF_M inside it is no dead zone worth naming.
     same = (ramp.a, ramp.b) == (atom.a, atom.b)
     return min(0.0, MAX_CLIFF_M - atom.margin_m) if same else None
 
 
-def _turned(ramp: words.Actuate, atom: words.Actuated, _entities: Entities) -> float | None:
+def _turned(ramp: Actuate, atom: Actuated, _entities: Entities) -> float | None:
     return 0.0 if (ramp.a, ramp.toward) == (atom.a, atom.toward) else None
 
 
 FITS: dict[tuple[type, type], Fit] = {
-    (words.Approach, words.Near): _near,
-    (words.Approach, words.Touching): _contact,
-    (words.Approach, words.Grasped): _contact,
-    (words.Approach, words.Above): _above,
-    (words.Approach, words.Inside): _into,
-    (words.Approach, words.RestingOn): _onto,
-    (words.Approach, words.Moved): _away,
-    (words.Raise, words.Lifted): _lifted,
-    (words.Raise, words.Above): _risen,
-    (words.Raise, words.Moved): _risen,
-    (words.InsideDepth, words.Inside): _depth,
-    (words.Actuate, words.Actuated): _turned,
+    (Approach, Near): _near,
+    (Approach, Touching): _contact,
+    (Approach, Grasped): _contact,
+    (Approach, Above): _above,
+    (Approach, Inside): _into,
+    (Approach, RestingOn): _onto,
+    (Approach, Moved): _away,
+    (Raise, Lifted): _lifted,
+    (Raise, Above): _risen,
+    (Raise, Moved): _risen,
+    (InsideDepth, Inside): _depth,
+    (Actuate, Actuated): _turned,
 }
 
 
-def _pair(word: words.Approach | words.Near) -> set[str]:
+def _pair(word: Approach | Near) -> set[str]:
     return {word.a, word.b}
 
 
-def _arguments(ramp: Atom | Ramp) -> str:
+def _arguments(ramp: Predicate | Ramp) -> str:
     return " and ".join(repr(getattr(ramp, field)) for field in ("a", "b") if hasattr(ramp, field))
 
 

@@ -9,7 +9,9 @@ from tgrpo_envs.bddl import Conjunct
 from tgrpo_envs.reward_tools.lint.case import Case, Use
 from tgrpo_envs.reward_tools.lint.entities import Entities, joint_of, place_of
 from tgrpo_envs.rewards.handles import HANDLE_SUFFIX
-from tgrpo_envs.rewards.vocabulary import Actuate, Actuated, Goal, Inside, InsideDepth, Toward
+from tgrpo_envs.rewards.predicates import Actuated, Goal, Inside
+from tgrpo_envs.rewards.ramps import Actuate, InsideDepth
+from tgrpo_envs.rewards.words import Toward
 
 MIN_OPEN_FRAC = 0.5  # a drawer of 15 cm lets a bowl in from about half way
 

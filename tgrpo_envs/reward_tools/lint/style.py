@@ -9,8 +9,9 @@ from tgrpo_envs.reward_tools.lint.case import Case, Use
 from tgrpo_envs.reward_tools.lint.entities import place_of
 from tgrpo_envs.reward_tools.lint.finding import Fault, Faults
 from tgrpo_envs.reward_tools.lint.roles import roles
-from tgrpo_envs.rewards.predicates import GRIPPER
-from tgrpo_envs.rewards.vocabulary import Above, Actuated, Grasped, Lifted, Near, RestingOn, SpecModel, Touching
+from tgrpo_envs.rewards.entities import GRIPPER
+from tgrpo_envs.rewards.predicates import Above, Actuated, Grasped, Lifted, Near, RestingOn, Touching
+from tgrpo_envs.rewards.words import SpecModel
 
 MAX_EFFORT_SHARE = 0.5
 FEW_STAGES, MAX_EFFORT_SHARE_OF_FEW = 3, 0.65  # reach 1, touch 1, move 3 is fair

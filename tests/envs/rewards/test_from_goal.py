@@ -10,10 +10,12 @@ import pytest
 
 from tgrpo_envs.bddl import Problem, Region, read_problem
 from tgrpo_envs.errors import SpecError
-from tgrpo_envs.rewards import CreditProfile, StageTracker, compile_spec, goals_spec, parse_spec
-from tgrpo_envs.rewards.library import shipped_spec
+from tgrpo_envs.rewards import CreditProfile, StageTracker, goals_spec, parse_spec, spec_from_goal
+from tgrpo_envs.rewards.predicates import Lifted, Near
+from tgrpo_envs.rewards.ramps import Approach, Raise
+from tgrpo_envs.rewards.shipped import shipped_spec
 from tgrpo_envs.rewards.spec import goal_indices, topological_order
-from tgrpo_envs.rewards.vocabulary import Approach, Lifted, Near, Raise, children
+from tgrpo_envs.rewards.vocabulary import children
 from tgrpo_envs.sim.snapshot import Snapshot, SnapshotLayout
 from tgrpo_envs.tasks import Task, bddl_path, get_task, list_tasks
 
@@ -41,7 +43,7 @@ def problem_with(*goal: tuple[str, ...]) -> Problem:
 
 
 def compiled(*goal: tuple[str, ...]):
-    return compile_spec(problem_with(*goal), Task("libero_object", 0, "test", "test", goal))
+    return spec_from_goal(problem_with(*goal), Task("libero_object", 0, "test", "test", goal))
 
 
 def test_one_conjunct_is_a_chain_of_five():
@@ -72,10 +74,10 @@ def test_an_object_is_carried_onto_another_after_that_one_is_placed():
 @pytest.mark.parametrize(
     ("goal", "words"),
     [
-        (("open", "stove_1"), r"\(open stove_1\) of test: the compiler supports \(in OBJECT REGION\)"),
+        (("open", "stove_1"), r"\(open stove_1\) of test: templates cover \(in OBJECT REGION\)"),
         (("in", "soup_1", "bowl_1"), r"\(in soup_1 bowl_1\)"),
         (("on", "stove_1", "floor_left_region"), r"\(on stove_1 floor_left_region\)"),
-        (("on", "soup_1", "shelf_9"), r"\(on soup_1 shelf_9\).*check the names"),
+        (("on", "soup_1", "shelf_9"), r"\(on soup_1 shelf_9\).*check its names"),
     ],
 )
 def test_other_goals_are_refused_by_name(goal, words):
@@ -145,7 +147,7 @@ def test_carrying_ends_where_the_target_lets_the_last_stage_begin():
 
 def real(suite: str, index: int):
     task = get_task(suite, index)
-    return compile_spec(read_problem(bddl_path(task)), task)
+    return spec_from_goal(read_problem(bddl_path(task)), task)
 
 
 def test_every_task_is_compiled_into_the_number_of_stages_its_goals_ask_for():
@@ -153,7 +155,7 @@ def test_every_task_is_compiled_into_the_number_of_stages_its_goals_ask_for():
     total = 0
     for task in list_tasks():
         problem = read_problem(bddl_path(task))
-        spec = compile_spec(problem, task)
+        spec = spec_from_goal(problem, task)
         verbs = collections.Counter(c[0] in ("in", "on") for c in task.goal if c not in problem.init)
         expected = 5 * verbs[True] + 3 * verbs[False]
         expected -= 2 * (task.name == PUSH) - 3 * (task.name == HIDDEN_DRAWER)
@@ -165,7 +167,7 @@ def test_every_task_is_compiled_into_the_number_of_stages_its_goals_ask_for():
 def test_the_committed_specs_are_what_the_compiler_writes():
     """After a wanted change: python -m tgrpo_envs rewards compile --suite SUITE --out tgrpo_envs/rewards/specs."""
     for task in list_tasks():
-        assert shipped_spec(task, "compiled") == compile_spec(read_problem(bddl_path(task)), task), task.name
+        assert shipped_spec(task, "compiled") == spec_from_goal(read_problem(bddl_path(task)), task), task.name
 
 
 def test_a_drawer_that_no_goal_opens_is_opened_first():
@@ -232,7 +234,7 @@ def test_of_two_alike_the_goal_s_own_is_named():
 
 def test_a_real_task_compiles_to_its_own_names():
     task = get_task("libero_object", 0)
-    spec = compile_spec(read_problem(bddl_path(task)), task)
+    spec = spec_from_goal(read_problem(bddl_path(task)), task)
     assert spec.stages[0].id == "reach_alphabet_soup_1"
     assert spec.stages[-1].ramp is not None and spec.stages[-1].ramp.b == "basket_1_contain_region"
 
@@ -241,7 +243,7 @@ def test_the_documented_example_is_what_the_compiler_writes():
     text = (Path(__file__).parents[3] / "docs" / "rewards.md").read_text(encoding="utf-8")
     example = text.partition("```json\n")[2].partition("```")[0]
     task = get_task("libero_object", 0)
-    assert parse_spec(example) == compile_spec(read_problem(bddl_path(task)), task)
+    assert parse_spec(example) == spec_from_goal(read_problem(bddl_path(task)), task)
 
 
 def test_every_task_has_the_goals_spec():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tgrpo_envs.expert.scripted import ScriptedExpert
-from tgrpo_envs.rewards import CreditProfile, StageTracker, compile_spec
+from tgrpo_envs.rewards import CreditProfile, StageTracker, spec_from_goal
 from tgrpo_envs.scene import load_scene, sample_train_states
 from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.sim.success import goal_truth
@@ -31,7 +31,7 @@ def simulator(scene):
 def play(scene, simulator, act, steps):
     """Reports of one episode; `act` sees the snapshot."""
     simulator.reset(sample_train_states(scene, np.random.default_rng(1), 1), EVERY)
-    tracker = StageTracker(compile_spec(scene.problem, scene.task), CreditProfile(), scene.layout, 1, 280)
+    tracker = StageTracker(spec_from_goal(scene.problem, scene.task), CreditProfile(), scene.layout, 1, 280)
     tracker.reset(simulator.snapshot, goal_truth(scene.goal, scene.layout, simulator.snapshot), EVERY)
     reports = []
     for step in range(1, steps + 1):

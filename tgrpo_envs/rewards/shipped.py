@@ -1,4 +1,4 @@
-"""The specs that come with the package, from the compiler and from a language model, and their certificates.
+"""The specs that come with the package, from the goal (``compiled``) and from a language model, and their certificates.
 
 Files lie in `specs/<suite>/`, named by task and producer: `<task>.compiled.json`, `<task>.llm.json` with
 `<task>.llm.provenance.json` (who wrote it and from which prompt, with the raw reply), and

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from tgrpo_envs.bddl import Problem
 from tgrpo_envs.errors import SpecError
-from tgrpo_envs.rewards.compiler import compile_spec, goals_spec
 from tgrpo_envs.rewards.credit import CreditProfile
-from tgrpo_envs.rewards.library import default_producer, shipped_spec
+from tgrpo_envs.rewards.from_goal import goals_spec, spec_from_goal
+from tgrpo_envs.rewards.shipped import default_producer, shipped_spec
 from tgrpo_envs.rewards.spec import StageSpec, load_spec
 from tgrpo_envs.tasks import Task
 
@@ -16,8 +16,8 @@ from tgrpo_envs.tasks import Task
 def choose_spec(reward: str | Path, problem: Problem, task: Task) -> StageSpec:
     """The stages of ``stages``, ``llm``, ``compiled``, ``sparse`` or a spec file.
 
-    ``stages`` are a language model's where its spec has passed its certificate, else the compiler's. A sparse reward
-    only watches the compiled stages, so goals that no template covers will do too.
+    ``stages`` are a language model's where its spec has passed its certificate, else those from the goal. A sparse
+    reward only watches the latter, so goals that no template covers will do too.
 
     Raises:
         SpecError: ``compiled`` for a goal that no template covers, ``llm`` for a task without such a spec, or a file
@@ -26,11 +26,11 @@ def choose_spec(reward: str | Path, problem: Problem, task: Task) -> StageSpec:
     if reward == "llm" or (reward == "stages" and default_producer(task) == "llm"):
         return shipped_spec(task, "llm")
     if reward in ("stages", "compiled"):
-        return compile_spec(problem, task)
+        return spec_from_goal(problem, task)
     if reward != "sparse":
         return load_spec(reward)
     try:
-        return compile_spec(problem, task)
+        return spec_from_goal(problem, task)
     except SpecError:
         return goals_spec(task)
 

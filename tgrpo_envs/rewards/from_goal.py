@@ -61,7 +61,7 @@ class Target(NamedTuple):
     lower_from_m: float | None = LOWER_FROM_M
 
 
-def compile_spec(problem: Problem, task: Task) -> StageSpec:
+def spec_from_goal(problem: Problem, task: Task) -> StageSpec:
     """The deterministic spec of a task.
 
     Args:
@@ -91,30 +91,30 @@ def goals_spec(task: Task) -> StageSpec:
 
 
 def _spec(task: Task, stages: Stages, maintain: list[dict[str, Any]]) -> StageSpec:
-    """Through the same door as every other spec: the compiler has no privileges."""
+    """Checked as every other spec is."""
     document = {
         "schema": "stage-spec/1",
         "task": {"suite": task.suite, "name": task.name},
         "stages": stages,
         "maintain": maintain,
     }
-    return parse_spec(json.dumps(document), source=f"the compiled spec of {task.suite}/{task.name}")
+    return parse_spec(json.dumps(document), source=f"the spec from the goal of {task.suite}/{task.name}")
 
 
 def _check_placing(problem: Problem, task: Task, conjunct: Conjunct) -> None:
     """Refuses what does not put a movable object somewhere."""
     words = f"({' '.join(conjunct)})"
     supported = (
-        "the compiler supports (in OBJECT REGION) and (on OBJECT REGION-OR-OBJECT) of movable objects, and "
+        "templates cover (in OBJECT REGION) and (on OBJECT REGION-OR-OBJECT) of movable objects, and "
         "open, close, turnon and turnoff of drawers, microwaves and stoves"
     )
     if len(conjunct) != 3 or conjunct[0] not in ("in", "on"):
-        raise SpecError(f"Cannot compile the goal {words} of {task.name}: {supported}; give a spec file instead.")
+        raise SpecError(f"No template covers the goal {words} of {task.name}: {supported}; give a spec file instead.")
     predicate, moved, target = conjunct
     is_region = target in problem.regions
     is_object = target in problem.objects or target in problem.fixtures
     if moved not in problem.objects or not (is_region or (is_object and predicate == "on")):
-        raise SpecError(f"Cannot compile the goal {words} of {task.name}: {supported}; check the names in its BDDL.")
+        raise SpecError(f"No template covers the goal {words} of {task.name}: {supported}; check its names.")
 
 
 def _placing(problem: Problem, index: int, conjunct: Conjunct) -> Stages:
