@@ -107,7 +107,7 @@ class Simulator:
         self.segmentation_names = segmentation_names(record)
         self._image_size = image_size
         self._detail = detail
-        self._reduced = scene.reduced_meshes if detail == "fast" else None
+        self._drawn = scene.drawn_model if detail == "fast" else None
         self._pool = WorkerPool(threads)
 
     def reset(self, init: InitStates, mask_N: BoolArray, *, settle: bool = True) -> None:
@@ -264,7 +264,7 @@ class Simulator:
         proprio[11] = self.blocks[row][controller.GRIPPER]
 
     def _new_renderer(self, worker: int, model: mujoco.MjModel) -> Renderer:
-        renderer = self._own.renderer = Renderer(model, self.scene.record, self._image_size, self._reduced)
+        renderer = self._own.renderer = Renderer(model, self.scene.record, self._image_size, self._drawn)
         self._pool.at_end(worker, renderer.close)
         return renderer
 
