@@ -1,4 +1,4 @@
-"""Nothing is drawn that nobody sees: each member once a decision, a group's first picture once, frozen members never."""
+"""Nothing is drawn that nobody sees: a member once a decision, a group's first picture once, frozen members never."""
 
 from __future__ import annotations
 
