@@ -100,10 +100,10 @@ def report(rows: Sequence[Comparison], num_pairs: int) -> str:
     width = max((len(row.what) for row in rows), default=0)
     note = "" if interval_rank(num_pairs) is not None else "; too few to judge, the intervals are all there is (take 6)"
     lines = [f"after / before: median and interval of {num_pairs} pairs{note}"]
-    for row in sorted(rows, key=lambda row: not row.verdict):
-        lines.append(
-            f"{row.what:<{width}}  {row.median:6.3f}  {row.low:6.3f} to {row.high:6.3f}  {row.verdict}".rstrip()
-        )
+    lines += [
+        f"{row.what:<{width}}  {row.median:6.3f}  {row.low:6.3f} to {row.high:6.3f}  {row.verdict}".rstrip()
+        for row in sorted(rows, key=lambda row: not row.verdict)
+    ]
     return "\n".join(lines)
 
 
