@@ -239,8 +239,7 @@ def _pictures(scene: Scene, size: int) -> list[Measurement]:
     frame = {camera: image[:1] for camera, image in images.items()}
 
     def step_and_draw() -> None:
-        single.step(actions_NA[:1], mask_N[:1])
-        single.render(frame, mask_N[:1])
+        single.step(actions_NA[:1], mask_N[:1], frame)
 
     step_and_draw()
     both = [_timed(step_and_draw)[0] for _ in range(3 * PICTURE_ROUNDS)]

@@ -155,11 +155,11 @@ class TaskBatch:
             mask_N: Which episodes start anew.
         """
         self._started_N &= ~mask_N
-        self.simulator.reset(init, mask_N)
+        self.simulator.reset(init, mask_N, images=self._images())
         self.control_steps_N[mask_N] = 0
         snapshot = self.simulator.snapshot
         self._tracker.reset(snapshot, goal_truth(self.scene.goal, self.scene.layout, snapshot), mask_N)
-        self._observe(mask_N)
+        self.observations["proprio"][mask_N] = self.simulator.proprio_NP[mask_N]
         self._started_N |= mask_N
 
     def check_started(self, live_N: BoolArray) -> None:
@@ -190,10 +190,14 @@ class TaskBatch:
         success_N, diverged_N = np.zeros((2, self.num_envs), dtype=bool)
         rewards_N = np.zeros(self.num_envs)
         running_N = live_N.copy()
-        for actions_NA in np.moveaxis(actions_NCA, 1, 0):
+        undrawn_N = live_N.copy()
+        images = self._images()
+        last = actions_NCA.shape[1] - 1
+        for c, actions_NA in enumerate(np.moveaxis(actions_NCA, 1, 0)):
             if not running_N.any():
                 break
-            diverged_N |= self.simulator.step(actions_NA, running_N)
+            diverged_N |= self.simulator.step(actions_NA, running_N, images if c == last else None)
+            undrawn_N &= (c < last) | ~running_N
             self.control_steps_N += running_N
             running_N &= ~diverged_N
             snapshot = self.simulator.snapshot
@@ -203,7 +207,9 @@ class TaskBatch:
             self.stage_report = report
             success_N |= running_N & goal_NC.all(axis=1)
             running_N &= ~success_N & (self.control_steps_N < self.settings.episode_horizon)
-        self._observe(live_N)
+        self.observations["proprio"][live_N] = self.simulator.proprio_NP[live_N]
+        if images and undrawn_N.any():  # they ended inside the chunk
+            self.simulator.render(images, undrawn_N)
         truncated_N = live_N & ~success_N & ~running_N
         self._started_N |= live_N
         return StepResult(rewards_N, success_N, truncated_N, diverged_N)
@@ -239,10 +245,9 @@ class TaskBatch:
         if simulator is not None:
             simulator.close()
 
-    def _observe(self, mask_N: BoolArray) -> None:
-        self.observations["proprio"][mask_N] = self.simulator.proprio_NP[mask_N]
-        if images := {key: self.observations[key] for key in self.settings.picture_spaces()}:
-            self.simulator.render(images, mask_N)
+    def _images(self) -> Observations:
+        """The pictures among the observations."""
+        return {key: self.observations[key] for key in self.settings.picture_spaces()}
 
 
 def new_observations(settings: EnvSettings, num_envs: int) -> Observations:

@@ -25,6 +25,7 @@ from tgrpo_envs.command import run_command
 from tgrpo_envs.errors import SceneError
 from tgrpo_envs.extras import INSTALL_LIBERO
 from tgrpo_envs.files import cache_dir, write_atomically
+from tgrpo_envs.scene.drawn import make_drawn_model
 from tgrpo_envs.scene.files import write_scene
 from tgrpo_envs.scene.init_files import read_init_file
 from tgrpo_envs.scene.records import (
@@ -41,6 +42,7 @@ from tgrpo_envs.scene.records import (
 )
 from tgrpo_envs.sim.controller import ARM, USERDATA_SIZE
 from tgrpo_envs.sim.engine import mujoco
+from tgrpo_envs.sim.pictures import body_rows
 from tgrpo_envs.tasks import Task, bddl_path, get_task, init_states_path
 
 # robosuite's sampler classes (by name, libero/libero/envs/regions) and the kind of placement they make.
@@ -115,6 +117,7 @@ def build(task: Task, pack_name: str, pack_folder: Path, pack_digest: str, out: 
         pack_digest=pack_digest,
         versions={name: importlib.metadata.version(name) for name in ("mujoco", "hf-libero", "robosuite")},
         model_sha256="",
+        drawn_sha256="",
         bddl=bddl_path(task).read_text(encoding="utf-8"),
         objects=objects,
         sites=_sites(inner, model),
@@ -124,7 +127,9 @@ def build(task: Task, pack_name: str, pack_folder: Path, pack_digest: str, out: 
         placements=_placements(inner),
         visible_sites=_visible_sites(inner, model),
     )
-    write_scene(out, record, model, read_init_file(init_states_path(task)))
+    fixtures = {entry.body for entry in objects if entry.qpos_address is None}
+    drawn = make_drawn_model(model, fixtures, body_rows(model, record))
+    write_scene(out, record, model, drawn, read_init_file(init_states_path(task)))
 
 
 def _prepare_import(opengl: str | None) -> None:

@@ -14,7 +14,6 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from tgrpo_envs.sim.meshes import IntArray
 from tgrpo_envs.sim.snapshot import FloatArray
 
 _TEXTURE_WEIGHT = 0.1  # of the square by which a texture is shifted, against that of a surface
@@ -24,6 +23,7 @@ _LARGEST_TURN = 0.2  # cosine of the angle by which a collapse may turn a face
 _STALE = 1 << 40  # subtracted from the version of a vertex that is gone
 _MOVED = -2  # a number that a corner will take is kept as this less the number until all are found
 
+IntArray = NDArray[np.int32]
 _Long = NDArray[np.int64]
 _Entry = tuple[float, int, int, int]  # cost, the vertex that goes, the one it goes to, sum of their versions
 

@@ -1,7 +1,7 @@
 """Fewer faces for meshes that are only looked at: a software renderer spends most of a picture on them.
 
-LIBERO's scenes draw 130,000 to 260,000 faces for a picture of 128 x 128 pixels. Only visual meshes are touched, and
-only in the copy of the model that goes to OpenGL, so physics does not change.
+LIBERO's scenes draw 130,000 to 260,000 faces for a picture of 128 x 128 pixels. Faces are chosen for the model that
+goes to OpenGL (`tgrpo_envs.scene.drawn`), so physics does not change.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from numpy.typing import NDArray
 from tgrpo_envs.assets.primitive.mjcf import PAINTED
 from tgrpo_envs.scene.decimation import simplify
 from tgrpo_envs.sim.engine import mujoco
-from tgrpo_envs.sim.meshes import ReducedMeshes
 
 MAX_FACES = 2000  # of one mesh
 _TOLERANCE = 3e-11  # m^4, e.g. 1 cm^2 of a surface moved by 0.5 mm; a pixel of 128 x 128 covers 2 to 7 mm
 # Arm and pedestal are seen from afar, and are most of the meshes.
-_MAX_ARM_FACES = 1000
-_ARM_TOLERANCE = 3e-10
+_MAX_ARM_FACES = 600
+_ARM_TOLERANCE = 6e-10
 _ARM = ("robot0_", "mount0_")
 _SAME = 5  # decimals to which places (in a mesh's longest side), normals and texture coordinates are told apart
+
+Numbers = NDArray[np.integer]
 
 
 class _Table(NamedTuple):
@@ -32,30 +33,20 @@ class _Table(NamedTuple):
     number_R: NDArray[np.int64]
 
 
-def reduce_meshes(model: mujoco.MjModel) -> ReducedMeshes:
-    """Reduce the visual meshes of a model; it is not changed."""
-    meshes, counts, tables = [], [], [np.zeros((3, 0, 3), dtype=np.int32)]
-    for mesh in _visual_meshes(model):
-        corners, normals, texcoords = _reduce(model, mesh)
-        if len(corners) < model.mesh_facenum[mesh]:
-            meshes.append(mesh)
-            counts.append(len(corners))
-            tables.append(np.stack([corners, normals, texcoords]).astype(np.int32))
-    return ReducedMeshes(
-        np.array(meshes, dtype=np.int32), np.array(counts, dtype=np.int32), *np.concatenate(tables, axis=1)
-    )
+def reduced_faces(model: mujoco.MjModel, mesh: int) -> tuple[Numbers, Numbers, Numbers]:
+    """Vertices, normals and texture coordinates of the corners that are left of a mesh, (F, 3) each.
+
+    A mesh that was authored with few faces keeps them.
+    """
+    rows = slice(model.mesh_faceadr[mesh], model.mesh_faceadr[mesh] + model.mesh_facenum[mesh])
+    if not model.mesh(mesh).name.endswith(PAINTED):
+        reduced = _reduce(model, mesh)
+        if len(reduced[0]) < model.mesh_facenum[mesh]:
+            return reduced
+    return model.mesh_face[rows], model.mesh_facenormal[rows], model.mesh_facetexcoord[rows]
 
 
-def _visual_meshes(model: mujoco.MjModel) -> list[int]:
-    """Meshes that no geom collides with, without those that were authored with few faces."""
-    is_mesh = model.geom_type == int(mujoco.mjtGeom.mjGEOM_MESH)
-    collides = (model.geom_contype != 0) | (model.geom_conaffinity != 0)
-    drawn, solid = set(model.geom_dataid[is_mesh & ~collides]), set(model.geom_dataid[is_mesh & collides])
-    return sorted(int(mesh) for mesh in drawn - solid if not model.mesh(mesh).name.endswith(PAINTED))
-
-
-def _reduce(model: mujoco.MjModel, mesh: int) -> tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer]]:
-    """Vertices, normals and texture coordinates of the corners that are left of a mesh."""
+def _reduce(model: mujoco.MjModel, mesh: int) -> tuple[Numbers, Numbers, Numbers]:
     rows = slice(model.mesh_faceadr[mesh], model.mesh_faceadr[mesh] + model.mesh_facenum[mesh])
     first = model.mesh_vertadr[mesh]
     vertices_V3 = model.mesh_vert[first : first + model.mesh_vertnum[mesh]].astype(np.float64)

@@ -10,33 +10,44 @@ from pydantic import ValidationError
 
 from tgrpo_envs.errors import SceneError
 from tgrpo_envs.files import ARRAY_ERRORS, atomic_folder
-from tgrpo_envs.scene.detail import reduce_meshes
 from tgrpo_envs.scene.records import FORMAT_VERSION, SceneRecord
 from tgrpo_envs.sim.engine import mujoco
-from tgrpo_envs.sim.meshes import ReducedMeshes
 from tgrpo_envs.sim.snapshot import FloatArray
 
 RECORD_FILE = "scene.json"
 MODEL_FILE = "model.mjb"
 STATES_FILE = "official_states.npy"
-MESHES_FILE = "reduced_meshes.npz"
+DRAWN_FILE = "drawn.mjb"
 
 _CURE = "Delete the folder to build it anew."
 
 
-def write_scene(folder: Path, record: SceneRecord, model: mujoco.MjModel, official_states_NX: FloatArray) -> None:
+def write_scene(
+    folder: Path,
+    record: SceneRecord,
+    model: mujoco.MjModel,
+    drawn: mujoco.MjModel,
+    official_states_NX: FloatArray,
+) -> None:
     """Write a scene, whole or not at all; if another process was first, its scene stays.
+
+    Args:
+        folder: Where.
+        record: Names and rules; the digests of the models are filled in.
+        model: What is simulated.
+        drawn: What is drawn in its place at detail ``fast``.
+        official_states_NX: LIBERO's own initial states of the task.
 
     Raises:
         OutputError: The cache cannot be written.
     """
     with atomic_folder(folder) as temporary:
-        content = np.empty(mujoco.mj_sizeModel(model), np.uint8)
-        mujoco.mj_saveModel(model, None, content)  # into a file MuJoCo writes without looking whether the disk takes it
-        (temporary / MODEL_FILE).write_bytes(content.tobytes())
         np.save(temporary / STATES_FILE, official_states_NX, allow_pickle=False)
-        np.savez_compressed(temporary / MESHES_FILE, **vars(reduce_meshes(model)))
-        record = record.model_copy(update={"model_sha256": _sha256(temporary / MODEL_FILE)})
+        digests = {
+            "model_sha256": _write_model(temporary / MODEL_FILE, model),
+            "drawn_sha256": _write_model(temporary / DRAWN_FILE, drawn),
+        }
+        record = record.model_copy(update=digests)
         (temporary / RECORD_FILE).write_text(record.model_dump_json(indent=1), encoding="utf-8")
 
 
@@ -48,7 +59,6 @@ def read_scene(folder: Path) -> tuple[SceneRecord, mujoco.MjModel]:
     """
     try:
         record = SceneRecord.model_validate_json((folder / RECORD_FILE).read_text(encoding="utf-8"))
-        digest = _sha256(folder / MODEL_FILE)
     except (OSError, UnicodeDecodeError, ValidationError) as error:
         reason = str(error).splitlines()[0]
         raise SceneError(f"The scene in {folder} cannot be read ({reason}). {_CURE}") from error
@@ -56,18 +66,19 @@ def read_scene(folder: Path) -> tuple[SceneRecord, mujoco.MjModel]:
         raise SceneError(
             f"The scene in {folder} has format {record.format_version}; this version reads {FORMAT_VERSION}."
         )
-    if digest != record.model_sha256:
-        raise SceneError(f"{folder / MODEL_FILE} is damaged (its digest is wrong). {_CURE}")
-    try:
-        model = mujoco.MjModel.from_binary_path(str(folder / MODEL_FILE))
-    except ValueError as error:
-        raise SceneError(
-            f"mujoco {mujoco.__version__} cannot load {folder / MODEL_FILE}, which mujoco {record.versions['mujoco']} "
-            f"wrote ({error}). Install that version, or delete the folder to build it anew."
-        ) from error
+    model = _read_model(folder / MODEL_FILE, record.model_sha256, record)
     if not _names_parts_of(record, model):
         raise SceneError(f"{folder / RECORD_FILE} is damaged (it numbers parts that the model has not). {_CURE}")
     return record, model
+
+
+def read_drawn_model(folder: Path, record: SceneRecord) -> mujoco.MjModel:
+    """What is drawn in place of the scene's model at detail ``fast``; see `tgrpo_envs.scene.drawn`.
+
+    Raises:
+        SceneError: The file is missing or damaged.
+    """
+    return _read_model(folder / DRAWN_FILE, record.drawn_sha256, record)
 
 
 def read_states(folder: Path) -> FloatArray:
@@ -85,19 +96,29 @@ def read_states(folder: Path) -> FloatArray:
     return states_NX
 
 
-def read_meshes(folder: Path, model: mujoco.MjModel) -> ReducedMeshes:
-    """The scene's reduced visual meshes.
+def _write_model(path: Path, model: mujoco.MjModel) -> str:
+    """Returns the file's digest."""
+    content = np.empty(mujoco.mj_sizeModel(model), np.uint8)
+    mujoco.mj_saveModel(model, None, content)  # into a file MuJoCo writes without looking whether the disk takes it
+    path.write_bytes(content.tobytes())
+    return _sha256(path)
 
-    Raises:
-        SceneError: The file is missing or damaged, or does not fit the scene's model.
-    """
+
+def _read_model(path: Path, digest: str, record: SceneRecord) -> mujoco.MjModel:
+    """A model whose file is whole: MuJoCo would believe whatever a damaged one says."""
     try:
-        with np.load(folder / MESHES_FILE, allow_pickle=False) as arrays:
-            meshes = ReducedMeshes(**arrays)
-        meshes.check(model)
-        return meshes
-    except ARRAY_ERRORS as error:
-        raise SceneError(f"{folder / MESHES_FILE} cannot be read ({error}). {_CURE}") from error
+        found = _sha256(path)
+    except OSError as error:
+        raise SceneError(f"{path} cannot be read ({error}). {_CURE}") from error
+    if found != digest:
+        raise SceneError(f"{path} is damaged (its digest is wrong). {_CURE}")
+    try:
+        return mujoco.MjModel.from_binary_path(str(path))
+    except ValueError as error:
+        raise SceneError(
+            f"mujoco {mujoco.__version__} cannot load {path}, which mujoco {record.versions['mujoco']} "
+            f"wrote ({error}). Install that version, or delete the folder to build it anew."
+        ) from error
 
 
 def _names_parts_of(record: SceneRecord, model: mujoco.MjModel) -> bool:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-FORMAT_VERSION = 7  # raise it when a record or the way the model is compiled changes
+FORMAT_VERSION = 8  # raise it when a record or the way the model is compiled changes
 
 Vector = tuple[float, ...]
 Interval = tuple[float, float]
@@ -145,6 +145,7 @@ class SceneRecord(Record):
     Attributes:
         versions: Versions of mujoco, hf-libero and robosuite it was built with.
         model_sha256: Digest of the model file, so that a damaged one is noticed.
+        drawn_sha256: Digest of the file of the model that is drawn.
         visible_sites: Sites of fixtures that LIBERO shows while the fixture is on (the stove's burner).
     """
 
@@ -155,6 +156,7 @@ class SceneRecord(Record):
     pack_digest: str
     versions: dict[str, str]
     model_sha256: str
+    drawn_sha256: str
     bddl: str
     objects: tuple[ObjectRecord, ...]
     sites: tuple[SiteRecord, ...]

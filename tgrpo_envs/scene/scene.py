@@ -22,10 +22,9 @@ from tgrpo_envs.bddl import Problem, parse_problem, read_problem
 from tgrpo_envs.command import run_child
 from tgrpo_envs.errors import AssetError, SceneError
 from tgrpo_envs.files import cache_dir, writing
-from tgrpo_envs.scene.files import RECORD_FILE, read_meshes, read_scene
+from tgrpo_envs.scene.files import RECORD_FILE, read_drawn_model, read_scene
 from tgrpo_envs.scene.records import FORMAT_VERSION, SceneRecord
 from tgrpo_envs.sim.engine import mujoco
-from tgrpo_envs.sim.meshes import ReducedMeshes
 from tgrpo_envs.sim.snapshot import NO_PARENT, SnapshotLayout
 from tgrpo_envs.sim.success import Goal, compile_goal
 from tgrpo_envs.tasks import Task, bddl_path, get_task
@@ -75,9 +74,9 @@ class Scene:
         return self.record.model_sha256
 
     @cached_property
-    def reduced_meshes(self) -> ReducedMeshes:
-        """What is drawn in place of the model's own meshes at detail ``fast``."""
-        return read_meshes(self.folder, self.model)
+    def drawn_model(self) -> mujoco.MjModel:
+        """What is drawn in place of the model at detail ``fast``. Shared, like the model: do not write to it."""
+        return read_drawn_model(self.folder, self.record)
 
     @cached_property
     def fixture_bodies(self) -> tuple[int, ...]:

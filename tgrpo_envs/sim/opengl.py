@@ -111,15 +111,16 @@ def _choice() -> tuple[str, str]:
         raise RenderError(f"MUJOCO_GL={wanted!r} forbids pictures: unset it, or do without them (detail='off').")
     if wanted not in (*_BACKENDS, *_WINDOWS):
         raise RenderError(f"MUJOCO_GL={wanted!r} is no OpenGL that we know: set it to egl or osmesa, or unset it.")
-    has_osmesa, has_egl = (ctypes.util.find_library(name) is not None for name in ("OSMesa", "EGL"))
     if wanted in _BACKENDS:
         name, reason = wanted, "as MUJOCO_GL says"
     elif platform in _BACKENDS:
         name, reason = platform, "as PYOPENGL_PLATFORM says"
-    elif has_egl and has_gpu():
+    elif has_gpu() and _is_installed("EGL"):
         name, reason = "egl", "on a GPU"
-    elif has_osmesa or has_egl:
-        name, reason = "osmesa" if has_osmesa else "egl", "in software"
+    elif _is_installed("OSMesa"):
+        name, reason = "osmesa", "in software"
+    elif _is_installed("EGL"):
+        name, reason = "egl", "in software"
     else:
         raise RenderError(f"Neither OSMesa nor EGL is installed. {_HELP}")
     if platform not in (name, ""):
@@ -128,6 +129,11 @@ def _choice() -> tuple[str, str]:
         )
     _logger.info("Pictures are drawn by OpenGL through %s, %s.", name, reason)
     return name, reason
+
+
+def _is_installed(library: str) -> bool:
+    """Where it is not, looking takes 0.05 s: so only what is needed is looked for."""
+    return ctypes.util.find_library(library) is not None
 
 
 def _open(size: int) -> tuple[Any, Any]:

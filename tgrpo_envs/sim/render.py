@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from tgrpo_envs.sim.culling import GeomBuffer
 from tgrpo_envs.sim.engine import mujoco
-from tgrpo_envs.sim.meshes import ReducedMeshes, apply_reduction
 from tgrpo_envs.sim.opengl import OpenGLContext
 from tgrpo_envs.sim.pictures import BACKGROUND, Kind, Picture, body_rows, camera_id
+from tgrpo_envs.sim.puppet import Puppet
 
 if TYPE_CHECKING:
     from tgrpo_envs.scene.records import SceneRecord
@@ -24,48 +24,53 @@ _VISUAL_GROUP = 1  # robosuite draws geom group 1; group 0 holds the collision s
 _IDENTIFY = [int(flag) for flag in (mujoco.mjtRndFlag.mjRND_SEGMENT, mujoco.mjtRndFlag.mjRND_IDCOLOR)]
 
 
+def visual_option() -> mujoco.MjvOption:
+    """Draw what robosuite draws."""
+    option = mujoco.MjvOption()
+    option.geomgroup[:] = 0
+    option.geomgroup[_VISUAL_GROUP] = 1
+    return option
+
+
 class Renderer:
     """Draws one scene in the thread that made it.
 
     Args:
-        model: Model to draw; its textures go to OpenGL now, poses and colours are read at each picture.
+        model: The scene's model; poses and colours are read at each picture.
         record: Names and ids of the scene.
         size: Width and height, pixels.
-        reduced: Meshes with fewer faces to draw, for speed; multisampling and what a camera cannot see are left out
-            then too. None draws what LIBERO draws.
+        drawn: What to draw in its place, for speed (`tgrpo_envs.scene.drawn`); multisampling and what a camera cannot
+            see are left out then too. None draws what LIBERO draws.
 
     Raises:
         RenderError: No usable OpenGL on this machine.
     """
 
     def __init__(
-        self, model: mujoco.MjModel, record: SceneRecord, size: int, reduced: ReducedMeshes | None = None
+        self, model: mujoco.MjModel, record: SceneRecord, size: int, drawn: mujoco.MjModel | None = None
     ) -> None:
-        drawn = copy.copy(model)
-        if reduced is not None:
-            apply_reduction(drawn, reduced)
-            quality = drawn.vis.quality
+        shown = copy.copy(model if drawn is None else drawn)
+        if drawn is not None:
+            quality = shown.vis.quality
             # Not even the buffers. No light of LIBERO's casts shadows.
             quality.offsamples = quality.shadowsize = 0
             # Facets of spheres and cylinders: MuJoCo's 28 and 16 are for a screen.
             quality.numslices, quality.numstacks = 12, 8
-        drawn.vis.global_.offwidth = drawn.vis.global_.offheight = size
-        self._gl = OpenGLContext(drawn, size)
-        self._scene = mujoco.MjvScene(model, maxgeom=max(1000, 2 * model.ngeom))
+        shown.vis.global_.offwidth = shown.vis.global_.offheight = size
+        self._gl = OpenGLContext(shown, size)
+        self._puppet = None if drawn is None else Puppet(shown)
+        self._scene = mujoco.MjvScene(shown, maxgeom=max(1000, 2 * shown.ngeom))
         self._geoms = GeomBuffer(self._scene)
-        self._culls = reduced is not None
-        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = reduced is None
-        self._option = mujoco.MjvOption()
-        self._option.geomgroup[:] = 0
-        self._option.geomgroup[_VISUAL_GROUP] = 1
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = drawn is None
+        self._option = visual_option()
         self._perturb = mujoco.MjvPerturb()
         self._size = size
         self._viewport = mujoco.MjrRect(0, 0, size, size)
         self._cameras: dict[str, mujoco.MjvCamera] = {}
         rows_B = body_rows(model, record)
         self._rows_of = {  # segmentation rows by the type and id of what a drawn geom shows
-            int(mujoco.mjtObj.mjOBJ_GEOM): rows_B[model.geom_bodyid],
-            int(mujoco.mjtObj.mjOBJ_SITE): rows_B[model.site_bodyid],
+            int(mujoco.mjtObj.mjOBJ_GEOM): rows_B[shown.geom_bodyid],
+            int(mujoco.mjtObj.mjOBJ_SITE): rows_B[shown.site_bodyid],
         }
         near, far = (model.stat.extent * clip for clip in (model.vis.map.znear, model.vis.map.zfar))
         self._near_m, self._far_m = float(near), float(far)
@@ -85,6 +90,8 @@ class Renderer:
             UnknownNameError: The scene has no such camera.
             RenderError: The context died.
         """
+        if self._puppet is not None:
+            model, data = self._puppet.follow(model, data)
         for name in dict.fromkeys(picture.camera for picture in images):
             self._place(model, data, name)
             wanted: dict[Kind, Image] = {
@@ -105,7 +112,7 @@ class Renderer:
         camera = self._cameras.get(name) or self._new_camera(model, name)
         everything = mujoco.mjtCatBit.mjCAT_ALL
         mujoco.mjv_updateScene(model, data, self._option, self._perturb, camera, everything, self._scene)
-        if self._culls:
+        if self._puppet is not None:
             row = camera.fixedcamid
             axes_33 = data.cam_xmat[row].reshape(3, 3)
             self._geoms.keep_visible(data.cam_xpos[row], axes_33, float(model.cam_fovy[row]), self._size)

@@ -6,7 +6,7 @@ import copy
 import logging
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NoReturn
 
 import numpy as np
@@ -43,6 +43,8 @@ _INSTABILITY = [
         mujoco.mjtWarning.mjWARN_BADCTRL,
     )
 ]
+Images = Mapping[str, NDArray[np.generic]]
+RowFunction = Callable[[int, int], None]  # of a worker's number and a row
 _logger = logging.getLogger(__name__)
 
 
@@ -107,22 +109,24 @@ class Simulator:
         self.segmentation_names = segmentation_names(record)
         self._image_size = image_size
         self._detail = detail
-        self._reduced = scene.reduced_meshes if detail == "fast" else None
+        self._drawn = scene.drawn_model if detail == "fast" else None
         self._pool = WorkerPool(threads)
 
-    def reset(self, init: InitStates, mask_N: BoolArray, *, settle: bool = True) -> None:
+    def reset(self, init: InitStates, mask_N: BoolArray, *, settle: bool = True, images: Images | None = None) -> None:
         """Put the masked environments into the states of the same rows and let them settle.
 
-        Rows that are equal are settled once.
+        Rows that are equal are settled, and drawn, once.
 
         Args:
             init: N states; rows outside the mask are ignored.
             mask_N: Which environments to reset.
             settle: Whether to do nothing for `SETTLE_STEPS` control steps first. Without, the snapshot and pictures
                 show the states as they are, which serves to replay recorded ones.
+            images: What to draw of them, as `render` takes it.
 
         Raises:
             StateError: The states do not fit the scene or the number of environments.
+            RenderError: See `render`.
         """
         self._pool.settle()
         states_NX, fixtures_NF7 = self.init_states.states_NX, self.init_states.fixtures_NF7
@@ -147,16 +151,19 @@ class Simulator:
                 self._advance(worker, row, SETTLE_ACTION)
             self._publish(row)
 
-        self._pool.map(start, leaders.values())
+        self._map_and_draw(start, list(leaders.values()), images)
         for row, leader in followers:
             self._copy(row, leader)
+            for array in (images or {}).values():
+                array[row] = array[leader]
 
-    def step(self, actions_NA: FloatArray, mask_N: BoolArray) -> BoolArray:
+    def step(self, actions_NA: FloatArray, mask_N: BoolArray, images: Images | None = None) -> BoolArray:
         """One control step (20 Hz) of the masked environments.
 
         Args:
             actions_NA: (N, 7) in [-1, 1]; larger values are clipped.
             mask_N: Which environments to step.
+            images: What to draw of them afterwards, as `render` takes it.
 
         Returns:
             Which of them diverged: their physics became unstable. They are put back into their initial state, so that
@@ -172,10 +179,10 @@ class Simulator:
                 self._restore(worker, row)
             self._publish(row)
 
-        self._pool.map(step_one, np.flatnonzero(mask_N).tolist())
+        self._map_and_draw(step_one, np.flatnonzero(mask_N).tolist(), images)
         return diverged_N
 
-    def render(self, images: Mapping[str, NDArray[np.generic]], mask_N: BoolArray) -> None:
+    def render(self, images: Images, mask_N: BoolArray) -> None:
         """Draw the masked environments.
 
         Args:
@@ -188,6 +195,33 @@ class Simulator:
             UnknownNameError: The scene has no such camera.
             RenderError: No usable OpenGL on this machine, one that died, an array of another shape, or detail ``off``.
         """
+        self._map_drawing(self._drawer(images), np.flatnonzero(mask_N).tolist())
+
+    def _map_and_draw(self, work: RowFunction, rows: Sequence[int], images: Images | None) -> None:
+        """Call `work(worker, row)` of every row, and draw the row on the same thread at once.
+
+        Nobody waits for the slowest step before drawing, and what was just computed is still in the core's caches.
+        """
+        if not images:
+            self._pool.map(work, rows)
+            return
+        draw = self._drawer(images)
+        if draws_on_gpu():
+            self._pool.map(work, rows)
+            self._map_drawing(draw, rows)
+            return
+
+        def work_and_draw(worker: int, row: int) -> None:
+            work(worker, row)
+            draw(worker, row)
+
+        self._pool.map(work_and_draw, rows, own_thread=True)
+
+    def _map_drawing(self, draw: RowFunction, rows: Sequence[int]) -> None:
+        self._pool.map(draw, rows, own_thread=True, at_most=GPU_DRAWING_THREADS if draws_on_gpu() else None)
+
+    def _drawer(self, images: Images) -> RowFunction:
+        """Check the arrays; returns what draws one row of them, on a worker's own thread."""
         if self._detail == "off":
             raise RenderError("This simulator draws no pictures (detail='off'); make it with 'fast' or 'exact'.")
         pictures = {parse_picture(key): array for key, array in images.items()}
@@ -208,8 +242,7 @@ class Simulator:
                 renderer.close()
                 raise
 
-        rows = np.flatnonzero(mask_N).tolist()
-        self._pool.map(draw, rows, own_thread=True, at_most=GPU_DRAWING_THREADS if draws_on_gpu() else None)
+        return draw
 
     def get_states(self) -> InitStates:
         """The present states of all environments, as `reset` takes them (it will settle them again)."""
@@ -264,7 +297,7 @@ class Simulator:
         proprio[11] = self.blocks[row][controller.GRIPPER]
 
     def _new_renderer(self, worker: int, model: mujoco.MjModel) -> Renderer:
-        renderer = self._own.renderer = Renderer(model, self.scene.record, self._image_size, self._reduced)
+        renderer = self._own.renderer = Renderer(model, self.scene.record, self._image_size, self._drawn)
         self._pool.at_end(worker, renderer.close)
         return renderer
 

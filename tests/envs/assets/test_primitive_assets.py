@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tgrpo_envs.assets import AssetPack, find_pack
 from tgrpo_envs.assets.layout import WORKSPACES, object_file
-from tgrpo_envs.assets.primitive import CATEGORIES, generate_pack, render_files
+from tgrpo_envs.assets.primitive import CATEGORIES, generate, generate_pack, render_files
 from tgrpo_envs.bddl import read_problem
 from tgrpo_envs.scene import load_scene
 from tgrpo_envs.scene.states import official_states
@@ -215,7 +215,7 @@ def test_libero_builds_the_task_and_its_official_states_fit(index: int) -> None:
 
 
 def test_the_pack_is_the_same_in_another_process(primitive: AssetPack) -> None:
-    code = "from tgrpo_envs.assets import find_pack; print(find_pack('primitive').digest)"
+    code = "from tgrpo_envs.assets.primitive.generate import pack_digest; print(pack_digest())"
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == primitive.digest
@@ -233,7 +233,22 @@ def test_many_that_generate_at_once_agree_and_leave_nothing_behind(tmp_path: Pat
 
         with ThreadPoolExecutor(8) as pool:
             folders = set(pool.map(generate, range(8)))
-        assert list(parent.iterdir()) == list(folders)
+        assert [entry for entry in parent.iterdir() if not entry.name.endswith(".txt")] == list(folders)
+
+
+def test_a_pack_that_exists_is_found_without_rendering_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = generate_pack(tmp_path)
+    (note,) = tmp_path.glob("*.txt")
+    with monkeypatch.context() as patch:
+        patch.setattr(generate, "pack_digest", lambda: pytest.fail("rendered"))
+        assert generate_pack(tmp_path) == folder
+    for damage in ("primitive-0", "..", ""):  # a pack that was deleted, and nonsense
+        note.write_text(damage)
+        assert generate_pack(tmp_path) == folder
+        assert note.read_text() == folder.name
+    monkeypatch.setattr(generate, "_sources_digest", lambda: "changed")
+    monkeypatch.setattr(generate, "pack_digest", lambda: "changed")
+    assert generate_pack(tmp_path) == tmp_path / "primitive-changed"
 
 
 def test_the_textures_are_pictures(primitive: AssetPack) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import shutil
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,9 +16,7 @@ from tgrpo_envs.assets import find_pack
 from tgrpo_envs.errors import SceneError, StateError
 from tgrpo_envs.scene import Scene, load_scene, official_states, open_scene
 from tgrpo_envs.scene import scene as scene_module
-from tgrpo_envs.scene.detail import MAX_FACES
-from tgrpo_envs.scene.files import MESHES_FILE, MODEL_FILE, RECORD_FILE, STATES_FILE
-from tgrpo_envs.sim.meshes import apply_reduction
+from tgrpo_envs.scene.files import DRAWN_FILE, MODEL_FILE, RECORD_FILE, STATES_FILE
 from tgrpo_envs.tasks import get_task
 
 TASK = get_task("libero_object", 0)
@@ -144,35 +139,20 @@ def test_a_damaged_scene_is_built_anew(copied: Path, scene: Scene, name: str, da
     assert loaded.digest == scene.digest
 
 
-def test_damaged_states_and_meshes_are_named(copied: Path) -> None:
-    for name, read in ((STATES_FILE, official_states), (MESHES_FILE, lambda scene: scene.reduced_meshes)):
+def test_damaged_states_and_drawings_are_named(copied: Path) -> None:
+    for name, read in ((STATES_FILE, official_states), (DRAWN_FILE, lambda scene: scene.drawn_model)):
         truncate(copied / name)
         with pytest.raises(SceneError, match=name):
             read(open_scene(copied))
 
 
-def change_arrays(file: Path, **changes: Callable[[np.ndarray], np.ndarray]) -> None:
-    with np.load(file) as arrays:
-        kept = dict(arrays)
-    np.savez(file, **{name: changes.get(name, lambda array: array)(array) for name, array in kept.items()})
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"vertices_F3": lambda array: array + 10**6},
-        {"vertices_F3": lambda array: array[:-1]},
-        {"normals_F3": lambda array: -array - 1},
-        {"texcoords_F3": lambda array: array.astype(np.float32)},
-        {"meshes_M": lambda array: array + 10**4},
-        {"counts_M": lambda array: array.reshape(-1, 1)},
-    ],
-)
-def test_meshes_of_another_model_are_not_drawn(copied: Path, changes: dict[str, Any]) -> None:
-    """OpenGL would read beyond the model's arrays."""
-    change_arrays(copied / MESHES_FILE, **changes)
-    with pytest.raises(SceneError, match=MESHES_FILE):
-        open_scene(copied).reduced_meshes  # noqa: B018
+def test_a_drawing_of_another_scene_is_not_drawn(copied: Path) -> None:
+    """OpenGL would show its geoms at the numbers of this scene's bodies."""
+    content = bytearray((copied / DRAWN_FILE).read_bytes())
+    content[-1] ^= 1
+    (copied / DRAWN_FILE).write_bytes(content)
+    with pytest.raises(SceneError, match=r"digest is wrong"):
+        open_scene(copied).drawn_model  # noqa: B018
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -231,23 +211,16 @@ def test_versions_that_differ_are_named(version: str, words: str | None) -> None
     assert [words in str(entry.message) for entry in caught] == ([True] if words else [])
 
 
-def test_reduced_meshes_keep_shape_and_physics(scene: Scene) -> None:
-    drawn = copy.copy(scene.model)
-    reduced = scene.reduced_meshes
-    apply_reduction(drawn, reduced)
-    assert len(reduced.meshes_M) > 5
-    solid = {scene.model.geom_dataid[i] for i in range(scene.model.ngeom) if scene.model.geom_contype[i]}
-    assert not solid & set(reduced.meshes_M)
-    for mesh in reduced.meshes_M:
-        first, start, count = drawn.mesh_vertadr[mesh], drawn.mesh_faceadr[mesh], drawn.mesh_facenum[mesh]
-        vertices = drawn.mesh_vert[first : first + drawn.mesh_vertnum[mesh]]
-        corners = drawn.mesh_face[start : start + count]
-        assert count <= MAX_FACES
-        assert count < scene.model.mesh_facenum[mesh]
-        if not count:  # a bolt or a strip
-            assert np.sort(np.ptp(vertices, axis=0))[1] < SMALL
-            continue
-        assert corners.max() < len(vertices)
-        lost = np.ptp(vertices, axis=0) - np.ptp(vertices[corners.ravel()], axis=0)
-        assert lost.max() < max(0.15 * np.ptp(vertices, axis=0).max(), SMALL)
-    np.testing.assert_array_equal(drawn.body_inertia, scene.model.body_inertia)
+def test_the_drawn_model_follows_the_scene(scene: Scene) -> None:
+    model, drawn = scene.model, scene.drawn_model
+    assert drawn.ngeom <= 30 < 60 < (model.geom_group == 1).sum()
+    assert drawn.nmeshface < model.nmeshface / 10
+    assert (drawn.nq, drawn.nbody, drawn.nsite, drawn.ncam) == (0, model.nbody, model.nsite, model.ncam)
+    # The hand is drawn with all its parts at the places that they have in the model.
+    hand = model.body("gripper0_right_gripper").id
+    (geom,) = np.flatnonzero(drawn.geom_bodyid == hand)
+    mesh = int(model.geom_dataid[model.geom("gripper0_hand_visual").id])
+    whole = model.mesh_vert[model.mesh_vertadr[mesh] : model.mesh_vertadr[mesh] + model.mesh_vertnum[mesh]]
+    mesh = int(drawn.geom_dataid[geom])
+    shown = drawn.mesh_vert[drawn.mesh_vertadr[mesh] : drawn.mesh_vertadr[mesh] + drawn.mesh_vertnum[mesh]]
+    np.testing.assert_allclose(np.ptp(shown, axis=0).max(), np.ptp(whole, axis=0).max(), atol=SMALL)

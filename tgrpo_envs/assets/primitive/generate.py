@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Final
+
+import numpy as np
 
 from tgrpo_envs.assets.primitive import scenery, textures
 from tgrpo_envs.assets.primitive.arena import ROOMS, TABLE_TEXTURE, room_xml
@@ -15,7 +19,8 @@ from tgrpo_envs.assets.primitive.items import ITEMS
 from tgrpo_envs.assets.primitive.mjcf import item_file, item_xml
 from tgrpo_envs.assets.primitive.palette import PALETTE_FILE, Palette
 from tgrpo_envs.assets.primitive.shapes import Colour, Item, Part, Shape
-from tgrpo_envs.files import atomic_folder
+from tgrpo_envs.errors import OutputError
+from tgrpo_envs.files import atomic_folder, write_atomically
 
 CATEGORIES: Final[tuple[str, ...]] = tuple(sorted(ITEMS))
 
@@ -76,12 +81,26 @@ def generate_pack(parent: Path) -> Path:
     Raises:
         OutputError: `parent` cannot be written.
     """
+    note = parent / f"primitive-{_sources_digest()}.txt"  # rendering all files to learn their digest takes 0.2 s
+    with suppress(OSError, UnicodeDecodeError):
+        name = note.read_text(encoding="utf-8")
+        if name.startswith("primitive-") and os.path.isdir(parent / name):
+            return parent / name
     folder = parent / f"primitive-{pack_digest()}"
-    if os.path.isdir(folder):  # pathlib raises where it may not look, and writing says why
-        return folder
-    with atomic_folder(folder) as unfinished:
-        for name, content in render_files().items():
-            path = unfinished / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+    if not os.path.isdir(folder):  # pathlib raises where it may not look, and writing says why
+        with atomic_folder(folder) as unfinished:
+            for name, content in render_files().items():
+                path = unfinished / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+    with suppress(OutputError):  # a cache that may only be read serves without
+        write_atomically(note, folder.name)
     return folder
+
+
+def _sources_digest() -> str:
+    """Of all that the files are made by: this package's sources, and numpy, which rounds."""
+    total = hashlib.sha256(f"{np.__version__} {platform.python_version()}".encode())
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        total.update(file.read_bytes())
+    return total.hexdigest()[:16]

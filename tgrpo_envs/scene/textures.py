@@ -1,0 +1,53 @@
+"""Textures of a compiled model, read, made smaller and written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tgrpo_envs.sim.engine import mujoco
+
+MAX_SIDE = 1024  # of one side of a cube too
+
+
+@dataclass(frozen=True)
+class Texture:
+    """A picture for OpenGL.
+
+    Attributes:
+        type: MuJoCo's type: flat, cube or sky. The six sides of a cube lie below each other; one serves for all.
+        texels: (H, W, channels) uint8.
+    """
+
+    type: int
+    texels: NDArray[np.uint8]
+
+    def write(self, model: mujoco.MjModel, texture: int) -> None:
+        """Overwrite a texture of `model`, which must have room for as many bytes."""
+        height, width, channels = self.texels.shape
+        model.tex_type[texture], model.tex_nchannel[texture] = self.type, channels
+        model.tex_height[texture], model.tex_width[texture] = height, width
+        first = int(model.tex_adr[texture])
+        model.tex_data[first : first + self.texels.size] = self.texels.ravel()
+
+
+def read_texture(model: mujoco.MjModel, texture: int) -> Texture:
+    """A copy of one of the model's textures."""
+    shape = tuple(int(sizes[texture]) for sizes in (model.tex_height, model.tex_width, model.tex_nchannel))
+    first = int(model.tex_adr[texture])
+    texels = np.array(model.tex_data[first : first + int(np.prod(shape))]).reshape(shape)
+    return Texture(int(model.tex_type[texture]), texels)
+
+
+def shrink(texture: Texture) -> Texture:
+    """The texture with sides of at most `MAX_SIDE` texels, where they can be halved.
+
+    Four texels become their mean, which is what OpenGL makes of them where it shows them smaller.
+    """
+    texels = texture.texels
+    while texels.shape[1] > MAX_SIDE and not texels.shape[0] % 2 and not texels.shape[1] % 2:
+        quarters = texels.reshape(texels.shape[0] // 2, 2, texels.shape[1] // 2, 2, -1).astype(np.float32)
+        texels = np.round(quarters.mean(axis=(1, 3))).astype(np.uint8)
+    return Texture(texture.type, texels)
