@@ -104,7 +104,10 @@ def test_the_algorithms_core_imports_nothing_of_ours_but_types(name: str) -> Non
 def test_the_trainer_uses_the_environments_through_gymnasium() -> None:
     for path in (ROOT / "tgrpo_trainer").rglob("*.py"):
         ours = {name for name in imports(path) if name.startswith("tgrpo_envs.")}
-        shared = [f"tgrpo_envs.{name}" for name in ("command", "errors", "files", "tasks", "recording.video")]
+        shared = [
+            f"tgrpo_envs.{name}"
+            for name in ("command", "errors", "files", "intervals", "tasks", "recording.video")
+        ]
         assert ours == within(ours, *shared), path
 
 
