@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -71,16 +70,16 @@ class OpenPiPolicy:
     def act(self, seen: Seen) -> Sequence[FloatArray]:
         """See `bridges.policy.OutsidePolicy.act`."""
         agentview, wrist = (resized(turned(seen.pictures[name]), self._sent_px) for name in ("agentview", "wrist"))
-        for row, episode in enumerate(seen.episodes):
+        connections = [self._connection(episode) for episode in seen.episodes]  # while the server is not busy
+        for row, connection in enumerate(connections):
             question = {
                 "observation/image": agentview[row],
                 "observation/wrist_image": wrist[row],
                 "observation/state": seen.state_n8[row],
                 "prompt": seen.instruction,
             }
-            self._saying(self._connection(episode).send, pack(question))
-        deadline = time.monotonic() + self._timeout_s
-        return [self._answer(self._connections[episode], deadline) for episode in seen.episodes]
+            self._saying(connection.send, pack(question))
+        return [self._answer(connection) for connection in connections]
 
     def end(self, episode: int) -> None:
         """Close the episode's connection."""
@@ -115,19 +114,19 @@ class OpenPiPolicy:
 
         connection = self._saying(enter)
         try:
-            return connection, self._message(connection, time.monotonic() + self._timeout_s)
+            return connection, self._message(connection)
         except BaseException:
             connection.close()
             raise
 
-    def _answer(self, connection: ClientConnection, deadline: float) -> FloatArray:
-        answer = self._message(connection, deadline)
+    def _answer(self, connection: ClientConnection) -> FloatArray:
+        answer = self._message(connection)
         if "actions" not in answer:
             raise PolicyError(f"The server {self.url} answered without 'actions', with {sorted(map(str, answer))[:9]}.")
         return check_actions(answer["actions"], f"The server {self.url}", self.replan_steps)
 
-    def _message(self, connection: ClientConnection, deadline: float) -> dict[Any, Any]:
-        content = self._saying(connection.recv, timeout=max(0.0, deadline - time.monotonic()))
+    def _message(self, connection: ClientConnection) -> dict[Any, Any]:
+        content = self._saying(connection.recv, timeout=self._timeout_s)
         if isinstance(content, str):  # openpi sends a failure's traceback as text
             said = content.strip().splitlines() or [""]
             raise PolicyError(f"The server {self.url} failed: {said[-1][:300]}")

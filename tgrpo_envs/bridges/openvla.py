@@ -62,14 +62,13 @@ class OpenVlaPolicy:
 
     def act(self, seen: Seen) -> Sequence[FloatArray]:
         """See `bridges.policy.OutsidePolicy.act`; all questions are on the way before the first answer is read."""
-        deadline = time.monotonic() + self._timeout_s
         asked: list[http.client.HTTPConnection] = []
         try:
             for row in range(len(seen.episodes)):
                 asked.append(self._connection())
                 body = json.dumps(self._question(seen, row))
                 self._ask(asked[-1], body)
-            return [self._actions(self._reply(connection, deadline)) for connection in asked]
+            return [self._actions(self._reply(connection)) for connection in asked]
         finally:
             for connection in asked:
                 connection.close()
@@ -100,7 +99,8 @@ class OpenVlaPolicy:
         except (OSError, http.client.HTTPException) as error:
             raise PolicyError(f"The server {self.url} cannot be reached, or is gone: {error}.") from error
 
-    def _reply(self, connection: http.client.HTTPConnection, deadline: float) -> bytes:
+    def _reply(self, connection: http.client.HTTPConnection) -> bytes:
+        deadline = time.monotonic() + self._timeout_s
         try:
             response = connection.getresponse()
             content = b""
