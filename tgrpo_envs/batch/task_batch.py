@@ -10,6 +10,7 @@ from gymnasium.vector.utils import create_empty_array
 from numpy.typing import NDArray
 
 from tgrpo_envs.arrays import as_numbers
+from tgrpo_envs.batch.state import StateObserver
 from tgrpo_envs.errors import ActionError, ConfigError, UnknownNameError
 from tgrpo_envs.rewards import StageReport, StageSpec, StageTracker, choose_profile, choose_spec
 from tgrpo_envs.scene import InitStates, Scene, fixed_states, load_scene, sample_train_states
@@ -62,7 +63,9 @@ class TaskBatch:
         self.all_members: BoolArray = np.ones(num_envs, dtype=bool)
         self.control_steps_N: NDArray[np.int64] = np.zeros(num_envs, dtype=np.int64)
         self.stage_report: StageReport | None = None
-        self.observations = new_observations(settings, num_envs)
+        self._loaded: Scene | None = None  # until it is opened: only the scene knows how long a state is
+        self.state_observer = self._new_state_observer() if settings.observes_state else None
+        self.observations = new_observations(settings, num_envs, self.state_size)
         self._started_N: BoolArray = np.zeros(num_envs, dtype=bool)  # and not left half-way since
         self._saved: SavedSimulation | None = None  # where a copy's simulator begins, once it is opened
         self._simulator: Simulator | None = None
@@ -70,7 +73,7 @@ class TaskBatch:
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies: what the episodes go on with, without threads, OpenGL and MuJoCo's memory."""
-        state = {**vars(self), "_simulator": None, "_fixed_states": {}}
+        state = {**vars(self), "_simulator": None, "_fixed_states": {}, "_loaded": None}
         return state if self._simulator is None else {**state, "_saved": save(self._simulator)}
 
     def write_into(self, observations: Observations) -> None:
@@ -78,6 +81,11 @@ class TaskBatch:
         for key, array in self.observations.items():
             observations[key][:] = array
         self.observations = observations
+
+    @property
+    def state_size(self) -> int:
+        """Numbers of a state observation, 0 without."""
+        return self.state_observer.size if self.state_observer is not None else 0
 
     @property
     def simulator(self) -> Simulator:
@@ -101,7 +109,7 @@ class TaskBatch:
     def _open(self) -> None:
         settings = self.settings
         task = settings.resolved_task
-        scene = load_scene(task, settings.assets)
+        scene, self._loaded = self._loaded or load_scene(task, settings.assets), None
         self._spec = choose_spec(settings.reward, scene.problem, task)
         simulator = Simulator(
             scene,
@@ -117,6 +125,12 @@ class TaskBatch:
         else:
             load(simulator, self._saved)
         self._simulator = simulator
+
+    def _new_state_observer(self) -> StateObserver:
+        task = self.settings.resolved_task
+        self._loaded = load_scene(task, self.settings.assets)
+        stages = choose_spec(self.settings.reward, self._loaded.problem, task).stages
+        return StateObserver(self._loaded, [stage.id for stage in stages])
 
     def fixed_states(self, name: str) -> InitStates:
         """The held-out or the official initial states.
@@ -239,13 +253,15 @@ class TaskBatch:
 
     def _observe(self, mask_N: BoolArray) -> None:
         self.observations["proprio"][mask_N] = self.simulator.proprio_NP[mask_N]
+        if self.state_observer is not None:
+            self.state_observer.fill(self.observations["state"], self.simulator, self._tracker.done_NK, mask_N)
         if images := {key: self.observations[key] for key in self.settings.picture_spaces()}:
             self.simulator.render(images, mask_N)
 
 
-def new_observations(settings: EnvSettings, num_envs: int) -> Observations:
-    """Contiguous arrays of zeros for the observations of N environments."""
-    arrays = create_empty_array(settings.observation_space(), n=num_envs, fn=np.zeros)
+def new_observations(settings: EnvSettings, num_envs: int, state_size: int) -> Observations:
+    """Contiguous arrays of zeros for the observations of N environments, states of so many numbers among them."""
+    arrays = create_empty_array(settings.observation_space(state_size), n=num_envs, fn=np.zeros)
     assert isinstance(arrays, dict)
     return arrays
 

@@ -181,6 +181,12 @@ class StageTracker:
         return StageReport(reward_N, account.progress_N.copy(), account.best_N.copy(), judged.stage_N, stages_NK)
 
     @property
+    def done_NK(self) -> BoolArray:
+        """Which stages count as done now, as of the last reset or step."""
+        done_NK: BoolArray = self._memory.flags_2KN[1].T
+        return done_NK
+
+    @property
     def verdict(self) -> Verdict:
         """The last evaluation; there is none before the first reset. For traces, never for rewards."""
         seen, judged = self._last
