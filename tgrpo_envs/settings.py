@@ -190,8 +190,15 @@ def check_render_mode(render_mode: str | None) -> str | None:
     """The render mode itself.
 
     Raises:
+        ConfigError: ``human``, which is Gymnasium's window around a single environment.
         UnknownNameError: Neither None nor ``rgb_array``.
     """
+    if render_mode == "human":
+        raise ConfigError(
+            'render_mode="human" is a window that gym.make puts around one environment, and needs pygame '
+            "(pip install pygame) and a display; a vector environment has none, so use rgb_array and show "
+            "env.render()."
+        )
     if render_mode is not None:
         _one_of("render mode", render_mode, ("rgb_array",))
     return render_mode
