@@ -3,7 +3,7 @@
 import gymnasium as gym
 import numpy as np
 
-envs = gym.make_vec("tgrpo_envs:TGRPO-LiberoObject-v0", num_envs=8, cameras=(), autoreset_mode="Disabled")
+envs = gym.make_vec("tgrpo_envs:TGRPO-LiberoObject-v0", num_envs=8, detail="off", autoreset_mode="Disabled")
 observations, _ = envs.reset(seed=0, options={"group_size": 4})
 proprio = observations["proprio"]
 print("members of a group start alike:", bool(np.array_equal(proprio[0], proprio[3])))

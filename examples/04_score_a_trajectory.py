@@ -4,7 +4,7 @@ import gymnasium as gym
 
 from tgrpo_envs.expert import ScriptedExpert
 
-envs = gym.make_vec("tgrpo_envs:TGRPO-LiberoObject-v0", num_envs=1, cameras=(), autoreset_mode="Disabled")
+envs = gym.make_vec("tgrpo_envs:TGRPO-LiberoObject-v0", num_envs=1, detail="off", autoreset_mode="Disabled")
 envs.reset(seed=0)
 episodes = envs.unwrapped.episodes
 for stage in episodes.spec.stages:

@@ -113,7 +113,19 @@ def test_the_trainer_uses_the_environments_through_gymnasium() -> None:
         ours = {name for name in imports(path) if name.startswith("tgrpo_envs.")}
         shared = [
             f"tgrpo_envs.{name}"
-            for name in ("command", "errors", "extras", "files", "html", "rewards.credit", "tasks", "recording.video")
+            for name in (
+                "arrays",
+                "bridges",
+                "command",
+                "errors",
+                "extras",
+                "files",
+                "html",
+                "intervals",
+                "rewards.credit",
+                "tasks",
+                "recording.video",
+            )
         ]
         assert ours == within(ours, *shared), path
 

@@ -1,15 +1,16 @@
-"""The command line: `python -m tgrpo_envs {tasks,assets,states,rewards,demos,expert,play,parity,bench}`."""
+"""The command line: `python -m tgrpo_envs {tasks,assets,states,rewards,demos,expert,play,evaluate,parity,bench}`."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from tgrpo_envs.command import in_a_clone, run_command
+from tgrpo_envs.evaluate.options import EvaluateOptions
 from tgrpo_envs.files import output
 from tgrpo_envs.tasks import get_task, list_tasks
 
@@ -202,6 +203,14 @@ def play(
     return "\n".join(lines)
 
 
+def evaluate(options: Annotated[EvaluateOptions, tyro.conf.arg(name="")]) -> str:
+    """Play any policy, a Python function or a server, and count its successes with Wilson intervals."""
+    from tgrpo_envs.evaluate.command import run_evaluation
+
+    with output(options.out, "--out", is_folder=True):
+        return run_evaluation(options)
+
+
 def parity(
     suite: str | None = None,
     task: int | str | None = None,
@@ -278,6 +287,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "demos": demos,
         "expert": expert,
         "play": play,
+        "evaluate": evaluate,
         "parity": parity,
         "bench": bench,
     }

@@ -12,7 +12,7 @@ from tgrpo_envs.arrays import whole_number
 from tgrpo_envs.batch.reset_options import initial_states, parse_reset_options
 from tgrpo_envs.batch.task_batch import Observations, TaskBatch, parse_actions
 from tgrpo_envs.batch.task_info import Registered
-from tgrpo_envs.settings import EnvSettings, check_render_mode
+from tgrpo_envs.settings import EnvSettings, check_render_mode, warn_of_blindness
 
 
 class LiberoEnv(Registered, gym.Env[dict[str, Any], NDArray[np.floating[Any] | np.integer[Any]]]):
@@ -27,7 +27,8 @@ class LiberoEnv(Registered, gym.Env[dict[str, Any], NDArray[np.floating[Any] | n
     ## Observation space
     A flat `Dict`: `agentview` and `wrist`, uint8 (image_size, image_size, 3), upright; `proprio`, float32 (12,):
     gripper position in the world (3, metres), the first two columns of its rotation matrix (6), finger joint positions
-    (2, metres), commanded gripper state (1; -1 open, +1 closed).
+    (2, metres), commanded gripper state (1; -1 open, +1 closed). With `observe="state"`, in place of the pictures,
+    `state`, float32 (D,): poses, velocities, contacts, goal and stages; `state_layout` names its parts.
 
     ## Reward
     `reward="stages"`: increments of progress through the task's stages, at most 0.5 in a failed episode; a successful
@@ -53,7 +54,8 @@ class LiberoEnv(Registered, gym.Env[dict[str, Any], NDArray[np.floating[Any] | n
     Args:
         suite: Set by the environment id.
         render_mode: None or ``rgb_array`` (the agentview at `image_size`), which Gymnasium's `RecordVideo` films where
-            MoviePy is installed: ``pip install 'tgrpo[video]'``.
+            MoviePy is installed: ``pip install 'tgrpo[video]'``. `gym.make` also takes ``human``, Gymnasium's window
+            around it, which needs pygame (``pip install pygame``) and a display.
         **settings: See `tgrpo_envs.settings.EnvSettings`.
 
     Raises:
@@ -69,10 +71,11 @@ class LiberoEnv(Registered, gym.Env[dict[str, Any], NDArray[np.floating[Any] | n
 
     def __init__(self, suite: str, *, render_mode: str | None = None, **settings: Any) -> None:
         chosen = EnvSettings(suite, **settings)
+        warn_of_blindness(chosen)
         self.render_mode = check_render_mode(render_mode)
-        self.observation_space = chosen.observation_space()
-        self.action_space = chosen.action_space()
         self._episodes = TaskBatch(chosen, num_envs=1)
+        self.observation_space = chosen.observation_space(self._episodes.state_size)
+        self.action_space = chosen.action_space()
 
     @property
     def episodes(self) -> TaskBatch:

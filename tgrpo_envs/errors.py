@@ -59,6 +59,10 @@ class ActionError(TgrpoError, ValueError):
     """An action of the wrong shape, or one that holds NaN or infinity."""
 
 
+class PolicyError(TgrpoError, RuntimeError):
+    """A policy of somebody else's, or its server, that fails, stalls, or answers with something that is no action."""
+
+
 class RenderError(TgrpoError, RuntimeError):
     """No usable OpenGL on this machine, or a context that died."""
 

@@ -8,6 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
 
+import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from pydantic import ValidationError
@@ -21,6 +22,7 @@ from tgrpo_envs.tasks import Task, get_task
 ACTION_SIZE = 7
 PROPRIO_SIZE = 12
 CAMERAS = ("agentview", "wrist")
+OBSERVES = ("pictures", "state", "state+pictures")
 DETAILS = ("fast", "exact", "off")
 INIT_STATE_SETS = ("train", "heldout", "official")
 FIXTURE_POSES = ("default", "per_episode")
@@ -54,8 +56,12 @@ class EnvSettings:
         credit: How progress through the stages is paid, as a `CreditProfile` or its fields in a dict; None takes the
             default one.
         image_size: Height and width of the camera images, pixels.
+        observe: ``pictures`` (and `proprio`), ``state`` (what the simulator knows of objects, regions, goal and stages
+            as one vector, named by the environment's `state_layout`, and `proprio`; OpenGL is never opened), or
+            ``state+pictures``.
         cameras: Which cameras to observe: ``agentview``, ``wrist`` or any other of the scene, looked up when the scene
-            is opened. An empty tuple makes a state-only environment that never opens OpenGL.
+            is opened. An empty tuple never opens OpenGL, and leaves a learner nothing but `proprio`, which says
+            nothing about objects: ``observe="state"`` does.
         detail: ``fast`` draws reduced meshes without shadows, ``exact`` LIBERO's pixels, ``off`` nothing: then
             `cameras` becomes empty.
         depth: Whether to observe ``<camera>_depth`` too: (H, W) float32, metres along the camera's axis.
@@ -82,6 +88,7 @@ class EnvSettings:
     depth: bool = False
     segmentation: bool = False
     unchecked_reward: bool = False
+    observe: Literal["pictures", "state", "state+pictures"] = "pictures"
 
     def __post_init__(self) -> None:
         for name, value in self._plain_values().items():
@@ -89,7 +96,8 @@ class EnvSettings:
         get_task(self.suite, self.task)
         find_pack(self.assets)
         _one_of("detail", self.detail, DETAILS)
-        if self.detail == "off":
+        _one_of("kind of observation (observe)", self.observe, OBSERVES)
+        if self.detail == "off" or self.observe == "state":
             object.__setattr__(self, "cameras", ())
         for option in ("depth", "segmentation"):
             if getattr(self, option) and not self.cameras:
@@ -138,10 +146,20 @@ class EnvSettings:
         """Episode limit in control steps."""
         return self.resolved_task.horizon if self.horizon is None else self.horizon
 
-    def observation_space(self) -> spaces.Dict:
-        """One environment's observations: `picture_spaces` and proprioception (12,) float32."""
-        proprio = spaces.Box(-np.inf, np.inf, (PROPRIO_SIZE,), np.float32)
-        return spaces.Dict({**self.picture_spaces(), "proprio": proprio})
+    @property
+    def observes_state(self) -> bool:
+        """Whether ``state`` is observed."""
+        return self.observe != "pictures"
+
+    def observation_space(self, state_size: int = 0) -> spaces.Dict:
+        """One environment's observations: `picture_spaces`, proprioception (12,) and perhaps state, float32.
+
+        Args:
+            state_size: Numbers of the state, which the scene decides; 0 is none.
+        """
+        vectors = {"proprio": PROPRIO_SIZE} | ({"state": state_size} if state_size else {})
+        boxes = {name: spaces.Box(-np.inf, np.inf, (size,), np.float32) for name, size in vectors.items()}
+        return spaces.Dict({**self.picture_spaces(), **boxes})
 
     def picture_spaces(self) -> dict[str, spaces.Box[Any]]:
         """Pictures, upright: colours (H, W, 3) uint8, and depth and segmentation (H, W) where they are wanted."""
@@ -162,12 +180,28 @@ class EnvSettings:
         return spaces.Box(-1.0, 1.0, shape, np.float32)
 
 
+def warn_of_blindness(settings: EnvSettings) -> None:
+    """Say what to do where a learner would observe nothing of the objects, and did not ask for that by ``off``."""
+    if not settings.cameras and not settings.observes_state and settings.detail != "off":
+        gym.logger.warn(
+            'cameras=() leaves `proprio`, which says nothing about objects; observe="state" observes them too, and '
+            'detail="off" says that nothing of them is wanted.'
+        )
+
+
 def check_render_mode(render_mode: str | None) -> str | None:
     """The render mode itself.
 
     Raises:
+        ConfigError: ``human``, which is Gymnasium's window around a single environment.
         UnknownNameError: Neither None nor ``rgb_array``.
     """
+    if render_mode == "human":
+        raise ConfigError(
+            'render_mode="human" is a window that gym.make puts around one environment, and needs pygame '
+            "(pip install pygame) and a display; a vector environment has none, so use rgb_array and show "
+            "env.render()."
+        )
     if render_mode is not None:
         _one_of("render mode", render_mode, ("rgb_array",))
     return render_mode

@@ -17,7 +17,7 @@ from tgrpo_envs.batch.reset_options import ResetOptions, parse_reset_options, pa
 from tgrpo_envs.batch.task_batch import Observations, StepResult, TaskBatch, parse_actions
 from tgrpo_envs.batch.task_info import MemberView, Registered
 from tgrpo_envs.errors import ConfigError, UnknownNameError
-from tgrpo_envs.settings import EnvSettings, check_render_mode
+from tgrpo_envs.settings import EnvSettings, check_render_mode, warn_of_blindness
 from tgrpo_envs.sim.snapshot import BoolArray
 
 MAX_NUM_ENVS = 4096
@@ -81,16 +81,17 @@ class LiberoVectorEnv(Registered, VectorEnv[Observations, NDArray[np.floating[An
         settings_N = _member_settings(suite, num_envs, tasks, settings)
         if max_episode_steps is not None:
             settings_N = [_limited(one, max_episode_steps) for one in settings_N]
+        warn_of_blindness(settings_N[0])
         self.num_envs = num_envs
         self.render_mode = check_render_mode(render_mode)
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
         self.copy = copy
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": 20, "autoreset_mode": self.autoreset_mode}
-        self.single_observation_space = settings_N[0].observation_space()
+        self.batch = MultiTaskBatch(settings_N)
+        self.single_observation_space = settings_N[0].observation_space(self.batch.state_size)
         self.single_action_space = settings_N[0].action_space()
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self.batch = MultiTaskBatch(settings_N)
         self.members = [
             MemberView(block.episodes) for block in self.batch.blocks for _ in range(block.episodes.num_envs)
         ]

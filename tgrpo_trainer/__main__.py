@@ -182,6 +182,13 @@ def export_command(arguments: Sequence[str]) -> str:
     return f"Policy: {options.out}"
 
 
+def serve_command(arguments: Sequence[str]) -> None:
+    """Serve a policy in openpi's protocol, to other programs or to `tgrpo_envs evaluate`."""
+    from tgrpo_trainer.serve import ServeOptions, serve_policy
+
+    serve_policy(tyro.cli(ServeOptions, args=arguments, prog=f"{PROG} serve"))
+
+
 @dataclass(frozen=True)
 class MemoryOptions:
     """Print how many decisions fit on a GPU at once: by arithmetic, for each optimiser, full fine-tuning and LoRA."""
@@ -210,6 +217,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], str | None]] = {
     "train": train_command,
     "sft": sft_command,
     "eval": eval_command,
+    "serve": serve_command,
     "report": report_command,
     "bench": bench_command,
     "export": export_command,

@@ -120,6 +120,14 @@ def test_bad_settings_are_refused_with_a_hint(kwargs, error, hint):
         gym.make(ENV_ID, **{**SMALL, **kwargs})
 
 
+def test_a_window_is_gymnasiums_and_a_vector_environment_has_none():
+    with pytest.warns(UserWarning, match="HumanRendering"):
+        env = gym.make(ENV_ID, render_mode="human", **SMALL)
+    assert env.unwrapped.render_mode == "rgb_array"
+    with pytest.raises(ConfigError, match="pygame"):
+        gym.make_vec(ENV_ID, num_envs=2, render_mode="human", **SMALL)
+
+
 def test_unknown_reset_options_and_states_are_refused(env):
     with pytest.raises(UnknownNameError, match="init_states"):
         env.reset(options={"init_state": "heldout"})

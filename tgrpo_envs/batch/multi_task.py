@@ -72,6 +72,11 @@ class MultiTaskBatch:
         vars(self).update(state)
         self._share_observations()
 
+    @property
+    def state_size(self) -> int:
+        """Numbers of a state observation, of the task with most of them; 0 without."""
+        return max(block.episodes.state_size for block in self.blocks)
+
     def reset(self, options: ResetOptions, generators_N: Sequence[np.random.Generator]) -> None:
         """Start new episodes in the masked members.
 
@@ -130,9 +135,12 @@ class MultiTaskBatch:
 
     def _share_observations(self) -> None:
         """One set of arrays for all blocks, which keeps what they observe now."""
-        self.observations = new_observations(self.blocks[0].episodes.settings, self.num_envs)
+        self.observations = new_observations(self.blocks[0].episodes.settings, self.num_envs, self.state_size)
         for block in self.blocks:
-            block.episodes.write_into({key: array[block.rows] for key, array in self.observations.items()})
+            own = {key: array[block.rows] for key, array in self.observations.items()}
+            if "state" in own:  # the widest task's fills the row, zeros follow those of others
+                own["state"] = own["state"][:, : block.episodes.state_size]
+            block.episodes.write_into(own)
 
     def _each(self, function: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
         """What the function returns for every item, in order, computed side by side."""

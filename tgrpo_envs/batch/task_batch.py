@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tgrpo_envs.arrays import as_numbers
 from tgrpo_envs.batch.reward_file import load_reward_file
+from tgrpo_envs.batch.state import StateObserver
 from tgrpo_envs.errors import ActionError, ConfigError, UnknownNameError
 from tgrpo_envs.rewards import StageReport, StageSpec, StageTracker, choose_profile, choose_spec
 from tgrpo_envs.scene import InitStates, Scene, fixed_states, load_scene, sample_train_states
@@ -63,16 +64,18 @@ class TaskBatch:
         self.all_members: BoolArray = np.ones(num_envs, dtype=bool)
         self.control_steps_N: NDArray[np.int64] = np.zeros(num_envs, dtype=np.int64)
         self.stage_report: StageReport | None = None
-        self.observations = new_observations(settings, num_envs)
+        self._file_spec = load_reward_file(settings) if settings.reward_is_file else None
+        self._loaded: Scene | None = None  # until it is opened: only the scene knows how long a state is
+        self.state_observer = self._new_state_observer() if settings.observes_state else None
+        self.observations = new_observations(settings, num_envs, self.state_size)
         self._started_N: BoolArray = np.zeros(num_envs, dtype=bool)  # and not left half-way since
         self._saved: SavedSimulation | None = None  # where a copy's simulator begins, once it is opened
         self._simulator: Simulator | None = None
         self._fixed_states: dict[str, InitStates] = {}
-        self._file_spec = load_reward_file(settings) if settings.reward_is_file else None
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies: what the episodes go on with, without threads, OpenGL and MuJoCo's memory."""
-        state = {**vars(self), "_simulator": None, "_fixed_states": {}}
+        state = {**vars(self), "_simulator": None, "_fixed_states": {}, "_loaded": None}
         return state if self._simulator is None else {**state, "_saved": save(self._simulator)}
 
     def write_into(self, observations: Observations) -> None:
@@ -80,6 +83,11 @@ class TaskBatch:
         for key, array in self.observations.items():
             observations[key][:] = array
         self.observations = observations
+
+    @property
+    def state_size(self) -> int:
+        """Numbers of a state observation, 0 without."""
+        return self.state_observer.size if self.state_observer is not None else 0
 
     @property
     def simulator(self) -> Simulator:
@@ -103,7 +111,7 @@ class TaskBatch:
     def _open(self) -> None:
         settings = self.settings
         task = settings.resolved_task
-        scene = load_scene(task, settings.assets)
+        scene, self._loaded = self._loaded or load_scene(task, settings.assets), None
         self._spec = self._file_spec or choose_spec(settings.reward, scene.problem, task)
         simulator = Simulator(
             scene,
@@ -119,6 +127,12 @@ class TaskBatch:
         else:
             load(simulator, self._saved)
         self._simulator = simulator
+
+    def _new_state_observer(self) -> StateObserver:
+        task = self.settings.resolved_task
+        self._loaded = load_scene(task, self.settings.assets)
+        stages = (self._file_spec or choose_spec(self.settings.reward, self._loaded.problem, task)).stages
+        return StateObserver(self._loaded, [stage.id for stage in stages])
 
     def fixed_states(self, name: str) -> InitStates:
         """The held-out or the official initial states.
@@ -159,7 +173,7 @@ class TaskBatch:
         self.control_steps_N[mask_N] = 0
         snapshot = self.simulator.snapshot
         self._tracker.reset(snapshot, goal_truth(self.scene.goal, self.scene.layout, snapshot), mask_N)
-        self.observations["proprio"][mask_N] = self.simulator.proprio_NP[mask_N]
+        self._observe_numbers(mask_N)
         self._started_N |= mask_N
 
     def check_started(self, live_N: BoolArray) -> None:
@@ -207,7 +221,7 @@ class TaskBatch:
             self.stage_report = report
             success_N |= running_N & goal_NC.all(axis=1)
             running_N &= ~success_N & (self.control_steps_N < self.settings.episode_horizon)
-        self.observations["proprio"][live_N] = self.simulator.proprio_NP[live_N]
+        self._observe_numbers(live_N)
         if images and undrawn_N.any():  # they ended inside the chunk
             self.simulator.render(images, undrawn_N)
         truncated_N = live_N & ~success_N & ~running_N
@@ -249,10 +263,16 @@ class TaskBatch:
         """The pictures among the observations."""
         return {key: self.observations[key] for key in self.settings.picture_spaces()}
 
+    def _observe_numbers(self, mask_N: BoolArray) -> None:
+        """Bring what is no picture up to date; threads draw those as they step."""
+        self.observations["proprio"][mask_N] = self.simulator.proprio_NP[mask_N]
+        if self.state_observer is not None:
+            self.state_observer.fill(self.observations["state"], self.simulator, self._tracker.done_NK, mask_N)
 
-def new_observations(settings: EnvSettings, num_envs: int) -> Observations:
-    """Contiguous arrays of zeros for the observations of N environments."""
-    arrays = create_empty_array(settings.observation_space(), n=num_envs, fn=np.zeros)
+
+def new_observations(settings: EnvSettings, num_envs: int, state_size: int) -> Observations:
+    """Contiguous arrays of zeros for the observations of N environments, states of so many numbers among them."""
+    arrays = create_empty_array(settings.observation_space(state_size), n=num_envs, fn=np.zeros)
     assert isinstance(arrays, dict)
     return arrays
 

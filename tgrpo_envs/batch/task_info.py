@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import seeding
 
 from tgrpo_envs.batch.task_batch import TaskBatch
+from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.settings import EnvSettings, as_json
 from tgrpo_envs.tasks import Task
 
@@ -51,6 +53,18 @@ class TaskInfo:
     def stage_names(self) -> tuple[str, ...]:
         """Names of the reward's stages, in the order of ``info["stages"]``."""
         return tuple(stage.id for stage in self.episodes.spec.stages)
+
+    @property
+    def state_layout(self) -> Mapping[str, slice]:
+        """Where each named part lies in the observation ``state``.
+
+        Raises:
+            ConfigError: States are not observed.
+        """
+        observer = self.episodes.state_observer
+        if observer is None:
+            raise ConfigError('This environment does not observe states; make it with observe="state".')
+        return observer.layout
 
     @property
     def asset_pack(self) -> str:

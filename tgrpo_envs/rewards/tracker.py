@@ -156,6 +156,11 @@ class StageTracker:
         return self._account.psi_N.copy()
 
     @property
+    def done_NK(self) -> BoolArray:
+        """Which stages count as done now, as of the last reset or step."""
+        return self._memory.done_KN.T
+
+    @property
     def share_KN(self) -> FloatArray:
         """Progress that each stage is worth since reset; 0 for those done at reset."""
         share_KN: FloatArray = self._effort_KN / self._ahead_N

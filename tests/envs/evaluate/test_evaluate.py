@@ -1,0 +1,236 @@
+"""The `evaluate` command with policies whose results are known: the expert's actions played again, and none."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.helpers.policy_server import Replaying, act_server
+from tgrpo_envs.__main__ import main
+from tgrpo_envs.evaluate.policies import open_policy
+from tgrpo_envs.evaluate.record import EpisodeRecord, EvaluationRecord, Settings, summary
+from tgrpo_envs.intervals import wilson_interval
+from tgrpo_envs.recording.play import initial_state, record_episode
+from tgrpo_envs.scene import load_scene
+from tgrpo_envs.tasks import get_task
+
+ROOT = Path(__file__).resolve().parents[3]
+SHARED = ["--tasks", "0", "--assets", "primitive", "--detail", "fast", "--image-size", "16"]
+MODULE = """
+import numpy as np
+EXPERT = np.load({path!r})
+
+def expert(seen):
+    assert seen["agentview"].shape[1:] == (16, 16, 3) and seen["state"].shape[1:] == (8,)
+    assert len(set(seen["instruction"])) == 1
+    return np.stack([EXPERT[step : step + 4] for step in seen["control_step"]])
+
+def still(seen):
+    return np.zeros((len(seen["episode"]), 7))
+
+def fails_at_the_second_decision(seen):
+    if seen["control_step"].max() > 0:
+        raise RuntimeError("out of ideas")
+    return still(seen)
+"""
+
+
+@pytest.fixture(scope="module")
+def expert_SA():
+    """The expert's successful episode from official state 0, and more of the same beyond its end."""
+    scene = load_scene(get_task("libero_object", 0), "primitive")
+    episode = record_episode(scene, initial_state(scene, "official", index=0, seed=0), "expert", seed=0)
+    assert episode.success
+    return np.concatenate([episode.actions_TA, np.zeros((400, 7))])
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, expert_SA):
+    np.save(tmp_path / "expert.npy", expert_SA)
+    name = f"policies_{tmp_path.name}"  # the process keeps modules by name
+    (tmp_path / f"{name}.py").write_text(MODULE.format(path=str(tmp_path / "expert.npy")))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return name
+
+
+def evaluate(policy: str, out: str, *more: str) -> int:
+    return main(["evaluate", policy, "--out", out, *SHARED, *more])
+
+
+def load(out: str) -> EvaluationRecord:
+    with open(f"{out}/evaluation.json", encoding="utf-8") as file:
+        return EvaluationRecord.model_validate_json(file.read())
+
+
+def test_the_experts_actions_succeed_where_they_did_whoever_plays_beside(folder, expert_SA, capsys) -> None:
+    length = len(expert_SA) - 400
+    assert evaluate(f"{folder}:expert", "alone", "--num-states", "1", "--replan-steps", "4") == 0
+    assert evaluate(f"{folder}:expert", "many", "--num-states", "5", "--replan-steps", "4", "--num-envs", "3") == 0
+    first, *others = load("many").episodes
+    assert first == load("alone").episodes[0]
+    assert (first.success, first.end, first.control_steps, first.progress) == (True, "success", length, 1.0)
+    assert [one.state for one in others] == [1, 2, 3, 4]
+    (count,) = load("many").counts
+    assert (count.num_episodes, count.num_successes) == (5, 1 + sum(one.success for one in others))
+    assert count.interval == wilson_interval(count.num_successes, 5)
+    assert "pick up the alphabet soup" in capsys.readouterr().out
+
+
+def test_an_openpi_server_plays_the_same_episodes(folder, expert_SA) -> None:
+    pytest.importorskip("websockets")
+    from tgrpo_envs.bridges.openpi_server import serving_in_a_thread
+
+    questions: list[dict] = []
+    options = {"host": "127.0.0.1", "port": 0, "metadata": {}}
+    with serving_in_a_thread(lambda: Replaying(expert_SA, 4, questions), **options) as url:
+        more = ("--num-states", "3", "--num-envs", "2", "--replan-steps", "4")
+        assert evaluate(f"openpi:{url}", "server", *more) == 0
+        assert evaluate(f"{folder}:expert", "function", *more) == 0
+    assert load("server").episodes == load("function").episodes
+    assert len(questions) == sum(-(-one.control_steps // 4) for one in load("server").episodes)
+    assert questions[0]["prompt"] == "pick up the alphabet soup and place it in the basket"
+
+
+def test_failures_are_filmed(folder) -> None:
+    assert evaluate(f"{folder}:still", "out", "--num-states", "2", "--horizon", "3", "--videos", "1") == 0
+    (video,) = os.listdir("out/videos")
+    assert video.startswith("libero_object_00_official_state00_horizon.")
+
+
+def test_a_policy_that_fails_costs_no_finished_episode(folder, capsys) -> None:
+    """The first state is played to its end by a policy that then dies; resumed, only the others are played."""
+    common = ("--horizon", "2", "--num-envs", "1")
+    answers = iter([b"[0, 0, 0, 0, 0, 0, 1]"] * 2 + [b'"error"'])
+    asked = []
+
+    def answer(question):
+        asked.append(question)
+        return next(answers, b"[0, 0, 0, 0, 0, 0, 1]")
+
+    with act_server(answer) as url:
+        assert evaluate(f"openvla:{url}", "out", "--num-states", "3", *common) == 2
+        said = capsys.readouterr().err
+        assert "'error' in place of actions" in said
+        assert "1 finished episodes are kept in out; go on with --resume" in said
+        assert len(said.splitlines()) == 1
+        assert evaluate(f"openvla:{url}", "out", "--num-states", "3", *common) == 2
+        assert "go on with it by --resume" in capsys.readouterr().err
+        assert evaluate(f"openvla:{url}", "out", "--num-states", "2", *common, "--resume") == 2
+        assert "begun with num_states 3 and cannot go on with 2" in capsys.readouterr().err
+        assert evaluate(f"openvla:{url}", "out", "--num-states", "3", *common, "--resume") == 0
+    assert [one.state for one in load("out").episodes] == [0, 1, 2]
+    assert len(asked) == 2 + 1 + 2 * 2  # control steps of the first, the error, control steps of the others
+
+
+def test_a_line_that_a_crash_has_torn_is_played_again(folder) -> None:
+    more = ("--num-states", "2", "--horizon", "2", "--num-envs", "1")
+    assert evaluate(f"{folder}:still", "out", *more) == 0
+    whole = load("out")
+    with open("out/episodes.jsonl", encoding="utf-8") as file:
+        lines = file.read()
+    with open("out/episodes.jsonl", "w", encoding="utf-8") as file:
+        file.write(lines[:-20])
+    assert evaluate(f"{folder}:still", "out", *more, "--resume") == 0
+    assert load("out") == whole
+    with open("out/episodes.jsonl", encoding="utf-8") as file:
+        assert [json.loads(line)["state"] for line in file] == [0, 1]
+
+
+def test_a_killed_process_has_kept_what_was_finished(folder, tmp_path) -> None:
+    lines = ["def slow(seen):", "    time.sleep(600 if seen['episode'][0] == 2 else 0)", "    return [[0] * 7]"]
+    (tmp_path / "slow_policy.py").write_text("\n".join(["import time", *lines]))
+    command = [sys.executable, "-m", "tgrpo_envs", "evaluate", "slow_policy:slow", "--out", "out", *SHARED]
+    command += ["--num-states", "3", "--horizon", "2", "--num-envs", "1"]
+    with subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}) as child:
+        file = tmp_path / "out" / "episodes.jsonl"
+        while child.poll() is None and (not file.exists() or file.read_bytes().count(b"\n") < 2):
+            time.sleep(0.05)
+        child.send_signal(signal.SIGKILL)
+    assert [json.loads(line)["state"] for line in file.read_text().splitlines()] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("policy", "more", "message"),
+    [
+        ("nowhere:act", (), "nowhere"),
+        ("json:nothing", (), "nothing"),
+        ("json", (), "module:function"),
+        ("ftp://somewhere", (), "convention"),
+        ("ws://somewhere", (), "convention"),
+        ("{}:fails_at_the_second_decision", ("--horizon", "2", "--num-states", "1"), "out of ideas (.*, line 17)"),
+        ("{}:still", ("--num-states", "51"), "more than the 50 states"),
+        ("{}:still", ("--num-envs", "0"), "--num-envs=0"),
+        ("{}:still", ("--replan-steps", "2", "--num-states", "1"), "at least 2"),
+    ],
+)
+def test_what_cannot_be_played_is_one_sentence(folder, capsys, policy, more, message) -> None:
+    assert evaluate(policy.format(folder), "out", *more) == 2
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1
+    assert message.partition("(")[0] in said
+
+
+def test_counts_are_pooled_over_tasks_and_kept_apart_by_set() -> None:
+    settings = Settings(
+        policy="m:f",
+        suite="libero_goal",
+        tasks=(3, 1),
+        states=("official", "heldout"),
+        num_states=2,
+        assets="primitive",
+        detail="fast",
+        image_size=16,
+        replan_steps=1,
+        horizon=300,
+        versions={},
+    )
+
+    def played(task: int, states: str, state: int, success: bool) -> EpisodeRecord:
+        return EpisodeRecord(
+            suite="libero_goal",
+            task=task,
+            states=states,
+            state=state,
+            success=success,
+            end="success" if success else "horizon",
+            control_steps=9,
+            progress=0.0,
+            stages_done=(),
+        )
+
+    record = summary(
+        settings,
+        [
+            played(1, "official", 1, True),
+            played(1, "official", 0, True),
+            played(3, "official", 0, False),
+            played(3, "heldout", 0, True),
+        ],
+    )
+    assert [(one.task, one.states, one.num_successes, one.num_episodes) for one in record.counts] == [
+        (3, "official", 0, 1),
+        (3, "heldout", 1, 1),
+        (1, "official", 2, 2),
+    ]
+    assert [(one.states, one.num_successes, one.num_episodes) for one in record.pooled] == [
+        ("official", 2, 3),
+        ("heldout", 1, 1),
+    ]
+    assert [(one.task, one.state) for one in record.episodes] == [(3, 0), (3, 0), (1, 0), (1, 1)]
+    assert "NOT comparable" in record.note
+
+
+def test_conventions_have_their_own_pictures_and_plans(folder) -> None:
+    function = open_policy(f"{folder}:still", timeout_s=1)
+    assert (function.image_size, function.replan_steps) == (256, 1)
+    oft = open_policy("oft:http://localhost:1", timeout_s=1)
+    assert (oft.image_size, oft.replan_steps) == (256, 8)

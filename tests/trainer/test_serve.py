@@ -1,0 +1,136 @@
+"""Our policies behind openpi's protocol: the decisions of `eval`, questions that make no sense, the command itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("websockets")
+
+from tests.helpers.toy_run import make_toy_envs, toy_config
+from tgrpo_envs.__main__ import main as envs_main
+from tgrpo_envs.bridges.openpi import OpenPiPolicy
+from tgrpo_envs.bridges.openpi_server import serving_in_a_thread
+from tgrpo_envs.errors import ConfigError, PolicyError
+from tgrpo_envs.evaluate.record import EvaluationRecord
+from tgrpo_trainer.evaluation.evaluate import evaluate
+from tgrpo_trainer.policy.nano import NanoConfig, NanoPolicy
+from tgrpo_trainer.rollout.environment import make_envs
+from tgrpo_trainer.serve import PICTURES, ServedPolicy
+from tgrpo_trainer.train import train
+
+STATES = 3
+HORIZON = 24
+
+
+@pytest.fixture(scope="module")
+def policy():
+    torch.manual_seed(0)
+    return NanoPolicy(NanoConfig(image_size=16, action_chunk=4, num_bins=9))
+
+
+def question(**changes):
+    picture = np.zeros((32, 32, 3), np.uint8)
+    state = np.array([-0.2, 0.0, 1.0, 3.1, 0.0, 0.0, 0.04, -0.04])
+    return {**dict.fromkeys(PICTURES.values(), picture), "observation/state": state, "prompt": "do it", **changes}
+
+
+def test_evaluate_finds_with_serve_what_eval_finds(policy, tmp_path) -> None:
+    """Decision for decision: pictures there and back, proprioception out of LIBERO's state, the gripper's command."""
+    env = toy_config(tmp_path, 1).env.model_copy(
+        update={"assets": "primitive", "image_size": 16, "action_chunk": 4, "max_control_steps": HORIZON}
+    )
+    envs = make_envs(env, STATES)
+    played = {}
+    expected = evaluate(
+        policy,
+        envs,
+        env=env,
+        states="heldout",
+        state_ids=range(STATES),
+        mode="greedy",
+        on_episode=lambda state, member: played.setdefault(state, member.actions_TCA.numpy()),
+    )
+    envs.close()
+    served, answers = ServedPolicy(policy), {}
+
+    def player():
+        one, number = served.player(), len(answers)
+        answers[number] = []
+        act = one.act
+        one.act = lambda asked: answers[number].append(act(asked)) or answers[number][-1]
+        return one
+
+    arguments = ["--suite", "libero_object", "--tasks", "0", "--states", "heldout", "--num-states", str(STATES)]
+    arguments += ["--assets", "primitive", "--horizon", str(HORIZON), "--num-envs", "2", "--out", str(tmp_path / "out")]
+    with serving_in_a_thread(player, host="127.0.0.1", port=0, metadata=served.metadata) as url:
+        assert envs_main(["evaluate", f"openpi:{url}", *arguments]) == 0
+    found = EvaluationRecord.model_validate_json((tmp_path / "out" / "evaluation.json").read_bytes())
+    assert found.settings.detail == "fast"
+    assert [(one.state, one.success, one.control_steps) for one in found.episodes] == [
+        (one.state, one.success, one.control_steps) for one in expected.episodes
+    ]
+    assert sorted(np.stack(one).tobytes() for one in answers.values()) == sorted(
+        one.tobytes() for one in played.values()
+    )
+    assert np.unique(np.concatenate(list(played.values()))[..., 6]).size > 1  # the gripper was asked for both
+
+
+def test_a_new_episode_on_an_old_connection_begins_with_an_open_gripper(policy) -> None:
+    """openpi's client keeps one connection: fingers far apart under a closed command are another episode's."""
+    player = ServedPolicy(policy).player()
+    player._gripper = 1.0
+    seen = []
+    player._served.decide = lambda observation, _: seen.append(observation["proprio"][0, 11]) or np.zeros((4, 7))
+    player.act(question())
+    player._gripper = 1.0
+    player.act(question(**{"observation/state": np.array([-0.2, 0.0, 1.0, 3.1, 0.0, 0.0, 0.02, -0.02])}))
+    assert seen == [-1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"observation/state": np.zeros(7)}, "8 finite numbers"),
+        ({"observation/state": np.full(8, np.nan)}, "8 finite numbers"),
+        ({"observation/image": np.zeros((32, 32, 3))}, "uint8 picture"),
+        ({"observation/image": np.zeros((32, 16, 3), np.uint8)}, "square"),
+        ({"prompt": 3}, "prompt"),
+    ],
+)
+def test_a_question_that_makes_no_sense_is_answered_with_a_sentence(policy, changes, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ServedPolicy(policy).player().act(question(**changes))
+
+
+def test_what_a_question_lacks_is_named(policy) -> None:
+    with pytest.raises(ConfigError, match="lacks observation/state, prompt"):
+        ServedPolicy(policy).player().act({key: question()[key] for key in PICTURES.values()})
+    with pytest.raises(ConfigError, match="an answer of this policy has 4"):
+        ServedPolicy(policy, replan_steps=5)
+
+
+def test_the_command_serves_a_run_until_it_is_interrupted(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("tgrpo_trainer.train.make_envs", make_toy_envs)
+    monkeypatch.setattr("tgrpo_trainer.train.write_report", lambda folder: folder)
+    monkeypatch.setattr("tgrpo_trainer.train._write_videos", lambda *_: None)
+    train(toy_config(tmp_path / "run", iterations=1))
+    command = [sys.executable, "-m", "tgrpo_trainer", "serve", str(tmp_path / "run"), "--port", "0", "--api-key", "k"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ) as child:
+        said = child.stderr.readline()
+        url = said.partition("at ")[2].partition(";")[0]
+        assert url.startswith("ws://127.0.0.1:"), said
+        with pytest.raises(PolicyError, match="401"):
+            OpenPiPolicy(url, timeout_s=30)
+        client = OpenPiPolicy(url, timeout_s=30, api_key="k")
+        assert (client.image_size, client.replan_steps) == (16, 2)
+        client.close()
+        child.send_signal(signal.SIGINT)
+        assert "Interrupted" in child.stderr.read()
+        assert child.wait(30) == 130

@@ -1,0 +1,1 @@
+"""Other people's conventions: LIBERO's observations, policy servers, reinforcement learning libraries."""

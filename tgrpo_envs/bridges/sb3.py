@@ -1,0 +1,136 @@
+"""The native vector environment as Stable-Baselines3's VecEnv: one process, no wrapper in between."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+
+from tgrpo_envs.errors import ConfigError
+from tgrpo_envs.extras import needs_extra
+from tgrpo_envs.vector import LiberoVectorEnv
+
+with needs_extra("sb3"):
+    from stable_baselines3.common.vec_env import VecEnv
+
+
+def make_vec(env_id: str, num_envs: int, *, seed: int | None = None, **settings: Any) -> Sb3VecEnv:
+    """An environment that Stable-Baselines3's algorithms take, with ``MultiInputPolicy``.
+
+    Args:
+        env_id: Such as ``tgrpo_envs:TGRPO-LiberoObject-v0``.
+        num_envs: Members.
+        seed: Of the first reset.
+        **settings: As of `gym.make_vec`; ``observe="state"`` learns without pictures. Finished members start anew in
+            the same step, as Stable-Baselines3 wants it.
+
+    Raises:
+        ConfigError: Another autoreset mode.
+        MissingExtraError: Stable-Baselines3 is not installed.
+    """
+    mode = settings.pop("autoreset_mode", AutoresetMode.SAME_STEP)
+    if mode not in (AutoresetMode.SAME_STEP, AutoresetMode.SAME_STEP.value):
+        raise ConfigError(f"autoreset_mode={mode!r} is not what Stable-Baselines3 takes; leave it out.")
+    env = gym.make_vec(env_id, num_envs=num_envs, autoreset_mode=AutoresetMode.SAME_STEP, **settings).unwrapped
+    if not isinstance(env, LiberoVectorEnv):
+        raise ConfigError(f"{env_id!r} is not an environment of tgrpo_envs.")
+    adapted = Sb3VecEnv(env)
+    adapted.seed(seed)
+    return adapted
+
+
+class Sb3VecEnv(VecEnv):  # type: ignore[misc] # the library has no types here
+    """N members of a `LiberoVectorEnv` with Stable-Baselines3's calls.
+
+    A member's last observation is ``info["terminal_observation"]``, its return and length are ``info["episode"]``.
+    """
+
+    def __init__(self, env: LiberoVectorEnv) -> None:
+        self.env = env
+        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+        self._seed: int | None = None
+        self._actions: NDArray[Any] | None = None
+        self._returns_N = np.zeros(env.num_envs)
+        self._lengths_N: NDArray[np.int64] = np.zeros(env.num_envs, dtype=np.int64)
+        self._began = time.time()
+
+    def seed(self, seed: int | None = None) -> list[int | None]:
+        """Seed the next reset: member i with ``seed + i``."""
+        self._seed = seed
+        return [None if seed is None else seed + row for row in range(self.num_envs)]
+
+    def reset(self) -> dict[str, NDArray[Any]]:
+        """Start all members anew."""
+        observations, infos = self.env.reset(seed=self._seed)
+        self._seed = None
+        self._returns_N[:], self._lengths_N[:] = 0.0, 0
+        self.reset_infos = self._infos(infos)
+        return observations
+
+    def step_async(self, actions: NDArray[Any]) -> None:
+        """Keep the actions for `step_wait`."""
+        self._actions = actions
+
+    def step_wait(self) -> tuple[dict[str, NDArray[Any]], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
+        """Play the step."""
+        assert self._actions is not None
+        observations, rewards_N, terminated_N, truncated_N, infos = self.env.step(self._actions)
+        done_N = terminated_N | truncated_N
+        self._returns_N += rewards_N
+        self._lengths_N += 1
+        infos_N = self._infos(infos)
+        for row in np.flatnonzero(done_N).tolist():
+            last = infos["final_info"]
+            infos_N[row] |= {key: values[row] for key, values in last.items() if not key.startswith("_")}
+            infos_N[row] |= {
+                "terminal_observation": infos["final_obs"][row],
+                "TimeLimit.truncated": bool(truncated_N[row] and not terminated_N[row]),
+                "episode": {
+                    "r": float(self._returns_N[row]),
+                    "l": int(self._lengths_N[row]),
+                    "t": time.time() - self._began,
+                },
+            }
+        self._returns_N[done_N], self._lengths_N[done_N] = 0.0, 0
+        return observations, rewards_N.astype(np.float32), done_N, infos_N
+
+    def close(self) -> None:
+        """Release the simulator."""
+        self.env.close()
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        """An attribute of the chosen members; the environment's own where members have none."""
+        rows = list(self._get_indices(indices))
+        if hasattr(self.env, attr_name) and not hasattr(self.env.members[0], attr_name):
+            return [getattr(self.env, attr_name) for _ in rows]
+        values = self.env.get_attr(attr_name)
+        return [values[row] for row in rows]
+
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        """Set an attribute of the chosen members."""
+        for row in self._get_indices(indices):
+            setattr(self.env.members[row], attr_name, value)
+
+    def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
+        """Call a method of the chosen members."""
+        return [self.env.members[row].value(method_name, *args, **kwargs) for row in self._get_indices(indices)]
+
+    def env_is_wrapped(self, wrapper_class: type[gym.Wrapper[Any, Any, Any, Any]], indices: Any = None) -> list[bool]:
+        """Never, but for SB3's Monitor, whose ``info["episode"]`` is here already."""
+        from stable_baselines3.common.monitor import Monitor
+
+        return [wrapper_class is Monitor for _ in self._get_indices(indices)]
+
+    def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
+        """The agentview of every member, where `render_mode` is ``rgb_array``."""
+        return self.env.render() or [None] * self.num_envs
+
+    def _infos(self, infos: dict[str, Any]) -> list[dict[str, Any]]:
+        """A dictionary for each member, of what holds for it."""
+        keys = [key for key in infos if not key.startswith("_") and key not in ("final_obs", "final_info")]
+        return [{key: infos[key][row] for key in keys if infos[f"_{key}"][row]} for row in range(self.num_envs)]

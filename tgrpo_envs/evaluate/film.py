@@ -1,0 +1,55 @@
+"""A video of a finished episode: its actions once more from its state, drawn at every control step."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tgrpo_envs.evaluate.play import Finished
+from tgrpo_envs.files import write_atomically
+from tgrpo_envs.vector import LiberoVectorEnv
+
+IMAGE_SIZE = 256
+FRAMES_PER_SECOND = 20.0
+
+
+def film(finished: Finished, folder: Path, assets: str) -> Path:
+    """Write a video, scene camera left and wrist camera right; the simulation is deterministic, so it is the episode.
+
+    Returns:
+        Its path.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    from tgrpo_envs.recording.video import encode
+
+    record = finished.record
+    horizon = len(finished.actions_SA)
+    env = LiberoVectorEnv(
+        record.suite,
+        task=record.task,
+        assets=assets,
+        image_size=IMAGE_SIZE,
+        horizon=horizon,
+        reward="sparse",
+        autoreset_mode="Disabled",
+    )
+    with closing(env):
+        env.reset(options={"init_states": record.states, "init_state_ids": np.array([record.state])})
+        frames = [_frame(env)]
+        for action_A in finished.actions_SA:
+            env.step(action_A[None])
+            frames.append(_frame(env))
+    video = encode(np.stack(frames), FRAMES_PER_SECOND)
+    name = f"{record.suite}_{record.task:02d}_{record.states}_state{record.state:02d}_{record.end}{video.suffix}"
+    write_atomically(folder / name, video.content)
+    return folder / name
+
+
+def _frame(env: LiberoVectorEnv) -> NDArray[np.uint8]:
+    pictures = [env.batch.observations[name][0] for name in ("agentview", "wrist")]
+    return np.concatenate(pictures, axis=1)

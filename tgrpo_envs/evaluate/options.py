@@ -1,0 +1,51 @@
+"""What one may say to `python -m tgrpo_envs evaluate`. Imports nothing heavy: help is answered at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """A policy, the episodes it plays, and where what comes of them is kept."""
+
+    policy: tyro.conf.Positional[str]
+    """`module:function`, or a server: `openpi:ws://host:port`, `openvla:http://host:port` (its /act) or
+    `oft:http://host:port`."""
+    out: Path
+    """Folder for evaluation.json, each episode as soon as it is over, and videos."""
+    suite: str = "libero_object"
+    """LIBERO suite."""
+    tasks: tuple[str, ...] = ("all",)
+    """Task indices or names (--tasks 0 3 5), or all."""
+    states: Literal["official", "heldout", "both"] = "official"
+    """official = LIBERO's own 50 of a task; heldout = region states that no training of ours draws."""
+    num_states: int = 50
+    """States of each set, from the first."""
+    num_envs: int = 16
+    """Episodes side by side; changes the time, not the result."""
+    assets: str = "auto"
+    """Asset pack: auto, primitive, libero, or a folder."""
+    detail: Literal["fast", "exact"] | None = None
+    """exact = LIBERO's own pixels; fast = without shadows and with fewer triangles, several times as fast; none = what
+    a server of ours asks for, else exact."""
+    image_size: int | None = None
+    """Side of the drawn pictures, pixels; none = 256, or what a server of ours asks for."""
+    replan_steps: int | None = None
+    """Control steps to play of each answer; none = the convention's: openpi 5, OpenVLA 1, OFT 8, a function 1."""
+    horizon: int | None = None
+    """Cut episodes after this many control steps; none = the suite's limit."""
+    videos: int = 0
+    """Write videos of the first so many failures of each task."""
+    timeout_s: float = 120.0
+    """How long a server may think about a decision, seconds; the first one may have to compile."""
+    api_key: str | None = None
+    """Key that an openpi server asks for."""
+    unnorm_key: str | None = None
+    """Statistics that an OpenVLA or OFT server is to use."""
+    resume: bool = False
+    """Go on with what `out` holds; finished episodes are kept."""

@@ -1,0 +1,55 @@
+"""What the command line calls a policy: a Python function, or the convention and address of a server."""
+
+from __future__ import annotations
+
+from tgrpo_envs.bridges.policy import FunctionPolicy, OutsidePolicy
+from tgrpo_envs.errors import UnknownNameError
+
+CONVENTIONS = ("openpi", "openvla", "oft")
+DRAWN_PX = 256
+"""What a Python function sees unless it is said."""
+
+
+def open_policy(
+    name: str,
+    *,
+    timeout_s: float,
+    api_key: str | None = None,
+    unnorm_key: str | None = None,
+    image_size: int | None = None,
+    replan_steps: int | None = None,
+) -> OutsidePolicy:
+    """The policy of that name.
+
+    Args:
+        name: ``module:function``, or ``openpi:ws://host:port``, ``openvla:http://host:port``, ``oft:http://host:port``.
+        timeout_s: How long a server may think about one decision.
+        api_key: For openpi's servers.
+        unnorm_key: For OpenVLA's and OFT's servers.
+        image_size: Side of the pictures to draw, pixels; None takes the convention's.
+        replan_steps: Control steps to play of each answer; None takes the convention's.
+
+    Raises:
+        UnknownNameError: No such convention.
+        ConfigError: No such function, or an address that is none.
+        PolicyError: The server cannot be reached.
+    """
+    convention, _, url = name.partition(":")
+    if "://" not in name:
+        return FunctionPolicy(name, image_size or DRAWN_PX, replan_steps or 1)
+    if convention == "openpi":
+        from tgrpo_envs.bridges.openpi import OpenPiPolicy
+
+        return OpenPiPolicy(url, timeout_s=timeout_s, api_key=api_key, image_size=image_size, replan_steps=replan_steps)
+    if convention in ("openvla", "oft"):
+        from tgrpo_envs.bridges.openvla import OpenVlaPolicy
+
+        return OpenVlaPolicy(
+            url,
+            "openvla" if convention == "openvla" else "oft",
+            timeout_s=timeout_s,
+            unnorm_key=unnorm_key,
+            image_size=image_size,
+            replan_steps=replan_steps,
+        )
+    raise UnknownNameError("convention of a policy server (as in openpi:ws://host:port)", convention, CONVENTIONS)

@@ -1,0 +1,207 @@
+"""What an evaluation leaves in its folder: settings, each episode as soon as it is over, and the whole at the end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tgrpo_envs.errors import ConfigError, StateError
+from tgrpo_envs.files import write_atomically, writing
+from tgrpo_envs.intervals import counted, wilson_interval
+from tgrpo_envs.tasks import get_task
+
+SETTINGS_NAME = "settings.json"
+EPISODES_NAME = "episodes.jsonl"
+RECORD_NAME = "evaluation.json"
+BENCHMARK_PACK = "libero"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EpisodeRecord(_Frozen):
+    """One finished episode."""
+
+    suite: str
+    task: int
+    states: str
+    """heldout or official."""
+    state: int
+    """Row of the set."""
+    success: bool
+    end: Literal["success", "horizon", "diverged"]
+    """diverged: the physics became unstable; counted as no success."""
+    control_steps: int
+    progress: float
+    """Through the stages of the reward, 0 to 1, at the end."""
+    stages_done: tuple[str, ...]
+    """Stages that were done at some time."""
+
+    @property
+    def key(self) -> tuple[int, str, int]:
+        """Which episode it is: task, set, row."""
+        return self.task, self.states, self.state
+
+
+class Settings(_Frozen):
+    """What decides the result of an evaluation."""
+
+    policy: str
+    suite: str
+    tasks: tuple[int, ...]
+    states: tuple[str, ...]
+    num_states: int
+    """Of each set; the first rows are played."""
+    assets: str
+    """Asset pack by its own name, never auto."""
+    detail: str
+    image_size: int
+    replan_steps: int
+    horizon: int
+    versions: dict[str, str]
+
+
+class Count(_Frozen):
+    """Successes of episodes."""
+
+    task: int | None
+    """None: of all tasks, every episode weighs the same."""
+    states: str
+    num_successes: int
+    num_episodes: int
+    interval: tuple[float, float]
+    """Wilson's 95 % interval."""
+
+    def __str__(self) -> str:
+        return counted(self.num_successes, self.num_episodes)
+
+
+class EvaluationRecord(_Frozen):
+    """All that an evaluation found."""
+
+    settings: Settings
+    note: str
+    """What the numbers may be compared with."""
+    counts: tuple[Count, ...]
+    pooled: tuple[Count, ...]
+    episodes: tuple[EpisodeRecord, ...]
+
+
+class EvaluationFolder:
+    """The folder of an evaluation; a crash leaves every episode that was over.
+
+    Args:
+        path: The folder.
+        settings: Of this evaluation.
+        resume: Whether to go on with what is there.
+
+    Attributes:
+        episodes: Those that are finished.
+
+    Raises:
+        ConfigError: It holds an evaluation that is not to be, or cannot be, gone on with.
+        OutputError: It cannot be written.
+    """
+
+    def __init__(self, path: Path, settings: Settings, *, resume: bool) -> None:
+        self.path, self.settings = path, settings
+        self.episodes: list[EpisodeRecord] = []
+        if (path / SETTINGS_NAME).exists():
+            self._go_on(resume=resume)
+        else:
+            write_atomically(path / SETTINGS_NAME, settings.model_dump_json(indent=2) + "\n")
+
+    def add(self, episode: EpisodeRecord) -> None:
+        """Keep an episode: it is on the disk when this returns."""
+        file = self.path / EPISODES_NAME
+        with writing(file), file.open("a", encoding="utf-8") as lines:
+            lines.write(episode.model_dump_json() + "\n")
+            lines.flush()
+            os.fsync(lines.fileno())
+        self.episodes.append(episode)
+
+    def finish(self) -> EvaluationRecord:
+        """Count, and write evaluation.json."""
+        record = summary(self.settings, self.episodes)
+        write_atomically(self.path / RECORD_NAME, record.model_dump_json(indent=2) + "\n")
+        return record
+
+    def _go_on(self, *, resume: bool) -> None:
+        if not resume:
+            raise ConfigError(f"{self.path} holds an evaluation; go on with it by --resume, or give another --out.")
+        try:
+            before = Settings.model_validate_json((self.path / SETTINGS_NAME).read_bytes())
+        except ValidationError as error:
+            raise ConfigError(f"{self.path / SETTINGS_NAME} is damaged; give another --out.") from error
+        for name in Settings.model_fields:
+            was, now = getattr(before, name), getattr(self.settings, name)
+            if was != now:
+                raise ConfigError(
+                    f"{self.path} was begun with {name} {was} and cannot go on with {now}; give that again, or "
+                    "another --out."
+                )
+        self.episodes = _read_episodes(self.path / EPISODES_NAME)
+
+
+def summary(settings: Settings, episodes: Sequence[EpisodeRecord]) -> EvaluationRecord:
+    """Counts of finished episodes: for each task and set, and pooled over the tasks of a set."""
+    order = {key: place for place, key in enumerate((task, s) for task in settings.tasks for s in settings.states)}
+    ordered = sorted(episodes, key=lambda one: (order[one.task, one.states], one.state))
+    return EvaluationRecord(
+        settings=settings,
+        note=comparability(settings),
+        counts=_counts([(task, s) for task in settings.tasks for s in settings.states], ordered),
+        pooled=_counts([(None, s) for s in settings.states], ordered),
+        episodes=tuple(ordered),
+    )
+
+
+def comparability(settings: Settings) -> str:
+    """What a reader must know before setting the numbers beside published ones."""
+    notes = []
+    if settings.assets != BENCHMARK_PACK:
+        notes.append(f"Asset pack {settings.assets}: these results are NOT comparable with the benchmark's.")
+    elif settings.detail != "exact":
+        notes.append("Pictures at detail fast are near LIBERO's, not equal; --detail exact draws LIBERO's own.")
+    usual = get_task(settings.suite, settings.tasks[0]).horizon
+    if settings.horizon != usual:
+        notes.append(f"Episodes were cut after {settings.horizon} control steps; {settings.suite} has {usual}.")
+    return " ".join(notes) or "Official states can be compared with published results; held-out states are ours."
+
+
+def _counts(groups: Sequence[tuple[int | None, str]], episodes: Sequence[EpisodeRecord]) -> tuple[Count, ...]:
+    counts = []
+    for task, states in groups:
+        ends = [one.success for one in episodes if one.states == states and task in (None, one.task)]
+        if ends:
+            counts.append(
+                Count(
+                    task=task,
+                    states=states,
+                    num_successes=sum(ends),
+                    num_episodes=len(ends),
+                    interval=wilson_interval(sum(ends), len(ends)),
+                )
+            )
+    return tuple(counts)
+
+
+def _read_episodes(path: Path) -> list[EpisodeRecord]:
+    """The finished episodes. A last line without its end was being written at a crash, and its episode is played again.
+
+    Raises:
+        StateError: Another line is damaged.
+    """
+    content = path.read_bytes() if path.exists() else b""
+    whole, _, torn = content.rpartition(b"\n")
+    if torn:
+        write_atomically(path, whole + b"\n" if whole else b"")
+    try:
+        return [EpisodeRecord.model_validate_json(line) for line in whole.splitlines()]
+    except ValidationError as error:
+        raise StateError(f"{path} has a damaged line; remove it, and its episode is played again.") from error
