@@ -6,7 +6,9 @@ import pytest
 
 from tests.helpers import toy_env
 from tests.helpers.runs import assert_same_run, logged
+from tests.helpers.toy_env import ToyReach
 from tests.helpers.toy_run import make_toy_envs, toy_config
+from tgrpo_trainer.run.rng import Stream, derive_seeds
 from tgrpo_trainer.train import train
 
 
@@ -41,12 +43,26 @@ def test_as_many_rounds_as_are_needed_and_allowed(tmp_path):
     assert [row["groups/kept"] for row in everyone] == [1.0] * 3
 
 
-def test_another_round_has_other_states_and_the_first_is_what_it_was(tmp_path):
-    one = rows_of(tmp_path / "one", iterations=1, filter="all")[0]
-    three = rows_of(tmp_path / "three", iterations=1, filter="all", min_groups=6, max_rounds=3)[0]
-    assert three["rollout/rounds"] == 3.0
-    # Sums of what 6 and 18 members did: equal rounds would give equal means.
-    assert three["rollout/return"] != one["rollout/return"]
+def test_each_round_draws_new_states_and_the_first_those_of_a_run_without_others(tmp_path, monkeypatch):
+    seeds = []
+
+    class Recorded(ToyReach):
+        def reset(self, *, seed=None, options=None):
+            if seed is not None and "group_size" in options:
+                seeds.append(list(seed))
+            return super().reset(seed=seed, options=options)
+
+    def make_recorded(config, num_envs):
+        return Recorded(num_envs, action_chunk=config.action_chunk, horizon=config.max_control_steps)
+
+    monkeypatch.setattr("tgrpo_trainer.train.make_envs", make_recorded)
+    rows_of(tmp_path / "run", iterations=2, filter="all", min_groups=6, max_rounds=3)
+    assert len(seeds) == 6 and len({seed for round_ in seeds for seed in round_}) == 6 * 6
+    for iteration in range(2):
+        for round_ in range(3):
+            expected = derive_seeds(0, Stream.STATES, iteration, round_, count=6)
+            assert seeds[3 * iteration + round_] == expected
+    assert seeds[0] == derive_seeds(0, Stream.STATES, 0, count=6)
 
 
 def test_it_resumes_bit_for_bit(tmp_path):

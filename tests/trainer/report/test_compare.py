@@ -13,10 +13,11 @@ from tgrpo_trainer.config import EnvConfig
 from tgrpo_trainer.evaluation.intervals import counted
 from tgrpo_trainer.evaluation.result import save_evaluations
 from tgrpo_trainer.metrics.metrics import MetricsWriter
+from tgrpo_trainer.objectives import with_kind
 from tgrpo_trainer.recipes import quickstart
 from tgrpo_trainer.report import write_comparison
 from tgrpo_trainer.report.plots import seconds_of
-from tgrpo_trainer.report.runs import differing_settings, group_by_settings, mean_curve, read_runs
+from tgrpo_trainer.report.runs import RunRecord, differing_settings, group_by_settings, mean_curve, read_runs
 from tgrpo_trainer.run.layout import CONFIG_NAME
 
 KEYS = ("heldout greedy 64", "heldout sampled 64", "official greedy 50", "official sampled 50")
@@ -65,6 +66,20 @@ def test_runs_that_differ_in_their_seed_only_are_one_group(folders):
     assert [[run.name for run in group.runs] for group in groups] == [["first", "second"], ["other"]]
     assert [group.label for group in groups] == ["first (seeds 0, 1)", "other"]
     assert differing_settings(groups) == {"objective.discount": [0.9, 0.0], "update.learning_rate": [0.0003, 0.001]}
+
+
+def test_runs_of_two_objectives_differ_in_the_settings_that_only_one_has():
+    config = quickstart()
+    configs = (config, config.replace(objective=with_kind(config.objective, "tgrpo")))
+    groups = group_by_settings([RunRecord(name, one, (), ()) for name, one in zip("ab", configs, strict=True)])
+    assert differing_settings(groups) == {
+        "objective.kind": ["stage_return", "tgrpo"],
+        "objective.anchor": ["clock", None],
+        "objective.discount": [0.9, None],
+        "objective.trajectory_weight": [0.3, None],
+        "objective.alpha_step": [None, 0.3],
+        "objective.alpha_trajectory": [None, 0.7],
+    }
 
 
 def test_the_page_names_only_the_settings_that_differ(page):
