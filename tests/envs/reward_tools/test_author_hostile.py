@@ -72,6 +72,8 @@ WITH_A_SPEC = {
     "with nonsense for usage": answer(usage={"prompt_tokens": "many", "completion_tokens": -1}),
     "with usage of NaN's kind": answer(usage={"prompt_tokens": 1.5, "completion_tokens": True}),
     "with unknown fields": answer(service_tier={"a": [1]}, created="x"),
+    "beside tool calls that are none": message(content=GOOD, tool_calls=[{}]),
+    "behind a byte order mark of the body": "\ufeff" + message(content=GOOD),
     "with refusal null": message(content=GOOD, refusal=None),
     "with refusal empty": message(content=GOOD, refusal=""),
     "with refusal of another type": message(content=GOOD, refusal=7),
@@ -218,3 +220,11 @@ def test_a_key_that_no_header_can_carry_is_one_sentence(monkeypatch):
         with pytest.raises(ConfigError, match="printable ASCII") as error:
             ChatServer("m", Accounts(), Limits())
         assert key not in str(error.value)
+
+
+@pytest.mark.parametrize("charset", ["hex", "rot13", "utf-16", "nonsense"])
+def test_a_charset_that_is_none_does_no_harm(charset, tmp_path, monkeypatch):
+    headers = {"Content-Type": f"application/json; charset={charset}"}
+    with serving(sends(message(content=GOOD), headers=headers)) as server:
+        (outcome,) = Run(tmp_path, server, monkeypatch).write()
+    assert outcome.result == SAVED

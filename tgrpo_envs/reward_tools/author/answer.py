@@ -89,8 +89,10 @@ def _refusal_part(content: Any) -> str:
 
 
 def _tool_arguments(message: dict[str, Any]) -> Any:
-    calls = message.get("tool_calls")
-    return calls[0]["function"]["arguments"] if isinstance(calls, list) and calls else None
+    try:
+        return message["tool_calls"][0]["function"]["arguments"]
+    except (LookupError, TypeError):
+        return None
 
 
 def _name(value: Any) -> str | None:

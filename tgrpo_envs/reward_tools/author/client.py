@@ -175,6 +175,7 @@ class ChatServer:
                     raise
                 if not response.is_success:
                     server._record(str(response.status_code), Usage(), started)
+                # Without the type: its charset may be any of Python's codecs, JSON is UTF-8.
                 headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
                 return httpx2.Response(response.status_code, headers=headers, content=body, request=request)
 
@@ -184,7 +185,7 @@ class ChatServer:
         self._accounts.record(status, usage, time.monotonic() - started, server=self.name)
 
 
-_KEPT_HEADERS = ("content-type", "retry-after", "retry-after-ms", "x-should-retry")
+_KEPT_HEADERS = ("retry-after", "retry-after-ms", "x-should-retry")
 
 
 async def _whole_body(response: httpx2.Response) -> bytes:
@@ -195,7 +196,7 @@ async def _whole_body(response: httpx2.Response) -> bytes:
     """
     import openai
 
-    encoding, body = response.headers.get("content-encoding", "identity"), b""
+    encoding, body = response.headers.get("content-encoding", "identity").lower(), b""
     complaint = "" if encoding == "identity" else f"a body compressed with {encoding}, though none was asked for"
     try:
         async for chunk in response.aiter_raw():

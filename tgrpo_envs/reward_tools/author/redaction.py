@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -22,18 +22,12 @@ def redact(text: str) -> str:
 
     Cut a text after this, never before: half a key would not be found.
     """
-    for secret in _secrets():
-        text = _spellings(secret).sub(MARK, text)
-    return _LOOKS_LIKE_KEY.sub(MARK, text)
+    return _redact(text, _patterns())
 
 
 def clean(value: Any) -> Any:
     """JSON of a stranger, fit for our files: every text redacted, and lone surrogates, which UTF-8 lacks, as ``?``."""
-    if isinstance(value, str):
-        return redact(value.encode("utf-8", errors="replace").decode("utf-8"))
-    if isinstance(value, dict):
-        return {clean(key): clean(item) for key, item in value.items()}
-    return [clean(item) for item in value] if isinstance(value, list) else value
+    return _clean(value, _patterns())
 
 
 def is_url(text: str) -> bool:
@@ -50,6 +44,24 @@ def public_url(url: str) -> str:
     parts = urlsplit(url)
     port = f":{parts.port}" if parts.port else ""
     return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}".rstrip("/")
+
+
+def _clean(value: Any, patterns: Sequence[re.Pattern[str]]) -> Any:
+    if isinstance(value, str):
+        return _redact(value.encode("utf-8", errors="replace").decode("utf-8"), patterns)
+    if isinstance(value, dict):
+        return {_clean(key, patterns): _clean(item, patterns) for key, item in value.items()}
+    return [_clean(item, patterns) for item in value] if isinstance(value, list) else value
+
+
+def _redact(text: str, patterns: Sequence[re.Pattern[str]]) -> str:
+    for pattern in patterns:
+        text = pattern.sub(MARK, text)
+    return text
+
+
+def _patterns() -> tuple[re.Pattern[str], ...]:
+    return (*map(_spellings, _secrets()), _LOOKS_LIKE_KEY)
 
 
 def _secrets() -> Iterator[str]:

@@ -65,7 +65,7 @@ def parse_json(text: str) -> Any:
         ValueError: The text is anything else.
     """
     try:
-        document = _DECODER.decode(text.strip())
+        document = _DECODER.decode(text.lstrip("\ufeff").strip())
     except RecursionError:
         raise ValueError(f"nested deeper than {MAX_NESTING}") from None
     _check(document)
