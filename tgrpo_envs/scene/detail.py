@@ -18,8 +18,8 @@ from tgrpo_envs.sim.engine import mujoco
 MAX_FACES = 2000  # of one mesh
 _TOLERANCE = 3e-11  # m^4, e.g. 1 cm^2 of a surface moved by 0.5 mm; a pixel of 128 x 128 covers 2 to 7 mm
 # Arm and pedestal are seen from afar, and are most of the meshes.
-_MAX_ARM_FACES = 600
-_ARM_TOLERANCE = 6e-10
+_MAX_ARM_FACES = 1000
+_ARM_TOLERANCE = 3e-10
 _ARM = ("robot0_", "mount0_")
 _SAME = 5  # decimals to which places (in a mesh's longest side), normals and texture coordinates are told apart
 

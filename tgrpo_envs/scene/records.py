@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-FORMAT_VERSION = 8  # raise it when a record or the way the model is compiled changes
+FORMAT_VERSION = 9  # raise it when a record or the way the model is compiled changes
 
 Vector = tuple[float, ...]
 Interval = tuple[float, float]
