@@ -20,7 +20,7 @@ from tgrpo_envs.bridges.openpi_server import serving_in_a_thread
 from tgrpo_envs.errors import ConfigError, PolicyError
 from tgrpo_envs.evaluate.record import EvaluationRecord
 from tgrpo_trainer.evaluation.evaluate import evaluate
-from tgrpo_trainer.policy.nano import NanoConfig, NanoPolicy
+from tgrpo_trainer.policy.nano.policy import NanoConfig, NanoPolicy
 from tgrpo_trainer.rollout.environment import make_envs
 from tgrpo_trainer.serve import PICTURES, ServedPolicy
 from tgrpo_trainer.train import train

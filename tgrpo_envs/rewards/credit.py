@@ -31,26 +31,23 @@ Mode = Literal["stages", "goals-only", "sparse", "pbrs"]
 
 
 class CreditProfile(BaseModel):
-    """Scale of the reward; chosen by the operator, never by a spec.
+    """Scale of the reward; chosen by the operator, never by a spec."""
 
-    Attributes:
-        beta: Most that a failed episode can return; below 1, so that every success beats every failure.
-        kappa: Price of regress: 0 pays the best progress so far, 1 the progress at the end.
-        eta: Bonus for an instant success, falling to 0 at the horizon.
-        quantum: Resolution of paid progress, 1/n; above sensor noise, so that idling pays an exact 0.
-        mode: ``stages`` pays the progress of the spec, ``goals-only`` the share of the goal's conjuncts that hold,
-            those of the reset left out, ``sparse`` nothing before success, ``pbrs`` potential-based shaping.
-        discount: Of the learner, gamma. A learner that discounts needs a smaller `beta`; see `largest_beta`.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
     beta: float = Field(default=0.5, ge=0.0, lt=1.0)
+    """Most that a failed episode can return; below 1, so that every success beats every failure."""
     kappa: float = Field(default=0.3, ge=0.0, le=1.0)
+    """Price of regress: 0 pays the best progress so far, 1 the progress at the end."""
     eta: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Bonus for an instant success, falling to 0 at the horizon."""
     quantum: float = Field(default=1 / 64, ge=1 / 4096, le=1.0)
+    """Resolution of paid progress, 1/n; above sensor noise, so that idling pays an exact 0."""
     mode: Mode = "stages"
+    """stages pays the progress of the spec, goals-only the share of the goal's conjuncts that hold, those of the reset
+    left out, sparse nothing before success, pbrs potential-based shaping."""
     discount: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Of the learner, gamma. A learner that discounts needs a smaller beta; see `largest_beta`."""
 
     @field_validator("quantum")
     @classmethod

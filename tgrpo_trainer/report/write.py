@@ -46,7 +46,7 @@ def write_report(folder: Path) -> Path:
         subtitle=_subtitle(config, evaluations),
         warning=poor_start(evaluations, config.sft),
         **_success(run),
-        **(task_section(evaluations, rows) if evaluations and num_tasks > 1 else {}),
+        **(task_section(evaluations, rows) if evaluations and num_tasks > 1 else {"task_rows": []}),
         **_last_group(folder, run),
         success_curves=plots.success_curves(run.pooled, rows) if evaluations or rows else None,
         reward_heading="Reward and stages" if num_tasks == 1 else "Reward",

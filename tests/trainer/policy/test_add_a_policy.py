@@ -135,7 +135,9 @@ def test_it_clones_by_its_own_loss(compass):
     actions_MCA[:, :, :2] = -proprio_MP[:, None, :2]
     pictures = torch.zeros(64, 16, 16, 3, dtype=torch.uint8)
     valid = torch.ones(64, 2, dtype=torch.bool)
-    dataset = DemoDataset(pictures, pictures, proprio_MP, actions_MCA, valid, "reach the middle")
+    dataset = DemoDataset(
+        pictures, pictures, proprio_MP, actions_MCA, valid, torch.zeros(64, dtype=torch.int64), ("reach",)
+    )
     torch.manual_seed(0)
     policy = CompassPolicy(16, 2)
     config = SftConfig(max_steps=200, batch_size=64, learning_rate=0.3)

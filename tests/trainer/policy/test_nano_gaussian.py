@@ -99,7 +99,8 @@ def test_cloning_fits_the_mean_and_the_spread():
         proprio_MP=torch.zeros_like(seen.proprio_NP),
         actions_MCA=torch.where(noisy, coins_MK, torch.tensor(0.25)).view(64, 2, 7),
         valid_MC=torch.ones(64, 2, dtype=torch.bool),
-        instruction="pick up the soup",
+        task_M=torch.zeros(64, dtype=torch.int64),
+        instructions=("pick up the soup",),
     )
     policy = tiny(min_std=0.05)
     config = SftConfig(max_steps=300, batch_size=64, learning_rate=3e-2)

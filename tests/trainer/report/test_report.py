@@ -135,7 +135,7 @@ def test_a_run_of_several_tasks_shows_each_and_counts_all_together(tmp_path):
     page = write_report(folder).read_text(encoding="utf-8")
     low, high = wilson_interval(2 * 56, 2 * 64)
     assert f"112/128 = 88% [{low:.0%}, {high:.0%}]" in page  # pooled
-    assert page.count("61% → 56/64 = 88% [77%, 94%]") == 2  # each
+    assert page.count('61% → <span class="count">56/64 = 88% [77%, 94%]') == 2  # each
     assert "00: fetch the soup" in page and "04: pick up the alphabet soup" in page
     assert ">task 00<" in page and ">task 04<" in page  # titles of the small curves
     assert "libero_object 2 tasks (4, 0)" in page and "Last stage reached" not in page
