@@ -1,4 +1,4 @@
-"""Whatever numbers a user has at hand, as numpy's: scalars, lists, arrays and tensors of any library, or one sentence.
+"""Converts a user's numbers (scalars, lists, arrays, tensors of any library) to numpy, or refuses them in one sentence.
 
 Tensors are known by what they can do, not by their library, which is never imported here.
 """

@@ -1,4 +1,4 @@
-"""How a command ends: done, refused in one sentence, or interrupted; and how it takes its child processes along."""
+"""Runs a command to its end: success, one sentence of refusal, or an interrupt, which also ends its child processes."""
 
 from __future__ import annotations
 

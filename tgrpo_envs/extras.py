@@ -1,4 +1,4 @@
-"""Imports that an environment does not need: what to install where they are missing."""
+"""Optional imports: which extra to install where a package is missing."""
 
 from __future__ import annotations
 

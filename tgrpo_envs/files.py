@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and one sentence of ours where a place cannot be written."""
+"""Writes files and folders atomically; a place that cannot be written gives one sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The interval of a success rate: what k successes of n episodes say about the rate behind them."""
+"""The Wilson interval of a success rate: k successes of n episodes."""
 
 from __future__ import annotations
 

@@ -297,7 +297,7 @@ def _interruptible(folder: Path) -> Iterator[Signals]:
         if _rank() == 0:
             last = latest_checkpoint(folder / LAST_NAME)
             state = (
-                "nothing is finished yet" if last is None else f"finished and on disk: {last.name.replace('_', ' ')}"
+                "no iteration has finished" if last is None else f"finished and on disk: {last.name.replace('_', ' ')}"
             )
             sys.stderr.write(f"\nInterrupted; {state}. Go on with: {PROG} train --resume {folder}\n")
         if "RANK" in os.environ:

@@ -1,4 +1,4 @@
-"""What a training run is made of: frozen, validated settings, TRL's names where TRL has one."""
+"""The settings of a training run: frozen and validated, with TRL's names where TRL has one."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 Everything random follows from (seed, purpose, iteration), and what an iteration leaves behind is written before the
 next one starts. So an interrupted run goes on after its last finished iteration and ends where it would have ended.
 
-With several ranks all of them run this loop. Rank 0 writes, speaks and looks at the clock; the others do as it decides.
+With several ranks all of them run this loop. Rank 0 writes files, prints, and decides when to stop; the others follow.
 """
 
 from __future__ import annotations

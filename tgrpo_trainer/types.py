@@ -1,4 +1,4 @@
-"""The nouns of training and how they flow: PolicyInput -> ActionSample -> Trajectory -> TrajectoryGroup -> Batch.
+"""The data types of training and how they flow: PolicyInput -> ActionSample -> Trajectory -> TrajectoryGroup -> Batch.
 
 A rollout asks the policy for an `ActionSample` at every decision; one member's decisions become a `Trajectory`; the
 members that started from one initial state become a `TrajectoryGroup`; groups become one flat `Batch` of decisions that

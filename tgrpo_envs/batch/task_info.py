@@ -1,4 +1,4 @@
-"""What an environment says about its task, and one member of a vector environment as Gymnasium's `call` sees it."""
+"""The task's facts that an environment exposes, and the view of one member that Gymnasium's `call` uses."""
 
 from __future__ import annotations
 

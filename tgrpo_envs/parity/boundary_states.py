@@ -1,4 +1,4 @@
-"""States that goals turn on, to compare success in: joints at thresholds, objects at the faces of their targets."""
+"""States at the boundary of success: joints at thresholds, objects at the faces of their targets."""
 
 from __future__ import annotations
 

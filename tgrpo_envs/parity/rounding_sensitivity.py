@@ -1,4 +1,4 @@
-"""How far LIBERO's environment stays on its own trajectory when an input changes in the last bit: parity's yardstick.
+"""How far LIBERO's own trajectory moves when an input changes in its last bit: the yardstick of parity.
 
 Two simulators that compute the same physics in another order differ by rounding, 1e-16. Most scenes keep that small.
 Some amplify it: a contact opens in one run and not in the other, and within a control step the two are 1e-6 or more

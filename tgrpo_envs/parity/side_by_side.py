@@ -1,4 +1,4 @@
-"""LIBERO's own environment beside ours, in the same state: what every comparison of the two starts from."""
+"""Puts LIBERO's own environment and ours into the same state, for every comparison of the two."""
 
 from __future__ import annotations
 

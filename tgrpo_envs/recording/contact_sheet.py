@@ -1,4 +1,4 @@
-"""A picture of the start of every task, and proof on the way that each one builds, resets, steps and draws."""
+"""Draws the first picture of every task, which also checks that each one builds, resets and steps."""
 
 from __future__ import annotations
 

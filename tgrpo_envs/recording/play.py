@@ -1,4 +1,4 @@
-"""Plays one episode, by the expert, at random or from a file, and shows it: what each stage did, and a video."""
+"""Plays one episode (expert, random, or from a file) and shows its stages and a video."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Behaviour cloning: the supervised start without which reinforcement learning finds no success to reinforce."""
+"""Behaviour cloning: the supervised start of reinforcement learning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A demonstration file's fields, checked one by one: what is missing or wrong is named with its place in the file."""
+"""Reads and checks the fields of a demonstration file; an error names the field's place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A policy that learns in shards and plays whole: FSDP2 for the gradient, a gathered copy for rollouts.
+"""An FSDP2 policy: sharded for updates, with an unsharded copy for rollouts.
 
 Each rank keeps 1 / size of every parameter, of its gradient and of its optimiser state. A training pass gathers one
 block after another and lets it go again. Rollouts cannot do that: a rank whose episodes end early would no longer take

@@ -1,4 +1,4 @@
-"""Do what `python -m tgrpo_trainer eval` was asked for: settle the settings, play, record, film the failures."""
+"""The `eval` command: resolves the settings, plays, records, and writes videos of failures."""
 
 from __future__ import annotations
 

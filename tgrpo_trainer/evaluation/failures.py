@@ -1,4 +1,4 @@
-"""Videos of failed episodes of an evaluation: their actions once more from their initial states, and what one sees."""
+"""Videos of an evaluation's failed episodes, replayed from their initial states."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one may say to `python -m tgrpo_trainer eval`. Imports nothing heavy: help is answered at once."""
+"""The options of `python -m tgrpo_trainer eval`. Imports nothing heavy, so that --help is immediate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notices that a run starts from a policy which hardly ever succeeds, and says what to do before hours are spent."""
+"""Warns when a run starts from a policy that hardly ever succeeds, and says what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Actions once more from their start state, drawn larger and more often: a video sharper than what the policy saw."""
+"""Replays actions from their initial state at a higher resolution and frame rate, for videos."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: episodes, counts and every setting, merged from parts and kept as JSON."""
+"""The result of an evaluation: episodes, counts and settings, merged from parts and saved as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a path given to `eval` is: a run, one of its checkpoints, or a policy alone; and the policy in it."""
+"""Resolves a path given to `eval` (a run, a checkpoint or a policy's folder) and loads its policy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Too little GPU memory: a warning before training from the estimate, and one sentence that says what would fit."""
+"""Warns before training when the GPU's memory will not suffice, and says what would fit."""
 
 from __future__ import annotations
 

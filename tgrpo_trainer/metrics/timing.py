@@ -1,4 +1,4 @@
-"""What an iteration cost: seconds by what they went into, and memory. Keys: docs/metrics.md."""
+"""The cost of an iteration: seconds by phase, and memory. Keys: docs/metrics.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights & Biases beside the run's own files, where a run asks for it. Nothing it does can stop a run."""
+"""Optional logging to Weights & Biases; a failure there never stops a run."""
 
 from __future__ import annotations
 

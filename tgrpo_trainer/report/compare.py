@@ -1,4 +1,4 @@
-"""Several runs on one self-contained page: what differs between them, their curves, final counts and times."""
+"""The comparison page of several runs: differing settings, curves, final counts and times."""
 
 from __future__ import annotations
 

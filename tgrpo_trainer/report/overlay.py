@@ -1,4 +1,4 @@
-"""Drawings in which several runs lie over each other: one colour per settings, thin lines for seeds."""
+"""Plots of several runs in one frame: a colour per setting, thin lines for seeds."""
 
 from __future__ import annotations
 

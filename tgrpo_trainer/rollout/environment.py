@@ -1,4 +1,4 @@
-"""The trainer's only door to the environments: Gymnasium's `make_vec`, and what it expects of what comes out."""
+"""Makes the trainer's vector environment with Gymnasium's `make_vec`, and checks its spaces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person sees while a run works: one line per finished phase, and a bar with the time left."""
+"""Console output of a run: one line per finished phase, and a progress bar with the time left."""
 
 from __future__ import annotations
 

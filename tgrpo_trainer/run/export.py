@@ -1,4 +1,4 @@
-"""A checkpoint's policy as other programs read it: the published format, LoRA adapters merged into their base."""
+"""Exports a checkpoint's policy in the published format, with LoRA adapters merged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of a run's folder. Each is written once its part of the run has finished, so a run can go on from them."""
+"""The layout of a run's folder. Each file is written when its part has finished, so that a run can resume."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When to evaluate, when to stop, and how long it will still take: arithmetic on measured seconds."""
+"""When to evaluate, when to stop, and the time left, from measured seconds."""
 
 from __future__ import annotations
 

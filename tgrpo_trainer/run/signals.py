@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first lets a run come to a good place and stop there, the second leaves at once."""
+"""Ctrl-C and SIGTERM: the first signal finishes the iteration, saves and exits; the second exits at once."""
 
 from __future__ import annotations
 

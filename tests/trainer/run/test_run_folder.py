@@ -96,7 +96,7 @@ def test_a_signal_before_the_first_iteration_ends_all_processes(command, number,
     said = (tmp_path / "stderr").read_text()
     assert "Traceback" not in said
     assert said.count("Interrupted") == 1
-    assert "nothing is finished yet. Go on with: python -m tgrpo_trainer train --resume runs/x" in said
+    assert "no iteration has finished. Go on with: python -m tgrpo_trainer train --resume runs/x" in said
     assert len(children) == 2
     assert not any(alive(pid) for pid in children)
     assert [path.name for path in (tmp_path / "runs" / "x").iterdir()] == ["config.json"]

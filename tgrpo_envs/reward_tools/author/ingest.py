@@ -1,4 +1,4 @@
-"""The manual channel: a person carries the prompt to a model and its reply back; the same checks, the same record."""
+"""Imports a reply that a person copied from a model: the same checks and the same record as an API's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Accounts of a run: a limit on calls and tokens that is checked before each call, and a line of JSON after it."""
+"""The usage log: limits on calls and tokens, checked before each call, and a JSON line after it."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def chance_earns_little(judged: Judged) -> CheckResult:
 
 
 def expert_fires_every_stage_in_order(judged: Judged) -> CheckResult:
-    """D04: the expert completes every stage by its own steam, in an order that the stage graph allows."""
+    """D04: the expert completes every stage without the goal's help, in an order that the stage graph allows."""
     whole = [
         order == 1.0 and all(when < NEVER for when in firing.completed_K)
         for order, firing in zip(judged.orders, judged.firings, strict=True)

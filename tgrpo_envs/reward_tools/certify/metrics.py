@@ -1,4 +1,4 @@
-"""What a progress signal is worth, as pure functions of recorded progress, each with its formula.
+"""Metrics of a progress signal: pure functions of recorded progress, each with its formula.
 
 phi is the progress after each control step, M its maximum so far; `docs/rewards.md`, section "Certificates".
 """

@@ -1,4 +1,4 @@
-"""Scores all of a task's evidence under a spec at once, and says which stages the expert completes by its own steam."""
+"""Scores all of a task's evidence under a spec, and finds the stages the expert completes without the goal's help."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wrong goals: what a policy might do in the scene instead of its task, which a spec must not pay like the task."""
+"""Distractor goals: what a policy might do instead of its task; a spec must not pay that like the task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a checkpoint is decoded the way it was trained: its files do not say, its first decisions do.
+"""Warns when a checkpoint is decoded in another way than it was trained, judging by its first decisions.
 
 A policy here is the model's distribution over the 256 action tokens, so it always acts, even where the model would
 rather say something else. OpenVLA-OFT's models decoded token by token, and OpenVLA's decoded in parallel, see sequences

@@ -1,4 +1,4 @@
-"""LoRA adapters of another program (peft's files without ours), merged into the checkpoint they name as base.
+"""LoRA adapters that another program saved (peft's files only), merged into their base checkpoint.
 
 OpenVLA's own fine-tuning and OpenVLA-OFT's write them. peft itself puts them in place and merges them, so what it knows
 of its format (alpha per layer, rsLoRA, DoRA, whole layers saved beside) needs nothing here.

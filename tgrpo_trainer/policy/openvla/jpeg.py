@@ -1,4 +1,4 @@
-"""What a picture looks like after JPEG: OpenVLA's published evaluation encodes and decodes each one, as its data were.
+"""JPEG encoding and decoding of pictures, as in OpenVLA's data and its published evaluation.
 
 Everything of JPEG but the lossless coding of its numbers, so nothing is written and no device is left. The numbers are
 those of TensorFlow's `encode_jpeg` (quality 95, colours at half resolution) and `decode_image`, whose decoder takes

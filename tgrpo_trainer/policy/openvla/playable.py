@@ -1,4 +1,4 @@
-"""Which checkpoints cannot be played right although their weights would load: other heads, other inputs.
+"""Refuses checkpoints whose weights would load but whose head or inputs are not supported.
 
 OpenVLA-OFT and the libraries built on it keep the layout of OpenVLA's shards and put more beside them, or say in
 config.json that the model was shown more. Played without that, such a model moves, and fails.

@@ -1,4 +1,4 @@
-"""OpenVLA's eyes: plain vision transformers (DINOv2, SigLIP) under the parameter names timm gave the published weights.
+"""OpenVLA's vision backbone: vision transformers (DINOv2, SigLIP) with timm's parameter names.
 
     picture -> patches + positions -> [class and register tokens |] blocks, all but the last -> features of the patches
 
