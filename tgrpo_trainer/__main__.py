@@ -237,6 +237,8 @@ def parse_run(command: str, arguments: Sequence[str]) -> TrainConfig:
     first.add_argument("--resume", type=Path)
     first.add_argument("--objective.kind", dest="kind")
     chosen, overrides = first.parse_known_args(arguments)
+    if old := [option for option in overrides if option.startswith("--tgrpo.")]:
+        raise ConfigError(f"{old[0]} is of version 0.2; use --objective. options (CHANGELOG.md says where each went).")
     overrides = [ONE_TASK.sub("--env.tasks", given) for given in overrides]
     if chosen.recipe is not None and chosen.resume is not None:
         raise ConfigError("--recipe starts a run and --resume goes on with one; give only one of them.")

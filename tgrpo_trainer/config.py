@@ -295,7 +295,7 @@ class TrainConfig(Settings):
         except ValidationError as error:
             if ("tgrpo",) in [one["loc"] for one in error.errors()]:
                 raise ConfigError(
-                    f"{path} is of a run of version 0.2 or older; resume, evaluate or report it with that version "
-                    "(git checkout v0.2.0), or start a new run: its --tgrpo options are --objective options now."
+                    f"{path} is of a run of version 0.2 or older; resume, evaluate or report it with that version, "
+                    "or start a new run: its --tgrpo options are --objective options now."
                 ) from error
             raise ConfigError(f"{path} does not hold the settings of a run of this version: {error}") from error

@@ -24,7 +24,7 @@ _MIXED = "0.1..0.9"
 
 
 def quickstart() -> TrainConfig:
-    """Pick up the ketchup: clone 16 demonstrations, then stage return; 12 minutes on two cores."""
+    """Pick up the ketchup: clone 16 demonstrations, then stage return; ten minutes on two cores."""
     return TrainConfig(
         # The primitive pack is on every machine, so the recipe plays out alike everywhere.
         env=EnvConfig(
@@ -39,7 +39,7 @@ def quickstart() -> TrainConfig:
         # 14 choices a decision instead of 56: each gets more of the credit, and explores a movement, not a tremor. Held
         # for four steps an even bin is 2 cm, the width of a missed grasp; denser around 0 it is 6 mm.
         policy=PolicyConfig(nano=NanoSettings(steps_per_token=4, bin_power=1.5)),
-        sft=SftConfig(num_demos=16, max_steps=600),
+        sft=SftConfig(num_demos=16, max_steps=500),
         # A clone's own temperature misses grasps that its most probable tokens make.
         rollout=RolloutConfig(num_groups=8, num_generations=8, temperature=0.5),
         # Steps count by what they lead to. Without a floor, a group that fails alike is told apart by hundredths of
@@ -54,9 +54,9 @@ def quickstart() -> TrainConfig:
             target_kl=0.02,
             gradient_cosine=True,
         ),
-        evaluation=EvaluationConfig(every=32, num_heldout=100, num_official=50, temperature=0.5),
+        evaluation=EvaluationConfig(every=24, num_heldout=100, num_official=50, temperature=0.5),
         # The clock is for machines that would take hours: one half as fast as intended does all iterations.
-        run=RunConfig(name="quickstart", iterations=32, max_minutes=40.0),
+        run=RunConfig(name="quickstart", iterations=24, max_minutes=40.0),
     )
 
 
@@ -66,8 +66,8 @@ def libero_suite_nano() -> TrainConfig:
     return one_task.replace(
         # 128 control steps are the quickstart's, for LIBERO-Object; another suite may need --env.max-control-steps.
         env={**one_task.env.model_dump(), "tasks": "all"},
-        # The quickstart draws each decision of its 16 demonstrations about 29 times. Ten tasks have ten times as many
-        # decisions, and share what they look like: five times the steps draw each about 14 times. Not searched.
+        # The quickstart draws each decision of its 16 demonstrations about 24 times. Ten tasks have ten times as many
+        # decisions, and share what they look like: six times the steps draw each about 14 times. Not searched.
         sft={**one_task.sft.model_dump(), "max_steps": 3000},
         # Each task has one state an iteration, of as many members as the quickstart's (peers: a group is one state of
         # one task, all tasks weigh the same).

@@ -62,6 +62,7 @@ def test_a_taken_folder_is_not_overwritten():
         (["trian"], "Did you mean 'train'"),
         (["--recipe", "quikstart"], "Did you mean 'quickstart'"),
         (["train", "--recipe", "smoke", "--resume", "runs/x"], "only one of them"),
+        (["train", "--tgrpo.beta", "0"], "--tgrpo.beta is of version 0.2; use --objective. options"),
         (["train", "--resume", "runs/nothing"], "not the folder of a run"),
         (["report", "runs/nothing"], "not the folder of a run"),
         (["eval", "runs/nothing"], "neither a run's folder nor one of its checkpoints"),
