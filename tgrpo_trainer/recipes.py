@@ -54,9 +54,9 @@ def quickstart() -> TrainConfig:
             target_kl=0.02,
             gradient_cosine=True,
         ),
-        evaluation=EvaluationConfig(every=24, num_heldout=100, num_official=50, temperature=0.5),
+        evaluation=EvaluationConfig(every=32, num_heldout=100, num_official=50, temperature=0.5),
         # The clock is for machines that would take hours: one half as fast as intended does all iterations.
-        run=RunConfig(name="quickstart", iterations=24, max_minutes=40.0),
+        run=RunConfig(name="quickstart", iterations=32, max_minutes=40.0),
     )
 
 
