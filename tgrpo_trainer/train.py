@@ -144,7 +144,7 @@ def clone(config: TrainConfig, world: World = ALONE) -> Path:
 def _loop(run: _Run, done: int, signals: Signals) -> tuple[int, int]:
     """Iterations and evaluations until the end or a signal: (finished iterations, number of the signal or 0)."""
     config, world, schedule = run.config, run.world, run.schedule
-    with signals.patience(), progress("TGRPO", config.run.iterations, done=done, shown=world.is_main) as bar:
+    with signals.patience(), progress("Training", config.run.iterations, done=done, shown=world.is_main) as bar:
         while not (stopped := max(world.gather(signals.received))):
             is_last = world.broadcast(schedule.is_last(done, run.stopwatch.elapsed_s))
             if is_last or schedule.is_evaluation_due(done):

@@ -81,7 +81,7 @@ def _success(run: RunRecord) -> dict[str, Any]:
         for key in plots.COLOURS
         if key in before and key in after
     ]
-    numbers.append(("iterations of TGRPO", str(max(one.iteration for one in evaluations))))
+    numbers.append((f"iterations of {run.config.objective.kind}", str(max(one.iteration for one in evaluations))))
     note = (
         "k/n successes with the 95 % Wilson interval. Training never draws the held-out states; LIBERO's official "
         "states of a task can be nearly identical to each other, so both are shown. Greedy takes the most probable "
