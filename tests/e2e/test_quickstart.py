@@ -43,9 +43,9 @@ def test_it_ends_with_the_report_and_says_where_it_is(run):
 
 def test_it_shows_progress_with_success_and_time_left(run):
     _, finished = run
-    for phase in ("Cloning", "Evaluating", "TGRPO"):
+    for phase in ("Cloning", "Evaluating", "Training"):
         assert f"{phase:<12}" in finished.stderr
-    last = finished.stderr.replace("\r", "\n").split("TGRPO")[-1]
+    last = finished.stderr.replace("\r", "\n").split("Training")[-1]
     assert "1/1" in last
     assert "success=" in last
     assert "left=" in last
