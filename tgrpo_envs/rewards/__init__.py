@@ -1,5 +1,10 @@
 """Stage rewards: specs of typed predicates, tracked per episode and paid by an operator's credit profile."""
 
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
 from tgrpo_envs.rewards.credit import CreditProfile, largest_beta
 from tgrpo_envs.rewards.from_goal import goals_spec, spec_from_goal
 from tgrpo_envs.rewards.rescore import Score, rescore
@@ -24,3 +29,11 @@ __all__ = [
     "spec_from_goal",
     "spec_id",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Names of earlier versions, for one version more."""
+    if name == "compile_spec":
+        warnings.warn("compile_spec is called spec_from_goal since version 0.3.", DeprecationWarning, stacklevel=2)
+        return spec_from_goal
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -250,3 +250,9 @@ def test_every_task_has_the_goals_spec():
     for task in list_tasks():
         stages = goals_spec(task).stages
         assert [stage.done.index for stage in stages] == list(range(len(task.goal)))
+
+
+def test_the_earlier_name_works_and_says_the_new_one():
+    with pytest.warns(DeprecationWarning, match="spec_from_goal"):
+        from tgrpo_envs.rewards import compile_spec
+    assert compile_spec is spec_from_goal
