@@ -12,7 +12,7 @@ import pytest
 
 from tgrpo_envs.__main__ import main
 from tgrpo_envs.bddl import read_problem
-from tgrpo_envs.errors import BddlError, ConfigError, SpecError
+from tgrpo_envs.errors import BddlError, ConfigError, SceneError, SpecError
 from tgrpo_envs.scene import load_scene
 from tgrpo_envs.tasks import CUSTOM, bddl_path, get_task, task_from_file
 from tgrpo_envs.vector import LiberoVectorEnv
@@ -201,6 +201,14 @@ def test_a_goal_that_holds_at_reset_is_refused(tmp_path):
     path = written(tmp_path, KITCHEN.replace(goal, "  (:goal (On butter_1 kitchen_table_butter_zone)))"))
     with pytest.raises(BddlError, match="line 27: the goal holds already at reset"):
         made(path)
+
+
+def test_regions_without_room_end_with_a_sentence(tmp_path):
+    """LIBERO's own reset would try for ever."""
+    zone = "((-0.08 -0.001 -0.07 0.001))"
+    text = KITCHEN.replace("((0.10 -0.06 0.16 0.0))", zone).replace("((-0.12 -0.05 -0.02 0.05))", zone)
+    with pytest.raises(SceneError, match="no room for all objects of bowl_and_butter in 5 resets; make the regions"):
+        made(written(tmp_path, text)).reset()
 
 
 def test_commands_take_the_file(kitchen, tmp_path, capsys):
