@@ -5,6 +5,7 @@
 
     env = gym.make("TGRPO-LiberoObject-v0", task=0)
     envs = gym.make_vec("TGRPO-LiberoObject-v0", num_envs=8, task="pick_up_the_butter_and_place_it_in_the_basket")
+    env = gym.make("TGRPO-Custom-v0", bddl="my_task.bddl")
 
 The import is cheap: MuJoCo and numba are loaded when the first environment is reset.
 """
@@ -20,8 +21,9 @@ ENV_IDS = {
     "libero_10": "TGRPO-Libero10-v0",
     "libero_90": "TGRPO-Libero90-v0",
 }
+CUSTOM_ID = "TGRPO-Custom-v0"  # bddl=FILE, a task of one's own
 
-for _suite, _id in ENV_IDS.items():
+for _suite, _id in {**ENV_IDS, "custom": CUSTOM_ID}.items():
     if _id not in gym.registry:
         gym.register(
             id=_id,
@@ -33,4 +35,4 @@ for _suite, _id in ENV_IDS.items():
             disable_env_checker=True,
         )
 
-__all__ = ["ENV_IDS"]
+__all__ = ["CUSTOM_ID", "ENV_IDS"]

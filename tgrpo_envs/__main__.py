@@ -12,7 +12,7 @@ import tyro
 from tgrpo_envs.command import in_a_clone, run_command
 from tgrpo_envs.evaluate.options import EvaluateOptions
 from tgrpo_envs.files import output
-from tgrpo_envs.tasks import get_task, list_tasks
+from tgrpo_envs.tasks import CUSTOM, get_task, list_tasks
 
 PROG = "python -m tgrpo_envs"
 DESCRIPTION = "LIBERO's tasks as Gymnasium environments: what there is, and what to make from it."
@@ -94,31 +94,33 @@ def rewards() -> str:
 
 def demos(
     out: Path,
-    suite: str = "libero_object",
+    suite: str | None = None,
     task: int | str = 0,
     num_demos: int = 10,
     image_size: int = 64,
     max_noise: float = 0.3,
     seed: int = 0,
     assets: str = "auto",
+    bddl: Path | None = None,
 ) -> str:
     """Record demonstrations of the scripted expert in LIBERO's HDF5 format.
 
     Args:
         out: The file to write.
-        suite: The task's suite.
+        suite: The task's suite; libero_object where it is left out.
         task: The task's index or name.
         num_demos: Successful episodes to write.
         image_size: Side of the square pictures, pixels.
         max_noise: Largest standard deviation of the noise on executed translations, as a share of a full action.
         seed: Fixes initial states and noise.
         assets: Asset pack: auto, primitive, libero, or a folder.
+        bddl: A task file of your own, in place of suite and task.
     """
     from tgrpo_envs.expert import record_demonstrations
 
     with output(out, "--out"):
         report = record_demonstrations(
-            suite,
+            suite or ("libero_object" if bddl is None else CUSTOM),
             task,
             num_demos,
             out,
@@ -126,6 +128,7 @@ def demos(
             image_size=image_size,
             max_noise=max_noise,
             assets=assets,
+            bddl=bddl,
         )
     return str(report)
 

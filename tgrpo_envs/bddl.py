@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,6 +40,23 @@ class Region:
 
 
 @dataclass(frozen=True)
+class Lines:
+    """Lines of a task file, counted from 1.
+
+    Attributes:
+        sections: Of each section, by its keyword.
+        names: Of the declaration of each fixture, object and region.
+        init: Of each predicate of `Problem.init`.
+        goal: Of each predicate of `Problem.goal`.
+    """
+
+    sections: Mapping[str, int] = field(default_factory=dict)
+    names: Mapping[str, int] = field(default_factory=dict)
+    init: tuple[int, ...] = ()
+    goal: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Problem:
     """One task file. Names and predicates are lower-case, as LIBERO reads them.
 
@@ -51,6 +69,7 @@ class Problem:
         init: Predicates that hold at reset.
         goal: Predicates that must all hold for success.
         objects_of_interest: LIBERO's own hint. Not the goal's objects in 15 tasks.
+        lines: Where things are said in the file, for messages.
     """
 
     name: str
@@ -61,6 +80,7 @@ class Problem:
     init: tuple[Conjunct, ...]
     goal: tuple[Conjunct, ...]
     objects_of_interest: tuple[str, ...]
+    lines: Lines = field(default_factory=Lines, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +101,35 @@ def read_problem(path: str | Path) -> Problem:
     Raises:
         BddlError: The file cannot be read, or is not a task file; the message names the file and the line.
     """
+    with in_file(path):
+        return parse_problem(read_text(path))
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a task file, or as much of it as is too much.
+
+    Raises:
+        BddlError: The file cannot be read as text.
+    """
     try:
         with Path(path).open(encoding="utf-8") as file:
-            text = file.read(MAX_CHARACTERS + 1)
+            return file.read(MAX_CHARACTERS + 1)
     except (OSError, UnicodeDecodeError) as error:
-        raise BddlError(f"{path}: cannot be read as a text file ({error}). Check the path.") from error
+        raise BddlError(f"cannot be read as a text file ({error}). Check the path.") from error
+
+
+@contextmanager
+def in_file(path: str | Path) -> Iterator[None]:
+    """Put the name of the file before what is said of its lines."""
     try:
-        return parse_problem(text)
+        yield
     except BddlError as error:
         raise BddlError(f"{path}: {error}") from error
+
+
+def error_at(line: int, what: str, remedy: str) -> BddlError:
+    """What is wrong in a line of a task file, and what to do."""
+    return BddlError(f"line {line}: {what}. {remedy}.")
 
 
 def parse_problem(text: str) -> Problem:
@@ -101,20 +141,20 @@ def parse_problem(text: str) -> Problem:
     root = _parse_tree(text)
     head, *groups = root.items or [root]
     if not isinstance(head, _Atom) or head.text != "define":
-        raise _error(root.line, "the file does not start with '(define'", "Give a LIBERO task file")
+        raise error_at(root.line, "the file does not start with '(define'", "Give a LIBERO task file")
     sections: dict[str, _Group] = {}
     for group in groups:
         key = _head(group)
         if key.text in sections:
-            raise _error(key.line, f"a second {key.text!r} section", "Merge the two")
+            raise error_at(key.line, f"a second {key.text!r} section", "Merge the two")
         if key.text not in _SECTIONS:
-            raise _error(key.line, f"unknown section {key.text!r}", f"Use {', '.join(sorted(_SECTIONS))}")
+            raise error_at(key.line, f"unknown section {key.text!r}", f"Use {', '.join(sorted(_SECTIONS))}")
         sections[key.text] = _Group(key.line, _group(group).items[1:])
     for required in _REQUIRED_SECTIONS:
         if required not in sections:
-            raise _error(root.line, f"no {required!r} section", "Add it")
+            raise error_at(root.line, f"no {required!r} section", "Add it")
     problem = _build(sections, empty=_Group(root.line))
-    _check_references(problem, sections)
+    _check_references(problem)
     return problem
 
 
@@ -125,11 +165,11 @@ _SECTIONS = {*_REQUIRED_SECTIONS, ":domain", ":language", ":regions", ":obj_of_i
 def _build(sections: Mapping[str, _Group], *, empty: _Group) -> Problem:
     names = _words(sections["problem"])
     if len(names) != 1:
-        raise _error(sections["problem"].line, f"{len(names)} problem names", "Write '(problem NAME)'")
+        raise error_at(sections["problem"].line, f"{len(names)} problem names", "Write '(problem NAME)'")
     fixtures, objects = _instances(sections[":fixtures"]), _instances(sections[":objects"])
     shared = sorted(fixtures.keys() & objects.keys())
     if shared:
-        raise _error(sections[":objects"].line, f"{shared[0]!r} is a fixture and an object", "Declare it once")
+        raise error_at(sections[":objects"].line, f"{shared[0]!r} is a fixture and an object", "Declare it once")
     return Problem(
         name=names[0],
         language=" ".join(_words(sections.get(":language", empty))),
@@ -139,7 +179,31 @@ def _build(sections: Mapping[str, _Group], *, empty: _Group) -> Problem:
         init=tuple(_conjunct(item) for item in sections[":init"].items),
         goal=_goal(sections[":goal"]),
         objects_of_interest=tuple(_words(sections.get(":obj_of_interest", empty))),
+        lines=_lines(sections, empty),
     )
+
+
+def _lines(sections: Mapping[str, _Group], empty: _Group) -> Lines:
+    """Of sections that were read without fault."""
+    names = {atom.text: atom.line for key in (":fixtures", ":objects") for atom in _instance_atoms(sections[key])}
+    regions = (_group(item) for item in sections.get(":regions", empty).items)
+    body = _group(sections[":goal"].items[0])
+    goal = body.items[1:] if _head(body).text == "and" else [body]
+    return Lines(
+        sections={key: section.line for key, section in sections.items()},
+        names=names | {_region(region).name: region.line for region in regions},
+        init=tuple(item.line for item in sections[":init"].items),
+        goal=tuple(item.line for item in goal),
+    )
+
+
+def _instance_atoms(section: _Group) -> Iterator[_Atom]:
+    """The instances of ``a_1 a_2 - a  b_1 - b``, without categories."""
+    before = ""
+    for atom in _atoms(section):
+        if "-" not in (atom.text, before):
+            yield atom
+        before = atom.text
 
 
 def _parse_tree(text: str) -> _Group:
@@ -153,20 +217,20 @@ def _parse_tree(text: str) -> _Group:
         line = atom.line
         if atom.text == "(":
             if len(stack) > MAX_DEPTH:
-                raise _error(line, f"nested deeper than {MAX_DEPTH}", "Check the parentheses")
+                raise error_at(line, f"nested deeper than {MAX_DEPTH}", "Check the parentheses")
             child = _Group(line)
             stack[-1].items.append(child)
             stack.append(child)
         elif atom.text == ")":
             if len(stack) == 1:
-                raise _error(line, "')' without its '('", "Remove it")
+                raise error_at(line, "')' without its '('", "Remove it")
             stack.pop()
         else:
             stack[-1].items.append(atom)
     if len(stack) > 1:
-        raise _error(stack[-1].line, "'(' is never closed", "Add the missing ')'")
+        raise error_at(stack[-1].line, "'(' is never closed", "Add the missing ')'")
     if len(top.items) != 1:
-        raise _error(line, f"{len(top.items)} outermost expressions", "Write exactly one '(define ...)'")
+        raise error_at(line, f"{len(top.items)} outermost expressions", "Write exactly one '(define ...)'")
     return _group(top.items[0])
 
 
@@ -182,7 +246,7 @@ def _regions(section: _Group) -> dict[str, Region]:
     for item in section.items:
         region = _region(_group(item))
         if region.name in regions:
-            raise _error(item.line, f"a second region {region.name!r}", "Rename one")
+            raise error_at(item.line, f"a second region {region.name!r}", "Rename one")
         regions[region.name] = region
     return regions
 
@@ -193,18 +257,18 @@ def _region(group: _Group) -> Region:
     for item in group.items[1:]:
         key = _head(item)
         if key.text not in {":target", ":ranges", ":yaw_rotation", ":rgba"}:
-            raise _error(key.line, f"unknown attribute {key.text!r}", "Use :target, :ranges, :yaw_rotation or :rgba")
+            raise error_at(key.line, f"unknown attribute {key.text!r}", "Use :target, :ranges, :yaw_rotation or :rgba")
         attributes[key.text] = _Group(key.line, _group(item).items[1:])
     target = _words(attributes[":target"]) if ":target" in attributes else []
     if len(target) != 1:
-        raise _error(group.line, f"region {short_name.text!r} has {len(target)} targets", "Write '(:target NAME)'")
+        raise error_at(group.line, f"region {short_name.text!r} has {len(target)} targets", "Write '(:target NAME)'")
     ranges = _rows(attributes.get(":ranges"), 4, "(x0 y0 x1 y1) in metres")
     yaw_ranges = _rows(attributes.get(":yaw_rotation"), 2, "(low high) in radians")
     intervals = [*((x0, x1) for x0, _, x1, _ in ranges), *((y0, y1) for _, y0, _, y1 in ranges), *yaw_ranges]
     for low, high in intervals:
         if low > high:
             what = f"region {short_name.text!r} runs from {low} down to {high}"
-            raise _error(group.line, what, "Give the lower end first")
+            raise error_at(group.line, what, "Give the lower end first")
     return Region(
         name=f"{target[0]}_{short_name.text}",
         target=target[0],
@@ -218,12 +282,12 @@ def _rows(attribute: _Group | None, width: int, meaning: str) -> list[list[float
     if attribute is None:
         return []
     if len(attribute.items) != 1:
-        raise _error(attribute.line, f"{len(attribute.items)} lists", f"Write one list of {meaning}")
+        raise error_at(attribute.line, f"{len(attribute.items)} lists", f"Write one list of {meaning}")
     rows = []
     for item in _group(attribute.items[0]).items:
         words = _words(_group(item))
         if len(words) != width:
-            raise _error(item.line, f"{len(words)} numbers", f"Write {meaning}")
+            raise error_at(item.line, f"{len(words)} numbers", f"Write {meaning}")
         rows.append([_number(word, item.line) for word in words])
     return rows
 
@@ -234,86 +298,87 @@ def _number(word: str, line: int) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise _error(line, f"{word!r} is not a finite number", "Write it in digits")
+        raise error_at(line, f"{word!r} is not a finite number", "Write it in digits")
     return value
 
 
 def _instances(section: _Group) -> dict[str, str]:
     """Instance to category, from ``a_1 a_2 - a  b_1 - b``."""
     instances: dict[str, str] = {}
-    pending: list[str] = []
-    words = iter(_words(section))
-    for word in words:
-        if word != "-":
-            pending.append(word)
+    pending: list[_Atom] = []
+    atoms = iter(_atoms(section))
+    for atom in atoms:
+        if atom.text != "-":
+            pending.append(atom)
             continue
-        category = next(words, None)
+        category = next(atoms, None)
         if category is None or not pending:
-            raise _error(section.line, "'-' without a name on each side", "Write 'NAME_1 - NAME'")
+            raise error_at(atom.line, "'-' without a name on each side", "Write 'NAME_1 - NAME'")
         for instance in pending:
-            if instance in instances:
-                raise _error(section.line, f"{instance!r} is declared twice", "Declare it once")
-            instances[instance] = category
+            if instance.text in instances:
+                raise error_at(instance.line, f"{instance.text!r} is declared twice", "Declare it once")
+            instances[instance.text] = category.text
         pending.clear()
     if pending:
-        raise _error(section.line, f"{pending[0]!r} has no category", "Write 'NAME_1 - NAME'")
+        raise error_at(pending[0].line, f"{pending[0].text!r} has no category", "Write 'NAME_1 - NAME'")
     return instances
 
 
 def _goal(section: _Group) -> tuple[Conjunct, ...]:
     if len(section.items) != 1:
-        raise _error(section.line, f"{len(section.items)} goal expressions", "Write one '(And ...)'")
+        raise error_at(section.line, f"{len(section.items)} goal expressions", "Write one '(And ...)'")
     body = _group(section.items[0])
     if _head(body).text != "and":
         return (_conjunct(body),)
     if len(body.items) == 1:
-        raise _error(body.line, "an empty goal", "Name at least one predicate")
+        raise error_at(body.line, "an empty goal", "Name at least one predicate")
     return tuple(_conjunct(item) for item in body.items[1:])
 
 
 def _conjunct(item: _Atom | _Group) -> Conjunct:
     predicate = _head(item).text
     if predicate not in PREDICATE_ARGUMENTS:
-        raise _error(item.line, f"unknown predicate {predicate!r}", f"Use {', '.join(PREDICATE_ARGUMENTS)}")
+        raise error_at(item.line, f"unknown predicate {predicate!r}", f"Use {', '.join(PREDICATE_ARGUMENTS)}")
     words = _words(_group(item))
     if len(words) - 1 != PREDICATE_ARGUMENTS[predicate]:
         expected = PREDICATE_ARGUMENTS[predicate]
-        raise _error(item.line, f"{predicate!r} with {len(words) - 1} names", f"It takes {expected}")
+        raise error_at(item.line, f"{predicate!r} with {len(words) - 1} names", f"It takes {expected}")
     return tuple(words)
 
 
-def _check_references(problem: Problem, sections: Mapping[str, _Group]) -> None:
+def _check_references(problem: Problem) -> None:
     """Init and goal may only name what the file declares."""
     known = problem.objects.keys() | problem.fixtures.keys() | problem.regions.keys()
-    for section, conjuncts in ((":init", problem.init), (":goal", problem.goal)):
-        for conjunct in conjuncts:
+    sections = ((":init", problem.init, problem.lines.init), (":goal", problem.goal, problem.lines.goal))
+    for section, conjuncts, lines in sections:
+        for conjunct, line in zip(conjuncts, lines, strict=True):
             for name in conjunct[1:]:
                 if name not in known:
                     what = f"{section} names {name!r}, which the file does not declare"
-                    raise _error(sections[section].line, what, "Declare it or correct the name")
+                    raise error_at(line, what, "Declare it or correct the name")
 
 
 def _group(item: _Atom | _Group) -> _Group:
     if isinstance(item, _Atom):
-        raise _error(item.line, f"{item.text!r} stands where a '(' belongs", "Check the parentheses")
+        raise error_at(item.line, f"{item.text!r} stands where a '(' belongs", "Check the parentheses")
     return item
 
 
 def _head(item: _Atom | _Group) -> _Atom:
     group = _group(item)
     if not group.items or not isinstance(group.items[0], _Atom):
-        raise _error(group.line, "'(' without a name after it", "Check the parentheses")
+        raise error_at(group.line, "'(' without a name after it", "Check the parentheses")
     return group.items[0]
 
 
 def _words(group: _Group) -> list[str]:
-    words = []
+    return [atom.text for atom in _atoms(group)]
+
+
+def _atoms(group: _Group) -> list[_Atom]:
+    atoms = []
     for item in group.items:
         if isinstance(item, _Group):
-            raise _error(item.line, "'(' stands where a name belongs", "Check the parentheses")
-        words.append(item.text)
-    return words
-
-
-def _error(line: int, what: str, remedy: str) -> BddlError:
-    return BddlError(f"line {line}: {what}. {remedy}.")
+            raise error_at(item.line, "'(' stands where a name belongs", "Check the parentheses")
+        atoms.append(item)
+    return atoms

@@ -60,7 +60,8 @@ class LiberoEnv(Registered, gym.Env[dict[str, Any], NDArray[np.floating[Any] | n
 
     Raises:
         UnknownNameError: A suite, task, camera, reward or set of states that does not exist.
-        ConfigError: A number out of range.
+        ConfigError: A number out of range, or `official` states of a file of one's own.
+        BddlError: A task file of one's own (`bddl`) is wrong; the message names its line.
         AssetError: On the first reset, when the asset pack is missing or incomplete.
     """
 

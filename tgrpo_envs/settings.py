@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
@@ -15,9 +15,10 @@ from pydantic import ValidationError
 
 from tgrpo_envs.arrays import flag, integer, shown, whole_number
 from tgrpo_envs.assets import find_pack
+from tgrpo_envs.bddl import in_file, parse_problem
 from tgrpo_envs.errors import ConfigError, UnknownNameError
 from tgrpo_envs.rewards.credit import CreditProfile
-from tgrpo_envs.tasks import Task, get_task
+from tgrpo_envs.tasks import Task, check_is_official, choose_task
 
 ACTION_SIZE = 7
 PROPRIO_SIZE = 12
@@ -42,11 +43,14 @@ class EnvSettings:
     """The keyword arguments of `gym.make` and `gym.make_vec`, validated.
 
     Attributes:
-        suite: LIBERO suite, fixed by the environment id.
+        suite: LIBERO suite, or ``custom``, fixed by the environment id.
         task: Index inside the suite, or the task's name.
+        bddl: Task file of your own, for the suite ``custom``: it is read once, and what is wrong with it is named with
+            its line.
         assets: Asset pack: ``auto``, ``primitive``, ``libero`` or a folder.
         init_states: Where `reset` takes its states from: ``train`` (drawn from the BDDL regions with the environment's
-            generator), ``heldout`` (a fixed list from the same regions) or ``official`` (LIBERO's 50).
+            generator), ``heldout`` (a fixed list from the same regions) or ``official`` (LIBERO's 50, which files of
+            your own lack).
         fixture_poses: Where cabinets, stoves and the like stand. ``default``: as the set of states says, drawn with the
             rest of ``train`` and ``heldout`` states, at the centre of their regions in ``official`` ones, whose files
             do not say. ``per_episode``: drawn anew for every episode, whatever the set.
@@ -68,8 +72,9 @@ class EnvSettings:
         segmentation: Whether to observe ``<camera>_segmentation`` too: (H, W) int32, 0 for what is no object, 1 for
             the robot, then the scene's objects; `Simulator.segmentation_names` has the names.
         action_chunk: Control steps (20 Hz) in one environment step.
-        horizon: Episode limit in control steps; None takes the suite's.
+        horizon: Episode limit in control steps; None takes the suite's (520 for a file of your own).
         num_threads: Simulation threads; None takes one per environment, at most one per core.
+        resolved_task: The task that these settings name.
     """
 
     suite: str
@@ -89,12 +94,13 @@ class EnvSettings:
     segmentation: bool = False
     unchecked_reward: bool = False
     observe: Literal["pictures", "state", "state+pictures"] = "pictures"
+    bddl: str | Path | None = None
+    resolved_task: Task = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         for name, value in self._plain_values().items():
             object.__setattr__(self, name, value)
-        get_task(self.suite, self.task)
-        find_pack(self.assets)
+        object.__setattr__(self, "resolved_task", self._find_task())
         _one_of("detail", self.detail, DETAILS)
         _one_of("kind of observation (observe)", self.observe, OBSERVES)
         if self.detail == "off" or self.observe == "state":
@@ -103,10 +109,23 @@ class EnvSettings:
             if getattr(self, option) and not self.cameras:
                 raise ConfigError(f"{option}=True needs a camera; give cameras, and another detail than 'off'.")
         _one_of("set of initial states", self.init_states, INIT_STATE_SETS)
+        if self.init_states == "official":
+            check_is_official(self.resolved_task)
         _one_of("kind of fixture poses", self.fixture_poses, FIXTURE_POSES)
         if self.reward_is_file and not Path(self.reward).is_file():
             raise UnknownNameError("reward (a name or the path of a .json specification)", self.reward, REWARDS)
         object.__setattr__(self, "credit", _credit(self.credit))
+
+    def _find_task(self) -> Task:
+        """The task, of a user's own file only if the assets have what it asks for."""
+        pack = find_pack(self.assets)
+        task = choose_task(self.suite, self.task, self.bddl)
+        if self.bddl is not None:
+            from tgrpo_envs.scene.task_file import check_task_file  # which loads MuJoCo
+
+            with in_file(self.bddl):
+                check_task_file(parse_problem(task.bddl), pack)
+        return task
 
     def _plain_values(self) -> dict[str, Any]:
         """Numbers, truth values and names as Python's own, whatever library they came from.
@@ -130,11 +149,6 @@ class EnvSettings:
             if getattr(self, name) is not None or name not in MAY_BE_NONE:
                 values[name] = whole_number(name, getattr(self, name), *bounds)
         return values
-
-    @property
-    def resolved_task(self) -> Task:
-        """The task these settings name."""
-        return get_task(self.suite, self.task)
 
     @property
     def reward_is_file(self) -> bool:

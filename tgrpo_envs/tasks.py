@@ -1,41 +1,49 @@
-"""The 130 tasks of LIBERO: names, instructions, goals, horizons, and where LIBERO keeps their files."""
+"""The 130 tasks of LIBERO and those of a user's own file: names, instructions, goals, horizons, and where files lie."""
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.util
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
 from tgrpo_envs.arrays import integer, shown
+from tgrpo_envs.bddl import error_at, in_file, parse_problem, read_text
 from tgrpo_envs.errors import AssetError, ConfigError, UnknownNameError
 from tgrpo_envs.extras import INSTALL_LIBERO
+from tgrpo_envs.files import cache_dir, write_atomically
 
 SUITES = ("libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90")
+CUSTOM = "custom"  # in place of a suite: tasks of a user's own BDDL file
 
 # Control steps (20 Hz) after which an episode is cut: the limits of OpenVLA's evaluation, which others took over. They
-# round up the suite's longest demonstration (193, 254, 270, 505 and 373 steps).
+# round up the suite's longest demonstration (193, 254, 270, 505 and 373 steps). A file of one's own does not say how
+# long its task takes, so it gets the longest of them.
 HORIZONS = {
     "libero_spatial": 220,
     "libero_object": 280,
     "libero_goal": 300,
     "libero_10": 520,
     "libero_90": 400,
+    CUSTOM: 520,
 }
 
 
 @dataclass(frozen=True)
 class Task:
-    """One task of the benchmark.
+    """One task of the benchmark, or of a user's own file.
 
     Attributes:
-        suite: One of `SUITES`.
-        index: Place in the suite, in the benchmark's own order (its task order 0).
+        suite: One of `SUITES`, or `CUSTOM`.
+        index: Place in the suite, in the benchmark's own order (its task order 0); 0 in `CUSTOM`.
         name: Stem of the BDDL file.
-        instruction: The sentence the benchmark gives to a policy: it comes from the file's name, not from the file.
+        instruction: The sentence that a policy is given. The benchmark takes it from the file's name; of a file of
+            one's own it is the ``:language``.
         goal: Predicates that must all hold, each as ``("in", "alphabet_soup_1", "basket_1_contain_region")``.
+        bddl: Text of the file of one's own, so that the task stays what it is when the file changes; else empty.
     """
 
     suite: str
@@ -43,11 +51,17 @@ class Task:
     name: str
     instruction: str
     goal: tuple[tuple[str, ...], ...]
+    bddl: str = field(default="", repr=False)
 
     @property
     def horizon(self) -> int:
         """Control steps (20 Hz) after which an episode is cut."""
         return HORIZONS[self.suite]
+
+    @property
+    def siblings(self) -> tuple[Task, ...]:
+        """All tasks of its suite, itself among them."""
+        return (self,) if self.suite == CUSTOM else list_tasks(self.suite)
 
 
 def list_tasks(suite: str | None = None) -> tuple[Task, ...]:
@@ -55,7 +69,10 @@ def list_tasks(suite: str | None = None) -> tuple[Task, ...]:
 
     Raises:
         UnknownNameError: There is no such suite.
+        ConfigError: `CUSTOM`, whose tasks nobody lists.
     """
+    if suite == CUSTOM:
+        raise ConfigError(f"Tasks of the suite {CUSTOM!r} are known by their BDDL files; give bddl=FILE.")
     if suite is not None and suite not in SUITES:
         raise UnknownNameError("suite", suite, SUITES)
     return tuple(task for task in _all_tasks() if suite in (None, task.suite))
@@ -78,22 +95,86 @@ def get_task(suite: str, task: int | str) -> Task:
     return found[wanted]
 
 
+def choose_task(suite: str, task: int | str = 0, bddl: str | Path | None = None) -> Task:
+    """The task by suite and name, or the one that a file of one's own poses.
+
+    Raises:
+        UnknownNameError: There is no such suite, or no such task in it.
+        ConfigError: A file, and a suite or task of LIBERO's; or `CUSTOM` without a file.
+        BddlError: See `task_from_file`.
+    """
+    if bddl is None:
+        return get_task(suite, task)
+    if suite != CUSTOM:
+        raise ConfigError(
+            f"bddl={shown(bddl)} is a task of your own, which {suite} has not; its suite is {CUSTOM!r}, its id "
+            "tgrpo_envs:TGRPO-Custom-v0."
+        )
+    if not isinstance(bddl, str | Path) or task != 0:
+        raise ConfigError(f"bddl={shown(bddl)} must be the path of one task file, and task={shown(task)} left out.")
+    return task_from_file(bddl)
+
+
+def task_from_file(path: str | Path) -> Task:
+    """The task that a BDDL file of one's own poses.
+
+    Raises:
+        BddlError: The file cannot be read, is not a task file, or has no ``:language``; the message names the line.
+    """
+    with in_file(path):
+        return task_from_text(Path(path).stem, read_text(path))
+
+
+def task_from_text(name: str, bddl: str) -> Task:
+    """The task that the text of a BDDL file poses.
+
+    Raises:
+        BddlError: See `task_from_file`.
+    """
+    problem = parse_problem(bddl)
+    if not problem.language:
+        raise error_at(1, "no sentence for the policy", "Add '(:language WHAT TO DO)'")
+    return Task(CUSTOM, 0, name, problem.language, problem.goal, bddl)
+
+
 def bddl_path(task: Task) -> Path:
-    """The task's BDDL file in the installed LIBERO.
+    """The task's BDDL file: the installed LIBERO's, or the cache's copy of one's own as it was when it was read.
 
     Raises:
         AssetError: LIBERO is not installed, or lacks the file.
+        OutputError: The cache cannot be written.
     """
-    return _libero_file("bddl_files", task, ".bddl")
+    if task.suite != CUSTOM:
+        return _libero_file("bddl_files", task, ".bddl")
+    digest = hashlib.sha256(task.bddl.encode()).hexdigest()[:16]
+    path = cache_dir() / "tasks" / digest / f"{task.name}.bddl"
+    if not path.is_file():
+        write_atomically(path, task.bddl)
+    return path
 
 
 def init_states_path(task: Task) -> Path:
     """The benchmark's 50 initial states of the task: a pickle of LIBERO's, see `tgrpo_envs.scene.states`.
 
     Raises:
+        ConfigError: The task is of a user's own file.
         AssetError: LIBERO is not installed, or lacks the file.
     """
+    check_is_official(task)
     return _libero_file("init_files", task, ".pruned_init")
+
+
+def check_is_official(task: Task) -> None:
+    """Make sure that the benchmark has initial states of the task.
+
+    Raises:
+        ConfigError: It is of a user's own file.
+    """
+    if task.suite == CUSTOM:
+        raise ConfigError(
+            f"{task.name} has no official initial states: LIBERO publishes 50 for each of its own tasks and none for a "
+            'file of yours; take init_states="train" (drawn anew) or "heldout" (fixed), both from its regions.'
+        )
 
 
 def _libero_file(folder: str, task: Task, suffix: str) -> Path:

@@ -10,23 +10,25 @@ from pydantic import Field, SerializeAsAny, ValidationError, field_validator, mo
 from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.files import write_atomically
 from tgrpo_envs.rewards.credit import CreditProfile
-from tgrpo_envs.tasks import get_task, list_tasks
+from tgrpo_envs.tasks import CUSTOM, Task, choose_task, list_tasks
 from tgrpo_trainer.objectives import Objective, Tgrpo, make_objective
 from tgrpo_trainer.policy.settings import PolicyConfig
 from tgrpo_trainer.settings import Settings
 
 Rows = Literal["before", "after"]
 Pictures = Literal["opengl", "upright", "turned", "mirrored"]
-Suite = Literal["libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90"]
+Suite = Literal["libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90", "custom"]
 
 
 class EnvConfig(Settings):
     """The tasks and how the policy sees them."""
 
     suite: Suite = "libero_object"
-    """LIBERO suite."""
+    """LIBERO suite; custom = the task of env.bddl."""
     tasks: tuple[int | str, ...] = Field(default=(0,), min_length=1)
     """Tasks of the suite that one policy learns, by index or name (list them: python -m tgrpo_envs tasks), or all."""
+    bddl: Path | None = None
+    """A task file of your own, in place of a suite and its tasks (docs/bring-a-task.md)."""
     assets: str = "auto"
     """Asset pack: auto, primitive, libero, or a folder."""
     reward: str = "stages"
@@ -58,6 +60,15 @@ class EnvConfig(Settings):
             values = {name: value for name, value in values.items() if name != "task"} | {"tasks": (values["task"],)}
         return values
 
+    @model_validator(mode="before")
+    @classmethod
+    def _a_file_instead_of_a_suite(cls, values: Any) -> Any:
+        """Whatever a recipe says of suite and tasks. A run is resumed from any folder, so the path is whole."""
+        if isinstance(values, dict) and isinstance(bddl := values.get("bddl"), str | Path):
+            whole = type(bddl)(Path(bddl).resolve())  # a string stays one, as JSON has it
+            values = values | {"bddl": whole, "suite": CUSTOM, "tasks": (0,)}
+        return values
+
     @field_validator("tasks", mode="before")
     @classmethod
     def _numbers_or_names(cls, values: Any) -> Any:
@@ -78,6 +89,15 @@ class EnvConfig(Settings):
         return self.tasks[0]
 
     @property
+    def resolved_task(self) -> Task:
+        """The only task, with its instruction and horizon.
+
+        Raises:
+            ConfigError: They name several; or a file that cannot be read is a `BddlError`.
+        """
+        return choose_task(self.suite, self.task, self.bddl)
+
+    @property
     def tasks_label(self) -> str:
         """The tasks in words, for headings: `all`, `4`, or `0, 3`."""
         return ", ".join(map(str, self.tasks))
@@ -90,7 +110,7 @@ class EnvConfig(Settings):
             ConfigError: Several tasks, and a reward that is a file: its stages are of one task.
         """
         chosen = [task.index for task in list_tasks(self.suite)] if "all" in self.tasks else self.tasks
-        by_index = {get_task(self.suite, task).index: task for task in reversed(chosen)}
+        by_index = {choose_task(self.suite, task, self.bddl).index: task for task in reversed(chosen)}
         tasks = [task for index, task in reversed(by_index.items())]
         if len(tasks) > 1 and self.reward.endswith(".json"):
             raise ConfigError(f"env.reward {self.reward} holds the stages of one task; use stages for {len(tasks)}.")

@@ -18,11 +18,16 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
     [
         ("README.md", "pick up the butter and place it in the basket"),
         ("docs/use-an-environment.md", "open the middle drawer of the cabinet"),
+        ("docs/bring-a-task.md", "put the bowl on the stove"),
     ],
 )
-def test_the_python_of_a_document_runs(document: str, first_line: str) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), flags=re.DOTALL)
-    result = subprocess.run([sys.executable, "-c", "\n".join(blocks)], capture_output=True, text=True, check=False)
+def test_the_python_of_a_document_runs(document: str, first_line: str, tmp_path: Path) -> None:
+    """In a folder with the task file that the document shows, if it shows one."""
+    text = (ROOT / document).read_text()
+    for block in re.findall(r"```lisp\n(.*?)```", text, flags=re.DOTALL):
+        (tmp_path / "my_task.bddl").write_text(block)
+    code = "\n".join(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL))
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith(f"{first_line}\n")
 

@@ -11,8 +11,10 @@ import pytest
 import torch
 from pydantic import BaseModel, ValidationError
 
-from tgrpo_envs import ENV_IDS
+from tgrpo_envs import CUSTOM_ID, ENV_IDS
 from tgrpo_envs.errors import ConfigError, UnknownNameError
+from tgrpo_envs.tasks import bddl_path, get_task
+from tgrpo_trainer.__main__ import parse_run
 from tgrpo_trainer.config import (
     EnvConfig,
     RolloutConfig,
@@ -21,6 +23,7 @@ from tgrpo_trainer.config import (
     Suite,
     TrainConfig,
 )
+from tgrpo_trainer.evaluation.tasks import plan_of_run
 from tgrpo_trainer.objectives import OBJECTIVES, StageReturn, Tgrpo, with_kind
 from tgrpo_trainer.policy import POLICIES, policy_class
 from tgrpo_trainer.policy.base import Policy
@@ -59,8 +62,23 @@ def test_every_field_is_explained():
 
 def test_every_suite_has_its_environment():
     assert {suite: EnvConfig(suite=suite).env_id for suite in typing.get_args(Suite)} == {
-        suite: f"tgrpo_envs:{env_id}" for suite, env_id in ENV_IDS.items()
+        suite: f"tgrpo_envs:{env_id}" for suite, env_id in {**ENV_IDS, "custom": CUSTOM_ID}.items()
     }
+
+
+def test_a_task_file_takes_the_place_of_suite_and_tasks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = bddl_path(get_task("libero_goal", 2)).read_text()
+    Path("mine.bddl").write_text(text.replace("(:language ", "(:language please "))
+    config = parse_run("train", ["--env.bddl", "mine.bddl"])
+    env = config.env
+    assert (env.suite, env.tasks, env.bddl) == ("custom", (0,), tmp_path / "mine.bddl")
+    assert env.resolved_task.instruction.startswith("please ")
+    (one,) = env.of_each_task()
+    assert plan_of_run(config, (one,), 0).counts == {"heldout": config.evaluation.num_heldout}
+    assert set(plan_of_run(TrainConfig(), (), 0).counts) == {"heldout", "official"}
+    config.save(Path("config.json"))
+    assert TrainConfig.load(Path("config.json")) == config
 
 
 def test_mistakes_are_refused():

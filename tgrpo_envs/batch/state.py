@@ -13,7 +13,6 @@ from tgrpo_envs.sim.controller import ARM, GRIPPER
 from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.sim.snapshot import NO_PARENT, BoolArray, FloatArray
 from tgrpo_envs.sim.success import Conjunct, goal_truth
-from tgrpo_envs.tasks import list_tasks
 
 NUM_FINGERS = 2
 POSE = (("pos", 3), ("columns", 6), ("from_gripper", 3))
@@ -38,7 +37,7 @@ class StateObserver:
 
     def __init__(self, scene: Scene, stage_names: Sequence[str]) -> None:
         snapshot_layout, model, record = scene.layout, scene.model, scene.record
-        tasks = list_tasks(scene.task.suite)
+        tasks = scene.task.siblings
         self._task_T = np.array([task == scene.task for task in tasks], dtype=np.float64)
         movables = [entry for entry in record.objects if entry.qpos_address is not None]
         self._movable_dofs_M6 = np.array(

@@ -19,7 +19,7 @@ from tgrpo_envs.expert.rollout import EpisodePlan, run_expert, spread_episodes
 from tgrpo_envs.scene import Scene, load_scene
 from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray
-from tgrpo_envs.tasks import get_task
+from tgrpo_envs.tasks import choose_task
 
 MAX_NOISE = 0.3
 BATCH_SIZE = 16
@@ -65,6 +65,7 @@ def record_demonstrations(
     assets: str | Path = "auto",
     num_envs: int = BATCH_SIZE,
     progress: bool = True,
+    bddl: str | Path | None = None,
 ) -> RecordingReport:
     """Record demonstrations of one task in LIBERO's HDF5 format, from training states spread evenly over its regions.
 
@@ -82,6 +83,7 @@ def record_demonstrations(
         assets: Name or folder of an asset pack.
         num_envs: Episodes simulated side by side.
         progress: Show a progress bar.
+        bddl: A task file of your own, of the suite ``custom``.
 
     Raises:
         ConfigError: `num_demos`, `max_noise` or `num_envs` out of range, a task the expert cannot do, or hardly
@@ -93,7 +95,7 @@ def record_demonstrations(
         raise ConfigError(
             f"num_demos={num_demos} and num_envs={num_envs} must be at least 1 and max_noise={max_noise} at least 0."
         )
-    chosen = get_task(suite, task)
+    chosen = choose_task(suite, task, bddl)
     plan(chosen.goal)
     scene = load_scene(chosen, assets)
     simulator = Simulator(scene, min(num_envs, num_demos), cameras=CAMERAS, image_size=image_size)

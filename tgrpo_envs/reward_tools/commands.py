@@ -14,25 +14,30 @@ from tgrpo_envs.reward_tools.author.commands import generate, ingest, prompt
 from tgrpo_envs.reward_tools.certify.commands import certify, report
 from tgrpo_envs.reward_tools.explain.commands import show
 from tgrpo_envs.reward_tools.lint import commands as linting
-from tgrpo_envs.tasks import get_task, list_tasks
+from tgrpo_envs.tasks import CUSTOM, choose_task, list_tasks
 
 DESCRIPTION = "Stage rewards: compile them from goals, have a language model write them, check them, look at them."
 
 
-def compile_specs(suite: str = "libero_object", task: int | str | None = None, out: Path | None = None) -> str:
+def compile_specs(
+    suite: str | None = None, task: int | str | None = None, out: Path | None = None, bddl: Path | None = None
+) -> str:
     """Write the spec that follows from a task's goal alone, without a language model.
 
     Args:
-        suite: LIBERO suite.
+        suite: LIBERO suite; libero_object where it is left out.
         task: Index or name of the task; all of the suite where it is left out.
         out: Folder to write `<suite>/<task>.compiled.json` into; without it one task's spec is printed.
+        bddl: A task file of your own, in place of suite and task.
     """
     from tgrpo_envs.bddl import read_problem
     from tgrpo_envs.rewards import save_spec, spec_from_goal
     from tgrpo_envs.rewards.shipped import spec_path
     from tgrpo_envs.tasks import bddl_path
 
-    chosen = list_tasks(suite) if task is None and out is not None else [get_task(suite, task or 0)]
+    suite = suite or ("libero_object" if bddl is None else CUSTOM)
+    is_whole = task is None and out is not None and bddl is None
+    chosen = list_tasks(suite) if is_whole else [choose_task(suite, task or 0, bddl)]
     specs = {each: spec_from_goal(read_problem(bddl_path(each)), each) for each in chosen}
     if out is None:
         return specs[chosen[0]].model_dump_json(indent=2, by_alias=True, exclude_defaults=True)

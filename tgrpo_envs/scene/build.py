@@ -43,7 +43,7 @@ from tgrpo_envs.scene.records import (
 from tgrpo_envs.sim.controller import ARM, USERDATA_SIZE
 from tgrpo_envs.sim.engine import mujoco
 from tgrpo_envs.sim.pictures import body_rows
-from tgrpo_envs.tasks import Task, bddl_path, get_task, init_states_path
+from tgrpo_envs.tasks import CUSTOM, Task, bddl_path, get_task, init_states_path, task_from_file
 
 # robosuite's sampler classes (by name, libero/libero/envs/regions) and the kind of placement they make.
 _SAMPLER_KINDS: dict[str, PlacementKind] = {
@@ -63,6 +63,8 @@ _SOLVER_TOLERANCE = 1e-12
 # Scratch memory of one environment. robosuite reserves 1.3 GB; 32 of those are more than a machine may promise to a
 # process that forks, to encode a video for one. Arm and seven objects in a heap use 0.3 MB.
 _ARENA_MIB = 64
+
+_RESETS = 5  # each tries 5000 places for every object
 
 
 def official_env(task: Task, pack_folder: Path, *, opengl: str | None = None, **settings: Any) -> Any:
@@ -102,9 +104,7 @@ def build(task: Task, pack_name: str, pack_folder: Path, pack_digest: str, out: 
     Raises:
         SceneError: See `official_env`; or the model lacks what the controller relies on.
     """
-    env = official_env(task, pack_folder, opengl="glx")  # nothing is drawn, and this loads no OpenGL before it is
-    with _quiet():
-        env.reset()
+    env = _started_env(task, pack_folder)
     model = _compile(env)
     _check_robot(model)
     inner = env.env
@@ -129,7 +129,27 @@ def build(task: Task, pack_name: str, pack_folder: Path, pack_digest: str, out: 
     )
     fixtures = {entry.body for entry in objects if entry.qpos_address is None}
     drawn = make_drawn_model(model, fixtures, body_rows(model, record))
-    write_scene(out, record, model, drawn, read_init_file(init_states_path(task)))
+    write_scene(out, record, model, drawn, None if task.suite == CUSTOM else read_init_file(init_states_path(task)))
+
+
+def _started_env(task: Task, pack_folder: Path) -> Any:
+    """`official_env` after a reset. ControlEnv's own goes on for ever, whatever fails in it."""
+    opengl = "glx"  # nothing is drawn, and this loads no OpenGL before it is
+    _prepare_import(opengl)
+    from robosuite.utils.errors import RandomizationError
+
+    for _ in range(_RESETS):
+        try:
+            env = official_env(task, pack_folder, opengl=opengl)
+            with _quiet():
+                env.env.reset()
+        except RandomizationError:
+            continue
+        return env
+    raise SceneError(
+        f"LIBERO found no room for all objects of {task.name} in {_RESETS} resets; make the regions of its file "
+        "larger, or move them apart."
+    )
 
 
 def _prepare_import(opengl: str | None) -> None:
@@ -323,12 +343,12 @@ def _visible_sites(env: Any, model: mujoco.MjModel) -> dict[str, tuple[int, ...]
 def main() -> int:
     """Command line used by `load_scene`."""
     parser = argparse.ArgumentParser(prog="python -m tgrpo_envs.scene.build", description=__doc__)
-    for name in ("suite", "task", "pack-name", "pack-folder", "pack-digest", "out"):
+    for name in ("suite", "task", "pack-name", "pack-folder", "pack-digest", "bddl", "out"):
         parser.add_argument(f"--{name}", required=True)
     given = parser.parse_args()
 
     def run() -> None:
-        task = get_task(given.suite, given.task)
+        task = task_from_file(given.bddl) if given.suite == CUSTOM else get_task(given.suite, given.task)
         build(task, given.pack_name, Path(given.pack_folder), given.pack_digest, Path(given.out))
 
     return run_command(run)

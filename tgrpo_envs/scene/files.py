@@ -27,7 +27,7 @@ def write_scene(
     record: SceneRecord,
     model: mujoco.MjModel,
     drawn: mujoco.MjModel,
-    official_states_NX: FloatArray,
+    official_states_NX: FloatArray | None,
 ) -> None:
     """Write a scene, whole or not at all; if another process was first, its scene stays.
 
@@ -36,13 +36,14 @@ def write_scene(
         record: Names and rules; the digests of the models are filled in.
         model: What is simulated.
         drawn: What is drawn in its place at detail ``fast``.
-        official_states_NX: LIBERO's own initial states of the task.
+        official_states_NX: LIBERO's own initial states of the task; None for one that is not LIBERO's.
 
     Raises:
         OutputError: The cache cannot be written.
     """
     with atomic_folder(folder) as temporary:
-        np.save(temporary / STATES_FILE, official_states_NX, allow_pickle=False)
+        if official_states_NX is not None:
+            np.save(temporary / STATES_FILE, official_states_NX, allow_pickle=False)
         digests = {
             "model_sha256": _write_model(temporary / MODEL_FILE, model),
             "drawn_sha256": _write_model(temporary / DRAWN_FILE, drawn),

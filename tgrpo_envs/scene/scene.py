@@ -18,16 +18,17 @@ from pathlib import Path
 import numpy as np
 
 from tgrpo_envs.assets import AssetPack, find_pack
-from tgrpo_envs.bddl import Problem, parse_problem, read_problem
+from tgrpo_envs.bddl import Problem, in_file, parse_problem, read_problem
 from tgrpo_envs.command import run_child
 from tgrpo_envs.errors import AssetError, SceneError
 from tgrpo_envs.files import cache_dir, writing
 from tgrpo_envs.scene.files import RECORD_FILE, read_drawn_model, read_scene
 from tgrpo_envs.scene.records import FORMAT_VERSION, SceneRecord
+from tgrpo_envs.scene.task_file import check_task_file
 from tgrpo_envs.sim.engine import mujoco
 from tgrpo_envs.sim.snapshot import NO_PARENT, SnapshotLayout
 from tgrpo_envs.sim.success import Goal, compile_goal
-from tgrpo_envs.tasks import Task, bddl_path, get_task
+from tgrpo_envs.tasks import CUSTOM, Task, bddl_path, get_task, task_from_text
 
 # The versions whose files and rules a scene is made of. Constants, so that a machine without the two packages computes
 # the same key and finds a scene that was copied to it.
@@ -93,6 +94,7 @@ def load_scene(task: Task, assets: str | Path = "auto") -> Scene:
 
     Raises:
         AssetError: The pack is missing or incomplete, or LIBERO is needed and not installed.
+        BddlError: A task file of the user's own asks for what cannot be built.
         SceneError: The scene could not be built.
     """
     _check_mujoco_version(mujoco.__version__)
@@ -120,7 +122,8 @@ def open_scene(folder: Path) -> Scene:
     categories = {entry.name: entry.category for entry in record.objects}
     site_joints = {entry.name: entry.joints for entry in record.sites}
     try:
-        task = get_task(record.suite, record.task)
+        is_custom = record.suite == CUSTOM
+        task = task_from_text(record.task, record.bddl) if is_custom else get_task(record.suite, record.task)
         problem = parse_problem(record.bddl)
         layout = _layout(record)
         goal = compile_goal(problem.goal, layout, categories, site_joints)
@@ -132,6 +135,7 @@ def open_scene(folder: Path) -> Scene:
 def scene_folder(task: Task, pack: AssetPack) -> Path:
     """Where the scene of a task on a pack is cached, for the running mujoco and the pinned LIBERO."""
     key = [FORMAT_VERSION, mujoco.__version__, LIBERO_VERSION, ROBOSUITE_VERSION, pack.digest, task.suite, task.name]
+    key += [task.bddl] if task.bddl else []
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     return cache_dir() / "scenes" / task.suite / f"{task.name}-{digest}"
 
@@ -147,9 +151,14 @@ def _check_bddl(scene: Scene) -> None:
 
 
 def _build(task: Task, pack: AssetPack, folder: Path) -> None:
-    problem = read_problem(bddl_path(task))  # says how to install LIBERO where it is missing
+    path = bddl_path(task)  # says how to install LIBERO where it is missing
+    problem = read_problem(path)
+    if task.suite == CUSTOM:
+        with in_file(path.name):
+            check_task_file(problem, pack)
     pack.check(problem.name, {*problem.objects.values(), *problem.fixtures.values()})
     command = [sys.executable, "-m", "tgrpo_envs.scene.build", "--suite", task.suite, "--task", task.name]
+    command += ["--bddl", str(path)]
     command += ["--pack-name", pack.name, "--pack-folder", str(pack.folder), "--pack-digest", pack.digest]
     command += ["--out", str(folder)]
     try:

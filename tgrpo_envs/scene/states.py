@@ -11,6 +11,7 @@ from tgrpo_envs.scene.files import read_states
 from tgrpo_envs.scene.sampler import StateSampler
 from tgrpo_envs.sim.init_states import InitStates
 from tgrpo_envs.sim.snapshot import FloatArray
+from tgrpo_envs.tasks import check_is_official
 
 if TYPE_CHECKING:
     from tgrpo_envs.scene.scene import Scene
@@ -25,7 +26,9 @@ def official_states(scene: Scene) -> InitStates:
     Raises:
         StateError: The states do not fit the scene.
         SceneError: The scene's file of states is damaged.
+        ConfigError: The task is of a user's own file, which has none.
     """
+    check_is_official(scene.task)
     return given_states(scene, read_states(scene.folder))
 
 

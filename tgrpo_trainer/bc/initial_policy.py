@@ -9,7 +9,6 @@ from pathlib import Path
 
 from tgrpo_envs.command import run_child
 from tgrpo_envs.errors import ConfigError, TrainingError
-from tgrpo_envs.tasks import get_task
 from tgrpo_trainer.bc.behaviour_cloning import train_sft
 from tgrpo_trainer.bc.dataset import DemoDataset, load_demonstrations
 from tgrpo_trainer.config import EnvConfig, TrainConfig
@@ -111,7 +110,7 @@ def _load(config: TrainConfig, task: EnvConfig, path: Path) -> DemoDataset:
         path,
         action_chunk=task.action_chunk,
         image_size=task.image_size,
-        instruction=get_task(task.suite, task.task).instruction,
+        instruction=task.resolved_task.instruction,
         rows=config.sft.demo_rows if brought else "before",
         pictures=config.sft.demo_pictures if brought else "opengl",
     )
@@ -169,7 +168,7 @@ def _record_task(env: EnvConfig, path: Path, num_demos: int, seed: int) -> None:
         "out": path,
     }
     command = [sys.executable, "-m", "tgrpo_envs", "demos"]
-    for name, value in options.items():
+    for name, value in (options | ({} if env.bddl is None else {"bddl": env.bddl})).items():
         command += [f"--{name}", str(value)]
     finished = run_child(command, stdout=subprocess.DEVNULL)
     if finished.returncode != 0:

@@ -25,7 +25,7 @@ from tgrpo_trainer.evaluation.source import (
     load_source,
     policy_digest,
 )
-from tgrpo_trainer.evaluation.tasks import Plan, chosen_tasks, evaluate_tasks
+from tgrpo_trainer.evaluation.tasks import Plan, chosen_tasks, evaluate_tasks, state_sets
 from tgrpo_trainer.policy import policy_kind
 from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.policy.openvla.settings import OpenVlaConfig
@@ -100,7 +100,7 @@ def chosen_env(options: EvalOptions, config: TrainConfig) -> EnvConfig:
     }
     env = own.model_dump()
     if options.suite not in (None, own.suite):
-        env |= {"max_control_steps": None, "tasks": (0,)}
+        env |= {"max_control_steps": None, "tasks": (0,), "bddl": None}
         if own.reward.endswith(".json"):
             env["reward"] = "stages"
     return EnvConfig.model_validate(env | {name: value for name, value in changes.items() if value is not None})
@@ -109,7 +109,7 @@ def chosen_env(options: EvalOptions, config: TrainConfig) -> EnvConfig:
 def make_plan(options: EvalOptions, config: TrainConfig, env: EnvConfig, policy: Policy, iteration: int) -> Plan:
     """Options where they are given, else what the run's own evaluation does."""
     usual: EvaluationConfig = config.evaluation
-    sets: tuple[StateSet, ...] = ("heldout", "official") if options.states == "both" else (options.states,)
+    sets: tuple[StateSet, ...] = state_sets(env) if options.states == "both" else (options.states,)
     defaults: dict[StateSet, int] = {"heldout": usual.num_heldout, "official": NUM_OFFICIAL}
     modes: tuple[Mode, ...] = ("greedy", "sampled") if options.mode == "both" else (options.mode,)
     seen = env.model_copy(update={"image_size": policy.image_size, "action_chunk": policy.action_chunk})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tgrpo_envs.tasks import get_task
 from tgrpo_trainer.evaluation.intervals import counted
 from tgrpo_trainer.evaluation.record import EvaluationFile
 from tgrpo_trainer.evaluation.result import Evaluation
@@ -27,7 +26,7 @@ def table(file: EvaluationFile) -> str:
 
 
 def _row(one: Evaluation) -> tuple[str, ...]:
-    task = get_task(one.env.suite, one.env.task)
+    task = one.env.resolved_task
     result = counted(one.num_successes, one.num_episodes)
     return (
         f"{task.suite} {task.index}",
@@ -44,7 +43,7 @@ def _horizon_notes(evaluations: Sequence[Evaluation]) -> list[str]:
     """Episodes that are cut before or after the customary limit are another test."""
     notes = {}
     for one in evaluations:
-        usual = get_task(one.env.suite, one.env.task).horizon
+        usual = one.env.resolved_task.horizon
         if one.horizon != usual:
             notes[
                 f"Episodes were cut after {one.horizon} control steps; {one.env.suite} is evaluated with {usual}."

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from tgrpo_envs.errors import ConfigError
-from tgrpo_envs.tasks import get_task
 from tgrpo_trainer.config import EnvConfig, TrainConfig
 from tgrpo_trainer.evaluation.evaluate import ALONE, EpisodeSplit, advance, evaluate
 from tgrpo_trainer.evaluation.failures import Failure
@@ -68,12 +67,17 @@ def chosen_tasks(env: EnvConfig, chosen: Sequence[str], own: EnvConfig) -> tuple
     return tuple(tasks)
 
 
+def state_sets(env: EnvConfig) -> tuple[StateSet, ...]:
+    """The fixed sets of states that the tasks have: LIBERO publishes some for its own only."""
+    return ("heldout", "official") if env.bddl is None else ("heldout",)
+
+
 def plan_of_run(config: TrainConfig, tasks: tuple[EnvConfig, ...], iteration: int) -> Plan:
     """What a run plays on the way and at its end: both sets of states, greedy and sampled; held-out greedy is first."""
     counts: dict[StateSet, int] = {"heldout": config.evaluation.num_heldout, "official": config.evaluation.num_official}
     return Plan(
         tasks=tasks,
-        counts=counts,
+        counts={states: counts[states] for states in state_sets(config.env)},
         modes=("greedy", "sampled"),
         temperature=config.evaluation.temperature,
         seed=derive_seed(config.run.seed, Stream.EVALUATION),
@@ -139,7 +143,7 @@ def evaluate_tasks(
 
 
 def _index(env: EnvConfig) -> int:
-    return get_task(env.suite, env.task).index
+    return env.resolved_task.index
 
 
 @dataclass

@@ -89,6 +89,7 @@ def make_envs(config: EnvConfig, num_envs: int, **overrides: Any) -> Envs:
     """
     settings = {
         "task": config.task,
+        "bddl": config.bddl,
         "assets": config.assets,
         "reward": config.reward,
         "unchecked_reward": config.unchecked_reward,

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tgrpo_envs.tasks import get_task
 from tgrpo_trainer.config import EnvConfig
 from tgrpo_trainer.rollout.environment import Envs, Info, Members, Observation
 from tgrpo_trainer.run.rng import Stream, derive_seed
@@ -45,7 +44,7 @@ def task_key(config: EnvConfig) -> str:
     Args:
         config: Settings of one task.
     """
-    return f"task_{get_task(config.suite, config.task).index:02d}"
+    return f"task_{config.resolved_task.index:02d}"
 
 
 class TaskEnvs:

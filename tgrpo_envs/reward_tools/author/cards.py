@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tgrpo_envs.bddl import Problem, parse_problem
 from tgrpo_envs.errors import ConfigError
-from tgrpo_envs.tasks import Task
+from tgrpo_envs.tasks import CUSTOM, Task
 
 CARDS_FILE = "data/task_cards.json"
 
@@ -132,11 +132,17 @@ class TaskCard(_Fact):
 
 
 def load_card(task: Task) -> TaskCard:
-    """The card of a task.
+    """The card of a task: LIBERO's from the shipped table, that of a user's own file measured now, in its scene.
 
     Raises:
         ConfigError: The shipped table has no card of this task.
+        AssetError: See `tgrpo_envs.reward_tools.author.measure_card`.
+        SceneError: Likewise.
     """
+    if task.suite == CUSTOM:
+        from tgrpo_envs.reward_tools.author.measure_card import measure_card  # which loads MuJoCo
+
+        return measure_card(task)
     row = _table().get(f"{task.suite}/{task.name}")
     if row is None:
         raise ConfigError(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tgrpo_envs.errors import AuthorError, ConfigError
 from tgrpo_envs.files import cache_dir, output, write_atomically
-from tgrpo_envs.tasks import Task, get_task, list_tasks
+from tgrpo_envs.tasks import CUSTOM, Task, choose_task, get_task, list_tasks
 
 if TYPE_CHECKING:
     from tgrpo_envs.reward_tools.author.generate import Outcome
@@ -16,17 +16,20 @@ if TYPE_CHECKING:
 DEFAULT_OUT = Path("specs")  # of whoever runs the command: the package's own are replaced by nobody in passing
 
 
-def prompt(suite: str | None = None, task: int | str | None = None, out: Path | None = None) -> str:
+def prompt(
+    suite: str | None = None, task: int | str | None = None, out: Path | None = None, bddl: Path | None = None
+) -> str:
     """Print the prompt of a task, to be given to any model; or write those of many tasks to files.
 
     Args:
         suite: The task's suite; libero_object for one task, otherwise by default all, which needs --out.
         task: The task's index or name; by default all of the suite, which needs --out.
         out: Folder to write `<suite>/<task>.prompt.txt` into.
+        bddl: A task file of your own, in place of suite and task.
     """
     from tgrpo_envs.reward_tools.author.prompt import render_prompt
 
-    chosen = chosen_tasks(suite, task)
+    chosen = chosen_tasks(suite, task) if bddl is None else (choose_task(suite or CUSTOM, task or 0, bddl),)
     if out is None:
         if len(chosen) > 1:
             raise ConfigError(

@@ -1,0 +1,213 @@
+"""Whether a scene can be built from a user's own task file: what is wrong with it is named with its line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree as ET
+
+from tgrpo_envs.assets import AssetPack
+from tgrpo_envs.assets.layout import object_file
+from tgrpo_envs.bddl import Conjunct, Problem, Region, error_at
+from tgrpo_envs.errors import BddlError, UnknownNameError
+from tgrpo_envs.rewards.handles import split_part
+from tgrpo_envs.sim.success import JOINT_TESTS
+
+ARTICULATED_FAMILY = "articulated_objects"
+# Objects that LIBERO's asset folder has and its Python has not (envs/objects/*.py).
+WITHOUT_CLASS = frozenset({"red_bowl", "simple_rack", "wine_rack_stand", "wooden_cabinet_base"})
+
+
+class Workspace(NamedTuple):
+    """What a scene stands on.
+
+    Attributes:
+        name: The fixture's instance, by which LIBERO knows it.
+        category: The fixture's category.
+        half_x: Half of its extent along x, metres; regions are relative to its middle.
+        half_y: Half of its extent along y.
+    """
+
+    name: str
+    category: str
+    half_x: float
+    half_y: float
+
+
+# By problem: names and sizes of LIBERO's problem classes (envs/problems). The floor has no edge; the arm, which stands
+# 0.6 m behind its middle, reaches no farther than over the tables.
+WORKSPACES: dict[str, Workspace] = {
+    "libero_floor_manipulation": Workspace("floor", "floor", 0.5, 0.6),
+    "libero_tabletop_manipulation": Workspace("main_table", "table", 0.5, 0.6),
+    "libero_kitchen_tabletop_manipulation": Workspace("kitchen_table", "kitchen_table", 0.5, 0.6),
+    "libero_living_room_tabletop_manipulation": Workspace("living_room_table", "living_room_table", 0.35, 0.8),
+    "libero_study_tabletop_manipulation": Workspace("study_table", "study_table", 0.5, 0.6),
+}
+
+
+def check_task_file(problem: Problem, pack: AssetPack) -> None:
+    """Make sure that LIBERO can build the scene, and that we can judge and draw it.
+
+    LIBERO's own files need no such check; some of them would not pass, and work all the same.
+
+    Raises:
+        BddlError: The first fault, with its line.
+    """
+    workspace = _workspace(problem)
+    _check_things(problem, workspace, pack)
+    for region in problem.regions.values():
+        if region.target == workspace.name:
+            _check_zone(problem, region, workspace)
+        elif region.name in {name for conjunct in (*problem.init, *problem.goal) for name in conjunct[1:]}:
+            _check_part(problem, region, pack)
+    _check_init(problem, workspace)
+    _check_goal(problem)
+
+
+def _workspace(problem: Problem) -> Workspace:
+    if problem.name not in WORKSPACES:
+        raise _unknown(problem.lines.sections["problem"], "problem", problem.name, WORKSPACES)
+    workspace = WORKSPACES[problem.name]
+    if problem.fixtures.get(workspace.name) != workspace.category:
+        what = f"no fixture {workspace.name!r}, on which {problem.name} stands"
+        raise error_at(
+            problem.lines.sections[":fixtures"], what, f"Add '{workspace.name} - {workspace.category}' to :fixtures"
+        )
+    return workspace
+
+
+def _check_things(problem: Problem, workspace: Workspace, pack: AssetPack) -> None:
+    """Categories that the pack has, instances that are numbered, doors and drawers among the fixtures."""
+    known = sorted(set(pack.contents) - WITHOUT_CLASS)
+    for name, category in {**problem.fixtures, **problem.objects}.items():
+        line = problem.lines.names[name]
+        if name == workspace.name:
+            continue
+        if category not in known:
+            raise _unknown(line, f"category of the {pack.name} assets", category, known)
+        if split_part(name) != (name, category, ""):
+            raise error_at(
+                line, f"{name!r} is no name of a {category}", f"Name it {category}_1, {category}_2 and so on"
+            )
+        if name in problem.objects and ARTICULATED_FAMILY in _mjcf(pack, category).parts:
+            raise error_at(line, f"{name!r} is a movable object, but has doors or drawers", "Declare it in :fixtures")
+
+
+def _check_zone(problem: Problem, region: Region, workspace: Workspace) -> None:
+    """A rectangle on the table or floor."""
+    line = problem.lines.names[region.name]
+    if not region.ranges:
+        raise error_at(line, f"region {region.name!r} has no :ranges", "Add '(:ranges ((x0 y0 x1 y1)))' in metres")
+    for x0, y0, x1, y1 in region.ranges:
+        if max(-x0, x1) > workspace.half_x or max(-y0, y1) > workspace.half_y:
+            bounds = f"x within {workspace.half_x} m and y within {workspace.half_y} m of its middle"
+            what = f"region {region.name!r} ({x0:g} {y0:g} {x1:g} {y1:g}) lies outside of {workspace.name}"
+            raise error_at(line, what, f"Keep {bounds}")
+
+
+def _check_part(problem: Problem, region: Region, pack: AssetPack) -> None:
+    """A region that is a part of something."""
+    line = problem.lines.names[region.name]
+    things = {**problem.fixtures, **problem.objects}
+    if region.target not in things:
+        raise _unknown(line, "target of a region", region.target, things)
+    root = ET.parse(_mjcf(pack, things[region.target])).getroot()
+    parts = sorted({site.get("name", "") for site in root.iterfind(".//body//body//site")})
+    short = region.name.removeprefix(f"{region.target}_")
+    if short not in parts:
+        raise _unknown(line, f"region of {region.target}", short, parts)
+
+
+def _check_init(problem: Problem, workspace: Workspace) -> None:
+    """Everything is placed once, on something that LIBERO places before it."""
+    placed: dict[str, int] = {workspace.name: 0}
+    for rank, line, conjunct in _placing_order(problem, workspace):
+        if rank is None:
+            _check_joint(problem, conjunct, line)
+            continue
+        _check_support(problem, workspace, conjunct, line)
+        words, name, support = f"({' '.join(conjunct)})", conjunct[1], conjunct[2]
+        carrier = _carrier(problem, support)
+        if name in placed:
+            raise error_at(line, f"{words} places {name!r} again, after line {placed[name]}", "Place it once")
+        if carrier not in placed:
+            remedy = "Place it in a line before, on a region where something stands on it in turn"
+            raise error_at(line, f"{words} comes before {carrier!r} is placed", remedy)
+        placed[name] = line
+    for name in (*problem.fixtures, *problem.objects):
+        if name not in placed:
+            what = f"{name!r} stands nowhere when an episode begins"
+            raise error_at(problem.lines.names[name], what, f"Add '(On {name} REGION)' to :init")
+
+
+def _check_support(problem: Problem, workspace: Workspace, conjunct: Conjunct, line: int) -> None:
+    """What LIBERO can place: fixtures on the table or floor, objects there, in and on parts, and on objects."""
+    predicate, name, support = conjunct
+    words, carrier = f"({' '.join(conjunct)})", _carrier(problem, support)
+    if name in problem.regions or name == workspace.name:
+        raise error_at(line, f"{words} places what cannot be placed", "Name an object or a fixture first")
+    if name in problem.fixtures and carrier != workspace.name:
+        raise error_at(line, f"{words} puts a fixture on {carrier}", f"Use a region of {workspace.name}")
+    if support not in problem.regions and (support not in problem.objects or predicate == "in"):
+        raise error_at(line, f"{words} needs a region", "Declare one in :regions and name it here")
+    if predicate == "in" and carrier == workspace.name:
+        raise error_at(line, f"{words} puts something into {carrier}", f"Write '(On {name} {support})'")
+
+
+def _carrier(problem: Problem, support: str) -> str:
+    """The thing itself, or what carries the region."""
+    return problem.regions[support].target if support in problem.regions else support
+
+
+def _placing_order(problem: Problem, workspace: Workspace) -> Iterable[tuple[int | None, int, Conjunct]]:
+    """Rank, line and predicate of `:init` in the order LIBERO places things: on the table, on or in parts, on objects.
+
+    What says how far something is open has no rank and comes first.
+    """
+
+    def rank(conjunct: Conjunct) -> int | None:
+        if len(conjunct) != 3:
+            return None
+        if conjunct[2] not in problem.regions:
+            return 2
+        return 0 if problem.regions[conjunct[2]].target == workspace.name else 1
+
+    rows = [(rank(conjunct), line, conjunct) for conjunct, line in zip(problem.init, problem.lines.init, strict=True)]
+    return sorted(rows, key=lambda row: -1 if row[0] is None else row[0])
+
+
+def _check_goal(problem: Problem) -> None:
+    for conjunct, line in zip(problem.goal, problem.lines.goal, strict=True):
+        predicate, name = conjunct[:2]
+        words = f"({' '.join(conjunct)})"
+        if len(conjunct) == 2:
+            _check_joint(problem, conjunct, line)
+        elif name not in problem.objects:
+            raise error_at(line, f"{words} moves {name!r}, which is no object", "Name one of :objects first")
+        elif predicate == "in" and conjunct[2] not in problem.regions:
+            raise error_at(line, f"{words} needs a region", "Declare one in :regions and name it here")
+        elif conjunct[2] in problem.fixtures and conjunct[2] in {space.name for space in WORKSPACES.values()}:
+            raise error_at(line, f"{words} needs a region of {conjunct[2]}", "Declare one in :regions and name it here")
+    if set(problem.goal) <= set(problem.init):
+        raise error_at(problem.lines.goal[0], "the goal holds already at reset", "Ask for something that :init has not")
+
+
+def _check_joint(problem: Problem, conjunct: Conjunct, line: int) -> None:
+    """Open, close, turnon and turnoff are of the fixtures that LIBERO defines them for."""
+    predicate, part = conjunct
+    name = _carrier(problem, part)
+    category = {**problem.fixtures, **problem.objects}.get(name, "")
+    if category not in JOINT_TESTS[predicate]:
+        allowed = ", ".join(JOINT_TESTS[predicate])
+        raise error_at(line, f"({predicate} {part}) is not defined for {name}", f"It is for {allowed}")
+
+
+def _mjcf(pack: AssetPack, category: str) -> Path:
+    path = object_file(pack.folder, category)
+    assert path is not None  # categories are checked first
+    return path
+
+
+def _unknown(line: int, kind: str, got: str, allowed: Iterable[str]) -> BddlError:
+    return BddlError(f"line {line}: {UnknownNameError(kind, got, allowed)}")
