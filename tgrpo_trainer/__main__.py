@@ -26,6 +26,8 @@ from tgrpo_trainer.objectives import OBJECTIVES, with_kind
 from tgrpo_trainer.recipes import RECIPES, get_recipe
 from tgrpo_trainer.run.layout import CONFIG_NAME, LAST_NAME
 from tgrpo_trainer.run.signals import Signals
+from tgrpo_trainer.studies.catalogue import get_study
+from tgrpo_trainer.studies.options import StudyOptions, study_help
 
 if TYPE_CHECKING:
     from tgrpo_trainer.distributed.world import World
@@ -213,12 +215,26 @@ def memory_command(arguments: Sequence[str]) -> str:
     return describe_memory(measure, options.dtype, options.rank, options.num_gpus)
 
 
+def study_command(arguments: Sequence[str]) -> str:
+    """Do a study: a grid of tasks, methods and seeds, with tables, curves and paired differences."""
+    options = tyro.cli(StudyOptions, args=arguments, prog=f"{PROG} study", description=study_help())
+    study = get_study(options.study)
+    from tgrpo_trainer.studies.command import describe_study, do_study
+
+    folder = options.folder / study.name
+    if options.dry:
+        return describe_study(study, folder, options.jobs)
+    with output(folder, "--folder", is_folder=True):
+        return do_study(study, folder, options.jobs)
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], str | None]] = {
     "train": train_command,
     "sft": sft_command,
     "eval": eval_command,
     "serve": serve_command,
     "report": report_command,
+    "study": study_command,
     "bench": bench_command,
     "export": export_command,
     "memory": memory_command,

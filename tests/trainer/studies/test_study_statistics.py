@@ -1,0 +1,87 @@
+"""Statistics of studies: numbers derived by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from tgrpo_trainer.evaluation.intervals import wilson_interval
+from tgrpo_trainer.studies.difference import EVERY_TASK, bootstrap_interval, differences
+from tgrpo_trainer.studies.pace import Work, expected_s
+from tgrpo_trainer.studies.table import (
+    Outcome,
+    markdown_table,
+    mean_interval,
+    percent,
+    plain_table,
+    success_table,
+)
+
+
+def outcome(task, method, seed, k, n=4, start=0.25):
+    successes = tuple(i < k for i in range(n))
+    return Outcome(task, method, seed, {"heldout_greedy": successes}, {"heldout_greedy": {0: start, 8: k / n}})
+
+
+def test_a_mean_of_two_seeds_has_students_interval():
+    # Of 0.4 and 0.6: mean 0.5, s = 0.1 sqrt(2), s / sqrt(2) = 0.1, t with one degree of freedom 12.706.
+    assert mean_interval([0.4, 0.6]) == pytest.approx((0.5 - 1.27062, 0.5 + 1.27062))
+    # Five: 0.1, 0.2, 0.3, 0.4, 0.5 have s = sqrt(0.1 / 4), t = 2.7764.
+    half = 2.7764 * math.sqrt(0.025) / math.sqrt(5)
+    assert mean_interval([0.1, 0.2, 0.3, 0.4, 0.5]) == pytest.approx((0.3 - half, 0.3 + half))
+    assert mean_interval([0.4]) is None
+    assert mean_interval([0.5] * 40) == (0.5, 0.5)  # beyond the table of quantiles
+
+
+def test_the_table_pools_episodes_and_keeps_seeds_apart():
+    rows = success_table(
+        [outcome("a", "x", 0, 1), outcome("a", "x", 1, 3, start=0.75), outcome("a", "y", 0, 4)], "heldout_greedy"
+    )
+    first, second = rows
+    assert (first.task, first.method, first.rates, first.start) == ("a", "x", (0.25, 0.75), 0.5)
+    assert (first.num_successes, first.num_episodes, first.mean) == (4, 8, 0.5)
+    assert first.over_episodes == wilson_interval(4, 8)
+    assert first.over_seeds == pytest.approx((0.5 - 12.7062 * 0.25, 0.5 + 12.7062 * 0.25))
+    assert second.over_seeds is None and second.rates == (1.0,)
+
+
+def test_pairs_are_of_one_seed_and_unpaired_runs_do_not_count():
+    outcomes = [outcome("a", "x", seed, k) for seed, k in ((0, 2), (1, 3), (2, 4))]
+    outcomes += [outcome("a", "y", seed, k) for seed, k in ((1, 3), (0, 1))]
+    (row,) = differences(outcomes, [("x", "y"), ("x", "nothing")], "heldout_greedy")
+    assert (row.task, row.better, row.worse) == ("a", "x", "y")
+    assert row.by_seed == (0.25, 0.0) and row.mean == 0.125 and row.num_positive == 1
+    assert row.interval == (0.0, 0.25)  # of both pairs, each twice with probability 1/4
+
+
+def test_each_task_weighs_the_same_whatever_its_seeds():
+    outcomes = [outcome("a", "x", 0, 4), outcome("a", "y", 0, 0)]
+    outcomes += [outcome("b", method, seed, 2) for method in "xy" for seed in (0, 1, 2)]
+    a, b, both = differences(outcomes, [("x", "y")], "heldout_greedy")
+    assert (a.mean, b.mean, both.mean) == (1.0, 0.0, 0.5)
+    assert both.task == EVERY_TASK and both.by_seed == (1.0, 0.0, 0.0, 0.0)
+    assert both.interval == (0.5, 0.5)  # within a task nothing varies
+
+
+def test_the_bootstrap_has_the_quantiles_of_all_resamples():
+    # Of -1 and 1 the resampled means are -1, 0 and 1 with 1/4, 1/2 and 1/4.
+    assert bootstrap_interval({"a": [-1.0, 1.0]}) == (-1.0, 1.0)
+    # Of five with one 1 the mean is B / 5, B binomial (5, 1/5): P(B = 0) = 0.33, P(B <= 2) = 0.942, P(B <= 3) = 0.993.
+    assert bootstrap_interval({"a": [1.0, 0, 0, 0, 0]}) == pytest.approx((0.0, 0.6))
+    again = [bootstrap_interval({"a": [0.1, 0.5, 0.2]}, num_resamples=50, seed=seed) for seed in (3, 3)]
+    assert again[0] == again[1]
+
+
+def test_what_is_left_takes_as_long_as_its_like():
+    clone, short, long = Work("object 4", "clone"), Work("object 4", "16 iterations"), Work("goal 0", "16 iterations")
+    measured = [(clone, 30.0), (short, 100.0), (short, 140.0)]
+    seconds, unknown = expected_s([clone, short, long, Work("object 4", "0 iterations")], measured)
+    assert seconds == 30 + 120 + 120 and unknown == {"0 iterations": 1}
+    assert expected_s([long], [*measured, (long, 300.0)]) == (300.0, {})
+
+
+def test_tables_as_text():
+    assert plain_table(("task", "n"), [("a", "1"), ("longer", "2")]) == "task    n\na       1\nlonger  2"
+    assert markdown_table(("task", "n"), [("a", "1")]) == "| task | n |\n| --- | --- |\n| a | 1 |"
+    assert percent((0.774, 0.936)) == "[77, 94]" and percent(None) == ""

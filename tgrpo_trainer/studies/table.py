@@ -1,0 +1,113 @@
+"""Success of each method on each task, with an interval over episodes and one over seeds: pure statistics and text."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tgrpo_envs.intervals import Z_95, wilson_interval
+
+T_95 = (
+    12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281,
+    2.2010, 2.1788, 2.1604, 2.1448, 2.1314, 2.1199, 2.1098, 2.1009, 2.0930, 2.0860,
+)  # fmt: skip
+"""Quantiles of Student's t for a two-sided 95 % interval, from one degree of freedom on."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished run achieved on one task, by the kind of its evaluation (`heldout_greedy` and the like)."""
+
+    task: str
+    method: str
+    seed: int
+    successes: dict[str, tuple[bool, ...]]
+    """After the last iteration, episode by episode in the order of the states."""
+    curves: dict[str, dict[int, float]]
+    """Success rate by iteration."""
+
+    def rate(self, kind: str) -> float:
+        """Success rate after the last iteration."""
+        return statistics.fmean(self.successes[kind])
+
+
+@dataclass(frozen=True)
+class MethodSuccess:
+    """A row of the table: a method on a task."""
+
+    task: str
+    method: str
+    rates: tuple[float, ...]
+    """Of each finished seed."""
+    num_successes: int
+    num_episodes: int
+    start: float
+    """Mean success rate of the clones."""
+
+    @property
+    def mean(self) -> float:
+        """Of the seeds."""
+        return statistics.fmean(self.rates)
+
+    @property
+    def over_episodes(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of all seeds' episodes together: of these very policies, other episodes."""
+        return wilson_interval(self.num_successes, self.num_episodes)
+
+    @property
+    def over_seeds(self) -> tuple[float, float] | None:
+        """Student's 95 % interval of the mean: other seeds. None with a single seed."""
+        return mean_interval(self.rates)
+
+
+def success_table(outcomes: Sequence[Outcome], kind: str) -> tuple[MethodSuccess, ...]:
+    """A row for each task and method that has a finished run, in the order in which they first appear.
+
+    Args:
+        outcomes: Of finished runs.
+        kind: Which evaluation counts.
+    """
+    cells: dict[tuple[str, str], list[Outcome]] = {}
+    for one in outcomes:
+        cells.setdefault((one.task, one.method), []).append(one)
+    return tuple(
+        MethodSuccess(
+            task=task,
+            method=method,
+            rates=tuple(one.rate(kind) for one in cell),
+            num_successes=sum(sum(one.successes[kind]) for one in cell),
+            num_episodes=sum(len(one.successes[kind]) for one in cell),
+            start=statistics.fmean(one.curves[kind][0] for one in cell),
+        )
+        for (task, method), cell in cells.items()
+    )
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Student's 95 % interval of a mean, not cut at 0 or 1; None of a single value."""
+    if len(values) < 2:
+        return None
+    degrees = len(values) - 1
+    quantile = T_95[degrees - 1] if degrees <= len(T_95) else Z_95
+    half = quantile * statistics.stdev(values) / math.sqrt(len(values))
+    mean = statistics.fmean(values)
+    return mean - half, mean + half
+
+
+def percent(interval: tuple[float, float] | None) -> str:
+    """An interval in percent, for example `[77, 94]`."""
+    return "" if interval is None else f"[{100 * interval[0]:.0f}, {100 * interval[1]:.0f}]"
+
+
+def plain_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in columns, for a terminal."""
+    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (headings, *rows))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in (headings, ["---"] * len(headings), *rows))
