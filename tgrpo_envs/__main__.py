@@ -155,6 +155,7 @@ def play(
     suite: str = "libero_object",
     task: int | str = 0,
     episode: Path | None = None,
+    demo: int = 0,
     driver: Literal["expert", "random"] = "expert",
     init_states: Literal["train", "heldout", "official"] = "train",
     index: int = 0,
@@ -170,7 +171,9 @@ def play(
     Args:
         suite: The task's suite.
         task: The task's index or name.
-        episode: A recorded episode to show; who drives and where it starts then do not matter.
+        episode: A recorded episode to show, or demonstrations in LIBERO's HDF5 format; who drives and where it starts
+            then do not matter.
+        demo: Which demonstration of such a file: N of data/demo_N.
         driver: Who plays: the scripted expert, or chance.
         init_states: Set of initial states.
         index: Which state of a fixed set; `train` draws one with the seed.
@@ -182,12 +185,12 @@ def play(
         assets: Asset pack: auto, primitive, libero, or a folder.
     """
     from tgrpo_envs.recording import play as player
-    from tgrpo_envs.recording.episode_file import Episode
+    from tgrpo_envs.recording.demonstration import read_episode
     from tgrpo_envs.scene import load_scene
 
     with output(save, "--save"), output(video, "--video"):
         if episode is not None:
-            played = Episode.load(episode)
+            played = read_episode(episode, demo, assets)
             info = played.info
             scene = load_scene(get_task(info.suite, info.task), info.pack if assets == "auto" else assets)
         else:
