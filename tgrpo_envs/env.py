@@ -54,7 +54,7 @@ class LiberoEnv(Registered, gym.Env[dict[str, Any], NDArray[np.floating[Any] | n
 
     Args:
         suite: Set by the environment id.
-        render_mode: None or ``rgb_array`` (the agentview at `image_size`), which Gymnasium's `RecordVideo` films where
+        render_mode: None or ``rgb_array`` (the agentview at `render_size`), which Gymnasium's `RecordVideo` films where
             MoviePy is installed: ``pip install 'tgrpo[video]'``. `gym.make` also takes ``human``, Gymnasium's window
             around it, which needs pygame (``pip install pygame``) and a display.
         **settings: See `tgrpo_envs.settings.EnvSettings`.

@@ -175,5 +175,28 @@ def test_render_returns_the_upright_agentview():
     env.close()
 
 
+@pytest.mark.parametrize("detail", ["fast", "exact"])
+def test_render_has_its_own_size_and_changes_no_observation(detail):
+    common = {"render_mode": "rgb_array", "detail": detail, "assets": "primitive"}
+    env = gym.make(ENV_ID, image_size=24, render_size=40, **common)
+    small, large = (gym.make(ENV_ID, image_size=size, **common) for size in (24, 40))
+    observation, expected, shown = (one.reset(seed=0)[0] for one in (env, small, large))
+    assert np.array_equal(env.render(), shown["agentview"])
+    assert np.array_equal(observation["wrist"], expected["wrist"])
+    action = np.ones(7, np.float32)
+    assert np.array_equal(
+        env.step(action)[0]["wrist"], small.step(action)[0]["wrist"]
+    )  # after a picture of another size
+    for one in (env, small, large):
+        one.close()
+
+
+def test_members_of_a_vector_environment_are_called_for_their_pictures():
+    envs = gym.make_vec(ENV_ID, num_envs=2, render_mode="rgb_array", **SMALL)
+    envs.reset(seed=0)
+    assert np.array_equal(np.stack(envs.call("render")), np.stack(envs.render()))
+    envs.close()
+
+
 def test_every_suite_is_registered():
     assert set(tgrpo_envs.ENV_IDS.values()) <= set(gym.registry)

@@ -124,6 +124,7 @@ class TaskBatch:
             num_threads=settings.num_threads,
             cameras=settings.cameras,
             image_size=settings.image_size,
+            render_size=settings.render_size,
             detail=settings.detail,
         )
         if self._saved is None:
@@ -258,7 +259,7 @@ class TaskBatch:
 
     def frames(self) -> NDArray[np.uint8]:
         """The agentview of every episode as it is now, (N, H, W, 3), upright, whatever `cameras` says."""
-        size = self.settings.image_size
+        size = self.settings.render_size or self.settings.image_size
         frames = np.zeros((self.num_envs, size, size, 3), np.uint8)
         self.simulator.render({"agentview": frames}, self.all_members)
         return frames
