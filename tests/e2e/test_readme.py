@@ -18,6 +18,7 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
     [
         ("README.md", "pick up the butter and place it in the basket"),
         ("docs/use-an-environment.md", "open the middle drawer of the cabinet"),
+        ("docs/other-libraries.md", "(2, 12)"),
     ],
 )
 def test_the_python_of_a_document_runs(document: str, first_line: str) -> None:
