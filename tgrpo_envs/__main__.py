@@ -155,7 +155,6 @@ def play(
     suite: str = "libero_object",
     task: int | str = 0,
     episode: Path | None = None,
-    demo: int = 0,
     driver: Literal["expert", "random"] = "expert",
     init_states: Literal["train", "heldout", "official"] = "train",
     index: int = 0,
@@ -165,6 +164,7 @@ def play(
     video: Path | None = None,
     image_size: int = 256,
     assets: str = "auto",
+    demo: int = 0,
 ) -> str:
     """Play one episode, or a recorded one again, and say when each stage of the reward was done.
 
@@ -173,7 +173,6 @@ def play(
         task: The task's index or name.
         episode: A recorded episode to show, or demonstrations in LIBERO's HDF5 format; who drives and where it starts
             then do not matter.
-        demo: Which demonstration of such a file: N of data/demo_N.
         driver: Who plays: the scripted expert, or chance.
         init_states: Set of initial states.
         index: Which state of a fixed set; `train` draws one with the seed.
@@ -183,6 +182,7 @@ def play(
         video: Write a video of both cameras to this .mp4 file.
         image_size: Side of the pictures in the video, pixels.
         assets: Asset pack: auto, primitive, libero, or a folder.
+        demo: Which demonstration of an HDF5 file in `episode`: N of data/demo_N.
     """
     from tgrpo_envs.recording import play as player
     from tgrpo_envs.recording.demonstration import read_episode

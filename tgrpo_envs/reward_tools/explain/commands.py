@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 def show(
     episode: tyro.conf.Positional[Path],
-    demo: int = 0,
     out: Path = Path("episode.html"),
     reward: str = "stages",
     assets: str = "auto",
     image_size: int = 256,
+    demo: int = 0,
 ) -> str:
     """Write a page that shows a recorded episode and says why each of its steps paid.
 
@@ -30,11 +30,11 @@ def show(
 
     Args:
         episode: An episode recorded by `play --save`, or demonstrations in LIBERO's HDF5 format.
-        demo: Which demonstration of such a file: N of data/demo_N.
         out: The HTML file to write.
         reward: Reward to explain: stages, llm, compiled, sparse, or the path of a spec.
         assets: Asset pack of the video: auto (the recorded one), primitive, libero, or a folder.
         image_size: Side of each of the video's two pictures, pixels.
+        demo: Which demonstration of an HDF5 file: N of data/demo_N.
     """
     from tgrpo_envs.recording.demonstration import read_episode
     from tgrpo_envs.reward_tools.explain.page import episode_page
