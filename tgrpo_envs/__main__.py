@@ -167,13 +167,15 @@ def play(
     video: Path | None = None,
     image_size: int = 256,
     assets: str = "auto",
+    demo: int = 0,
 ) -> str:
     """Play one episode, or a recorded one again, and say when each stage of the reward was done.
 
     Args:
         suite: The task's suite.
         task: The task's index or name.
-        episode: A recorded episode to show; who drives and where it starts then do not matter.
+        episode: A recorded episode to show, or demonstrations in LIBERO's HDF5 format; who drives and where it starts
+            then do not matter.
         driver: Who plays: the scripted expert, or chance.
         init_states: Set of initial states.
         index: Which state of a fixed set; `train` draws one with the seed.
@@ -183,14 +185,15 @@ def play(
         video: Write a video of both cameras to this .mp4 file.
         image_size: Side of the pictures in the video, pixels.
         assets: Asset pack: auto, primitive, libero, or a folder.
+        demo: Which demonstration of an HDF5 file in `episode`: N of data/demo_N.
     """
     from tgrpo_envs.recording import play as player
-    from tgrpo_envs.recording.episode_file import Episode
+    from tgrpo_envs.recording.demonstration import read_episode
     from tgrpo_envs.scene import load_scene
 
     with output(save, "--save"), output(video, "--video"):
         if episode is not None:
-            played = Episode.load(episode)
+            played = read_episode(episode, demo, assets)
             info = played.info
             scene = load_scene(get_task(info.suite, info.task), info.pack if assets == "auto" else assets)
         else:

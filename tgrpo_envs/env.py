@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tgrpo_envs.arrays import whole_number
 from tgrpo_envs.batch.reset_options import initial_states, parse_reset_options
-from tgrpo_envs.batch.task_batch import Observations, TaskBatch, parse_actions
+from tgrpo_envs.batch.task_batch import Observations, StepResult, TaskBatch, parse_actions
 from tgrpo_envs.batch.task_info import Registered
 from tgrpo_envs.settings import EnvSettings, check_render_mode, warn_of_blindness
 
@@ -49,11 +49,12 @@ class LiberoEnv(Registered, gym.Env[dict[str, Any], NDArray[np.floating[Any] | n
 
     ## Info
     `success` and `is_success` (bool), `progress` (0 to 1), `stage` (index of the first unfinished stage), `stages`
-    (bool per stage), `control_steps`, `diverged`; `instruction` after a reset.
+    (bool per stage), `control_steps`, `diverged`, `instruction`; the same after `reset` and `step`. Numbers are
+    numpy's, truth values arrays, also those without axes.
 
     Args:
         suite: Set by the environment id.
-        render_mode: None or ``rgb_array`` (the agentview at `image_size`), which Gymnasium's `RecordVideo` films where
+        render_mode: None or ``rgb_array`` (the agentview at `render_size`), which Gymnasium's `RecordVideo` films where
             MoviePy is installed: ``pip install 'tgrpo[video]'``. `gym.make` also takes ``human``, Gymnasium's window
             around it, which needs pygame (``pip install pygame``) and a display.
         **settings: See `tgrpo_envs.settings.EnvSettings`.
@@ -90,7 +91,7 @@ class LiberoEnv(Registered, gym.Env[dict[str, Any], NDArray[np.floating[Any] | n
         super().reset(seed=None if seed is None else whole_number("seed", seed, 0))
         parsed = parse_reset_options(options, num_envs=1)
         self.episodes.reset(initial_states(self.episodes, parsed, [self.np_random]), self.episodes.all_members)
-        return self._observe(), {"instruction": self.task_description}
+        return self._observe(), self._info(StepResult.of_reset(1))
 
     def step(
         self, action: NDArray[np.floating[Any] | np.integer[Any]]
@@ -99,8 +100,8 @@ class LiberoEnv(Registered, gym.Env[dict[str, Any], NDArray[np.floating[Any] | n
         expected = (1, *self.settings.action_space().shape)
         actions_NCA = parse_actions([action], expected, self.episodes.all_members)
         result = self.episodes.step(actions_NCA, self.episodes.all_members)
-        info = {key: _member(values) for key, values in self.episodes.info(result).items()}
-        return self._observe(), float(result.rewards_N[0]), bool(result.success_N[0]), bool(result.truncated_N[0]), info
+        reward, terminated, truncated = result.rewards_N[0], result.success_N[0], result.truncated_N[0]
+        return self._observe(), float(reward), bool(terminated), bool(truncated), self._info(result)
 
     def render(self) -> NDArray[np.uint8] | None:
         """The agentview, upright, or None without a render mode."""
@@ -113,7 +114,10 @@ class LiberoEnv(Registered, gym.Env[dict[str, Any], NDArray[np.floating[Any] | n
     def _observe(self) -> Observations:
         return {key: value[0] for key, value in self.episodes.observe().items()}
 
+    def _info(self, result: StepResult) -> dict[str, Any]:
+        """Numpy's numbers, which TorchRL's reader of infos needs; truth values as arrays without axes.
 
-def _member(values: NDArray[np.generic]) -> Any:
-    """Row 0 of a batched info value: a Python number, or an array where each environment has several."""
-    return values[0].item() if values.ndim == 1 else values[0]
+        Gymnasium's vector environments batch those as truth values, but make objects of numpy's scalar ones.
+        """
+        infos = self.episodes.info(result).items()
+        return {key: values[0, ...] if values.dtype == np.bool_ else values[0] for key, values in infos}

@@ -30,11 +30,12 @@ FIXTURE_POSES = ("default", "per_episode")
 REWARDS = ("stages", "llm", "compiled", "sparse")
 WHOLE_NUMBERS = {  # the smallest and the largest that is allowed
     "image_size": (16, 1024),  # pixels a side
+    "render_size": (16, 1024),
     "action_chunk": (1, 64),  # control steps in one environment step
     "horizon": (1, 100_000),
     "num_threads": (1, 1024),
 }
-MAY_BE_NONE = ("horizon", "num_threads")
+MAY_BE_NONE = ("render_size", "horizon", "num_threads")
 FLAGS = ("depth", "segmentation", "unchecked_reward")
 
 
@@ -60,6 +61,7 @@ class EnvSettings:
         credit: How progress through the stages is paid, as a `CreditProfile` or its fields in a dict; None takes the
             default one.
         image_size: Height and width of the camera images, pixels.
+        render_size: Height and width of what `render` returns, pixels; None takes `image_size`.
         observe: ``pictures`` (and `proprio`), ``state`` (what the simulator knows of objects, regions, goal and stages
             as one vector, named by the environment's `state_layout`, and `proprio`; OpenGL is never opened), or
             ``state+pictures``.
@@ -94,6 +96,7 @@ class EnvSettings:
     segmentation: bool = False
     unchecked_reward: bool = False
     observe: Literal["pictures", "state", "state+pictures"] = "pictures"
+    render_size: int | None = None
     bddl: str | Path | None = None
     resolved_task: Task = field(init=False, repr=False)
 

@@ -36,8 +36,8 @@ class LiberoVectorEnv(Registered, VectorEnv[Observations, NDArray[np.floating[An
     are False: ``get_attr("stage_names")`` says how many a member has. `task`, `task_description` and other facts of
     one task are then asked of the members, by `get_attr`; of the environment itself they are a `ConfigError`.
 
-    Infos follow Gymnasium's convention: ``infos["_key"]`` says for which members ``infos["key"]`` holds. Beside it, the
-    keys of `step` are always there, with zeros for the members that they do not hold for.
+    Infos follow Gymnasium's convention: ``infos["_key"]`` says for which members ``infos["key"]`` holds. `reset` and
+    `step` report the same keys; members that a `reset` leaves alone have zeros there.
 
     Reset options:
         group_size: Consecutive members that start from one state, drawn by the first of them (TGRPO's groups).
@@ -118,7 +118,12 @@ class LiberoVectorEnv(Registered, VectorEnv[Observations, NDArray[np.floating[An
         return self.batch.blocks[0].episodes
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        """Gymnasium's `call`: the value or result of an attribute of each member, see `batch.task_info.MemberView`."""
+        """Gymnasium's `call`: the value or result of an attribute of each member, see `batch.task_info.MemberView`.
+
+        ``call("render")``, by which LeRobot takes its videos, is each member's picture.
+        """
+        if name == "render":
+            return self.render() or (None,) * self.num_envs
         return tuple(member.value(name, *args, **kwargs) for member in self.members)
 
     def get_attr(self, name: str) -> tuple[Any, ...]:
@@ -146,7 +151,8 @@ class LiberoVectorEnv(Registered, VectorEnv[Observations, NDArray[np.floating[An
         if seed is not None:
             self._seed(seed, parsed.mask_N)
         self._reset(parsed)
-        return self._observations(), self._reset_infos(parsed.mask_N)
+        infos = self.batch.info(StepResult.of_reset(self.num_envs))
+        return self._observations(), _masked(infos, parsed.mask_N)
 
     def step(
         self, actions: NDArray[np.floating[Any]]
@@ -168,12 +174,12 @@ class LiberoVectorEnv(Registered, VectorEnv[Observations, NDArray[np.floating[An
         result = self.batch.step(actions_NCA, ~done_N)
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
             infos = self._restart_ended(result)
-        elif self.autoreset_mode is AutoresetMode.NEXT_STEP:
-            infos = self._restart_done(result, done_N)
-            self._terminated_N, self._truncated_N = result.success_N, result.truncated_N
         else:
-            result = self._with_earlier_ends(result)
-            infos = _masked(self.batch.info(result), np.ones(self.num_envs, dtype=bool))
+            if self.autoreset_mode is AutoresetMode.DISABLED:
+                result = self._with_earlier_ends(result)
+            elif done_N.any():
+                self._reset(_to_reset(done_N))
+            infos = self._all_infos(result)
             self._terminated_N, self._truncated_N = result.success_N, result.truncated_N
         observations = self._observations()
         self._torn_N[:] = False
@@ -198,12 +204,13 @@ class LiberoVectorEnv(Registered, VectorEnv[Observations, NDArray[np.floating[An
         self._truncated_N &= ~options.mask_N
         self._torn_N &= ~options.mask_N
 
-    def _reset_infos(self, mask_N: BoolArray) -> Infos:
-        return _masked({"instruction": np.array(self.get_attr("task_description"), dtype=object)}, mask_N)
+    def _all_infos(self, result: StepResult) -> Infos:
+        """What holds for all members: of a step, or of the reset that took its place."""
+        return _masked(self.batch.info(result), np.ones(self.num_envs, dtype=bool))
 
     def _observations(self) -> Observations:
-        observations = self.batch.observations
-        return {key: array.copy() for key, array in observations.items()} if self.copy else observations
+        """In a dictionary of the caller's own: TorchRL renames keys in it."""
+        return {key: array.copy() if self.copy else array for key, array in self.batch.observations.items()}
 
     def _with_earlier_ends(self, result: StepResult) -> StepResult:
         """Disabled: members that ended before keep their outcome, so that `success` does not flicker."""
@@ -213,28 +220,19 @@ class LiberoVectorEnv(Registered, VectorEnv[Observations, NDArray[np.floating[An
             truncated_N=result.truncated_N | self._truncated_N,
         )
 
-    def _restart_done(self, result: StepResult, done_N: BoolArray) -> Infos:
-        """NextStep: members that were done before this step start anew in its place."""
-        infos = _masked(self.batch.info(result), ~done_N)
-        if done_N.any():
-            self._reset(_to_reset(done_N))
-            infos |= self._reset_infos(done_N)
-        return infos
-
     def _restart_ended(self, result: StepResult) -> Infos:
         """SameStep: members that end with this step start anew at once."""
         ended_N = result.success_N | result.truncated_N
-        last = self.batch.info(result)
-        infos = _masked(last, ~ended_N)
-        if ended_N.any():
-            final_obs = np.full(self.num_envs, None, dtype=object)
-            for row in np.flatnonzero(ended_N).tolist():
-                final_obs[row] = {key: array[row].copy() for key, array in self.batch.observations.items()}
-            infos |= {"final_obs": final_obs, "final_info": _masked(last, ended_N)}
-            infos |= {"_final_obs": ended_N.copy(), "_final_info": ended_N.copy()}
-            self._reset(_to_reset(ended_N))
-            infos |= self._reset_infos(ended_N)
-        return infos
+        if not ended_N.any():
+            return self._all_infos(result)
+        final_info = _masked(self.batch.info(result), ended_N)
+        final_obs = np.full(self.num_envs, None, dtype=object)
+        for row in np.flatnonzero(ended_N).tolist():
+            final_obs[row] = {key: array[row].copy() for key, array in self.batch.observations.items()}
+        self._reset(_to_reset(ended_N))
+        infos = self._all_infos(StepResult.of_reset(self.num_envs))
+        infos |= {"final_obs": final_obs, "final_info": final_info}
+        return infos | {"_final_obs": ended_N.copy(), "_final_info": ended_N.copy()}
 
 
 def _member_settings(

@@ -19,6 +19,7 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
         ("README.md", "pick up the butter and place it in the basket"),
         ("docs/use-an-environment.md", "open the middle drawer of the cabinet"),
         ("docs/bring-a-task.md", "put the bowl on the stove"),
+        ("docs/other-libraries.md", "(2, 12)"),
     ],
 )
 def test_the_python_of_a_document_runs(document: str, first_line: str, tmp_path: Path) -> None:

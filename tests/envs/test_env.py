@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import SyncVectorEnv
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import tgrpo_envs
@@ -137,6 +138,27 @@ def test_unknown_reset_options_and_states_are_refused(env):
         env.reset(options={"init_states": "train", "init_state_ids": [0]})
 
 
+@pytest.mark.parametrize("options", [{"lerobot_new_rollout": True}, {"low": -0.1, "100 %": None}])
+def test_reset_options_of_other_libraries_are_ignored_with_a_warning(env, options):
+    expected, _ = env.reset(seed=4)
+    with pytest.warns(UserWarning, match="is ignored") as caught:
+        observation, _ = env.reset(seed=4, options=options)
+    assert len(caught) == len(options) and next(iter(options)) in str(caught[0].message)
+    assert np.array_equal(observation["proprio"], expected["proprio"])
+
+
+def test_infos_of_reset_and_step_have_the_same_keys_and_kinds(env):
+    _, first = env.reset(seed=0)
+    *_, later = env.step(env.action_space.sample())
+    assert list(first) == list(later)
+    for key in first.keys() - {"instruction"}:  # TorchRL's reader asks for a dtype
+        assert (first[key].dtype, first[key].shape) == (later[key].dtype, later[key].shape), key
+    assert (first["control_steps"], later["control_steps"]) == (0, 1)
+    assert first["progress"] == 0.0 and not first["success"] and not first["stages"].any()
+    batched = SyncVectorEnv([lambda: env])
+    assert batched.reset()[1]["success"].dtype == bool
+
+
 def test_it_says_what_its_task_is(env):
     _, info = env.reset(seed=0)
     assert info["instruction"] == "pick up the alphabet soup and place it in the basket"
@@ -151,6 +173,29 @@ def test_render_returns_the_upright_agentview():
     observation, _ = env.reset(seed=0)
     assert np.array_equal(env.render(), observation["agentview"])
     env.close()
+
+
+@pytest.mark.parametrize("detail", ["fast", "exact"])
+def test_render_has_its_own_size_and_changes_no_observation(detail):
+    common = {"render_mode": "rgb_array", "detail": detail, "assets": "primitive"}
+    env = gym.make(ENV_ID, image_size=24, render_size=40, **common)
+    small, large = (gym.make(ENV_ID, image_size=size, **common) for size in (24, 40))
+    observation, expected, shown = (one.reset(seed=0)[0] for one in (env, small, large))
+    assert np.array_equal(env.render(), shown["agentview"])
+    assert np.array_equal(observation["wrist"], expected["wrist"])
+    action = np.ones(7, np.float32)
+    assert np.array_equal(
+        env.step(action)[0]["wrist"], small.step(action)[0]["wrist"]
+    )  # after a picture of another size
+    for one in (env, small, large):
+        one.close()
+
+
+def test_members_of_a_vector_environment_are_called_for_their_pictures():
+    envs = gym.make_vec(ENV_ID, num_envs=2, render_mode="rgb_array", **SMALL)
+    envs.reset(seed=0)
+    assert np.array_equal(np.stack(envs.call("render")), np.stack(envs.render()))
+    envs.close()
 
 
 def test_every_suite_is_registered():

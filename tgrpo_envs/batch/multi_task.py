@@ -116,8 +116,8 @@ class MultiTaskBatch:
         columns = (np.concatenate([getattr(one, field.name) for one in results]) for field in fields(StepResult))
         return StepResult(*columns)
 
-    def info(self, result: StepResult) -> dict[str, NDArray[np.generic]]:
-        """What `step` reports beside the reward; rows of unequal length are padded at their end, see `join_rows`."""
+    def info(self, result: StepResult) -> dict[str, NDArray[Any]]:
+        """What `reset` and `step` report; rows of unequal length are padded at their end, see `join_rows`."""
         parts = [block.episodes.info(_rows(result, block.rows)) for block in self.blocks]
         return {key: join_rows([part[key] for part in parts]) for key in parts[0]}
 

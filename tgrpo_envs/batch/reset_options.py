@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +18,7 @@ from tgrpo_envs.scene import InitStates, draw_fixtures, given_states
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray
 
 OPTION_NAMES = ("init_states", "init_state_ids", "group_size", "reset_mask")
+MISSPELT = 0.75  # names as similar as this (difflib's ratio) to one of ours are taken for it
 
 IdArray = NDArray[np.int64]
 
@@ -48,8 +51,11 @@ class ResetOptions:
 def parse_reset_options(options: dict[str, Any] | None, num_envs: int) -> ResetOptions:
     """Check the options of `reset`.
 
+    Libraries pass options of their own through `reset` (LeRobot's ``lerobot_new_rollout``). Gymnasium leaves their
+    meaning to each environment, so what looks like none of ours is ignored with a warning.
+
     Raises:
-        UnknownNameError: An option that does not exist.
+        UnknownNameError: A misspelt option.
         ConfigError: A value of the wrong shape or kind.
         StateError: A row outside the given states.
     """
@@ -58,7 +64,7 @@ def parse_reset_options(options: dict[str, Any] | None, num_envs: int) -> ResetO
     options = dict(options or {})
     for name in options:
         if name not in OPTION_NAMES:
-            raise UnknownNameError("reset option", name, OPTION_NAMES)
+            _pass_over(name)
     group_size = whole_number("group_size", options.get("group_size", 1), 1)
     if num_envs % group_size:
         raise ConfigError(f"group_size={group_size} must divide the number of environments, {num_envs}.")
@@ -167,6 +173,13 @@ def _state_array(states: object) -> FloatArray:
     if array.ndim not in (1, 2) or not array.size:
         raise ConfigError(f"An array of init_states has a shape (X,) or (N, X): time, qpos, qvel; got {array.shape}.")
     return np.atleast_2d(array)
+
+
+def _pass_over(name: object) -> None:
+    if difflib.get_close_matches(str(name), OPTION_NAMES, n=1, cutoff=MISSPELT):
+        raise UnknownNameError("reset option", name, OPTION_NAMES)
+    # Python shows a warning once a place.
+    gym.logger.warn("%s", f"The reset option {shown(name)} is none of {', '.join(OPTION_NAMES)} and is ignored.")
 
 
 def _take(given: InitStates | FloatArray, ids_N: IdArray) -> InitStates | FloatArray:

@@ -40,6 +40,11 @@ class StepResult:
     truncated_N: BoolArray
     diverged_N: BoolArray
 
+    @classmethod
+    def of_reset(cls, num_envs: int) -> StepResult:
+        """Before the first step of N episodes: nothing was paid and nothing ended."""
+        return cls(np.zeros(num_envs), *np.zeros((3, num_envs), dtype=bool))
+
 
 class TaskBatch:
     """N episodes of one task in lock-step, without seeds, autoreset or wrappers.
@@ -119,6 +124,7 @@ class TaskBatch:
             num_threads=settings.num_threads,
             cameras=settings.cameras,
             image_size=settings.image_size,
+            render_size=settings.render_size,
             detail=settings.detail,
         )
         if self._saved is None:
@@ -172,7 +178,8 @@ class TaskBatch:
         self.simulator.reset(init, mask_N, images=self._images())
         self.control_steps_N[mask_N] = 0
         snapshot = self.simulator.snapshot
-        self._tracker.reset(snapshot, goal_truth(self.scene.goal, self.scene.layout, snapshot), mask_N)
+        goal_NC = goal_truth(self.scene.goal, self.scene.layout, snapshot)
+        self.stage_report = self._tracker.reset(snapshot, goal_NC, mask_N)
         self._observe_numbers(mask_N)
         self._started_N |= mask_N
 
@@ -232,22 +239,27 @@ class TaskBatch:
         """Fresh copies of the N observations."""
         return {key: array.copy() for key, array in self.observations.items()}
 
-    def info(self, result: StepResult) -> dict[str, NDArray[np.generic]]:
-        """What `step` reports beside the reward: arrays of N rows, fresh on every call, without timings."""
-        assert self.stage_report is not None
+    def info(self, result: StepResult) -> dict[str, NDArray[Any]]:
+        """What `reset` and `step` report beside the reward: arrays of N rows, fresh on every call, without timings.
+
+        Args:
+            result: Of the step; after a reset, `StepResult.of_reset`.
+        """
+        report = self.stage_report or StageReport.before_reset(self.num_envs)
         return {
             "success": result.success_N.copy(),
             "is_success": result.success_N.copy(),
-            "progress": self.stage_report.progress_N.copy(),
-            "stage": self.stage_report.stage_N.copy(),
-            "stages": self.stage_report.stages_NK.copy(),
+            "progress": report.progress_N.copy(),
+            "stage": report.stage_N.copy(),
+            "stages": report.stages_NK.copy(),
             "control_steps": self.control_steps_N.copy(),
             "diverged": result.diverged_N.copy(),
+            "instruction": np.full(self.num_envs, self.settings.resolved_task.instruction, dtype=object),
         }
 
     def frames(self) -> NDArray[np.uint8]:
         """The agentview of every episode as it is now, (N, H, W, 3), upright, whatever `cameras` says."""
-        size = self.settings.image_size
+        size = self.settings.render_size or self.settings.image_size
         frames = np.zeros((self.num_envs, size, size, 3), np.uint8)
         self.simulator.render({"agentview": frames}, self.all_members)
         return frames

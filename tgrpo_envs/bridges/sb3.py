@@ -65,9 +65,14 @@ class Sb3VecEnv(VecEnv):  # type: ignore[misc] # the library has no types here
         return [None if seed is None else seed + row for row in range(self.num_envs)]
 
     def reset(self) -> dict[str, NDArray[Any]]:
-        """Start all members anew."""
-        observations, infos = self.env.reset(seed=self._seed)
+        """Start all members anew, as the last `set_options` said of each.
+
+        Raises:
+            ConfigError: The members' options differ in more than their `init_state_ids`, or hold states of their own.
+        """
+        observations, infos = self.env.reset(seed=self._seed, options=_joined(self._options))
         self._seed = None
+        self._reset_options()
         self._returns_N[:], self._lengths_N[:] = 0.0, 0
         self.reset_infos = self._infos(infos)
         return observations
@@ -134,3 +139,17 @@ class Sb3VecEnv(VecEnv):  # type: ignore[misc] # the library has no types here
         """A dictionary for each member, of what holds for it."""
         keys = [key for key in infos if not key.startswith("_") and key not in ("final_obs", "final_info")]
         return [{key: infos[key][row] for key in keys if infos[f"_{key}"][row]} for row in range(self.num_envs)]
+
+
+def _joined(options_N: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Options of single environments as those of a vector environment, where each member has its `init_state_ids`."""
+    joined = dict(options_N[0])
+    states = joined.get("init_states")
+    named = states is None or isinstance(states, str)
+    if not named or any(one.keys() != joined.keys() or one.get("init_states") != states for one in options_N):
+        raise ConfigError(
+            "All members start from one set of states; name it for each in init_states, with one of its init_state_ids."
+        )
+    if "init_state_ids" in joined:
+        joined["init_state_ids"] = [row for one in options_N for row in one["init_state_ids"]]
+    return joined

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -25,13 +25,13 @@ from tgrpo_envs.sim.success import goal_truth
 
 Driver = Literal["expert", "random"]
 FRAMES_PER_SECOND = 20  # LIBERO's control frequency: videos run in real time
-_ONE = np.ones(1, dtype=bool)
+ONE = np.ones(1, dtype=bool)
 
 Act = Callable[[Snapshot], FloatArray]
 """From the present snapshot of one environment to its action, shape (1, 7)."""
 
 
-class _Moment(NamedTuple):
+class Moment(NamedTuple):
     """What an episode keeps of one moment of a simulator's only environment."""
 
     state_X: FloatArray
@@ -39,7 +39,8 @@ class _Moment(NamedTuple):
     goal_C: BoolArray
 
     @classmethod
-    def of(cls, simulator: Simulator) -> _Moment:
+    def of(cls, simulator: Simulator) -> Moment:
+        """The present one."""
         scene, snapshot = simulator.scene, simulator.snapshot.copy()
         return cls(simulator.get_states().states_NX[0], snapshot, goal_truth(scene.goal, scene.layout, snapshot)[0])
 
@@ -70,16 +71,21 @@ def record_episode(scene: Scene, init: InitStates, driver: Driver, *, seed: int 
         StateError: The physics diverged.
     """
     with closing(Simulator(scene, 1, num_threads=1)) as simulator:
-        simulator.reset(init, _ONE)
+        simulator.reset(init, ONE)
         act = _driver(scene, driver, simulator.snapshot, seed)
         actions: list[FloatArray] = []
-        moments = [_Moment.of(simulator)]
+        moments = [Moment.of(simulator)]
         while len(actions) < scene.task.horizon and not moments[-1].goal_C.all():
             action_NA = act(simulator.snapshot)
-            if simulator.step(action_NA, _ONE).any():
+            if simulator.step(action_NA, ONE).any():
                 raise StateError(f"The physics of {scene.task.name} diverged at step {len(actions) + 1}.")
             actions.append(action_NA[0])
-            moments.append(_Moment.of(simulator))
+            moments.append(Moment.of(simulator))
+    return episode_of(scene, moments, np.array(actions).reshape(-1, ACTION_SIZE), init.fixtures_NF7[0])
+
+
+def episode_of(scene: Scene, moments: Sequence[Moment], actions_TA: FloatArray, fixtures_F7: FloatArray) -> Episode:
+    """An episode of T actions from its T + 1 moments."""
     task = scene.task
     return Episode(
         EpisodeInfo(
@@ -87,12 +93,12 @@ def record_episode(scene: Scene, init: InitStates, driver: Driver, *, seed: int 
             task=task.name,
             pack=scene.pack_name,
             mujoco=scene.record.versions["mujoco"],
-            horizon=task.horizon,
+            horizon=max(task.horizon, len(actions_TA)),
         ),
         scene.layout,
         states_MX=np.stack([moment.state_X for moment in moments]),
-        fixtures_F7=init.fixtures_NF7[0],
-        actions_TA=np.array(actions).reshape(-1, ACTION_SIZE),
+        fixtures_F7=fixtures_F7,
+        actions_TA=actions_TA,
         snapshots=Snapshot.join([moment.snapshot for moment in moments]),
         goal_MC=np.stack([moment.goal_C for moment in moments]),
     )
@@ -108,8 +114,8 @@ def draw_frames(episode: Episode, scene: Scene, image_size: int) -> NDArray[np.u
     frames = []
     with closing(Simulator(scene, 1, num_threads=1, cameras=CAMERAS, image_size=image_size)) as simulator:
         for state_X in tqdm(episode.states_MX, desc="pictures", unit="picture", leave=False):
-            simulator.reset(InitStates(state_X[None], episode.fixtures_F7[None]), _ONE, settle=False)
-            simulator.render(images, _ONE)
+            simulator.reset(InitStates(state_X[None], episode.fixtures_F7[None]), ONE, settle=False)
+            simulator.render(images, ONE)
             frames.append(np.concatenate([image[0] for image in images.values()], axis=1))
     return np.stack(frames)
 
@@ -146,7 +152,7 @@ def write_video(episode: Episode, scene: Scene, path: Path, image_size: int) -> 
 def _driver(scene: Scene, driver: Driver, snapshot: Snapshot, seed: int) -> Act:
     if driver == "expert":
         expert = ScriptedExpert(scene.layout, scene.task.goal, 1)
-        expert.reset(snapshot, _ONE)
+        expert.reset(snapshot, ONE)
         return expert.act
     rng = np.random.default_rng(seed)
     return lambda _: rng.uniform(-1.0, 1.0, (1, ACTION_SIZE))

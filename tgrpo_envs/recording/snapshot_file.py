@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -88,6 +89,10 @@ class SnapshotFile(Generic[Header]):
             StateError: The file is missing, damaged or of another format.
         """
         try:
+            if path.is_file() and not zipfile.is_zipfile(
+                path
+            ):  # numpy would take it for a pickle, and say how to run it
+                raise ValueError("it is no .npz file")
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             said = header.model_validate_json(bytes(arrays.pop("header")))

@@ -47,6 +47,13 @@ class StageReport:
     stage_N: NDArray[np.int64]
     stages_NK: BoolArray
 
+    @classmethod
+    def before_reset(cls, num_envs: int) -> StageReport:
+        """Of N members whose stages nobody has looked up yet: K is 0."""
+        reward_N, progress_N, best_N = np.zeros((3, num_envs))
+        stage_N: NDArray[np.int64] = np.zeros(num_envs, dtype=np.int64)
+        return cls(reward_N, progress_N, best_N, stage_N, np.zeros((num_envs, 0), dtype=bool))
+
 
 class StageTracker:
     """Progress and reward of N environments of one scene under one spec.
@@ -94,8 +101,8 @@ class StageTracker:
         self._account = Account(profile, horizon, num_envs)
         self._unmet_NC = np.zeros((num_envs, 0), dtype=bool)  # conjuncts that do not hold at reset
 
-    def reset(self, snapshot: Snapshot, goal_NC: BoolArray, mask_N: BoolArray) -> None:
-        """Start an episode in the masked environments.
+    def reset(self, snapshot: Snapshot, goal_NC: BoolArray, mask_N: BoolArray) -> StageReport:
+        """Start an episode in the masked environments; the report of the others is that of their last step.
 
         Args:
             snapshot: The scene now, after the simulator's reset.
@@ -122,6 +129,7 @@ class StageTracker:
         np.copyto(self._baseline_N, baseline_N, where=mask_N)
         np.copyto(self._ahead_N, np.maximum(effort_KN.sum(axis=0) - baseline_N, MIN_AHEAD), where=mask_N)
         self._account.restart(mask_N)
+        return self._report(np.zeros(len(mask_N)))
 
     def step(
         self, snapshot: Snapshot, goal_NC: BoolArray, mask_N: BoolArray, steps_N: NDArray[np.int64]
@@ -140,15 +148,7 @@ class StageTracker:
         self.verdict = self._order.judge(memory, seen, self._span_KN, goal_NC)
         memory.remember(self.verdict, live_N)
         progress_N = self._progress(self.verdict, goal_NC)
-        reward_N = account.pay(progress_N, goal_NC, live_N, steps_N)
-        # A copy of each: the tracker's own arrays change with the next step.
-        return StageReport(
-            reward_N,
-            account.progress_N.copy(),
-            account.best_N.copy(),
-            stage_N=np.add.reduce(np.logical_and.accumulate(memory.done_KN), axis=0),
-            stages_NK=memory.done_KN.T.copy(),
-        )
+        return self._report(account.pay(progress_N, goal_NC, live_N, steps_N))
 
     @property
     def psi_N(self) -> FloatArray:
@@ -170,6 +170,17 @@ class StageTracker:
     def span_KN(self) -> FloatArray:
         """Each ramp's full length since reset, in its own unit (1 where a stage has no ramp)."""
         return self._span_KN.copy()
+
+    def _report(self, reward_N: FloatArray) -> StageReport:
+        """The present state; a copy of each array, since the tracker's own change with the next step."""
+        done_KN = self._memory.done_KN
+        return StageReport(
+            reward_N,
+            self._account.progress_N.copy(),
+            self._account.best_N.copy(),
+            stage_N=np.add.reduce(np.logical_and.accumulate(done_KN), axis=0),
+            stages_NK=done_KN.T.copy(),
+        )
 
     def _progress(self, verdict: Verdict, goal_NC: BoolArray) -> FloatArray:
         if self.profile.mode == "goals-only":

@@ -38,7 +38,7 @@ class Renderer:
     Args:
         model: The scene's model; poses and colours are read at each picture.
         record: Names and ids of the scene.
-        size: Width and height, pixels.
+        size: Largest width and height of a picture, pixels.
         drawn: What to draw in its place, for speed (`tgrpo_envs.scene.drawn`); multisampling and what a camera cannot
             see are left out then too. None draws what LIBERO draws.
 
@@ -64,8 +64,6 @@ class Renderer:
         self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = drawn is None
         self._option = visual_option()
         self._perturb = mujoco.MjvPerturb()
-        self._size = size
-        self._viewport = mujoco.MjrRect(0, 0, size, size)
         self._cameras: dict[str, mujoco.MjvCamera] = {}
         rows_B = body_rows(model, record)
         self._rows_of = {  # segmentation rows by the type and id of what a drawn geom shows
@@ -74,8 +72,7 @@ class Renderer:
         }
         near, far = (model.stat.extent * clip for clip in (model.vis.map.znear, model.vis.map.zfar))
         self._near_m, self._far_m = float(near), float(far)
-        self._pixels: NDArray[np.uint8] = np.empty((size, size, 3), dtype=np.uint8)
-        self._depth: NDArray[np.float32] = np.empty((size, size), dtype=np.float32)
+        self._set_size(size)
         self._gl.mujoco.readDepthMap = int(mujoco.mjtDepthMap.mjDEPTH_ZEROFAR)  # keeps more digits far away
 
     def draw(self, model: mujoco.MjModel, data: mujoco.MjData, images: Mapping[Picture, Image]) -> None:
@@ -84,7 +81,7 @@ class Renderer:
         Args:
             model: The model with the poses of this environment's fixtures.
             data: The simulation; positions must be current.
-            images: Arrays to fill, upright, of the picture's shape and type.
+            images: Arrays to fill, upright, of the picture's shape and type, all of one size.
 
         Raises:
             UnknownNameError: The scene has no such camera.
@@ -92,6 +89,9 @@ class Renderer:
         """
         if self._puppet is not None:
             model, data = self._puppet.follow(model, data)
+        size = next((image.shape[0] for image in images.values()), self._size)
+        if size != self._size:
+            self._set_size(size)
         for name in dict.fromkeys(picture.camera for picture in images):
             self._place(model, data, name)
             wanted: dict[Kind, Image] = {
@@ -106,6 +106,13 @@ class Renderer:
     def close(self) -> None:
         """Free OpenGL's memory; call it in the thread that made the renderer. Closing twice is harmless."""
         self._gl.close()
+
+    def _set_size(self, size: int) -> None:
+        """Draw pictures of so many pixels a side from now on, into the lower left of the buffer."""
+        self._size = size
+        self._viewport = mujoco.MjrRect(0, 0, size, size)
+        self._pixels: NDArray[np.uint8] = np.empty((size, size, 3), dtype=np.uint8)
+        self._depth: NDArray[np.float32] = np.empty((size, size), dtype=np.float32)
 
     def _place(self, model: mujoco.MjModel, data: mujoco.MjData, name: str) -> None:
         """Put everything into the scene as `data` has it, seen from a camera."""

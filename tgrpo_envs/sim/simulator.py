@@ -58,6 +58,7 @@ class Simulator:
             draws.
         cameras: Cameras that `render` will be asked for: ``agentview``, ``wrist`` or another one of the scene.
         image_size: Width and height of the pictures, pixels.
+        render_size: Another width and height that `render` may be asked for; None is no other.
         detail: ``fast`` draws reduced meshes without shadows; ``exact`` draws LIBERO's pictures at ten times the cost;
             ``off`` draws nothing.
 
@@ -83,6 +84,7 @@ class Simulator:
         num_threads: int | None = None,
         cameras: Sequence[str] = (),
         image_size: int = 128,
+        render_size: int | None = None,
         detail: Literal["fast", "exact", "off"] = "fast",
     ) -> None:
         for camera in cameras:
@@ -107,7 +109,7 @@ class Simulator:
         self.thread_models = [copy.copy(model) if scene.fixture_bodies else model for _ in range(threads)]
         self._own = threading.local()  # each thread's renderer
         self.segmentation_names = segmentation_names(record)
-        self._image_size = image_size
+        self._sizes = (image_size, image_size if render_size is None else render_size)
         self._detail = detail
         self._drawn = scene.drawn_model if detail == "fast" else None
         self._pool = WorkerPool(threads)
@@ -225,9 +227,11 @@ class Simulator:
         if self._detail == "off":
             raise RenderError("This simulator draws no pictures (detail='off'); make it with 'fast' or 'exact'.")
         pictures = {parse_picture(key): array for key, array in images.items()}
+        asked = [array.shape[1] for array in images.values() if array.ndim > 1][:1]
+        size = asked[0] if asked and asked[0] in self._sizes else self._sizes[0]
         for (key, array), picture in zip(images.items(), pictures, strict=True):
             camera_id(self.scene.model, picture.camera)
-            expected = (self.num_envs, *picture.shape(self._image_size))
+            expected = (self.num_envs, *picture.shape(size))
             if array.shape != expected or array.dtype != picture.dtype:
                 kind = picture.dtype.__name__
                 raise RenderError(f"{key!r} needs a {kind} array {expected}, not {array.dtype} {array.shape}.")
@@ -297,7 +301,7 @@ class Simulator:
         proprio[11] = self.blocks[row][controller.GRIPPER]
 
     def _new_renderer(self, worker: int, model: mujoco.MjModel) -> Renderer:
-        renderer = self._own.renderer = Renderer(model, self.scene.record, self._image_size, self._drawn)
+        renderer = self._own.renderer = Renderer(model, self.scene.record, max(self._sizes), self._drawn)
         self._pool.at_end(worker, renderer.close)
         return renderer
 

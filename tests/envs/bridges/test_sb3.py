@@ -40,6 +40,24 @@ def test_the_last_step_of_an_episode_is_reported_as_the_library_wants_it() -> No
     single.close()
 
 
+def test_the_next_reset_alone_follows_its_options() -> None:
+    env, single = make_vec(ID, 2, seed=0, **SETTINGS), gym.make(ID, **SETTINGS)
+    for ids in ([3, 3], [5, 7]):
+        per_member = [{"init_states": "official", "init_state_ids": [row]} for row in ids]
+        env.set_options(per_member[0] if ids == [3, 3] else per_member)
+        observations = env.reset()
+        for member in range(2):
+            expected, _ = single.reset(options=per_member[member])
+            assert np.array_equal(observations["state"][member], expected["state"])
+    env.seed(1)
+    assert np.array_equal(env.reset()["state"][0], single.reset(seed=1)[0]["state"])
+    env.set_options([{"init_states": "official"}, {"init_states": "heldout"}])
+    with pytest.raises(ConfigError, match="one set of states"):
+        env.reset()
+    env.close()
+    single.close()
+
+
 def test_ppo_learns_and_is_evaluated_on_it() -> None:
     env = make_vec(ID, 2, **SETTINGS)
     model = PPO("MultiInputPolicy", env, n_steps=8, batch_size=8, n_epochs=1, device="cpu")

@@ -185,6 +185,13 @@ def test_pickled_objects_are_refused(content: bytes, tmp_path: Path) -> None:
         Episode.load(path)
 
 
+def test_a_file_that_is_no_npz_is_not_said_to_be_a_pickle(tmp_path: Path) -> None:
+    path = tmp_path / "episode.npz"
+    path.write_text("no archive")
+    with pytest.raises(StateError, match=r"\(it is no \.npz file\); record the episode again"):
+        Episode.load(path)
+
+
 def test_unknown_sets_and_indices_of_states_are_refused(scene: Scene) -> None:
     with pytest.raises(UnknownNameError, match="official"):
         initial_state(scene, "oficial", index=0, seed=0)

@@ -15,7 +15,7 @@ from tgrpo_trainer.rollout.environment import make_envs
 
 ELSEWHERE = {"task": "tasks", "horizon": "max_control_steps"}
 """Settings of an environment that a run calls otherwise."""
-DECIDED = {"init_states", "observe", "cameras", "depth", "segmentation"}
+DECIDED = {"init_states", "render_size", "observe", "cameras", "depth", "segmentation"}
 """Settings that follow from what a run does with the states and the policy with the pictures."""
 
 

@@ -22,25 +22,27 @@ def show(
     reward: str = "stages",
     assets: str = "auto",
     image_size: int = 256,
+    demo: int = 0,
 ) -> str:
     """Write a page that shows a recorded episode and says why each of its steps paid.
 
     The page is one file and needs no network. Without the episode's scene on this machine it has no video.
 
     Args:
-        episode: An episode recorded by `play --save`.
+        episode: An episode recorded by `play --save`, or demonstrations in LIBERO's HDF5 format.
         out: The HTML file to write.
         reward: Reward to explain: stages, llm, compiled, sparse, or the path of a spec.
         assets: Asset pack of the video: auto (the recorded one), primitive, libero, or a folder.
         image_size: Side of each of the video's two pictures, pixels.
+        demo: Which demonstration of an HDF5 file: N of data/demo_N.
     """
-    from tgrpo_envs.recording.episode_file import Episode
+    from tgrpo_envs.recording.demonstration import read_episode
     from tgrpo_envs.reward_tools.explain.page import episode_page
     from tgrpo_envs.rewards import choose_profile
     from tgrpo_envs.rewards.trace import trace
     from tgrpo_envs.tasks import get_task
 
-    recorded = Episode.load(episode)
+    recorded = read_episode(episode, demo, assets)
     info = recorded.info
     task = get_task(info.suite, info.task)
     spec = _spec(reward, task)
