@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,6 +10,7 @@ import torch
 
 pytest.importorskip("websockets")
 
+from tests.helpers.processes import DEADLINE_S, started, wait_until
 from tests.helpers.toy_run import make_toy_envs, toy_config
 from tgrpo_envs.__main__ import main as envs_main
 from tgrpo_envs.bridges.openpi import OpenPiPolicy
@@ -121,16 +119,17 @@ def test_the_command_serves_a_run_until_it_is_interrupted(tmp_path, monkeypatch)
     monkeypatch.setattr("tgrpo_trainer.train.write_report", lambda folder: folder)
     monkeypatch.setattr("tgrpo_trainer.train._write_videos", lambda *_: None)
     train(toy_config(tmp_path / "run", iterations=1))
-    command = [sys.executable, "-m", "tgrpo_trainer", "serve", str(tmp_path / "run"), "--port", "0", "--api-key", "k"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ) as child:
-        said = child.stderr.readline()
-        url = said.partition("at ")[2].partition(";")[0]
-        assert url.startswith("ws://127.0.0.1:"), said
+    said = tmp_path / "served" / "stderr"
+    command = ("-m", "tgrpo_trainer", "serve", str(tmp_path / "run"), "--port", "0", "--api-key", "k")
+    with started(*command, folder=said.parent) as child:
+        wait_until(lambda: ";" in said.read_text(), child)
+        url = said.read_text().partition("at ")[2].partition(";")[0]
+        assert url.startswith("ws://127.0.0.1:"), said.read_text()
         with pytest.raises(PolicyError, match="401"):
             OpenPiPolicy(url, timeout_s=30)
         client = OpenPiPolicy(url, timeout_s=30, api_key="k")
         assert (client.image_size, client.replan_steps) == (16, 2)
         client.close()
         child.send_signal(signal.SIGINT)
-        assert "Interrupted" in child.stderr.read()
-        assert child.wait(30) == 130
+        assert child.wait(DEADLINE_S) == 130
+    assert "Interrupted" in said.read_text()

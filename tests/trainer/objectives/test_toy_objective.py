@@ -76,7 +76,8 @@ def test_it_resumes_bit_for_bit(tmp_path, monkeypatch):
     assert_same_run(tmp_path / "parts", tmp_path / "whole")
 
 
-def test_its_options_are_on_the_command_line():
+def test_its_options_are_on_the_command_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # whatever runs lie in the folder of the tests
     config = parse_run("train", ["--objective.kind", "imitate_the_best", "--objective.strength", "3"])
     assert config.objective == ImitateTheBest(strength=3.0, beta=0.02)  # beta is the recipe's
     assert config.env == parse_run("train", []).env
