@@ -124,6 +124,7 @@ def test_the_trainer_uses_the_environments_through_gymnasium() -> None:
                 "intervals",
                 "rewards.credit",
                 "tasks",
+                "text_table",
                 "recording.video",
             )
         ]

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from tgrpo_envs import text_table
 from tgrpo_envs.command import in_a_clone, run_command
 from tgrpo_envs.evaluate.options import EvaluateOptions
 from tgrpo_envs.files import output
@@ -30,7 +31,7 @@ def tasks(suite: str | None = None) -> str:
         (task.suite, str(task.index), task.instruction, " and ".join(_literal(conjunct) for conjunct in task.goal))
         for task in list_tasks(suite)
     ]
-    return _table([("suite", "task", "instruction", "goal"), *rows])
+    return text_table.aligned([("suite", "task", "instruction", "goal"), *rows])
 
 
 def assets(
@@ -61,7 +62,7 @@ def assets(
         with output(out, "--out"):
             return str(draw_sheet(assets, out))
     rows = [(info.name, str(info.pack.folder) if info.pack else "not here", info.note) for info in describe_packs()]
-    return _table([("pack", "folder", "note"), *rows])
+    return text_table.aligned([("pack", "folder", "note"), *rows])
 
 
 def states(
@@ -84,7 +85,7 @@ def states(
     else:
         chosen = tqdm(list_tasks(suite), desc="Measuring", unit="task", disable=None)
         rows = [SUMMARY_HEADING, *(summary_row(one, task_spread(one, assets)) for one in chosen)]
-    return _markdown(rows) if markdown else _table(rows)
+    return text_table.markdown(rows) if markdown else text_table.aligned(rows)
 
 
 def rewards() -> str:
@@ -313,18 +314,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _literal(conjunct: Sequence[str]) -> str:
     return f"{conjunct[0]}({', '.join(conjunct[1:])})"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows in aligned columns, two spaces apart."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-
-
-def _markdown(rows: Sequence[Sequence[str]]) -> str:
-    heading, *others = rows
-    lines = [heading, ["---"] * len(heading), *others]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 if __name__ == "__main__":

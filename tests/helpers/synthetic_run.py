@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tgrpo_trainer.evaluation.intervals import wilson_interval
+from tgrpo_envs.intervals import wilson_interval
 from tgrpo_trainer.evaluation.result import EpisodeResult, Evaluation, save_evaluations
 from tgrpo_trainer.metrics.metrics import MetricsWriter
 from tgrpo_trainer.recipes import quickstart

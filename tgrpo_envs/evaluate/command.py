@@ -23,6 +23,7 @@ from tgrpo_envs.evaluate.record import EvaluationFolder, EvaluationRecord, Setti
 from tgrpo_envs.extras import needs_extra
 from tgrpo_envs.settings import EnvSettings
 from tgrpo_envs.tasks import get_task, list_tasks
+from tgrpo_envs.text_table import aligned
 
 MAX_ENVS = 4096
 
@@ -155,5 +156,4 @@ def table(record: EvaluationRecord) -> str:
         rows.append((f"{suite} {one.task}", one.states, str(one), get_task(suite, one.task).instruction))
     if len(record.settings.tasks) > 1:
         rows += [("all tasks", one.states, str(one), "every episode weighs the same") for one in record.pooled]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows] + ["", record.note])
+    return f"{aligned(rows)}\n\n{record.note}"

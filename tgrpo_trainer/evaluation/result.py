@@ -12,8 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_envs.files import write_atomically
+from tgrpo_envs.intervals import counted, wilson_interval
 from tgrpo_trainer.config import EnvConfig
-from tgrpo_trainer.evaluation.intervals import counted, wilson_interval
 from tgrpo_trainer.settings import Settings
 from tgrpo_trainer.types import EpisodeEnd
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tgrpo_trainer.evaluation.intervals import counted
+from tgrpo_envs.intervals import counted
+from tgrpo_envs.text_table import aligned
 from tgrpo_trainer.evaluation.record import EvaluationFile
 from tgrpo_trainer.evaluation.result import Evaluation
 
@@ -16,10 +17,10 @@ def table(file: EvaluationFile) -> str:
     policy = file.policy
     rows = [HEADER, *(_row(one) for one in file.evaluations)]
     lines = [f"{policy.kind} policy {policy.path}, {policy.digest[:12]}, {policy.iteration} iterations", ""]
-    lines += _aligned(rows)
+    lines.append(aligned(rows))
     if any(one.num_tasks > 1 for one in file.pooled):
         lines += ["", f"Pooled over {file.pooled[0].num_tasks} tasks (every episode weighs the same):"]
-        lines += _aligned([(one.states, one.mode, str(one)) for one in file.pooled])
+        lines.append(aligned([(one.states, one.mode, str(one)) for one in file.pooled]))
     lines += ["", file.note]
     lines += _horizon_notes(file.evaluations)
     return "\n".join(lines)
@@ -49,8 +50,3 @@ def _horizon_notes(evaluations: Sequence[Evaluation]) -> list[str]:
                 f"Episodes were cut after {one.horizon} control steps; {one.env.suite} is evaluated with {usual}."
             ] = 0
     return list(notes)
-
-
-def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -1,4 +1,4 @@
-"""Where the random numbers of rows come from: one source for all, or one for each."""
+"""How decisions are drawn: where the random numbers of rows come from, and at which temperature."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+
+from tgrpo_envs.errors import ConfigError
 
 Randomness = torch.Generator | Sequence[torch.Generator] | None
 """One generator for all rows; or one for each row, which makes a row's draws independent of the rows beside it; or None
@@ -28,3 +30,15 @@ def drawn_like(
     for row, own in zip(drawn_N, generator, strict=True):
         fill(row, own)
     return drawn_N
+
+
+def check_temperature(temperature: float) -> None:
+    """Refuse what no distribution can be divided by.
+
+    Raises:
+        ConfigError: It is not above 0.
+    """
+    if not temperature > 0.0:
+        raise ConfigError(
+            f"temperature is {temperature}; use a value above 0, or greedy=True for the most probable action."
+        )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tgrpo_envs.errors import ConfigError
-from tgrpo_trainer.policy.randomness import Randomness, drawn_like
+from tgrpo_trainer.policy.randomness import Randomness, check_temperature, drawn_like
 from tgrpo_trainer.types import ACTION_DIM, ActionSample, LogProbs
 
 
@@ -124,10 +124,7 @@ def _fill_exponential(values: Tensor, generator: torch.Generator | None) -> Tens
 
 def _log_softmax(logits: Tensor, temperature: float) -> Tensor:
     """In float32 whatever the model computes in: rounding here would go straight into the probability ratio."""
-    if not temperature > 0.0:
-        raise ConfigError(
-            f"temperature is {temperature}; use a value above 0, or greedy=True for the most probable action."
-        )
+    check_temperature(temperature)
     return torch.log_softmax(logits.float() / temperature, dim=-1)
 
 

@@ -199,12 +199,13 @@ def kl_and_temperature() -> Study:
 def suite() -> Study:
     """One policy for the ten tasks of LIBERO-Object, or ten policies? Equal episodes; a joint run takes long."""
     tasks = range(10)
-    num_groups = 10  # each task one group an iteration
+    recipe = libero_suite_nano()
+    num_groups = recipe.rollout.num_groups  # each task one group an iteration
     joint: Overrides = {
         "env": {"suite": "libero_object", "tasks": tuple(tasks)},
-        "sft": {"max_steps": libero_suite_nano().sft.max_steps},
+        "sft": {"max_steps": recipe.sft.max_steps},
         "rollout": {"num_groups": num_groups},
-        "update": {"minibatch_size": 640},  # as the recipe of suites
+        "update": {"minibatch_size": recipe.update.minibatch_size},
         "evaluation": {"every": 32},
         "run": {"iterations": _ITERATIONS * _GROUPS * len(tasks) // num_groups},
     }

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tgrpo_envs import text_table
 from tgrpo_envs.files import write_atomically
 from tgrpo_envs.tasks import get_task
 from tgrpo_trainer.config import EnvConfig
@@ -19,9 +20,7 @@ from tgrpo_trainer.studies.run import Job
 from tgrpo_trainer.studies.table import (
     MethodSuccess,
     Outcome,
-    markdown_table,
     percent,
-    plain_table,
     success_table,
 )
 
@@ -160,7 +159,7 @@ def _document(
     plain: bool,
 ) -> str:
     """The tables of all kinds, for a terminal or in Markdown."""
-    table, mark = (plain_table, "") if plain else (markdown_table, "## ")
+    table, mark = (text_table.aligned, "") if plain else (text_table.markdown, "## ")
     num_finished = sum(job.is_finished for job in jobs)
     parts = [
         f"{mark}Study {study.name}",
@@ -168,8 +167,11 @@ def _document(
     ]
     for kind, words in KINDS.items():
         if tables[kind]:
-            parts += [f"{mark}Success: {words}", table(SUCCESS_HEADINGS, [success_cells(row) for row in tables[kind]])]
+            parts += [
+                f"{mark}Success: {words}",
+                table([SUCCESS_HEADINGS, *(success_cells(row) for row in tables[kind])]),
+            ]
         if compared[kind]:
-            rows = [difference_cells(row) for row in compared[kind]]
-            parts += [f"{mark}Paired differences: {words}", table(DIFFERENCE_HEADINGS, rows)]
+            rows = [DIFFERENCE_HEADINGS, *(difference_cells(row) for row in compared[kind])]
+            parts += [f"{mark}Paired differences: {words}", table(rows)]
     return "\n\n".join(parts) + "\n"

@@ -99,15 +99,3 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
 def percent(interval: tuple[float, float] | None) -> str:
     """An interval in percent, for example `[77, 94]`."""
     return "" if interval is None else f"[{100 * interval[0]:.0f}, {100 * interval[1]:.0f}]"
-
-
-def plain_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in columns, for a terminal."""
-    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (headings, *rows))
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    return "\n".join(f"| {' | '.join(row)} |" for row in (headings, ["---"] * len(headings), *rows))

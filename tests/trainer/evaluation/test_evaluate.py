@@ -8,9 +8,9 @@ import torch
 from tests.helpers.scripted_policy import StraightPolicy
 from tests.helpers.toy_env import ToyReach
 from tgrpo_envs.errors import CheckpointError, ConfigError
+from tgrpo_envs.intervals import wilson_interval
 from tgrpo_trainer.config import EnvConfig
 from tgrpo_trainer.evaluation.evaluate import EpisodeSplit, evaluate, evaluate_part
-from tgrpo_trainer.evaluation.intervals import wilson_interval
 from tgrpo_trainer.evaluation.result import load_evaluations, merge_evaluations, save_evaluations
 from tgrpo_trainer.policy.nano.policy import NanoConfig, NanoPolicy
 

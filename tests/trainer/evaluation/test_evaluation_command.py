@@ -14,10 +14,10 @@ from tests.helpers.ranks import on_ranks
 from tests.helpers.tiny_openvla import write_checkpoint
 from tests.helpers.toy_run import make_toy_envs, toy_config
 from tgrpo_envs.errors import CheckpointError, ConfigError
+from tgrpo_envs.intervals import wilson_interval
 from tgrpo_trainer.__main__ import main
 from tgrpo_trainer.evaluation.command import run_evaluation
 from tgrpo_trainer.evaluation.evaluate import EpisodeSplit
-from tgrpo_trainer.evaluation.intervals import wilson_interval
 from tgrpo_trainer.evaluation.options import EvalOptions
 from tgrpo_trainer.evaluation.record import EvaluationFile, comparability
 from tgrpo_trainer.evaluation.result import load_evaluations, pool

@@ -8,9 +8,9 @@ import pytest
 
 from tests.helpers.synthetic_run import COUNTS, make_evaluation, write_synthetic_run
 from tgrpo_envs.errors import ConfigError
+from tgrpo_envs.intervals import counted
 from tgrpo_trainer.__main__ import main
 from tgrpo_trainer.config import EnvConfig
-from tgrpo_trainer.evaluation.intervals import counted
 from tgrpo_trainer.evaluation.result import save_evaluations
 from tgrpo_trainer.metrics.metrics import MetricsWriter
 from tgrpo_trainer.objectives import with_kind

@@ -13,8 +13,8 @@ import pytest
 from tests.helpers.synthetic_run import COUNTS, STAGE_NAMES, make_record, write_synthetic_run
 from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_envs.html.timeline import EMPTY, GREEN
+from tgrpo_envs.intervals import wilson_interval
 from tgrpo_envs.recording.video import encode
-from tgrpo_trainer.evaluation.intervals import wilson_interval
 from tgrpo_trainer.evaluation.result import load_evaluations, save_evaluations
 from tgrpo_trainer.recipes import quickstart
 from tgrpo_trainer.report import write_report

@@ -12,7 +12,7 @@ from tests.helpers.processes import descendants, started, wait_until
 from tests.helpers.synthetic_run import make_evaluation
 from tests.helpers.toy_study import PROGRAM, WAITING_RUN, toy_study
 from tgrpo_envs.errors import ConfigError, TrainingError
-from tgrpo_trainer.evaluation.intervals import wilson_interval
+from tgrpo_envs.intervals import wilson_interval
 from tgrpo_trainer.evaluation.result import save_evaluations
 from tgrpo_trainer.metrics.metrics import read_metrics
 from tgrpo_trainer.run.checkpoint import latest_checkpoint

@@ -6,15 +6,14 @@ import math
 
 import pytest
 
-from tgrpo_trainer.evaluation.intervals import wilson_interval
+from tgrpo_envs import text_table
+from tgrpo_envs.intervals import wilson_interval
 from tgrpo_trainer.studies.difference import EVERY_TASK, bootstrap_interval, differences
 from tgrpo_trainer.studies.pace import Work, expected_s
 from tgrpo_trainer.studies.table import (
     Outcome,
-    markdown_table,
     mean_interval,
     percent,
-    plain_table,
     success_table,
 )
 
@@ -82,6 +81,6 @@ def test_what_is_left_takes_as_long_as_its_like():
 
 
 def test_tables_as_text():
-    assert plain_table(("task", "n"), [("a", "1"), ("longer", "2")]) == "task    n\na       1\nlonger  2"
-    assert markdown_table(("task", "n"), [("a", "1")]) == "| task | n |\n| --- | --- |\n| a | 1 |"
+    assert text_table.aligned([("task", "n"), ("a", "1"), ("longer", "2")]) == "task    n\na       1\nlonger  2"
+    assert text_table.markdown([("task", "n"), ("a", "1")]) == "| task | n |\n| --- | --- |\n| a | 1 |"
     assert percent((0.774, 0.936)) == "[77, 94]" and percent(None) == ""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tgrpo_envs.errors import AuthorError, ConfigError
 from tgrpo_envs.files import cache_dir, output, write_atomically
 from tgrpo_envs.tasks import CUSTOM, Task, choose_task, get_task, list_tasks
+from tgrpo_envs.text_table import aligned
 
 if TYPE_CHECKING:
     from tgrpo_envs.reward_tools.author.generate import Outcome
@@ -132,11 +133,11 @@ def summarise(outcomes: Sequence[Outcome], calls: int, tokens: int) -> str:
         )
         for outcome in outcomes
     ]
-    widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
-    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in (heading, *rows)]
     notes = [f"{each.task.suite}/{each.task.index}: {each.note}" for each in outcomes if each.result == "no spec"]
     saved = sum(outcome.result == "spec" for outcome in outcomes)
-    return "\n".join([*lines, *notes, f"{saved} of {len(outcomes)} specs written; {calls} calls, {tokens} tokens"])
+    return "\n".join(
+        [aligned([heading, *rows]), *notes, f"{saved} of {len(outcomes)} specs written; {calls} calls, {tokens} tokens"]
+    )
 
 
 def chosen_tasks(suite: str | None, task: int | str | None) -> tuple[Task, ...]:

@@ -14,6 +14,7 @@ from tgrpo_envs.html.timeline import BLUE, EMPTY, GREEN, Row, band, drawing, lin
 from tgrpo_envs.reward_tools.certify.certificate import Certificate, Timeline
 from tgrpo_envs.reward_tools.certify.comparison import DIFFERENCE_HEADINGS, WEAK_HEADINGS, difference_rows, weak_rows
 from tgrpo_envs.reward_tools.certify.summary import DEMAND_HEADINGS, by_suite, defaults_text, demand_rows
+from tgrpo_envs.text_table import aligned
 
 HEADINGS = ("producer", "specs", "passed", "static-only", "failed", "AUC", "VOC", "MV", "idle M", "random M", "stages")
 NUMBERS = ("auc", "voc", "mv", "leak_idle", "leak_random")
@@ -37,21 +38,16 @@ def text_table(certificates: Sequence[Certificate]) -> str:
     demands = [(suite, *row) for suite, own in by_suite(certificates) for row in demand_rows(own)]
     return "\n\n".join(
         [
-            _aligned([("suite", *HEADINGS), *summary]),
+            aligned([("suite", *HEADINGS), *summary]),
             "Specs that kept each demand, of those that could be asked, and the worst value:\n"
-            + _aligned([("suite", *DEMAND_HEADINGS), *demands]),
+            + aligned([("suite", *DEMAND_HEADINGS), *demands]),
             "How the language model's specs differ from the compiler's, on the same states:\n"
-            + _aligned([DIFFERENCE_HEADINGS, *difference_rows(certificates)]),
+            + aligned([DIFFERENCE_HEADINGS, *difference_rows(certificates)]),
             "The weakest (slack: the way to the nearest limit, as a share):\n"
-            + _aligned([WEAK_HEADINGS, *weak_rows(certificates)]),
+            + aligned([WEAK_HEADINGS, *weak_rows(certificates)]),
             defaults_text(certificates),
         ]
     )
-
-
-def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
 def html_page(certificates: Sequence[Certificate]) -> str:

@@ -18,7 +18,7 @@ from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.policy.base import PolicyStart
 from tgrpo_trainer.policy.nano.network import NanoNetwork, NetworkConfig
 from tgrpo_trainer.policy.nano.settings import NanoGaussianSettings
-from tgrpo_trainer.policy.randomness import Randomness, drawn_like
+from tgrpo_trainer.policy.randomness import Randomness, check_temperature, drawn_like
 from tgrpo_trainer.policy.tokens import hold
 from tgrpo_trainer.types import ACTION_DIM, ActionSample, CloningTerms, LogProbs, PolicyInput
 
@@ -114,10 +114,7 @@ class NanoGaussianPolicy(NanoNetwork):
         return CloningTerms(-scored.logp_NK, scored.greedy_NK)
 
     def _std(self, temperature: float) -> Tensor:
-        if not temperature > 0.0:
-            raise ConfigError(
-                f"temperature is {temperature}; use a value above 0, or greedy=True for the most probable action."
-            )
+        check_temperature(temperature)
         return (self.config.min_std + nn.functional.softplus(self.raw_std_K)) * math.sqrt(temperature)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tgrpo_trainer.evaluation.intervals import counted, wilson_interval
+from tgrpo_envs.intervals import counted, wilson_interval
 
 
 @pytest.mark.parametrize(
