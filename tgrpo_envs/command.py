@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -72,6 +72,19 @@ def listening(handler: Callable[[int, FrameType | None], None]) -> Iterator[None
             signal.signal(number, before[number])
 
 
+@contextmanager
+def postponing() -> Iterator[Callable[[], None]]:
+    """Let a signal wait for the end of the `with`, or for a call of the function that it yields.
+
+    A signal while a child is being started would otherwise leave a child that nobody knows.
+    """
+    came: list[int] = []
+    with ExitStack() as stack:
+        stack.callback(lambda: [signal.raise_signal(number) for number in came[:1]])
+        stack.enter_context(listening(lambda number, _: came.append(number)))
+        yield stack.close
+
+
 def run_command(command: Callable[[], str | None], *, where: str = "", speaks: bool = True) -> int:
     """Do what the user asked for, and say in one line on stderr what kept it from ending well.
 
@@ -109,8 +122,12 @@ def run_child(
         subprocess.TimeoutExpired: It took longer than `timeout_s`.
     """
     environment = {**os.environ, _QUIET_VARIABLE: "1"}
-    with subprocess.Popen(command, stdout=stdout, stderr=stderr, text=True, env=environment) as child:
+    with (
+        postponing() as hear,
+        subprocess.Popen(command, stdout=stdout, stderr=stderr, text=True, env=environment) as child,
+    ):
         try:
+            hear()
             out, err = child.communicate(timeout=timeout_s)
         except BaseException:
             child.terminate()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.helpers.processes import alive, children_of, started, wait_until
-from tgrpo_envs.command import Interruption, listening, run_command
+from tgrpo_envs.command import Interrupted, Interruption, listening, postponing, run_child, run_command
 from tgrpo_envs.errors import ConfigError
 
 ENDINGS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
@@ -89,6 +92,36 @@ def test_a_command_that_builds_a_scene_takes_the_builder_along(tmp_path: Path, n
     assert left == set()
     scenes = [path for path in cache.rglob("*") if "scenes" in path.relative_to(cache).parts[:1] and path.is_file()]
     assert scenes == []
+
+
+def test_a_signal_while_a_child_starts_ends_the_child_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    children: list[subprocess.Popen[str]] = []
+
+    class Interrupting(subprocess.Popen[str]):
+        def __init__(self, *args: Any, **settings: Any) -> None:
+            super().__init__(*args, **settings)
+            children.append(self)
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupting)
+    with pytest.raises(Interrupted), listening(Interruption()):
+        run_child([sys.executable, "-c", "import time; time.sleep(600)"])
+    assert [child.returncode for child in children] == [-signal.SIGTERM]
+
+
+def test_a_postponed_signal_is_heard_when_its_turn_comes() -> None:
+    heard: list[str] = []
+    with listening(lambda *_: heard.append("signal")):
+        with postponing() as hear:
+            signal.raise_signal(signal.SIGTERM)
+            heard.append("first")
+            hear()
+            heard.append("then")
+        with postponing():
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+            heard.append("work")
+    assert heard == ["first", "signal", "then", "work", "signal"]
 
 
 def test_signals_at_the_same_moment_are_one(capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,7 @@ import numpy as np
 from tgrpo_envs.command import run_command
 from tgrpo_envs.errors import SceneError
 from tgrpo_envs.extras import INSTALL_LIBERO
-from tgrpo_envs.files import cache_dir, write_atomically
+from tgrpo_envs.files import cache_dir, write_atomically, writing
 from tgrpo_envs.scene.drawn import make_drawn_model
 from tgrpo_envs.scene.files import write_scene
 from tgrpo_envs.scene.init_files import read_init_file
@@ -349,7 +349,8 @@ def main() -> int:
 
     def run() -> None:
         task = task_from_file(given.bddl) if given.suite == CUSTOM else get_task(given.suite, given.task)
-        build(task, given.pack_name, Path(given.pack_folder), given.pack_digest, Path(given.out))
+        with writing(Path(given.out)):  # numba's cache may be what first meets a full disk, and names no file
+            build(task, given.pack_name, Path(given.pack_folder), given.pack_digest, Path(given.out))
 
     return run_command(run)
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tgrpo_envs.command import postponing
 from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.files import atomic_folder, write_atomically
 from tgrpo_trainer.config import TrainConfig
@@ -122,7 +123,8 @@ def run_jobs(
             while len(running) < num_parallel and (job := next((one for one in waiting if one.is_ready), None)):
                 waiting.remove(job)
                 say(f"Starts: {job.name}")
-                running[job] = _start(job, num_parallel, program)
+                with postponing():
+                    running[job] = _start(job, num_parallel, program)
             if not running:
                 break  # what waits starts from a clone that failed
             time.sleep(_POLL_S)
