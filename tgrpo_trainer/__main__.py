@@ -223,9 +223,9 @@ def study_command(arguments: Sequence[str]) -> str:
 
     folder = options.folder / study.name
     if options.dry:
-        return describe_study(study, folder, options.jobs)
+        return describe_study(study, folder, options.jobs, options.methods)
     with output(folder, "--folder", is_folder=True):
-        return do_study(study, folder, options.jobs)
+        return do_study(study, folder, options.jobs, options.methods)
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], str | None]] = {

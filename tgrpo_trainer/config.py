@@ -239,8 +239,8 @@ class EvaluationConfig(Settings):
     """Iterations between evaluations (the first and the last policy are always evaluated)."""
     num_heldout: int = Field(default=64, ge=1)
     """Held-out region states of each task."""
-    num_official: int = Field(default=50, ge=1, le=50)
-    """LIBERO's official initial states of each task."""
+    num_official: int = Field(default=50, ge=0, le=50)
+    """LIBERO's official initial states of each task; 0 = none."""
     temperature: float = Field(default=1.0, gt=0)
     """Temperature of the sampled evaluation (greedy is always run beside it)."""
 

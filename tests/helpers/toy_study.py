@@ -57,5 +57,5 @@ if __name__ == "__main__":
         wait_in_the_second_iteration(Path(os.environ["TOY_WAITS"]))
     if sys.argv[1] == "grid":
         folder, jobs = Path(sys.argv[2]), int(sys.argv[3])
-        sys.exit(run_command(lambda: do_study(toy_study(), folder, jobs, PROGRAM)))
+        sys.exit(run_command(lambda: do_study(toy_study(), folder, jobs, program=PROGRAM)))
     sys.exit(main(sys.argv[1:]))

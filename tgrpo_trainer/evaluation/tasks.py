@@ -77,7 +77,7 @@ def plan_of_run(config: TrainConfig, tasks: tuple[EnvConfig, ...], iteration: in
     counts: dict[StateSet, int] = {"heldout": config.evaluation.num_heldout, "official": config.evaluation.num_official}
     return Plan(
         tasks=tasks,
-        counts={states: counts[states] for states in state_sets(config.env)},
+        counts={states: counts[states] for states in state_sets(config.env) if counts[states]},
         modes=("greedy", "sampled"),
         temperature=config.evaluation.temperature,
         seed=derive_seed(config.run.seed, Stream.EVALUATION),

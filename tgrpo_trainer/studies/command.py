@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from tgrpo_envs.command import Interrupted
@@ -14,19 +14,21 @@ from tgrpo_trainer.studies.results import PAGE_NAME, write_results
 from tgrpo_trainer.studies.run import PROGRAM, Job, open_study, plan_jobs, run_jobs
 
 
-def describe_study(study: Study, folder: Path, num_parallel: int) -> str:
+def describe_study(study: Study, folder: Path, num_parallel: int, methods: Collection[str] = ()) -> str:
     """The grid, what of it is finished, and how long the rest will take.
 
     Args:
         study: The grid.
         folder: The study's; it need not exist.
         num_parallel: Runs side by side.
+        methods: Only the runs of these; empty: all.
 
     Raises:
         ConfigError: No run side by side.
+        UnknownNameError: The study has no such method.
     """
     _refuse_none(num_parallel)
-    jobs = plan_jobs(study, folder)
+    jobs = plan_jobs(study, folder, methods)
     runs = [job for job in jobs if job.clone is not None]
     clones = [job for job in jobs if job.clone is None]
     return "\n".join(
@@ -42,13 +44,16 @@ def describe_study(study: Study, folder: Path, num_parallel: int) -> str:
     )
 
 
-def do_study(study: Study, folder: Path, num_parallel: int, program: Sequence[str] = PROGRAM) -> str:
+def do_study(
+    study: Study, folder: Path, num_parallel: int, methods: Collection[str] = (), program: Sequence[str] = PROGRAM
+) -> str:
     """Do what is left of a study and write its results.
 
     Args:
         study: The grid.
         folder: The study's.
         num_parallel: Runs side by side.
+        methods: Only the runs of these; empty: all.
         program: Arguments of Python that start the command line.
 
     Returns:
@@ -56,18 +61,19 @@ def do_study(study: Study, folder: Path, num_parallel: int, program: Sequence[st
 
     Raises:
         ConfigError: No run side by side, or a folder of another study.
+        UnknownNameError: The study has no such method.
         TrainingError: A run failed; the results of the others are written.
     """
     _refuse_none(num_parallel)
+    jobs, wanted = plan_jobs(study, folder), plan_jobs(study, folder, methods)
     open_study(study, folder)
-    jobs = plan_jobs(study, folder)
 
     def keep_results(job: Job) -> None:
         if job.clone is not None:
             write_results(study, folder, jobs)
 
     try:
-        failed = run_jobs(jobs, num_parallel, keep_results, program=program)
+        failed = run_jobs(wanted, num_parallel, keep_results, program=program)
     except Interrupted as interrupted:
         sys.stderr.write(f"\nInterrupted; the same command goes on. Results so far: {folder}\n")
         raise SystemExit(interrupted.exit_code) from None
@@ -75,7 +81,7 @@ def do_study(study: Study, folder: Path, num_parallel: int, program: Sequence[st
     if failed:
         logs = ", ".join(f"{job.name} ({job.log})" for job in failed)
         raise TrainingError(
-            f"{len(failed)} of {len(jobs)} clones and runs failed: {logs}. Mend what their output says and give the "
+            f"{len(failed)} of {len(wanted)} clones and runs failed: {logs}. Mend what their output says and give the "
             f"command again; the results of the others are in {folder}."
         )
     return f"{text}\nPage: {folder / PAGE_NAME}"

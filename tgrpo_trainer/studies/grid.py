@@ -137,6 +137,17 @@ class Study(Settings):
         config = self.config(run, folder) if run.task == ALL else self._of_task(run.task)
         return self._placed(config, run.seed, folder / run.clone_path)
 
+    def clone_alone(self, run: StudyRun) -> StudyRun | None:
+        """The run that trains nothing and evaluates the clone of `run` as that would, if there is one."""
+        config = self.config(run, Path())
+        for method in self.methods:
+            other = StudyRun(run.task, method.name, run.seed)
+            if other != run and other.clone_path == run.clone_path and method.joint == (run.task == ALL):
+                alone = self.config(other, Path())
+                if alone.run.iterations == 0 and (alone.env, alone.evaluation) == (config.env, config.evaluation):
+                    return other
+        return None
+
     def task_env(self, task: str) -> EnvConfig:
         """The environment of one of the tasks, as the base and the task set it."""
         return self._of_task(task).env

@@ -23,6 +23,8 @@ class StudyOptions:
     """Name of the study; they are listed above."""
     folder: Path = Path("studies")
     """Folder of all studies; this one lies in <folder>/<study>."""
+    methods: tuple[str, ...] = ()
+    """Only the runs of these methods, for now; none given: all. `--dry` lists the names."""
     jobs: int = 1
     """Runs side by side, each a process with its share of the cores (about 1 GiB of memory each with nano)."""
     dry: bool = False

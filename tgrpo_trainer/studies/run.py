@@ -8,18 +8,18 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tgrpo_envs.command import postponing
-from tgrpo_envs.errors import ConfigError
+from tgrpo_envs.errors import ConfigError, UnknownNameError
 from tgrpo_envs.files import atomic_folder, write_atomically
 from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.run.checkpoint import latest_checkpoint
 from tgrpo_trainer.run.console import say
-from tgrpo_trainer.run.layout import CONFIG_NAME, EVALUATIONS_NAME, LAST_NAME, iteration_name
+from tgrpo_trainer.run.layout import CHECKPOINTS_NAME, CONFIG_NAME, EVALUATIONS_NAME, LAST_NAME, iteration_name
 from tgrpo_trainer.studies.grid import Study
 
 STUDY_NAME = "study.json"
@@ -40,8 +40,10 @@ class Job:
     """Its settings; `config.run.path` is its folder."""
     log: Path
     """What its process prints."""
-    clone: Path | None
+    clone: Path | None = None
     """Folder of the clone that a run starts from; None: it is a clone."""
+    evaluated: Path | None = None
+    """Folder of a run that evaluates this clone in this environment and does nothing else, if the study has one."""
 
     @property
     def folder(self) -> Path:
@@ -61,21 +63,28 @@ class Job:
         return self.clone is None or latest_checkpoint(self.clone / LAST_NAME) is not None
 
 
-def plan_jobs(study: Study, folder: Path) -> tuple[Job, ...]:
-    """All clones and runs of a study, finished or not, in the order in which they are done.
+def plan_jobs(study: Study, folder: Path, methods: Collection[str] = ()) -> tuple[Job, ...]:
+    """The clones and runs of a study, finished or not, in the order in which they are done.
 
     Args:
         study: The grid.
         folder: The study's.
+        methods: Only the runs of these, and their clones; empty: all.
+
+    Raises:
+        UnknownNameError: The study has no such method.
     """
+    known = [one.name for one in study.methods]
+    if unknown := [name for name in methods if name not in known]:
+        raise UnknownNameError("method", unknown[0], known)
     jobs: dict[Path, Job] = {}
     for run in study.runs():
-        clone, config = study.clone_config(run, folder), study.config(run, folder)
-        for path, job in (
-            (run.clone_path, Job(f"clone of {run.task}, seed {run.seed}", clone, _log(folder, run.clone_path), None)),
-            (run.path, Job(str(run), config, _log(folder, run.path), clone.run.path)),
-        ):
-            jobs.setdefault(path, job)
+        if methods and run.method not in methods:
+            continue
+        clone, config, evaluated = study.clone_config(run, folder), study.config(run, folder), study.clone_alone(run)
+        clone_log, log = (folder / LOGS_NAME / path.with_suffix(".log") for path in (run.clone_path, run.path))
+        jobs.setdefault(run.clone_path, Job(f"clone of {run.task}, seed {run.seed}", clone, clone_log))
+        jobs[run.path] = Job(str(run), config, log, clone.run.path, folder / evaluated.path if evaluated else None)
     return tuple(jobs.values())
 
 
@@ -140,10 +149,6 @@ def run_jobs(
     return tuple(failed)
 
 
-def _log(folder: Path, path: Path) -> Path:
-    return folder / LOGS_NAME / path.with_suffix(".log")
-
-
 def _start(job: Job, num_parallel: int, program: Sequence[str]) -> subprocess.Popen[bytes]:
     """The process, which holds a lock on its log as long as it lives, so that a run has one writer.
 
@@ -172,7 +177,7 @@ def _start(job: Job, num_parallel: int, program: Sequence[str]) -> subprocess.Po
 
 
 def _prepare(job: Job) -> None:
-    """Settings and, in a run's folder, its clone as the checkpoint to go on from."""
+    """Settings and, in a run's folder, its clone as the checkpoint to go on from, and what is known of the clone."""
     if not (job.folder / CONFIG_NAME).is_file():
         job.config.save(job.folder / CONFIG_NAME)
     if job.clone is not None and latest_checkpoint(job.folder / LAST_NAME) is None:
@@ -181,6 +186,18 @@ def _prepare(job: Job) -> None:
             raise ConfigError(f"{job.clone} holds no clone, which {job.folder} starts from; give the command again.")
         with atomic_folder(job.folder / LAST_NAME / clone.name) as partial:
             shutil.copytree(clone, partial, dirs_exist_ok=True)
+        _copy_evaluation(job)
+
+
+def _copy_evaluation(job: Job) -> None:
+    """The evaluation of the clone, with its checkpoint, where another run has made it; else this run makes its own."""
+    name = iteration_name(0)
+    if job.evaluated is None or not (job.evaluated / EVALUATIONS_NAME / f"{name}.json").is_file():
+        return
+    with atomic_folder(job.folder / CHECKPOINTS_NAME / name) as partial:
+        shutil.copytree(job.evaluated / CHECKPOINTS_NAME / name, partial, dirs_exist_ok=True)
+    evaluation = (job.evaluated / EVALUATIONS_NAME / f"{name}.json").read_bytes()
+    write_atomically(job.folder / EVALUATIONS_NAME / f"{name}.json", evaluation)
 
 
 def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:

@@ -68,6 +68,28 @@ def test_the_methods_differ_in_what_their_names_say():
     assert {config.objective.std_floor for config in configs.values()} == {0.1}
 
 
+def test_a_clone_is_evaluated_once_for_all_methods_that_would_evaluate_it_alike():
+    study = get_study("methods")
+    alone = {run.method: study.clone_alone(run) for run in study.runs() if (run.task, run.seed) == ("goal_0", 2)}
+    clone = StudyRun("goal_0", "clone", 2)
+    assert alone == dict.fromkeys(alone, clone) | {"clone": None, "grpo_sparse": None}
+    assert not any(get_study("rewards").clone_alone(run) for run in get_study("rewards").runs())
+
+
+def test_some_methods_can_be_done_first():
+    jobs = plan_jobs(get_study("methods"), FOLDER, ("tgrpo", "clone"))
+    assert [str(job.folder.relative_to(FOLDER)) for job in jobs[:4]] == [
+        "clones/object_4/seed_0",
+        "runs/object_4/clone/seed_0",
+        "runs/object_4/tgrpo/seed_0",
+        "clones/spatial_1/seed_0",
+    ]
+    assert len(jobs) == 5 * 4 * 3
+    assert jobs[2].evaluated == jobs[1].folder
+    with pytest.raises(UnknownNameError, match="Unknown method 'ppo'"):
+        plan_jobs(get_study("methods"), FOLDER, ("ppo",))
+
+
 def test_settings_are_replaced_one_by_one():
     changed = with_settings(quickstart(), {"objective": {"kind": "tgrpo", "alpha_step": 1.0}, "env": {"tasks": (7,)}})
     assert changed.objective.model_dump() == {

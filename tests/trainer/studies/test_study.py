@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -12,13 +13,14 @@ from tests.helpers.processes import descendants, started, wait_until
 from tests.helpers.synthetic_run import make_evaluation
 from tests.helpers.toy_study import PROGRAM, WAITING_RUN, toy_study
 from tgrpo_envs.errors import ConfigError, TrainingError
+from tgrpo_envs.files import write_atomically
 from tgrpo_envs.intervals import wilson_interval
 from tgrpo_trainer.evaluation.result import save_evaluations
 from tgrpo_trainer.metrics.metrics import read_metrics
 from tgrpo_trainer.run.checkpoint import latest_checkpoint
-from tgrpo_trainer.run.layout import CONFIG_NAME, EVALUATIONS_NAME, iteration_name
+from tgrpo_trainer.run.layout import CHECKPOINTS_NAME, CONFIG_NAME, EVALUATIONS_NAME, LAST_NAME, iteration_name
 from tgrpo_trainer.studies.command import describe_study, do_study
-from tgrpo_trainer.studies.grid import StudyRun, with_settings
+from tgrpo_trainer.studies.grid import Method, StudyRun, with_settings
 from tgrpo_trainer.studies.results import write_results
 from tgrpo_trainer.studies.run import open_study, plan_jobs, run_jobs
 
@@ -53,7 +55,7 @@ def test_an_interrupted_study_keeps_what_is_done_and_goes_on(interrupted):
     assert json.loads((interrupted / "results.json").read_text())["outcomes"][0]["method"] == "tgrpo"
 
     before = times(first) | times(interrupted / "clones" / "reach" / "seed_0")
-    text = do_study(toy_study(), interrupted, 2, PROGRAM)
+    text = do_study(toy_study(), interrupted, 2, program=PROGRAM)
     assert times(first) | times(interrupted / "clones" / "reach" / "seed_0") == before
     assert [row["iteration"] for row in read_metrics(run) if "rollout/return" in row] == [1, 2, 3]
     assert "6 of 6 clones and runs are finished" in text
@@ -77,7 +79,7 @@ def test_an_interrupted_study_keeps_what_is_done_and_goes_on(interrupted):
     assert text.startswith((interrupted / "results.txt").read_text())
 
     done = times(interrupted / "runs")
-    assert "6 of 6" in do_study(toy_study(), interrupted, 1, PROGRAM) and times(interrupted / "runs") == done
+    assert "6 of 6" in do_study(toy_study(), interrupted, 1, program=PROGRAM) and times(interrupted / "runs") == done
 
 
 def test_results_are_of_finished_runs_only(tmp_path):
@@ -126,10 +128,26 @@ def test_a_run_has_one_writer(tmp_path):
     assert not jobs[0].folder.exists()
 
 
+def test_what_is_known_of_the_clone_is_not_played_again(tmp_path):
+    """The clone's own run has ended; the other's folder gets its evaluation and that checkpoint before it starts."""
+    study = toy_study()
+    alone = Method(name="clone", overrides={"run": {"iterations": 0}})
+    study = study.model_copy(update={"methods": (alone, *study.methods), "seeds": (0,)})
+    clone, known, run, _ = plan_jobs(study, tmp_path)
+    for folder in (clone.folder / LAST_NAME, known.folder / CHECKPOINTS_NAME):
+        (folder / iteration_name(0)).mkdir(parents=True)
+    name = Path(EVALUATIONS_NAME, f"{iteration_name(0)}.json")
+    write_atomically(known.folder / name, "[1]")
+    assert known.is_finished
+    assert run_jobs([run], 1, lambda _: None, program=("-c", "raise SystemExit('not now')")) == (run,)
+    assert (run.folder / name).read_text() == "[1]"
+    assert latest_checkpoint(run.folder / CHECKPOINTS_NAME).name == iteration_name(0)
+
+
 def test_a_failure_stops_only_what_starts_from_it(tmp_path):
     """Without a program nothing can be cloned: both clones fail, no run is tried, and the logs are named."""
     with pytest.raises(TrainingError, match=r"2 of 6 clones and runs failed: clone of reach, seed 0 \(.*seed_0.log\)"):
-        do_study(toy_study(), tmp_path, 2, ("-c", "raise SystemExit('no disk')"))
+        do_study(toy_study(), tmp_path, 2, program=("-c", "raise SystemExit('no disk')"))
     assert "no disk" in plan_jobs(toy_study(), tmp_path)[0].log.read_text()
     assert not (tmp_path / "runs").exists()
     assert "0 of 6 clones and runs are finished" in (tmp_path / "results.md").read_text()
