@@ -79,8 +79,13 @@ def postponing() -> Iterator[Callable[[], None]]:
     A signal while a child is being started would otherwise leave a child that nobody knows.
     """
     came: list[int] = []
+
+    def handle() -> None:
+        for number in came[:1]:
+            signal.raise_signal(number)
+
     with ExitStack() as stack:
-        stack.callback(lambda: [signal.raise_signal(number) for number in came[:1]])
+        stack.callback(handle)
         stack.enter_context(listening(lambda number, _: came.append(number)))
         yield stack.close
 

@@ -170,6 +170,10 @@ class RolloutConfig(Settings):
     max_rounds: int = Field(default=1, ge=1)
     """Rounds of rollouts in an iteration at most."""
 
+    overlap: bool = False
+    """Play two halves of the groups at the same time: one decides while the other's environments step. It pays where a
+    decision on the GPU takes about as long as a step."""
+
     @property
     def num_envs(self) -> int:
         """Environments in lock-step: groups times members."""

@@ -202,6 +202,11 @@ def _refuse_uneven(config: TrainConfig, world: World) -> None:
             f"rollout.num_groups is {config.rollout.num_groups}, which {world.size} ranks cannot share evenly; each "
             f"collects whole groups, so use a multiple of {world.size}."
         )
+    if config.rollout.overlap and config.rollout.num_groups < 2 * world.size:
+        raise ConfigError(
+            f"rollout.overlap plays two halves of the groups, but rollout.num_groups is {config.rollout.num_groups}, one "
+            f"a rank; use at least {2 * world.size}, or leave rollout.overlap out."
+        )
 
 
 def _starting(config: TrainConfig, world: World) -> AbstractContextManager[None]:

@@ -27,7 +27,8 @@ from tgrpo_trainer.optim.batch import (
 from tgrpo_trainer.optim.update import PolicyUpdater
 from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.rollout.environment import Members
-from tgrpo_trainer.rollout.rollout import Group, Sampling, collect_groups, trainable_groups
+from tgrpo_trainer.rollout.halves import collect_side_by_side
+from tgrpo_trainer.rollout.rollout import Group, Sampling, trainable_groups
 from tgrpo_trainer.rollout.tasks import TaskEnvs, draw_tasks, task_key
 from tgrpo_trainer.run.rng import Stream, derive_seeds, make_generator, make_generators
 
@@ -79,7 +80,10 @@ def run_iteration(
     seed = config.run.seed
     tasks = list(world.own(draw_tasks(len(envs.tasks), config.rollout.num_groups, seed=seed, iteration=index)))
     with student.gathered() as player, world.together():
-        rounds, idle_s = _play_rounds(config, envs.for_groups(tasks), player, index, world)
+        middle = len(tasks) // 2
+        halves = [tasks[:middle], tasks[middle:]] if config.rollout.overlap else [tasks]
+        members = [envs.for_groups(each, half) for half, each in enumerate(halves)]
+        rounds, idle_s = _play_rounds(config, members, player, index, world)
         groups = tuple(group for each in rounds for group in each.groups)
         tasks *= len(rounds)
         scored = [one for each in rounds for one in each.scored]
@@ -111,13 +115,13 @@ def run_iteration(
 
 
 def _play_rounds(
-    config: TrainConfig, envs: Members, player: Policy, index: int, world: World
+    config: TrainConfig, members: Sequence[Members], player: Policy, index: int, world: World
 ) -> tuple[list[_Round], float]:
     """Rounds of rollouts until enough groups of all ranks are kept; and the seconds spent waiting for other ranks."""
     rounds: list[_Round] = []
     idle_s = 0.0
     while True:
-        rounds.append(_play_round(config, envs, player, index, len(rounds), world))
+        rounds.append(_play_round(config, members, player, index, len(rounds), world))
         finished = time.monotonic()
         num_kept = sum(world.gather(sum(len(each.kept) for each in rounds)))
         idle_s += time.monotonic() - finished if world.size > 1 else 0.0
@@ -125,14 +129,16 @@ def _play_rounds(
             return rounds, idle_s
 
 
-def _play_round(config: TrainConfig, envs: Members, player: Policy, index: int, round_: int, world: World) -> _Round:
+def _play_round(
+    config: TrainConfig, members: Sequence[Members], player: Policy, index: int, round_: int, world: World
+) -> _Round:
     """One start state for each of this rank's groups, played and scored."""
     rollout, seed = config.rollout, config.run.seed
     state_seeds = list(world.own(derive_seeds(seed, Stream.STATES, index, round_, count=rollout.num_envs)))
     generators = make_generators(seed, Stream.ACTIONS, index, round_, count=rollout.num_envs, device=player.device)
-    groups, played = collect_groups(
+    groups, played = collect_side_by_side(
         player,
-        envs,
+        members,
         Sampling(rollout.temperature, generators=world.own(generators)),
         seeds=state_seeds,
         num_generations=rollout.num_generations,

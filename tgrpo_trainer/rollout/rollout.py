@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -25,6 +26,7 @@ from tgrpo_trainer.types import ACTION_DIM, ActionSample, EpisodeEnd, PolicyInpu
 EndRule = Literal["each", "any_success"]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
+_ALONE = nullcontext()
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,7 @@ def play(
     *,
     cut_group_size: int = 1,
     num_played: int | None = None,
+    turn: AbstractContextManager[object] = _ALONE,
 ) -> RolloutResult:
     """Play members from a fresh reset to their end.
 
@@ -137,6 +140,7 @@ def play(
         sampling: How actions are drawn.
         cut_group_size: Consecutive members that end together when one of them succeeds; 1 = each on its own.
         num_played: Play the first so many, where the others have ended before and were not reset; None plays all.
+        turn: Held while the policy decides, where others play at the same time.
     """
     policy.eval()
     chunk = policy.action_chunk
@@ -146,18 +150,19 @@ def play(
     decisions: list[_Decision] = []
     env_s = policy_s = 0.0
     while len(live := running.live):
-        started = time.perf_counter()
         seen = PolicyInput.from_observation(
             {key: rows[live] for key, rows in observation.items()}, instruction_NL[live]
         )
-        sample = _choose(policy, seen, sampling, live)
+        with turn:
+            deciding = time.perf_counter()
+            sample = _choose(policy, seen, sampling, live)
+            policy_s += time.perf_counter() - deciding
         if not decisions and (doubt := policy.inspect(seen, sample.choices_NK)) is not None:
             say(f"Warning: {doubt}")
         actions_NCA = np.zeros((envs.num_envs, chunk, ACTION_DIM), dtype=np.float32)
         actions_NCA[live] = sample.actions_NCA.numpy()
         chosen = time.perf_counter()
         observation, rewards_N, _, truncated_N, info = envs.step(actions_NCA if chunk > 1 else actions_NCA[:, 0])
-        policy_s += chosen - started
         env_s += time.perf_counter() - chosen
         stage_n = running.stage_N[live]
         ran_n = running.advance(live, truncated_N, info)
@@ -187,6 +192,7 @@ def collect_groups(
     seeds: Sequence[int],
     num_generations: int,
     end: EndRule,
+    turn: AbstractContextManager[object] = _ALONE,
 ) -> tuple[tuple[Group, ...], RolloutResult]:
     """Draw one training state per group and play all groups.
 
@@ -197,6 +203,7 @@ def collect_groups(
         seeds: One per member; the first member of a group draws its state.
         num_generations: G.
         end: When a group's members stop.
+        turn: See `play`.
 
     Returns:
         B groups of G members each in the order of the environment, and everything that was played.
@@ -204,7 +211,8 @@ def collect_groups(
     started = time.perf_counter()
     observation, _ = envs.reset(seed=list(seeds), options={"init_states": "train", "group_size": num_generations})
     reset_s = time.perf_counter() - started
-    played = play(policy, envs, observation, sampling, cut_group_size=num_generations if end == "any_success" else 1)
+    cut = num_generations if end == "any_success" else 1
+    played = play(policy, envs, observation, sampling, cut_group_size=cut, turn=turn)
     played = replace(played, env_s=played.env_s + reset_s)
     starts = range(0, envs.num_envs, num_generations)
     return tuple(played.members[start : start + num_generations] for start in starts), played

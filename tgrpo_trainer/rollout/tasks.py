@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import groupby
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,14 @@ def task_key(config: EnvConfig) -> str:
     return f"task_{config.resolved_task.index:02d}"
 
 
+class _Key(NamedTuple):
+    """An open environment: which half plays it, its task, and its members."""
+
+    half: int
+    task: int
+    num_envs: int
+
+
 class TaskEnvs:
     """The environments of a run's tasks.
 
@@ -74,21 +82,24 @@ class TaskEnvs:
         self._group_size = group_size
         self._make_envs = make_envs
         self._most_open = config.max_open_tasks
-        self._open: dict[tuple[int, int], Envs] = {}  # by task and members, the one unused for longest first
+        self._open: dict[_Key, Envs] = {}  # the one unused for longest first
+        self._parts: dict[int, list[_Key]] = {}  # what each half plays
         for task in self.tasks:  # settings that cannot work are refused now, not when their task has its turn
             make_envs(task, 1).close()
 
-    def for_groups(self, tasks_B: Sequence[int]) -> Members:
-        """Members for groups of these tasks, in this order; usable until the next call.
+    def for_groups(self, tasks_B: Sequence[int], half: int = 0) -> Members:
+        """Members for groups of these tasks, in this order; usable until the next call for this half.
 
         Args:
             tasks_B: The place of each group's task in `tasks`; groups of one task are neighbours.
+            half: 0 or 1, where two halves of an iteration's groups play at the same time.
         """
-        parts = [(task, len(list(groups)) * self._group_size) for task, groups in groupby(tasks_B)]
+        parts = [_Key(half, task, len(list(groups)) * self._group_size) for task, groups in groupby(tasks_B)]
+        self._parts[half] = parts
         for key in parts:
             found = self._open.pop(key, None)
-            self._open[key] = self._make_envs(self.tasks[key[0]], key[1]) if found is None else found
-        while len(self._open) > max(self._most_open, len(parts)):
+            self._open[key] = self._make_envs(self.tasks[key.task], key.num_envs) if found is None else found
+        while len(self._open) > max(self._most_open, sum(map(len, self._parts.values()))):
             self._open.pop(next(iter(self._open))).close()
         joined = [self._open[key] for key in parts]
         return joined[0] if len(joined) == 1 else JoinedEnvs(joined)
@@ -97,7 +108,7 @@ class TaskEnvs:
     def lend(self, task: EnvConfig, num_envs: int) -> Iterator[Envs]:
         """An environment of one of the tasks, for a while: a run's only one at its full width, else one of its own."""
         if self.tasks == (task,):
-            key = (0, self.num_envs)
+            key = _Key(0, 0, self.num_envs)
             if key not in self._open:
                 self._open[key] = self._make_envs(task, self.num_envs)
             yield self._open[key]
