@@ -204,8 +204,8 @@ def _refuse_uneven(config: TrainConfig, world: World) -> None:
         )
     if config.rollout.overlap and config.rollout.num_groups < 2 * world.size:
         raise ConfigError(
-            f"rollout.overlap plays two halves of the groups, but rollout.num_groups is {config.rollout.num_groups}, one "
-            f"a rank; use at least {2 * world.size}, or leave rollout.overlap out."
+            f"rollout.overlap plays two halves of the groups, but rollout.num_groups is {config.rollout.num_groups}, "
+            f"one a rank; use at least {2 * world.size}, or leave rollout.overlap out."
         )
 
 

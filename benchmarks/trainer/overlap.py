@@ -90,7 +90,8 @@ def main() -> int:
             halves_s, _ = rollout_s(config, policy, envs, overlap=True)
         return (
             f"{num_envs} episodes of {given.control_steps} control steps: environment {played.env_s:.2f} s, policy "
-            f"{played.policy_s:.2f} s, together {alone_s:.2f} s; with overlap {halves_s:.2f} s, {alone_s / halves_s:.2f} x"
+            f"{played.policy_s:.2f} s, together {alone_s:.2f} s; with overlap {halves_s:.2f} s, "
+            f"{alone_s / halves_s:.2f} x"
         )
 
     return run_command(compare)
