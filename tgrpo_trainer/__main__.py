@@ -162,26 +162,11 @@ def bench_command(arguments: Sequence[str]) -> str:
         )
 
 
-@dataclass(frozen=True)
-class ExportOptions:
-    """Write a checkpoint's policy as a full one in its published format, LoRA adapters merged into their base."""
-
-    checkpoint: tyro.conf.Positional[str]
-    """A checkpoint (runs/NAME/checkpoints/iteration_000040), or a run's folder for its last one; or LoRA adapters of
-    another program (peft's files), a folder or owner/name[/folder][@revision] on the hub."""
-    out: tyro.conf.Positional[Path]
-    """Folder to write; it must not exist."""
-
-
 def export_command(arguments: Sequence[str]) -> str:
-    """Write a checkpoint's policy in its published format, LoRA adapters merged."""
-    options = tyro.cli(ExportOptions, args=arguments, prog=f"{PROG} export")
-    from tgrpo_trainer.evaluation.source import find_source
-    from tgrpo_trainer.run.export import export_policy
+    """Write a checkpoint's policy in its published format, LoRA adapters merged, and upload it if asked to."""
+    from tgrpo_trainer.export import ExportOptions, export
 
-    with naming(options.out, "the second argument"):
-        export_policy(find_source(options.checkpoint).folder, options.out)
-    return f"Policy: {options.out}"
+    return export(tyro.cli(ExportOptions, args=arguments, prog=f"{PROG} export"))
 
 
 def serve_command(arguments: Sequence[str]) -> None:

@@ -1,0 +1,90 @@
+"""The export command: a policy in its published format, and on the hub, with a page that says what it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from tgrpo_envs import text_table
+from tgrpo_envs.files import naming
+from tgrpo_trainer.config import TrainConfig
+from tgrpo_trainer.evaluation.result import Pooled, load_evaluations, pool
+from tgrpo_trainer.evaluation.source import find_source
+from tgrpo_trainer.run.export import export_policy
+from tgrpo_trainer.run.layout import CONFIG_NAME, EVALUATIONS_NAME
+from tgrpo_trainer.run.push import make_repository, push_policy
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Write a checkpoint's policy as a full one in its published format, LoRA adapters merged into their base."""
+
+    checkpoint: tyro.conf.Positional[str]
+    """A checkpoint (runs/NAME/checkpoints/iteration_000040), or a run's folder for its last one; or LoRA adapters of
+    another program (peft's files), a folder or owner/name[/folder][@revision] on the hub."""
+    out: tyro.conf.Positional[Path]
+    """Folder to write; it must not exist."""
+    push: str | None = None
+    """Upload it to this repository of the hub, owner/name, too; a new one is private (`hf auth login` first)."""
+    public: bool = False
+    """A new repository is public."""
+
+
+def export(options: ExportOptions) -> str:
+    """Do what the options say.
+
+    Returns:
+        Where the policy is, in words.
+
+    Raises:
+        ConfigError: See `find_source` and `export_policy`.
+        CheckpointError: See `export_policy`.
+        OutputError: The folder cannot be written, or the hub refuses.
+        MissingExtraError: huggingface_hub is not installed.
+    """
+    checkpoint = find_source(options.checkpoint).folder
+    if options.push is not None:
+        make_repository(options.push, public=options.public)
+    with naming(options.out, "the second argument"):
+        export_policy(checkpoint, options.out)
+    if options.push is None:
+        return f"Policy: {options.out}"
+    address = push_policy(options.out, options.push, model_card(checkpoint, options.push))
+    return f"Policy: {options.out}\nUploaded: {address}"
+
+
+def model_card(checkpoint: Path, repository: str) -> str:
+    """A page for the hub: what the policy learned, how often it succeeds, how to use it; no licence is claimed.
+
+    Args:
+        checkpoint: Of a run, or a folder of adapters, of which nothing is known.
+        repository: Where it will be.
+    """
+    lines = ["---", "tags: [tgrpo, robotics, libero, reinforcement-learning]", "---", "", f"# {repository}", ""]
+    run = checkpoint.resolve().parent.parent
+    if (run / CONFIG_NAME).is_file():
+        lines += _training(TrainConfig.load(run / CONFIG_NAME))
+        evaluation = run / EVALUATIONS_NAME / f"{checkpoint.resolve().name}.json"
+        if evaluation.is_file():
+            lines += _success(pool(load_evaluations(evaluation)))
+    lines += ["```bash", f"python -m tgrpo_trainer eval {repository}", "```", ""]
+    return "\n".join(lines)
+
+
+def _training(config: TrainConfig) -> list[str]:
+    env = config.env
+    what = env.bddl.name if env.bddl is not None else f"{env.suite}, task {env.tasks_label}"
+    start = "" if config.policy.checkpoint is None else f", from {config.policy.checkpoint}"
+    return [
+        f"A policy of kind `{config.policy.kind}`{start}, trained by tgrpo on {what} with the objective "
+        f"`{config.objective.kind}` (seed {config.run.seed}; asset pack `{env.assets}`).",
+        "",
+    ]
+
+
+def _success(counts: tuple[Pooled, ...]) -> list[str]:
+    rows = [(count.states, count.mode, str(count)) for count in counts]
+    table = text_table.markdown([("initial states", "actions", "success, Wilson's 95 % interval"), *rows])
+    return [f"After {counts[0].iteration} iterations:", "", table, ""]
