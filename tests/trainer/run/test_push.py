@@ -12,8 +12,10 @@ import pytest
 from tests.helpers.hub_upload import COMMIT, serve_uploads
 from tests.helpers.synthetic_run import make_evaluation
 from tests.helpers.toy_run import make_toy_envs, toy_config
+from tgrpo_envs.errors import OutputError
 from tgrpo_trainer.evaluation.result import save_evaluations
 from tgrpo_trainer.run.layout import EVALUATIONS_NAME, LAST_NAME, iteration_name
+from tgrpo_trainer.run.push import make_repository
 from tgrpo_trainer.train import train
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -58,19 +60,17 @@ def test_a_policy_is_uploaded_whole_with_a_page(run, tmp_path):
         assert uploaded["files"]["README.md"] == b"my own page"
 
 
-@pytest.mark.parametrize(
-    ("name", "address", "said"),
-    [
-        ("somebody/toy", None, "the hub says"),
-        ("somebody/toy", "http://127.0.0.1:9", "the hub says"),
-        ("no name", None, "the hub says"),
-    ],
-    ids=["wrong token", "no hub", "no name of a repository"],
-)
-def test_a_refusal_comes_before_the_export_and_is_one_sentence(run, tmp_path, name, address, said):
-    with serve_uploads("another token") as (here, repositories):
-        done = export(run, "out", "--push", name, folder=tmp_path, address=address or here)
+def test_a_refusal_comes_before_the_export_and_is_one_sentence(run, tmp_path):
+    with serve_uploads("another token") as (address, repositories):
+        done = export(run, "out", "--push", "somebody/toy", folder=tmp_path, address=address)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"error: {name} cannot be written ({said}") and done.stderr.count("\n") == 1
+    assert (
+        done.stderr.startswith("error: somebody/toy cannot be written (the hub says") and done.stderr.count("\n") == 1
+    )
     assert done.stderr.rstrip().endswith("give another place with --push.")
     assert not (tmp_path / "out").exists() and repositories == {}
+
+
+def test_what_is_no_name_of_a_repository_is_refused():
+    with pytest.raises(OutputError, match=r"no name cannot be written \(the hub says.*--push"):
+        make_repository("no name", public=False)
