@@ -22,7 +22,7 @@ from tgrpo_envs.vector import Infos, LiberoVectorEnv
 
 IMAGES = dict(zip(("image", "image2"), CAMERAS, strict=True))
 """LeRobot's names of LIBERO's cameras."""
-ROBOT_STATE = {
+ROBOT_STATE: dict[str, dict[str, tuple[int, ...]]] = {
     "eef": {"pos": (3,), "quat": (4,), "mat": (3, 3)},
     "gripper": {"qpos": (2,), "qvel": (2,)},
     "joints": {"pos": (ARM,), "vel": (ARM,)},
@@ -69,7 +69,7 @@ class LeRobotView(VectorWrapper):
         self._next_state = 0
         pictures = env.single_observation_space
         assert isinstance(pictures, spaces.Dict)
-        state = {
+        state: dict[str, spaces.Space[Any]] = {
             part: spaces.Dict({name: spaces.Box(-np.inf, np.inf, shape, np.float64) for name, shape in boxes.items()})
             for part, boxes in ROBOT_STATE.items()
         }

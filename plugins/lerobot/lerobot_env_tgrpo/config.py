@@ -17,6 +17,7 @@ from tgrpo_envs.tasks import CUSTOM, list_tasks
 
 STATE_SIZE = 8  # what LiberoProcessorStep makes: gripper position, axis-angle, fingers
 FPS = 20  # control steps a second
+CONTROLS = {"relative": "pose_delta", "absolute": "pose"}  # LeRobot's words for LIBERO's controller, and ours
 
 
 @EnvConfig.register_subclass("tgrpo")
@@ -34,6 +35,7 @@ class TgrpoEnvConfig(EnvConfig):
         episode_length: Limit in control steps; None is the suite's.
         assets: Asset pack: ``auto``, ``primitive``, ``libero`` or a folder.
         detail: ``exact`` draws LIBERO's pixels, ``fast`` reduced meshes without shadows.
+        control_mode: ``relative`` actions or ``absolute`` poses, as of LeRobot's LIBERO.
         reward: What is summed as `sum_reward`: ``stages``, ``sparse`` or another of tgrpo_envs.
     """
 
@@ -45,6 +47,7 @@ class TgrpoEnvConfig(EnvConfig):
     episode_length: int | None = None
     assets: str = "auto"
     detail: str = "exact"
+    control_mode: str = "relative"
     reward: str = "stages"
     fps: int = FPS
     features: dict[str, PolicyFeature] = field(default_factory=dict)
@@ -53,6 +56,8 @@ class TgrpoEnvConfig(EnvConfig):
     def __post_init__(self) -> None:
         if self.fps != FPS:
             raise ValueError(f"env.fps={self.fps}: LIBERO's control steps are {FPS} a second; leave it out.")
+        if self.control_mode not in CONTROLS:
+            raise ValueError(f"env.control_mode={self.control_mode!r} must be one of {', '.join(CONTROLS)}.")
         if self.task == CUSTOM and self.init_states == "official":
             self.init_states = "heldout"  # the official ones are LIBERO's
         picture = PolicyFeature(type=FeatureType.VISUAL, shape=(self.image_size, self.image_size, 3))
@@ -73,6 +78,7 @@ class TgrpoEnvConfig(EnvConfig):
             "horizon": self.episode_length,
             "assets": self.assets,
             "detail": self.detail,
+            "control": CONTROLS[self.control_mode],
             "reward": self.reward,
             "render_mode": "rgb_array",
         }

@@ -11,6 +11,7 @@ from tgrpo_envs.assets import find_pack
 from tgrpo_envs.bridges.lerobot import IMAGES, ROBOT_STATE, make_vec
 from tgrpo_envs.bridges.libero import turned
 from tgrpo_envs.errors import ConfigError, UnknownNameError
+from tgrpo_envs.expert.scripted import ScriptedExpert
 from tgrpo_envs.parity.side_by_side import Pair
 from tgrpo_envs.scene import official_states
 from tgrpo_envs.scene.build import official_env
@@ -100,6 +101,26 @@ def test_ended_episodes_stay_as_they_are_until_the_next_rollout() -> None:
     last = envs.step(np.ones((2, 7), np.float32))[0]
     assert np.array_equal(observation["robot_state"]["joints"]["pos"], last["robot_state"]["joints"]["pos"])
     assert np.stack(envs.call("render")).shape == (2, SIZE, SIZE, 3)
+    envs.close()
+
+
+def test_a_success_is_told_in_its_step_and_stays_told() -> None:
+    """LeRobot counts an episode as solved where `is_success` holds at any step up to its end."""
+    envs = make_vec("libero_object", 2, detail="fast", **SETTINGS)
+    envs.reset(options=NEW_ROLLOUT)
+    simulator, both = envs.unwrapped.episodes.simulator, np.ones(2, dtype=bool)
+    expert = ScriptedExpert(simulator.scene.layout, get_task("libero_object", 0).goal, 2)
+    expert.reset(simulator.snapshot, both)
+    ended_N, paid_N = ~both, np.zeros(2)
+    for _ in range(envs.call("_max_episode_steps")[0]):
+        actions_N7 = expert.act(simulator.snapshot)
+        actions_N7[1] = 0.0  # the second stands still
+        _, rewards_N, terminated_N, _, infos = envs.step(actions_N7)
+        assert infos["is_success"].tolist() == terminated_N.tolist()
+        assert not rewards_N[ended_N].any()  # nothing more is paid after the end
+        ended_N, paid_N = ended_N | terminated_N, paid_N + rewards_N
+    assert ended_N.tolist() == [True, False]
+    assert paid_N[0] == pytest.approx(1.0)
     envs.close()
 
 

@@ -48,6 +48,9 @@ def test_lerobots_factory_and_processor_make_the_state_that_policies_know(monkey
     monkeypatch.syspath_prepend(str(FOLDER))
     __import__("lerobot_env_tgrpo")
     config = make_env_config("tgrpo", task_ids=[0, 3], assets="primitive", detail="fast", image_size=64)
+    assert make_env_config("tgrpo", control_mode="absolute").gym_kwargs["control"] == "pose"
+    with pytest.raises(ValueError, match="sideways"):
+        make_env_config("tgrpo", control_mode="sideways")
     envs = make_env(config, n_envs=2, use_async_envs=True)["libero_object"]
     assert sorted(envs) == [0, 3]
     observation, _ = envs[0].reset(seed=[0, 1], options={"lerobot_new_rollout": True})
