@@ -15,11 +15,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("tgrpo_envs", "tgrpo_trainer")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+OUR_FOLDERS = ("benchmarks", "tests", "examples", "plugins", "scripts")
 OURS = [
     *SOURCES,
-    *sorted(
-        path for folder in ("benchmarks", "tests", "examples", "scripts") for path in (ROOT / folder).rglob("*.py")
-    ),
+    *sorted(path for folder in OUR_FOLDERS for path in (ROOT / folder).rglob("*.py")),
 ]
 MAX_LINES = 400
 

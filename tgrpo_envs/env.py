@@ -22,7 +22,8 @@ class LiberoEnv(Registered, gym.Env[dict[str, Any], NDArray[np.floating[Any] | n
     `Box(-1, 1, (7,), float32)`, one 20 Hz control step of robosuite's OSC_POSE controller: 0-2 move the gripper by
     up to 5 cm along world x, y, z; 3-5 turn it by up to 0.5 rad (axis-angle); 6 opens (-1) or closes (+1) the fingers.
     With `action_chunk=K` the shape is (K, 7): K control steps in one `step`, stopping where the episode ends.
-    Values beyond [-1, 1] are clipped; a wrong shape, NaN or infinity raises `ActionError`.
+    Values beyond the bounds are clipped; a wrong shape, NaN or infinity raises `ActionError`. `control`, `action_scale`
+    and `gripper` choose absolute poses, joints, other scales and a binary gripper: `tgrpo_envs.sim.control.Control`.
 
     ## Observation space
     A flat `Dict`: `agentview` and `wrist`, uint8 (image_size, image_size, 3), upright; `proprio`, float32 (12,):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from tgrpo_envs.assets import find_pack
 from tgrpo_envs.bddl import in_file, parse_problem
 from tgrpo_envs.errors import ConfigError, UnknownNameError
 from tgrpo_envs.rewards.credit import CreditProfile
+from tgrpo_envs.sim.control import CONTROLS, GRIPPERS, Control
 from tgrpo_envs.tasks import Task, check_is_official, choose_task
 
 ACTION_SIZE = 7
@@ -36,6 +38,7 @@ WHOLE_NUMBERS = {  # the smallest and the largest that is allowed
     "num_threads": (1, 1024),
 }
 MAY_BE_NONE = ("render_size", "horizon", "num_threads")
+MAX_ACTION_SCALE = 10.0  # half a metre in a twentieth of a second
 FLAGS = ("depth", "segmentation", "unchecked_reward")
 
 
@@ -74,6 +77,10 @@ class EnvSettings:
         segmentation: Whether to observe ``<camera>_segmentation`` too: (H, W) int32, 0 for what is no object, 1 for
             the robot, then the scene's objects; `Simulator.segmentation_names` has the names.
         action_chunk: Control steps (20 Hz) in one environment step.
+        control: What an action asks of the arm: ``pose_delta`` (LIBERO's), ``pose``, ``joint_delta`` or ``joint``; see
+            `tgrpo_envs.sim.control.Control`. Episodes settle by LIBERO's own, whatever this is.
+        action_scale: Factor on the largest change that a ``_delta`` asks for.
+        gripper: The last number of an action: ``signed`` (-1 opens, 1 closes) or ``binary`` (1 opens, 0 closes).
         horizon: Episode limit in control steps; None takes the suite's (520 for a file of your own).
         num_threads: Simulation threads; None takes one per environment, at most one per core.
         resolved_task: The task that these settings name.
@@ -98,6 +105,9 @@ class EnvSettings:
     observe: Literal["pictures", "state", "state+pictures"] = "pictures"
     render_size: int | None = None
     bddl: str | Path | None = None
+    control: Literal["pose_delta", "pose", "joint_delta", "joint"] = "pose_delta"
+    action_scale: float = 1.0
+    gripper: Literal["signed", "binary"] = "signed"
     resolved_task: Task = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -111,6 +121,9 @@ class EnvSettings:
         for option in ("depth", "segmentation"):
             if getattr(self, option) and not self.cameras:
                 raise ConfigError(f"{option}=True needs a camera; give cameras, and another detail than 'off'.")
+        _one_of("kind of control", self.control, CONTROLS)
+        _one_of("kind of gripper", self.gripper, GRIPPERS)
+        object.__setattr__(self, "action_scale", _scale(self.action_scale))
         _one_of("set of initial states", self.init_states, INIT_STATE_SETS)
         if self.init_states == "official":
             check_is_official(self.resolved_task)
@@ -191,10 +204,20 @@ class EnvSettings:
                 pictures[f"{camera}_segmentation"] = spaces.Box(0, largest, (side, side), np.int32)
         return pictures
 
+    @cached_property
+    def actions(self) -> Control:
+        """How actions are read."""
+        return Control(self.control, self.action_scale, self.gripper)
+
     def action_space(self) -> spaces.Box:
-        """One environment's actions: (7,), or (action_chunk, 7) when a step takes several control steps."""
-        shape = (ACTION_SIZE,) if self.action_chunk == 1 else (self.action_chunk, ACTION_SIZE)
-        return spaces.Box(-1.0, 1.0, shape, np.float32)
+        """One environment's actions: (A,), or (action_chunk, A) when a step takes several control steps.
+
+        A is 7, with joints 8.
+        """
+        bounds = np.array([self.actions.low, self.actions.high], dtype=np.float32)
+        if self.action_chunk > 1:
+            bounds = np.repeat(bounds[:, None], self.action_chunk, axis=1)
+        return spaces.Box(bounds[0], bounds[1], dtype=np.float32)
 
 
 def warn_of_blindness(settings: EnvSettings) -> None:
@@ -253,6 +276,13 @@ def _credit(given: object) -> CreditProfile | None:
             f"credit={given!r} must be a CreditProfile, such as CreditProfile(beta=0.3), or its fields in a dict"
             f" ({place + ': ' if place else ''}{wrong['msg']})."
         ) from error
+
+
+def _scale(given: object) -> float:
+    value = float(given) if isinstance(given, (int, float, np.floating, np.integer)) else np.nan
+    if isinstance(given, bool) or not 0.0 < value <= MAX_ACTION_SCALE:
+        raise ConfigError(f"action_scale={shown(given)} must be a number above 0, at most {MAX_ACTION_SCALE:g}.")
+    return value
 
 
 def _one_of(kind: str, got: object, allowed: tuple[str, ...]) -> None:

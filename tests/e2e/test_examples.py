@@ -16,7 +16,8 @@ from tgrpo_trainer.metrics.metrics import read_metrics
 
 FOLDER = Path(__file__).parents[2] / "examples"
 TINY_OPENVLA = FOLDER / "08_tiny_openvla.py"  # has tests of its own
-EXAMPLES = sorted(set(FOLDER.glob("[0-9]*.py")) - {TINY_OPENVLA})
+PPO_GRASP = FOLDER / "09_ppo_learns_a_grasp.py"  # twenty minutes, unless it is told otherwise
+EXAMPLES = sorted(set(FOLDER.glob("[0-9]*.py")) - {TINY_OPENVLA, PPO_GRASP})
 
 
 def run_example(example: Path, *arguments: str, cwd: Path) -> str:
@@ -31,6 +32,14 @@ def run_example(example: Path, *arguments: str, cwd: Path) -> str:
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_example_runs(example: Path, tmp_path: Path) -> None:
     assert run_example(example, cwd=tmp_path).strip()
+
+
+def test_ppo_on_states_writes_its_curve(tmp_path: Path) -> None:
+    run_example(PPO_GRASP, "--decisions", "480", "--num-envs", "4", "--out", "curve", cwd=tmp_path)
+    heading, *rows = (tmp_path / "curve" / "curve.csv").read_text().splitlines()
+    assert heading.startswith("minutes,decisions,reach_bbq_sauce,grasp_bbq_sauce,")
+    assert [int(row.split(",")[1]) for row in rows] == [240, 480]  # each with episodes of 30 decisions at most
+    assert (tmp_path / "curve" / "curve.png").stat().st_size > 0
 
 
 def test_the_tiny_openvla_starts_with_the_command_that_is_printed(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from tgrpo_envs.batch.state import StateObserver
 from tgrpo_envs.errors import ActionError, ConfigError, UnknownNameError
 from tgrpo_envs.rewards import StageReport, StageSpec, StageTracker, choose_profile, choose_spec
 from tgrpo_envs.scene import InitStates, Scene, fixed_states, load_scene, sample_train_states
-from tgrpo_envs.settings import ACTION_SIZE, INIT_STATE_SETS, EnvSettings
+from tgrpo_envs.settings import INIT_STATE_SETS, EnvSettings
 from tgrpo_envs.sim.saved import SavedSimulation, load, save
 from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray
@@ -126,6 +126,7 @@ class TaskBatch:
             image_size=settings.image_size,
             render_size=settings.render_size,
             detail=settings.detail,
+            control=settings.actions,
         )
         if self._saved is None:
             profile = choose_profile(settings.reward, settings.credit)
@@ -199,7 +200,7 @@ class TaskBatch:
         """Advance the live episodes by up to C control steps, each stopping when it ends.
 
         Args:
-            actions_NCA: Actions in [-1, 1]; larger values are clipped, rows that are not live are ignored.
+            actions_NCA: Actions; values beyond their bounds are clipped, rows that are not live are ignored.
             live_N: Which episodes run.
 
         Raises:
@@ -207,7 +208,7 @@ class TaskBatch:
         """
         self.check_started(live_N)
         self._started_N &= ~live_N
-        actions_NCA = np.clip(np.where(live_N[:, None, None], actions_NCA, 0.0), -1.0, 1.0)
+        actions_NCA = self.settings.actions.played(np.where(live_N[:, None, None], actions_NCA, 0.0))
         success_N, diverged_N = np.zeros((2, self.num_envs), dtype=bool)
         rewards_N = np.zeros(self.num_envs)
         running_N = live_N.copy()
@@ -294,11 +295,11 @@ def parse_actions(actions: object, expected: tuple[int, ...], live_N: BoolArray)
 
     Args:
         actions: Numbers of any library, in the shape `expected`; see `tgrpo_envs.arrays`.
-        expected: (N, 7) or (N, C, 7).
+        expected: (N, A) or (N, C, A).
         live_N: Which rows will be played; the others may hold anything.
 
     Returns:
-        float64 (N, C, 7), C = 1 where `expected` has no chunk axis.
+        float64 (N, C, A), C = 1 where `expected` has no chunk axis.
 
     Raises:
         ActionError: Another shape, not numbers, or NaN or infinity in a live row.
@@ -306,11 +307,13 @@ def parse_actions(actions: object, expected: tuple[int, ...], live_N: BoolArray)
     array = as_numbers(actions, f"Actions, an array of shape {expected},", ActionError)
     if array.shape != expected:
         raise ActionError(f"Got actions of shape {array.shape}; this environment takes {expected}.")
-    actions_NCA = array.reshape(expected[0], -1, ACTION_SIZE)
+    actions_NCA = array.reshape(expected[0], -1, expected[-1])
     bad_N = live_N & ~np.isfinite(actions_NCA).all(axis=(1, 2))
     if bad_N.any():
         row = int(np.flatnonzero(bad_N)[0])
-        raise ActionError(f"The action of environment {row} holds NaN or infinity; send numbers in [-1, 1].")
+        raise ActionError(
+            f"The action of environment {row} holds NaN or infinity; send numbers within the action space."
+        )
     return actions_NCA
 
 

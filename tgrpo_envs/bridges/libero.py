@@ -49,11 +49,15 @@ def state(simulator: Simulator, rows: Sequence[int]) -> FloatArray:
     Returns:
         (n, 8) float64.
     """
-    snapshot, hand = simulator.snapshot, simulator.scene.model.body(_HAND).id
-    quaternions_n4 = np.array([simulator.datas[row].xquat[hand] for row in rows])[:, [1, 2, 3, 0]]
-    chosen = list(rows)
-    parts = (snapshot.gripper_pos_N3[chosen], axis_angle(quaternions_n4), snapshot.finger_qpos_N2[chosen])
-    return np.concatenate(parts, axis=1)
+    snapshot, chosen = simulator.snapshot, list(rows)
+    vectors_n3 = axis_angle(hand_quaternions(simulator, rows))
+    return np.concatenate([snapshot.gripper_pos_N3[chosen], vectors_n3, snapshot.finger_qpos_N2[chosen]], axis=1)
+
+
+def hand_quaternions(simulator: Simulator, rows: Sequence[int]) -> FloatArray:
+    """LIBERO's `robot0_eef_quat` (n, 4; x, y, z, w), its sign as MuJoCo has it."""
+    hand = simulator.scene.model.body(_HAND).id
+    return np.array([simulator.datas[row].xquat[hand] for row in rows])[:, [1, 2, 3, 0]]
 
 
 def proprio(state_8: FloatArray, gripper_command: float) -> NDArray[np.float32]:

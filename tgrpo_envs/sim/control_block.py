@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tgrpo_envs.sim.control import CONTROLS, LIBEROS, Control
 from tgrpo_envs.sim.controller import (
     ACTION,
-    ACTION_SIZE,
     ANCHOR,
     ARM,
     AXIS,
     BIAS,
     BLOCK_SIZE,
+    CONTROL,
     CTRL,
     FINGER_CENTRE,
     FINGER_HALF,
@@ -22,7 +23,12 @@ from tgrpo_envs.sim.controller import (
     GOAL_MAT,
     GOAL_POS,
     GRIPPER,
+    GRIPPER_ACTION,
     INERTIA,
+    LARGEST_ROTATION,
+    LARGEST_STEP,
+    MAX_ROTATION,
+    MAX_STEP,
     MUJOCO_LIBRARY,
     OFF,
     PHASE,
@@ -74,7 +80,14 @@ def new_block(data: mujoco.MjData, robot: RobotRecord) -> FloatArray:
     finger_range = np.array(robot.finger_range)
     block[FINGER_CENTRE : FINGER_CENTRE + 2] = finger_range.mean(axis=1)
     block[FINGER_HALF : FINGER_HALF + 2] = 0.5 * (finger_range[:, 1] - finger_range[:, 0])
+    choose(block, LIBEROS)
     return block
+
+
+def choose(block: FloatArray, control: Control) -> None:
+    """Read actions in this way from the next control step on."""
+    block.view(np.int64)[CONTROL] = CONTROLS.index(control.kind)
+    block[LARGEST_STEP], block[LARGEST_ROTATION] = MAX_STEP * control.scale, MAX_ROTATION * control.scale
 
 
 def attach(data: mujoco.MjData, block: FloatArray) -> None:
@@ -98,10 +111,10 @@ def step(model: mujoco.MjModel, data: mujoco.MjData, block: FloatArray, action_A
         model: A model the data fits; it may differ from the data's own in the poses of fixtures.
         data: The simulation, attached to `block`.
         block: Its control block.
-        action_A: (7,) position delta, rotation delta (axis-angle), gripper, each in [-1, 1].
+        action_A: What the block's control asks of the arm, then the gripper's sign; see `sim.control`.
     """
     words = block.view(np.int64)
-    block[ACTION : ACTION + ACTION_SIZE] = action_A
+    _write(block, action_A)
     words[SUBSTEP] = 0
     words[PHASE] = max(words[PHASE], RUN)
     mujoco.mj_step(model, data, SUBSTEPS)
@@ -115,7 +128,7 @@ def step_as_robosuite(model: mujoco.MjModel, data: mujoco.MjData, block: FloatAr
     reset), with the controls of the substep before. Each solve starts from the result of the last.
     """
     words = block.view(np.int64)
-    block[ACTION : ACTION + ACTION_SIZE] = action_A
+    _write(block, action_A)
     words[SUBSTEP] = 0
     phase = max(words[PHASE], RUN)
     for substep in range(SUBSTEPS):
@@ -125,6 +138,11 @@ def step_as_robosuite(model: mujoco.MjModel, data: mujoco.MjData, block: FloatAr
         words[PHASE] = phase
         mujoco.mj_step(model, data)
     words[PHASE] = RUN
+
+
+def _write(block: FloatArray, action_A: FloatArray) -> None:
+    block[ACTION : ACTION + len(action_A) - 1] = action_A[:-1]
+    block[GRIPPER_ACTION] = action_A[-1]
 
 
 def copy_data(model: mujoco.MjModel, source: mujoco.MjData, target: mujoco.MjData) -> None:

@@ -1,5 +1,7 @@
 """LIBERO's controller (robosuite's OSC_POSE and gripper ramp) as MuJoCo's control callback, free of the interpreter.
 
+Beside it, chosen by a word of the control block: OSC_POSE with absolute goals, and robosuite's JOINT_POSITION.
+
 MuJoCo calls `mjcb_control(model, data)` in every substep after positions and velocities are known and before
 actuation, which is where robosuite runs its controller in Python. Here that function is compiled by numba, so one
 control step is one `mj_step(nstep=25)` that holds no lock.
@@ -27,21 +29,26 @@ from tgrpo_envs.sim.engine import mujoco
 
 ARM = 7  # joints of the Panda arm; the first degrees of freedom of every LIBERO model
 SUBSTEPS = 25  # physics steps (500 Hz) in a control step (20 Hz)
-ACTION_SIZE = 7
 
 KP = 150.0  # stiffness in task space, robosuite's controllers/config/osc_pose.json
 KD = 2.0 * np.sqrt(KP)
 NULL_KP = 10.0  # stiffness of the posture task, robosuite's control_utils.nullspace_torques
 NULL_KD = 2.0 * np.sqrt(NULL_KP)
-MAX_POSITION_DELTA = 0.05  # metres per control step
-MAX_ROTATION_DELTA = 0.5  # radians per control step
+JOINT_KP = 50.0  # stiffness of JOINT_POSITION, robosuite's controllers/config/joint_position.json
+JOINT_KD = 2.0 * np.sqrt(JOINT_KP)
+MAX_STEP = 0.05  # metres, or radians of a joint, per control step
+MAX_ROTATION = 0.5  # radians per control step
 GRIPPER_SPEED = 0.01  # share of the gripper's half range per substep, robosuite's PandaGripper
 
 # Words (8 bytes) of a control block. The first ones are integers, the rest are floats.
 PHASE = 0
 SUBSTEP = 1
 QPOS, QVEL, ANCHOR, AXIS, SITE_POS, SITE_MAT, INERTIA, BIAS, CTRL = range(2, 11)
-ACTION = 16
+CONTROL = 11  # one of the four below
+LARGEST_STEP = 12  # the largest delta of a position or joint
+LARGEST_ROTATION = 13
+ACTION = 16  # of the arm, six numbers or seven
+GRIPPER_ACTION = 23
 GOAL_POS = 24
 GOAL_MAT = 27
 POSTURE = 36
@@ -56,12 +63,16 @@ WHITENED = 155  # 7 x 6, the Jacobian's transpose divided by the factor
 TASK = 197  # 6 x 6, inverse of the inertia seen at the gripper
 WORK = 233  # 6 x 6, a factor
 WRENCH = 269  # 6
-BLOCK_SIZE = 280
+GOAL_JOINTS = 275  # 7
+BLOCK_SIZE = 284
 
 # Values of PHASE.
 OFF = 0  # leave the controls alone
 RUN = 1
 FIRST = 2  # the first control step after a reset
+
+# Values of CONTROL, in the order of `tgrpo_envs.sim.control.CONTROLS`.
+POSE_DELTA, POSE, JOINT_DELTA, JOINT = range(4)
 
 USERDATA_SIZE = 2
 USERDATA_MARK = 7.2057594037e76  # an arbitrary number that no other program writes first
@@ -158,10 +169,10 @@ def _set_goal(f, site_pos, site_mat, first):  # type: ignore[no-untyped-def]
     """
     for k in range(3):
         start = f[GOAL_POS + k] if first else site_pos[k]
-        f[GOAL_POS + k] = start + min(max(f[ACTION + k], -1.0), 1.0) * MAX_POSITION_DELTA
-    x = min(max(f[ACTION + 3], -1.0), 1.0) * MAX_ROTATION_DELTA
-    y = min(max(f[ACTION + 4], -1.0), 1.0) * MAX_ROTATION_DELTA
-    z = min(max(f[ACTION + 5], -1.0), 1.0) * MAX_ROTATION_DELTA
+        f[GOAL_POS + k] = start + min(max(f[ACTION + k], -1.0), 1.0) * f[LARGEST_STEP]
+    x = min(max(f[ACTION + 3], -1.0), 1.0) * f[LARGEST_ROTATION]
+    y = min(max(f[ACTION + 4], -1.0), 1.0) * f[LARGEST_ROTATION]
+    z = min(max(f[ACTION + 5], -1.0), 1.0) * f[LARGEST_ROTATION]
     if x == 0.0 and y == 0.0 and z == 0.0:
         return
     turn = f[WORK : WORK + 9]
@@ -171,6 +182,28 @@ def _set_goal(f, site_pos, site_mat, first):  # type: ignore[no-untyped-def]
             f[GOAL_MAT + 3 * i + j] = (
                 turn[3 * i] * site_mat[j] + turn[3 * i + 1] * site_mat[3 + j] + turn[3 * i + 2] * site_mat[6 + j]
             )
+
+
+@njit
+def _set_pose(f):  # type: ignore[no-untyped-def]
+    """The same with ``use_delta=False``: the action is the pose to reach."""
+    x, y, z = f[ACTION + 3], f[ACTION + 4], f[ACTION + 5]
+    goal = f[GOAL_MAT : GOAL_MAT + 9]
+    if x == 0.0 and y == 0.0 and z == 0.0:
+        for k in range(9):
+            goal[k] = 1.0 if k % 4 == 0 else 0.0
+    else:
+        rotation_from_axis_angle(x, y, z, goal)
+    for k in range(3):
+        f[GOAL_POS + k] = f[ACTION + k]
+
+
+@njit
+def _set_joints(f, qpos, absolute):  # type: ignore[no-untyped-def]
+    """The joint positions to reach (robosuite's `JointPositionController.set_goal`)."""
+    for k in range(ARM):
+        delta = min(max(f[ACTION + k], -1.0), 1.0) * f[LARGEST_STEP]
+        f[GOAL_JOINTS + k] = f[ACTION + k] if absolute else qpos[k] + delta
 
 
 @njit
@@ -277,20 +310,41 @@ def _torques(f, words, site_pos, site_mat, bias, ctrl):  # type: ignore[no-untyp
 
 
 @njit
+def _joint_torques(f, words, bias, ctrl):  # type: ignore[no-untyped-def]
+    """Torques of `JointPositionController.run_controller`: spring and damper of each joint, gravity."""
+    qpos, qvel = carray(_floats_at(words[QPOS]), (ARM,)), carray(_floats_at(words[QVEL]), (ARM,))
+    inertia = carray(_floats_at(words[INERTIA]), (ARM * (ARM + 1) // 2,))
+    for k in range(ARM):
+        total = bias[k]
+        for j in range(ARM):
+            low, high = min(j, k), max(j, k)
+            wanted = JOINT_KP * (f[GOAL_JOINTS + j] - qpos[j]) - JOINT_KD * qvel[j]
+            total += inertia[high * (high + 1) // 2 + high - low] * wanted
+        ctrl[k] = total
+
+
+@njit
 def _control(f, words):  # type: ignore[no-untyped-def]
     site_pos, site_mat = carray(_floats_at(words[SITE_POS]), (3,)), carray(_floats_at(words[SITE_MAT]), (9,))
     bias, ctrl = carray(_floats_at(words[BIAS]), (ARM,)), carray(_floats_at(words[CTRL]), (ARM + 2,))
     if words[SUBSTEP] == 0:
-        _set_goal(f, site_pos, site_mat, words[PHASE] == FIRST)
+        if words[CONTROL] == POSE_DELTA:
+            _set_goal(f, site_pos, site_mat, words[PHASE] == FIRST)
+        elif words[CONTROL] == POSE:
+            _set_pose(f)
+        else:
+            _set_joints(f, carray(_floats_at(words[QPOS]), (ARM,)), words[CONTROL] == JOINT)
     if words[SUBSTEP] == 0 and words[PHASE] == FIRST:
         # robosuite computes this one torque from the pose of the reset, at rest and on its goal: gravity alone.
         for k in range(ARM):
             ctrl[k] = bias[k]
+    elif words[CONTROL] >= JOINT_DELTA:
+        _joint_torques(f, words, bias, ctrl)
     else:
         _torques(f, words, site_pos, site_mat, bias, ctrl)
     for k in range(ARM):
         ctrl[k] = min(max(ctrl[k], f[TORQUE_LOW + k]), f[TORQUE_HIGH + k])
-    gripper = f[GRIPPER] + GRIPPER_SPEED * np.sign(f[ACTION + 6])
+    gripper = f[GRIPPER] + GRIPPER_SPEED * np.sign(f[GRIPPER_ACTION])
     f[GRIPPER] = min(max(gripper, -1.0), 1.0)
     ctrl[ARM] = f[FINGER_CENTRE] - f[FINGER_HALF] * f[GRIPPER]
     ctrl[ARM + 1] = f[FINGER_CENTRE + 1] + f[FINGER_HALF + 1] * f[GRIPPER]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tgrpo_envs.errors import ConfigError, RenderError, StateError
 from tgrpo_envs.sim import control_block, controller
+from tgrpo_envs.sim.control import LIBEROS, Control
 from tgrpo_envs.sim.engine import mujoco
 from tgrpo_envs.sim.init_states import InitStates
 from tgrpo_envs.sim.opengl import draws_on_gpu
@@ -61,6 +62,7 @@ class Simulator:
         render_size: Another width and height that `render` may be asked for; None is no other.
         detail: ``fast`` draws reduced meshes without shadows; ``exact`` draws LIBERO's pictures at ten times the cost;
             ``off`` draws nothing.
+        control: How `step` reads actions. Settling is LIBERO's, whatever this is.
 
     Attributes:
         snapshot: What LIBERO's predicates would read now, overwritten in place by `reset` and `step`.
@@ -86,6 +88,7 @@ class Simulator:
         image_size: int = 128,
         render_size: int | None = None,
         detail: Literal["fast", "exact", "off"] = "fast",
+        control: Control = LIBEROS,
     ) -> None:
         for camera in cameras:
             camera_id(scene.model, camera)
@@ -98,6 +101,8 @@ class Simulator:
         self._writer = SnapshotWriter(scene, self.snapshot)
         self.datas = [mujoco.MjData(model) for _ in range(num_envs)]
         self.blocks = [control_block.new_block(data, record.robot) for data in self.datas]
+        for block in self.blocks:
+            control_block.choose(block, control)
         self._warnings = [data.warning.number for data in self.datas]  # views that follow the data
         self.init_states = InitStates(
             np.zeros((num_envs, 1 + model.nq + model.nv)), np.zeros((num_envs, len(scene.fixture_bodies), 7))
@@ -111,6 +116,7 @@ class Simulator:
         self.segmentation_names = segmentation_names(record)
         self._sizes = (image_size, image_size if render_size is None else render_size)
         self._detail = detail
+        self._control = control
         self._drawn = scene.drawn_model if detail == "fast" else None
         self._pool = WorkerPool(threads)
 
@@ -149,8 +155,10 @@ class Simulator:
 
         def start(worker: int, row: int) -> None:
             self._restore(worker, row)
+            control_block.choose(self.blocks[row], LIBEROS)
             for _ in range(SETTLE_STEPS if settle else 0):
                 self._advance(worker, row, SETTLE_ACTION)
+            control_block.choose(self.blocks[row], self._control)
             self._publish(row)
 
         self._map_and_draw(start, list(leaders.values()), images)
@@ -163,7 +171,8 @@ class Simulator:
         """One control step (20 Hz) of the masked environments.
 
         Args:
-            actions_NA: (N, 7) in [-1, 1]; larger values are clipped.
+            actions_NA: (N, A) as the control has them, the gripper's sign last; LIBERO's are (N, 7) in [-1, 1], and
+                larger values are clipped.
             mask_N: Which environments to step.
             images: What to draw of them afterwards, as `render` takes it.
 

@@ -45,6 +45,12 @@ class SnapshotLayout:
     joint_objects_J: NDArray[np.int64]
     joint_sites_J: NDArray[np.int64]
 
+    @classmethod
+    def of_objects(cls, movables: Sequence[str]) -> SnapshotLayout:
+        """Movable objects alone, without regions, fixtures and their joints."""
+        none: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        return cls(tuple(movables), len(movables), (), np.zeros((0, 3)), none, (), none, none)
+
     def object_row(self, name: str) -> int:
         """Row of an object on axis O.
 
