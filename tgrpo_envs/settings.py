@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from tgrpo_envs.arrays import flag, integer, shown, whole_number
 from tgrpo_envs.assets import find_pack
 from tgrpo_envs.bddl import in_file, parse_problem
 from tgrpo_envs.errors import ConfigError, UnknownNameError
+from tgrpo_envs.perturbation import Perturbation, parse_perturbation, reworded
 from tgrpo_envs.rewards.credit import CreditProfile
 from tgrpo_envs.tasks import Task, check_is_official, choose_task
 
@@ -76,6 +77,9 @@ class EnvSettings:
         action_chunk: Control steps (20 Hz) in one environment step.
         horizon: Episode limit in control steps; None takes the suite's (520 for a file of your own).
         num_threads: Simulation threads; None takes one per environment, at most one per core.
+        perturb: What is changed of the task: None, a `Perturbation`, its kind alone, or its fields in a dict. It is the
+            same in every episode; where it depends on the initial state, equal states are changed equally. States of
+            the caller's own are taken as they are.
         resolved_task: The task that these settings name.
     """
 
@@ -98,6 +102,7 @@ class EnvSettings:
     observe: Literal["pictures", "state", "state+pictures"] = "pictures"
     render_size: int | None = None
     bddl: str | Path | None = None
+    perturb: Perturbation | None = None
     resolved_task: Task = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -118,6 +123,7 @@ class EnvSettings:
         if self.reward_is_file and not Path(self.reward).is_file():
             raise UnknownNameError("reward (a name or the path of a .json specification)", self.reward, REWARDS)
         object.__setattr__(self, "credit", _credit(self.credit))
+        object.__setattr__(self, "perturb", parse_perturbation(self.perturb))
 
     def _find_task(self) -> Task:
         """The task, of a user's own file only if the assets have what it asks for."""
@@ -157,6 +163,11 @@ class EnvSettings:
     def reward_is_file(self) -> bool:
         """Whether `reward` is the path of a specification."""
         return self.reward not in REWARDS
+
+    @property
+    def instruction(self) -> str:
+        """The sentence that a policy is given."""
+        return reworded(self.resolved_task.instruction, self.perturb)
 
     @property
     def episode_horizon(self) -> int:
@@ -230,6 +241,8 @@ def as_json(keywords: dict[str, Any]) -> dict[str, Any]:
     def convert(value: Any) -> Any:
         if isinstance(value, CreditProfile):
             return value.model_dump()
+        if isinstance(value, Perturbation):
+            return asdict(value)
         if isinstance(value, np.generic):
             return value.item()
         if isinstance(value, Enum):

@@ -8,6 +8,8 @@ from typing import Literal
 
 import tyro
 
+from tgrpo_envs.perturbation import Kind
+
 
 @dataclass(frozen=True)
 class EvaluateOptions:
@@ -22,12 +24,23 @@ class EvaluateOptions:
     """LIBERO suite."""
     tasks: tuple[str, ...] = ("all",)
     """Task indices or names (--tasks 0 3 5), or all."""
-    states: Literal["official", "heldout", "both"] = "official"
-    """official = LIBERO's own 50 of a task; heldout = region states that no training of ours draws."""
+    bddl: Path | None = None
+    """A task file of your own, in place of suite and tasks."""
+    states: Literal["official", "heldout", "both"] | None = None
+    """official = LIBERO's own 50 of a task; heldout = region states that no training of ours draws; none = official, or
+    heldout for a file of your own."""
     num_states: int = 50
     """States of each set, from the first."""
     num_envs: int = 16
     """Episodes side by side; changes the time, not the result."""
+    perturb: tuple[Kind | Literal["all"], ...] = ()
+    """Play everything under these perturbations too, each alone (docs/perturbations.md), or under all."""
+    perturb_level: int = 2
+    """1 = slight, 2 = clear, 3 = strong."""
+    perturb_seed: int = 0
+    """Which changes are drawn."""
+    perturb_variants: int = 5
+    """Changes of each kind and task, dealt out to the states in turn."""
     assets: str = "auto"
     """Asset pack: auto, primitive, libero, or a folder."""
     detail: Literal["fast", "exact"] | None = None
