@@ -80,6 +80,12 @@ def test_what_is_only_seen_changes_no_state(kind: str, plain) -> None:
         np.testing.assert_array_equal(seen["last"]["wrist"], plain["last"]["wrist"])
 
 
+def test_without_a_perturbation_scene_and_states_are_the_very_same() -> None:
+    setting = load_setting(get_task(SUITE, TASK), "primitive", None)
+    states = heldout_states(setting.unperturbed)
+    assert setting.scene is setting.unperturbed and setting.perturb(states) is states
+
+
 def test_wording_changes_the_instruction_alone(plain) -> None:
     said = played("wording")
     assert said["instruction"] != plain["instruction"]

@@ -16,8 +16,8 @@ class EvaluateOptions:
     """A policy, the episodes it plays, and where what comes of them is kept."""
 
     policy: tyro.conf.Positional[str]
-    """`module:function`, or a server: `openpi:ws://host:port`, `openvla:http://host:port` (its /act) or
-    `oft:http://host:port`."""
+    """`module:function`, or a server: `openpi:ws://host:port`, `openvla:http://host:port` (its /act),
+    `oft:http://host:port` or `vla-eval:ws://host:port`."""
     out: Path
     """Folder for evaluation.json, each episode as soon as it is over, and videos."""
     suite: str = "libero_object"
@@ -49,7 +49,7 @@ class EvaluateOptions:
     image_size: int | None = None
     """Side of the drawn pictures, pixels; none = 256, or what a server of ours asks for."""
     replan_steps: int | None = None
-    """Control steps to play of each answer; none = the convention's: openpi 5, OpenVLA 1, OFT 8, a function 1."""
+    """Control steps to play of each answer; none = the convention's: openpi 5, OpenVLA 1, OFT 8, others 1."""
     horizon: int | None = None
     """Cut episodes after this many control steps; none = the suite's limit."""
     videos: int = 0
