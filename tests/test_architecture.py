@@ -121,6 +121,7 @@ def test_the_trainer_uses_the_environments_through_gymnasium() -> None:
                 "files",
                 "html",
                 "intervals",
+                "perturbation",
                 "rewards.credit",
                 "tasks",
                 "text_table",

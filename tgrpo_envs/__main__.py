@@ -13,7 +13,7 @@ from tgrpo_envs import text_table
 from tgrpo_envs.command import in_a_clone, run_command
 from tgrpo_envs.evaluate.options import EvaluateOptions
 from tgrpo_envs.files import output
-from tgrpo_envs.tasks import CUSTOM, get_task, list_tasks
+from tgrpo_envs.tasks import CUSTOM, choose_task, get_task, list_tasks, recorded_task
 
 PROG = "python -m tgrpo_envs"
 DESCRIPTION = "LIBERO's tasks as Gymnasium environments: what there is, and what to make from it."
@@ -156,7 +156,7 @@ def expert(
 
 
 def play(
-    suite: str = "libero_object",
+    suite: str | None = None,
     task: int | str = 0,
     episode: Path | None = None,
     driver: Literal["expert", "random"] = "expert",
@@ -169,11 +169,12 @@ def play(
     image_size: int = 256,
     assets: str = "auto",
     demo: int = 0,
+    bddl: Path | None = None,
 ) -> str:
     """Play one episode, or a recorded one again, and say when each stage of the reward was done.
 
     Args:
-        suite: The task's suite.
+        suite: The task's suite; libero_object where it is left out.
         task: The task's index or name.
         episode: A recorded episode to show, or demonstrations in LIBERO's HDF5 format; who drives and where it starts
             then do not matter.
@@ -187,6 +188,7 @@ def play(
         image_size: Side of the pictures in the video, pixels.
         assets: Asset pack: auto, primitive, libero, or a folder.
         demo: Which demonstration of an HDF5 file in `episode`: N of data/demo_N.
+        bddl: A task file of your own, in place of suite and task; also where `episode` is of one.
     """
     from tgrpo_envs.recording import play as player
     from tgrpo_envs.recording.demonstration import read_episode
@@ -196,9 +198,10 @@ def play(
         if episode is not None:
             played = read_episode(episode, demo, assets)
             info = played.info
-            scene = load_scene(get_task(info.suite, info.task), info.pack if assets == "auto" else assets)
+            scene = load_scene(recorded_task(info.suite, info.task, bddl), info.pack if assets == "auto" else assets)
         else:
-            scene = load_scene(get_task(suite, task), assets)
+            suite = suite or ("libero_object" if bddl is None else CUSTOM)
+            scene = load_scene(choose_task(suite, task, bddl), assets)
             init = player.initial_state(scene, init_states, index=index, seed=seed)
             played = player.record_episode(scene, init, driver, seed=seed)
         lines = [player.show(played, scene, reward)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from tgrpo_envs.arrays import flag, integer, shown, whole_number
 from tgrpo_envs.assets import find_pack
 from tgrpo_envs.bddl import in_file, parse_problem
 from tgrpo_envs.errors import ConfigError, UnknownNameError
+from tgrpo_envs.perturbation import Perturbation, parse_perturbation, reworded
 from tgrpo_envs.rewards.credit import CreditProfile
 from tgrpo_envs.sim.control import CONTROLS, GRIPPERS, Control
 from tgrpo_envs.tasks import Task, check_is_official, choose_task
@@ -83,6 +84,9 @@ class EnvSettings:
         gripper: The last number of an action: ``signed`` (-1 opens, 1 closes) or ``binary`` (1 opens, 0 closes).
         horizon: Episode limit in control steps; None takes the suite's (520 for a file of your own).
         num_threads: Simulation threads; None takes one per environment, at most one per core.
+        perturb: What is changed of the task: None, a `Perturbation`, its kind alone, or its fields in a dict. It is the
+            same in every episode; where it depends on the initial state, equal states are changed equally. States of
+            the caller's own are taken as they are.
         resolved_task: The task that these settings name.
     """
 
@@ -108,6 +112,7 @@ class EnvSettings:
     control: Literal["pose_delta", "pose", "joint_delta", "joint"] = "pose_delta"
     action_scale: float = 1.0
     gripper: Literal["signed", "binary"] = "signed"
+    perturb: Perturbation | None = None
     resolved_task: Task = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -131,6 +136,7 @@ class EnvSettings:
         if self.reward_is_file and not Path(self.reward).is_file():
             raise UnknownNameError("reward (a name or the path of a .json specification)", self.reward, REWARDS)
         object.__setattr__(self, "credit", _credit(self.credit))
+        object.__setattr__(self, "perturb", parse_perturbation(self.perturb))
 
     def _find_task(self) -> Task:
         """The task, of a user's own file only if the assets have what it asks for."""
@@ -170,6 +176,11 @@ class EnvSettings:
     def reward_is_file(self) -> bool:
         """Whether `reward` is the path of a specification."""
         return self.reward not in REWARDS
+
+    @property
+    def instruction(self) -> str:
+        """The sentence that a policy is given."""
+        return reworded(self.resolved_task.instruction, self.perturb)
 
     @property
     def episode_horizon(self) -> int:
@@ -253,6 +264,8 @@ def as_json(keywords: dict[str, Any]) -> dict[str, Any]:
     def convert(value: Any) -> Any:
         if isinstance(value, CreditProfile):
             return value.model_dump()
+        if isinstance(value, Perturbation):
+            return asdict(value)
         if isinstance(value, np.generic):
             return value.item()
         if isinstance(value, Enum):

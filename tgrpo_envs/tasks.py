@@ -43,7 +43,8 @@ class Task:
         instruction: The sentence that a policy is given. The benchmark takes it from the file's name; of a file of
             one's own it is the ``:language``.
         goal: Predicates that must all hold, each as ``("in", "alphabet_soup_1", "basket_1_contain_region")``.
-        bddl: Text of the file of one's own, so that the task stays what it is when the file changes; else empty.
+        bddl: Text of the file of one's own, so that the task stays what it is when the file changes, or of a changed
+            file of LIBERO's; else empty.
     """
 
     suite: str
@@ -115,6 +116,24 @@ def choose_task(suite: str, task: int | str = 0, bddl: str | Path | None = None)
     return task_from_file(bddl)
 
 
+def recorded_task(suite: str, name: str, bddl: str | Path | None = None) -> Task:
+    """The task that a spec or an episode says it is of, looked up in a file of one's own where it is not LIBERO's.
+
+    Raises:
+        UnknownNameError: There is no such suite, or no such task in it.
+        ConfigError: It is of a user's own file, and that was not given, or poses another task.
+        BddlError: See `task_from_file`.
+    """
+    if suite != CUSTOM:
+        return get_task(suite, name)
+    if bddl is None:
+        raise ConfigError(f"It is of {name}, a task of your own; say with --bddl which file poses it.")
+    task = task_from_file(bddl)
+    if task.name != name:
+        raise ConfigError(f"It is of {name}, and {bddl} poses {task.name}; give the file {name}.bddl.")
+    return task
+
+
 def task_from_file(path: str | Path) -> Task:
     """The task that a BDDL file of one's own poses.
 
@@ -138,13 +157,13 @@ def task_from_text(name: str, bddl: str) -> Task:
 
 
 def bddl_path(task: Task) -> Path:
-    """The task's BDDL file: the installed LIBERO's, or the cache's copy of one's own as it was when it was read.
+    """The task's BDDL file: the installed LIBERO's, or the cache's copy of another as it was when it was read.
 
     Raises:
         AssetError: LIBERO is not installed, or lacks the file.
         OutputError: The cache cannot be written.
     """
-    if task.suite != CUSTOM:
+    if not task.bddl:
         return _libero_file("bddl_files", task, ".bddl")
     digest = hashlib.sha256(task.bddl.encode()).hexdigest()[:16]
     path = cache_dir() / "tasks" / digest / f"{task.name}.bddl"

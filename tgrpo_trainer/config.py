@@ -9,6 +9,7 @@ from pydantic import Field, SerializeAsAny, ValidationError, field_validator, mo
 
 from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.files import write_atomically
+from tgrpo_envs.perturbation import MAX_LEVEL, Kind, Perturbation
 from tgrpo_envs.rewards.credit import CreditProfile
 from tgrpo_envs.tasks import CUSTOM, Task, choose_task, list_tasks
 from tgrpo_trainer.objectives import Objective, Tgrpo, make_objective
@@ -41,6 +42,12 @@ class EnvConfig(Settings):
     """Where cabinets, stoves and the like stand: as the set of states says, or drawn anew for every episode."""
     detail: Literal["fast", "exact"] = "fast"
     """How pictures are drawn: fast = reduced meshes without shadows; exact = LIBERO's pixels."""
+    perturb: Kind | None = None
+    """A kind of change to the tasks (docs/perturbations.md), the same in every episode; none = as they are."""
+    perturb_level: int = Field(default=2, ge=1, le=MAX_LEVEL)
+    """How much is changed: 1 = slight, 2 = clear, 3 = strong."""
+    perturb_seed: int = Field(default=0, ge=0)
+    """Which change of that kind."""
     image_size: int = Field(default=64, ge=16)
     """Width and height of both camera pictures, in pixels."""
     action_chunk: int = Field(default=4, ge=1)
@@ -96,6 +103,11 @@ class EnvConfig(Settings):
             ConfigError: They name several; or a file that cannot be read is a `BddlError`.
         """
         return choose_task(self.suite, self.task, self.bddl)
+
+    @property
+    def perturbation(self) -> Perturbation | None:
+        """The change to the tasks."""
+        return None if self.perturb is None else Perturbation(self.perturb, self.perturb_level, self.perturb_seed)
 
     @property
     def tasks_label(self) -> str:

@@ -239,3 +239,39 @@ def test_other_mistakes_are_one_sentence(kitchen):
         made(kitchen, task=3)
     with pytest.raises(SpecError, match="llm"):
         made(kitchen, reward="llm").reset()
+
+
+def test_episodes_demonstrations_and_specs_of_the_file_are_read_with_it(tmp_path, monkeypatch, capsys):
+    """The expert solves a grasp of a file of one's own; the record says which task it is of, and no more."""
+    monkeypatch.chdir(tmp_path)
+    text = bddl_path(get_task("libero_object", 0)).read_text(encoding="utf-8")
+    Path("soup.bddl").write_text(text)
+    own = ("--bddl", "soup.bddl")
+    assert main(["play", *own, "--assets", "primitive", "--save", "episode.npz", "--init-states", "heldout"]) == 0
+    assert "custom/soup on primitive: success" in capsys.readouterr().out
+    assert main(["play", "--episode", "episode.npz"]) == 2
+    assert "It is of soup, a task of your own; say with --bddl" in capsys.readouterr().err
+    Path("other.bddl").write_text(text)
+    assert main(["play", "--episode", "episode.npz", "--bddl", "other.bddl"]) == 2
+    assert "It is of soup, and other.bddl poses other" in capsys.readouterr().err
+    assert main(["play", "--episode", "episode.npz", *own]) == 0
+    assert main(["rewards", "show", "episode.npz", *own]) == 0
+    assert (
+        main(["demos", *own, "--assets", "primitive", "--num-demos", "1", "--image-size", "16", "--out", "d.hdf5"]) == 0
+    )
+    capsys.readouterr()
+    assert main(["play", "--episode", "d.hdf5", *own]) == 0
+    assert "custom/soup on primitive: success" in capsys.readouterr().out
+    assert main(["rewards", "compile", *own]) == 0
+    Path("stages.json").write_text(capsys.readouterr().out)
+    assert main(["rewards", "lint", "stages.json", *own]) == 0
+    assert main(["rewards", "lint", "stages.json"]) == 2
+    assert "say with --bddl" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_spec_of_the_file_is_certified(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("soup.bddl").write_text(bddl_path(get_task("libero_object", 0)).read_text(encoding="utf-8"))
+    assert main(["rewards", "certify", "--bddl", "soup.bddl"]) == 0
+    assert "passed" in Path("soup.compiled.certificate.json").read_text()

@@ -107,20 +107,31 @@ def initial_states(
         ConfigError: Explicit rows of a set that has none (``train`` is drawn).
         StateError: A row outside its set, or given states that do not fit the scene.
     """
-    name = options.name or episodes.settings.init_states
     if options.given_N is not None:
         states = given_states(episodes.scene, options.given_N)
-    elif options.ids_N is None:
+        if episodes.settings.fixture_poses == "per_episode":
+            states = _with_drawn_fixtures(episodes, states, options, generators_N)
+        return states
+    name = options.name or episodes.settings.init_states
+    if options.ids_N is None:
         states = _drawn(episodes, name, options, generators_N)
-        if name == "train":
-            return states  # fixtures were drawn with the rest
     elif name == "train":
         raise ConfigError('init_state_ids need init_states="heldout" or "official"; "train" states are drawn.')
     else:
         states = episodes.states_by_id(name, options.ids_N)
-    if episodes.settings.fixture_poses == "per_episode":
+    if episodes.settings.fixture_poses == "per_episode" and name != "train":  # whose fixtures are drawn with the rest
         states = _with_drawn_fixtures(episodes, states, options, generators_N)
-    return states
+    return _perturbed(episodes, states, options.mask_N)
+
+
+def _perturbed(episodes: TaskBatch, states: InitStates, mask_N: BoolArray) -> InitStates:
+    """The masked rows as the setting's perturbation has them; the others may hold anything."""
+    if episodes.settings.perturb is None:
+        return states
+    rows = np.flatnonzero(mask_N)
+    places_N = np.zeros(len(mask_N), dtype=np.int64)
+    places_N[rows] = np.arange(len(rows))
+    return episodes.setting.perturb(states.take(rows)).take(places_N)
 
 
 def _drawn(
@@ -137,7 +148,9 @@ def _with_drawn_fixtures(
 ) -> InitStates:
     fixtures_NF7 = states.fixtures_NF7.copy()
     for leader in _leaders(options):
-        fixtures_NF7[leader : leader + options.group_size] = draw_fixtures(episodes.scene, generators_N[leader])
+        fixtures_NF7[leader : leader + options.group_size] = draw_fixtures(
+            episodes.setting.unperturbed, generators_N[leader]
+        )
     return replace(states, fixtures_NF7=fixtures_NF7)
 
 

@@ -14,7 +14,8 @@ from tgrpo_envs.batch.reward_file import load_reward_file
 from tgrpo_envs.batch.state import StateObserver
 from tgrpo_envs.errors import ActionError, ConfigError, UnknownNameError
 from tgrpo_envs.rewards import StageReport, StageSpec, StageTracker, choose_profile, choose_spec
-from tgrpo_envs.scene import InitStates, Scene, fixed_states, load_scene, sample_train_states
+from tgrpo_envs.scene import InitStates, Scene, fixed_states, sample_train_states
+from tgrpo_envs.scene.perturb import Setting, load_setting
 from tgrpo_envs.settings import INIT_STATE_SETS, EnvSettings
 from tgrpo_envs.sim.saved import SavedSimulation, load, save
 from tgrpo_envs.sim.simulator import Simulator
@@ -70,7 +71,7 @@ class TaskBatch:
         self.control_steps_N: NDArray[np.int64] = np.zeros(num_envs, dtype=np.int64)
         self.stage_report: StageReport | None = None
         self._file_spec = load_reward_file(settings) if settings.reward_is_file else None
-        self._loaded: Scene | None = None  # until it is opened: only the scene knows how long a state is
+        self._setting: Setting | None = None
         self.state_observer = self._new_state_observer() if settings.observes_state else None
         self.observations = new_observations(settings, num_envs, self.state_size)
         self._started_N: BoolArray = np.zeros(num_envs, dtype=bool)  # and not left half-way since
@@ -80,7 +81,7 @@ class TaskBatch:
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies: what the episodes go on with, without threads, OpenGL and MuJoCo's memory."""
-        state = {**vars(self), "_simulator": None, "_fixed_states": {}, "_loaded": None}
+        state = {**vars(self), "_simulator": None, "_fixed_states": {}, "_setting": None}
         return state if self._simulator is None else {**state, "_saved": save(self._simulator)}
 
     def write_into(self, observations: Observations) -> None:
@@ -108,6 +109,14 @@ class TaskBatch:
         return self.simulator.scene
 
     @property
+    def setting(self) -> Setting:
+        """The scene beside the one without perturbation, loaded on first use."""
+        if self._setting is None:
+            settings = self.settings
+            self._setting = load_setting(settings.resolved_task, settings.assets, settings.perturb)
+        return self._setting
+
+    @property
     def spec(self) -> StageSpec:
         """The stage specification that pays the reward."""
         self.simulator  # noqa: B018 - opening fills the specification
@@ -115,9 +124,8 @@ class TaskBatch:
 
     def _open(self) -> None:
         settings = self.settings
-        task = settings.resolved_task
-        scene, self._loaded = self._loaded or load_scene(task, settings.assets), None
-        self._spec = self._file_spec or choose_spec(settings.reward, scene.problem, task)
+        scene = self.setting.scene
+        self._spec = self._choose_spec()
         simulator = Simulator(
             scene,
             self.num_envs,
@@ -136,19 +144,20 @@ class TaskBatch:
         self._simulator = simulator
 
     def _new_state_observer(self) -> StateObserver:
-        task = self.settings.resolved_task
-        self._loaded = load_scene(task, self.settings.assets)
-        stages = (self._file_spec or choose_spec(self.settings.reward, self._loaded.problem, task)).stages
-        return StateObserver(self._loaded, [stage.id for stage in stages])
+        return StateObserver(self.setting.scene, [stage.id for stage in self._choose_spec().stages])
+
+    def _choose_spec(self) -> StageSpec:
+        problem = self.setting.unperturbed.problem
+        return self._file_spec or choose_spec(self.settings.reward, problem, self.settings.resolved_task)
 
     def fixed_states(self, name: str) -> InitStates:
-        """The held-out or the official initial states.
+        """The held-out or the official initial states, without perturbation.
 
         Raises:
             UnknownNameError: `name` is not a fixed set (``train`` is drawn, not listed).
         """
         if name not in self._fixed_states:
-            self._fixed_states[name] = fixed_states(self.scene, name)
+            self._fixed_states[name] = fixed_states(self.setting.unperturbed, name)
         return self._fixed_states[name]
 
     def draw_state(self, name: str, rng: np.random.Generator) -> InitStates:
@@ -156,7 +165,7 @@ class TaskBatch:
         if name not in INIT_STATE_SETS:
             raise UnknownNameError("set of initial states", name, INIT_STATE_SETS)
         if name == "train":
-            return sample_train_states(self.scene, rng, 1)
+            return sample_train_states(self.setting.unperturbed, rng, 1)
         states = self.fixed_states(name)
         return states.take(rng.integers(len(states), size=1))
 
@@ -255,7 +264,7 @@ class TaskBatch:
             "stages": report.stages_NK.copy(),
             "control_steps": self.control_steps_N.copy(),
             "diverged": result.diverged_N.copy(),
-            "instruction": np.full(self.num_envs, self.settings.resolved_task.instruction, dtype=object),
+            "instruction": np.full(self.num_envs, self.settings.instruction, dtype=object),
         }
 
     def frames(self) -> NDArray[np.uint8]:
@@ -267,7 +276,7 @@ class TaskBatch:
 
     def close(self) -> None:
         """Release threads and OpenGL contexts; closing twice is harmless, and `reset` opens them again."""
-        simulator, self._simulator, self._saved = self._simulator, None, None
+        simulator, self._simulator, self._saved, self._setting = self._simulator, None, None, None
         self._started_N[:] = False
         if simulator is not None:
             simulator.close()

@@ -37,7 +37,7 @@ class TaskInfo:
     @property
     def task_description(self) -> str:
         """The instruction, as LeRobot's evaluation reads it."""
-        return self.task.instruction
+        return self.settings.instruction
 
     @property
     def horizon(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,19 +12,18 @@ from tgrpo_envs.arrays import integer
 from tgrpo_envs.bridges.libero import turned
 from tgrpo_envs.bridges.numpy_msgpack import pack, unpack
 from tgrpo_envs.bridges.policy import Seen, check_actions
+from tgrpo_envs.bridges.websocket import WebsocketServer
 from tgrpo_envs.errors import PolicyError
 from tgrpo_envs.extras import needs_extra
 from tgrpo_envs.sim.snapshot import FloatArray
 
 with needs_extra("bridges"):
     from PIL import Image
-    from websockets.exceptions import WebSocketException
-    from websockets.sync.client import ClientConnection, connect
+    from websockets.sync.client import ClientConnection
 
 DRAWN_PX = 256
 SENT_PX = 224
 REPLAN_STEPS = 5
-MAX_REPLY_BYTES = 64 * 1024**2
 OWN_METADATA = "tgrpo"
 """A server of ours says under this key which pictures its policy was trained on, and how much of an answer to play."""
 
@@ -55,8 +54,8 @@ class OpenPiPolicy:
         image_size: int | None = None,
         replan_steps: int | None = None,
     ) -> None:
-        self.url, self._timeout_s = url, timeout_s
-        self._headers = {"Authorization": f"Api-Key {api_key}"} if api_key else None
+        self.url = url
+        self._server = WebsocketServer(url, timeout_s, {"Authorization": f"Api-Key {api_key}"} if api_key else None)
         self._connections: dict[int, ClientConnection] = {}
         self._spare: ClientConnection | None
         self._spare, metadata = self._connect()
@@ -78,7 +77,7 @@ class OpenPiPolicy:
                 "observation/state": seen.state_n8[row],
                 "prompt": seen.instruction,
             }
-            self._saying(connection.send, pack(question))
+            self._server.send(connection, pack(question))
         return [self._answer(connection) for connection in connections]
 
     def end(self, episode: int) -> None:
@@ -99,20 +98,7 @@ class OpenPiPolicy:
         return self._connections[episode]
 
     def _connect(self) -> tuple[ClientConnection, dict[Any, Any]]:
-        # Without pings: a server that computes in its event loop does not answer them, some for minutes at first.
-        def enter() -> ClientConnection:  # the form that all versions have; `close` is what ends it
-            return connect(
-                self.url,
-                compression=None,
-                max_size=MAX_REPLY_BYTES,
-                additional_headers=self._headers,
-                open_timeout=self._timeout_s,
-                close_timeout=1.0,
-                ping_interval=None,
-                proxy=None,
-            ).__enter__()
-
-        connection = self._saying(enter)
+        connection = self._server.connect()
         try:
             return connection, self._message(connection)
         except BaseException:
@@ -126,7 +112,7 @@ class OpenPiPolicy:
         return check_actions(answer["actions"], f"The server {self.url}", self.replan_steps)
 
     def _message(self, connection: ClientConnection) -> dict[Any, Any]:
-        content = self._saying(connection.recv, timeout=self._timeout_s)
+        content = self._server.receive(connection)
         if isinstance(content, str):  # openpi sends a failure's traceback as text
             said = content.strip().splitlines() or [""]
             raise PolicyError(f"The server {self.url} failed: {said[-1][:300]}")
@@ -137,17 +123,6 @@ class OpenPiPolicy:
         if not isinstance(message, dict):
             raise PolicyError(f"The server {self.url} sent a {type(message).__name__} in place of a dictionary.")
         return message
-
-    def _saying(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """What the call returns, with an error of ours where the server does not play along."""
-        try:
-            return call(*args, **kwargs)
-        except TimeoutError as error:
-            raise PolicyError(
-                f"The server {self.url} said nothing for {self._timeout_s:g} s; give it longer with --timeout-s."
-            ) from error
-        except (WebSocketException, OSError, EOFError, ValueError) as error:
-            raise PolicyError(f"The server {self.url} cannot be reached, or is gone: {error}.") from error
 
 
 def resized(pictures_NHWC: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

@@ -6,7 +6,9 @@ import platform
 from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
+from hashlib import sha256
 from importlib.metadata import version
+from itertools import product
 
 from tqdm import tqdm
 
@@ -21,8 +23,9 @@ from tgrpo_envs.evaluate.play import Finished, play_states
 from tgrpo_envs.evaluate.policies import open_policy
 from tgrpo_envs.evaluate.record import EvaluationFolder, EvaluationRecord, Settings
 from tgrpo_envs.extras import needs_extra
+from tgrpo_envs.perturbation import KINDS, MAX_LEVEL, Perturbation
 from tgrpo_envs.settings import EnvSettings
-from tgrpo_envs.tasks import get_task, list_tasks
+from tgrpo_envs.tasks import Task, get_task, list_tasks, task_from_file
 from tgrpo_envs.text_table import aligned
 
 MAX_ENVS = 4096
@@ -38,6 +41,9 @@ def run_evaluation(options: EvaluateOptions) -> str:
     whole_number("--num-envs", options.num_envs, 1, MAX_ENVS)
     whole_number("--num-states", options.num_states, 1)
     whole_number("--videos", options.videos, 0)
+    whole_number("--perturb-level", options.perturb_level, 1, MAX_LEVEL)
+    whole_number("--perturb-seed", options.perturb_seed, 0)
+    whole_number("--perturb-variants", options.perturb_variants, 1)
     if not options.timeout_s > 0:
         raise ConfigError(f"--timeout-s is {options.timeout_s}; give seconds above 0.")
     if options.videos:
@@ -60,22 +66,24 @@ def run_evaluation(options: EvaluateOptions) -> str:
             raise PolicyError(
                 f"{error} {len(folder.episodes)} finished episodes are kept in {options.out}; go on with --resume."
             ) from error
-    return table(folder.finish())
+    return table(folder.finish(), chosen_tasks(options))
 
 
 def _settings(options: EvaluateOptions, policy: OutsidePolicy) -> Settings:
-    tasks = task_indices(options.suite, options.tasks)
+    tasks = chosen_tasks(options)
     detail = options.detail or ("fast" if policy.detail == "fast" else "exact")
     env = EnvSettings(
-        options.suite,
-        task=tasks[0],
+        tasks[0].suite,
+        task=tasks[0].index,
+        bddl=options.bddl,
         assets=options.assets,
         detail=detail,
         image_size=policy.image_size,
         action_chunk=policy.replan_steps,
         horizon=options.horizon,
     )
-    sets = ("official", "heldout") if options.states == "both" else (options.states,)
+    states = options.states or ("official" if options.bddl is None else "heldout")
+    sets = ("official", "heldout") if states == "both" else (states,)
     batch = TaskBatch(env, 1)
     with closing(batch):
         size = min(len(batch.fixed_states(name)) for name in sets)
@@ -83,8 +91,8 @@ def _settings(options: EvaluateOptions, policy: OutsidePolicy) -> Settings:
         raise ConfigError(f"--num-states {options.num_states} is more than the {size} states of a set; give fewer.")
     return Settings(
         policy=options.policy,
-        suite=options.suite,
-        tasks=tasks,
+        suite=tasks[0].suite,
+        tasks=tuple(task.index for task in tasks),
         states=sets,
         num_states=options.num_states,
         assets=find_pack(options.assets).name,
@@ -93,48 +101,58 @@ def _settings(options: EvaluateOptions, policy: OutsidePolicy) -> Settings:
         replan_steps=policy.replan_steps,
         horizon=env.episode_horizon,
         versions={"python": platform.python_version()} | {name: version(name) for name in ("tgrpo", "mujoco", "numpy")},
+        bddl="" if options.bddl is None else f"{options.bddl.name} {sha256(tasks[0].bddl.encode()).hexdigest()[:16]}",
+        perturb=KINDS if "all" in options.perturb else tuple(kind for kind in KINDS if kind in options.perturb),
+        perturb_level=options.perturb_level,
+        perturb_seed=options.perturb_seed,
+        perturb_variants=options.perturb_variants,
     )
 
 
-def task_indices(suite: str, chosen: Sequence[str]) -> tuple[int, ...]:
-    """Indices of the chosen tasks (indices, names, or ``all``), each once.
+def chosen_tasks(options: EvaluateOptions) -> tuple[Task, ...]:
+    """The tasks by index, by name, or ``all``, each once; or that of a file.
 
     Raises:
         UnknownNameError: No such suite or task.
+        BddlError: The file is wrong.
     """
-    if "all" in chosen:
-        return tuple(task.index for task in list_tasks(suite))
-    return tuple(dict.fromkeys(get_task(suite, int(one) if one.isdigit() else one).index for one in chosen))
+    if options.bddl is not None:
+        return (task_from_file(options.bddl),)
+    if "all" in options.tasks:
+        return list_tasks(options.suite)
+    chosen = (get_task(options.suite, int(one) if one.isdigit() else one) for one in options.tasks)
+    return tuple(dict.fromkeys(chosen))
 
 
 def _play_missing(policy: OutsidePolicy, folder: EvaluationFolder, options: EvaluateOptions) -> None:
     settings = folder.settings
     there = {one.key for one in folder.episodes}
-    missing = {
-        (task, states): [row for row in range(settings.num_states) if (task, states, row) not in there]
-        for task in settings.tasks
-        for states in settings.states
-    }
+    missing: dict[tuple[int, str, Perturbation | None], list[int]] = {}
+    for task, states, kind in product(settings.tasks, settings.states, settings.kinds):
+        for row in range(settings.num_states):
+            if (task, states, row, kind) not in there:
+                missing.setdefault((task, states, settings.perturbation(kind, row)), []).append(row)
     number = 0
     with tqdm(total=sum(map(len, missing.values())), desc="Evaluating", unit="episode", disable=None) as bar:
-        for (task, states), rows in missing.items():
-            if rows:
-                env = {
-                    "suite": settings.suite,
-                    "task": task,
-                    "assets": options.assets,
-                    "detail": settings.detail,
-                    "horizon": settings.horizon,
-                }
-                play_states(
-                    policy,
-                    env,
-                    states,
-                    rows,
-                    num_envs=options.num_envs,
-                    first_number=number,
-                    finished=partial(_keep, folder, options, bar),
-                )
+        for (task, states, perturb), rows in missing.items():
+            env = {
+                "suite": settings.suite,
+                "task": task,
+                "bddl": options.bddl,
+                "assets": options.assets,
+                "detail": settings.detail,
+                "horizon": settings.horizon,
+                "perturb": perturb,
+            }
+            play_states(
+                policy,
+                env,
+                states,
+                rows,
+                num_envs=options.num_envs,
+                first_number=number,
+                finished=partial(_keep, folder, options, bar),
+            )
             number += len(rows)
 
 
@@ -142,18 +160,41 @@ def _keep(folder: EvaluationFolder, options: EvaluateOptions, bar: tqdm[None], f
     record = finished.record
     folder.add(record)
     bar.update()
-    failures = sum(not one.success and one.task == record.task for one in folder.episodes)
-    if not record.success and failures <= options.videos:
-        film(finished, folder.path / "videos", options.assets)
+    alike = (one for one in folder.episodes if (one.task, one.kind) == (record.task, record.kind))
+    if not record.success and sum(not one.success for one in alike) <= options.videos:
+        film(finished, folder.path / "videos")
 
 
-def table(record: EvaluationRecord) -> str:
-    """One row for each task and set, then the pooled rows, then what they may be compared with."""
+def table(record: EvaluationRecord, tasks: Sequence[Task]) -> str:
+    """One row for each task and set, then the pooled rows, those of perturbations, and what they are comparable with.
+
+    Args:
+        record: What was found.
+        tasks: The record's tasks.
+    """
     rows = [("task", "states", "k/n = rate [95 % Wilson]", "instruction")]
-    suite = record.settings.suite
-    for one in record.counts:
-        assert one.task is not None
-        rows.append((f"{suite} {one.task}", one.states, str(one), get_task(suite, one.task).instruction))
-    if len(record.settings.tasks) > 1:
-        rows += [("all tasks", one.states, str(one), "every episode weighs the same") for one in record.pooled]
-    return f"{aligned(rows)}\n\n{record.note}"
+    suite, sentences = record.settings.suite, {task.index: task.instruction for task in tasks}
+    rows += [
+        (f"{suite} {one.task}", one.states, str(one), sentences[one.task])
+        for one in record.counts
+        if one.task is not None and one.perturb is None
+    ]
+    if len(tasks) > 1:
+        plain = (one for one in record.pooled if one.perturb is None)
+        rows += [("all tasks", one.states, str(one), "every episode weighs the same") for one in plain]
+    parts = [aligned(rows), record.note]
+    if record.settings.perturb:
+        parts.insert(1, _table_of_kinds(record))
+    return "\n\n".join(parts)
+
+
+def _table_of_kinds(record: EvaluationRecord) -> str:
+    """A row for each kind of perturbation and set, over all tasks, beside the task as it is."""
+    level = record.settings.perturb_level
+    rows = [("perturbation", "states", "k/n = rate [95 % Wilson]", "points to none")]
+    plain = {one.states: one.num_successes / one.num_episodes for one in record.pooled if one.perturb is None}
+    for one in record.pooled:
+        points = 100 * (one.num_successes / one.num_episodes - plain[one.states])
+        name = "none" if one.perturb is None else f"{one.perturb}, level {level}"
+        rows.append((name, one.states, str(one), "" if one.perturb is None else f"{points:+.1f}"))
+    return aligned(rows)

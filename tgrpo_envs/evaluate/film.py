@@ -16,7 +16,7 @@ IMAGE_SIZE = 256
 FRAMES_PER_SECOND = 20.0
 
 
-def film(finished: Finished, folder: Path, assets: str) -> Path:
+def film(finished: Finished, folder: Path) -> Path:
     """Write a video, scene camera left and wrist camera right; the simulation is deterministic, so it is the episode.
 
     Returns:
@@ -28,16 +28,8 @@ def film(finished: Finished, folder: Path, assets: str) -> Path:
     from tgrpo_envs.recording.video import encode
 
     record = finished.record
-    horizon = len(finished.actions_SA)
-    env = LiberoVectorEnv(
-        record.suite,
-        task=record.task,
-        assets=assets,
-        image_size=IMAGE_SIZE,
-        horizon=horizon,
-        reward="sparse",
-        autoreset_mode="Disabled",
-    )
+    shown = {"image_size": IMAGE_SIZE, "horizon": len(finished.actions_SA), "detail": "fast", "reward": "sparse"}
+    env = LiberoVectorEnv(autoreset_mode="Disabled", **{**finished.settings, **shown})
     with closing(env):
         env.reset(options={"init_states": record.states, "init_state_ids": np.array([record.state])})
         frames = [_frame(env)]
@@ -45,7 +37,9 @@ def film(finished: Finished, folder: Path, assets: str) -> Path:
             env.step(action_A[None])
             frames.append(_frame(env))
     video = encode(np.stack(frames), FRAMES_PER_SECOND)
-    name = f"{record.suite}_{record.task:02d}_{record.states}_state{record.state:02d}_{record.end}{video.suffix}"
+    place = f"{record.suite}_{record.task:02d}_{record.states}_state{record.state:02d}"
+    kind = f"_{record.kind}" if record.kind else ""
+    name = f"{place}{kind}_{record.end}{video.suffix}"
     write_atomically(folder / name, video.content)
     return folder / name
 

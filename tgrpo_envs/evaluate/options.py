@@ -8,26 +8,39 @@ from typing import Literal
 
 import tyro
 
+from tgrpo_envs.perturbation import Kind
+
 
 @dataclass(frozen=True)
 class EvaluateOptions:
     """A policy, the episodes it plays, and where what comes of them is kept."""
 
     policy: tyro.conf.Positional[str]
-    """`module:function`, or a server: `openpi:ws://host:port`, `openvla:http://host:port` (its /act) or
-    `oft:http://host:port`."""
+    """`module:function`, or a server: `openpi:ws://host:port`, `openvla:http://host:port` (its /act),
+    `oft:http://host:port` or `vla-eval:ws://host:port`."""
     out: Path
     """Folder for evaluation.json, each episode as soon as it is over, and videos."""
     suite: str = "libero_object"
     """LIBERO suite."""
     tasks: tuple[str, ...] = ("all",)
     """Task indices or names (--tasks 0 3 5), or all."""
-    states: Literal["official", "heldout", "both"] = "official"
-    """official = LIBERO's own 50 of a task; heldout = region states that no training of ours draws."""
+    bddl: Path | None = None
+    """A task file of your own, in place of suite and tasks."""
+    states: Literal["official", "heldout", "both"] | None = None
+    """official = LIBERO's own 50 of a task; heldout = region states that no training of ours draws; none = official, or
+    heldout for a file of your own."""
     num_states: int = 50
     """States of each set, from the first."""
     num_envs: int = 16
     """Episodes side by side; changes the time, not the result."""
+    perturb: tuple[Kind | Literal["all"], ...] = ()
+    """Play everything under these perturbations too, each alone (docs/perturbations.md), or under all."""
+    perturb_level: int = 2
+    """1 = slight, 2 = clear, 3 = strong."""
+    perturb_seed: int = 0
+    """Which changes are drawn."""
+    perturb_variants: int = 5
+    """Changes of each kind and task, dealt out to the states in turn."""
     assets: str = "auto"
     """Asset pack: auto, primitive, libero, or a folder."""
     detail: Literal["fast", "exact"] | None = None
@@ -36,7 +49,7 @@ class EvaluateOptions:
     image_size: int | None = None
     """Side of the drawn pictures, pixels; none = 256, or what a server of ours asks for."""
     replan_steps: int | None = None
-    """Control steps to play of each answer; none = the convention's: openpi 5, OpenVLA 1, OFT 8, a function 1."""
+    """Control steps to play of each answer; none = the convention's: openpi 5, OpenVLA 1, OFT 8, others 1."""
     horizon: int | None = None
     """Cut episodes after this many control steps; none = the suite's limit."""
     videos: int = 0

@@ -25,10 +25,12 @@ class Finished:
     Attributes:
         record: What came of it.
         actions_SA: The actions of its control steps, from which it can be played again.
+        settings: Keyword arguments of the environment it was played in, without the policy's.
     """
 
     record: EpisodeRecord
     actions_SA: FloatArray
+    settings: dict[str, Any]
 
 
 @dataclass
@@ -55,7 +57,7 @@ def play_states(
 
     Args:
         policy: Plays.
-        settings: Keyword arguments of the environment: suite, task, assets, detail, horizon.
+        settings: Keyword arguments of the environment: suite, task, bddl, assets, detail, horizon, perturb.
         states: ``heldout`` or ``official``.
         state_ids: Rows of that set.
         num_envs: Episodes side by side, at most.
@@ -87,7 +89,8 @@ def play_states(
                 assert seat is not None
                 seats[row] = None
                 policy.end(seat.number)
-                finished(_finished(env, seat, row, states, success=success))
+                record = _record(env, seat, row, states, success=success)
+                finished(Finished(record, np.array(seat.actions), settings))
 
 
 def _fill(env: LiberoVectorEnv, seats: list[_Seat | None], waiting: deque[_Seat], states: str) -> None:
@@ -128,13 +131,13 @@ def _decide(
     return [(row, bool(terminated_N[row])) for row in live if terminated_N[row] or truncated_N[row]]
 
 
-def _finished(env: LiberoVectorEnv, seat: _Seat, row: int, states: str, *, success: bool) -> Finished:
+def _record(env: LiberoVectorEnv, seat: _Seat, row: int, states: str, *, success: bool) -> EpisodeRecord:
     episodes = env.episodes
     report, task = episodes.stage_report, env.task
     assert report is not None
     assert seat.stages_K is not None
     steps = int(episodes.control_steps_N[row])
-    record = EpisodeRecord(
+    return EpisodeRecord(
         suite=task.suite,
         task=task.index,
         states=states,
@@ -144,5 +147,5 @@ def _finished(env: LiberoVectorEnv, seat: _Seat, row: int, states: str, *, succe
         control_steps=steps,
         progress=float(report.progress_N[row]),
         stages_done=tuple(name for name, done in zip(env.stage_names, seat.stages_K.tolist(), strict=True) if done),
+        perturb=episodes.settings.perturb,
     )
-    return Finished(record, np.array(seat.actions))

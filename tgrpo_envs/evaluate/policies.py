@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tgrpo_envs.bridges.policy import FunctionPolicy, OutsidePolicy
-from tgrpo_envs.errors import UnknownNameError
+from tgrpo_envs.errors import ConfigError, UnknownNameError
 
-CONVENTIONS = ("openpi", "openvla", "oft")
+CONVENTIONS = ("openpi", "openvla", "oft", "vla-eval")
 DRAWN_PX = 256
 """What a Python function sees unless it is said."""
 
@@ -22,7 +22,8 @@ def open_policy(
     """The policy of that name.
 
     Args:
-        name: ``module:function``, or ``openpi:ws://host:port``, ``openvla:http://host:port``, ``oft:http://host:port``.
+        name: ``module:function``, or ``openpi:ws://host:port``, ``openvla:http://host:port``, ``oft:http://host:port``,
+            ``vla-eval:ws://host:port``.
         timeout_s: How long a server may think about one decision.
         api_key: For openpi's servers.
         unnorm_key: For OpenVLA's and OFT's servers.
@@ -52,4 +53,10 @@ def open_policy(
             image_size=image_size,
             replan_steps=replan_steps,
         )
+    if convention == "vla-eval":
+        from tgrpo_envs.bridges.vla_eval import VlaEvalPolicy
+
+        if replan_steps not in (None, 1):
+            raise ConfigError(f"--replan-steps is {replan_steps}; vla-eval's servers answer one step, so leave it out.")
+        return VlaEvalPolicy(url, timeout_s=timeout_s, image_size=image_size)
     raise UnknownNameError("convention of a policy server (as in openpi:ws://host:port)", convention, CONVENTIONS)

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tgrpo_envs.errors import ConfigError, StateError
 from tgrpo_envs.files import write_atomically, writing
 from tgrpo_envs.intervals import counted, wilson_interval
-from tgrpo_envs.tasks import get_task
+from tgrpo_envs.perturbation import Kind, Perturbation
+from tgrpo_envs.tasks import CUSTOM, HORIZONS
 
 SETTINGS_NAME = "settings.json"
 EPISODES_NAME = "episodes.jsonl"
@@ -41,11 +42,18 @@ class EpisodeRecord(_Frozen):
     """Through the stages of the reward, 0 to 1, at the end."""
     stages_done: tuple[str, ...]
     """Stages that were done at some time."""
+    perturb: Perturbation | None = None
+    """What was changed of the task."""
 
     @property
-    def key(self) -> tuple[int, str, int]:
-        """Which episode it is: task, set, row."""
-        return self.task, self.states, self.state
+    def kind(self) -> Kind | None:
+        """Kind of the perturbation."""
+        return self.perturb.kind if self.perturb else None
+
+    @property
+    def key(self) -> tuple[int, str, int, Kind | None]:
+        """Which episode it is: task, set, row, kind of the perturbation."""
+        return self.task, self.states, self.state, self.kind
 
 
 class Settings(_Frozen):
@@ -64,6 +72,24 @@ class Settings(_Frozen):
     replan_steps: int
     horizon: int
     versions: dict[str, str]
+    bddl: str = ""
+    """Name and digest of a task file of the user's own."""
+    perturb: tuple[Kind, ...] = ()
+    """Kinds of perturbation that everything is played under too, each alone."""
+    perturb_level: int = 2
+    perturb_seed: int = 0
+    perturb_variants: int = 5
+    """Changes of each kind and task; the states take turns."""
+
+    @property
+    def kinds(self) -> tuple[Kind | None, ...]:
+        """None, for the task as it is, and the kinds of perturbation."""
+        return (None, *self.perturb)
+
+    def perturbation(self, kind: Kind | None, state: int) -> Perturbation | None:
+        """What an episode from the state of this row is played under."""
+        seed = self.perturb_seed + state % self.perturb_variants
+        return None if kind is None else Perturbation(kind, self.perturb_level, seed)
 
 
 class Count(_Frozen):
@@ -72,6 +98,8 @@ class Count(_Frozen):
     task: int | None
     """None: of all tasks, every episode weighs the same."""
     states: str
+    perturb: Kind | None = None
+    """Kind of perturbation; None: of the task as it is."""
     num_successes: int
     num_episodes: int
     interval: tuple[float, float]
@@ -149,14 +177,16 @@ class EvaluationFolder:
 
 
 def summary(settings: Settings, episodes: Sequence[EpisodeRecord]) -> EvaluationRecord:
-    """Counts of finished episodes: for each task and set, and pooled over the tasks of a set."""
-    order = {key: place for place, key in enumerate((task, s) for task in settings.tasks for s in settings.states)}
-    ordered = sorted(episodes, key=lambda one: (order[one.task, one.states], one.state))
+    """Counts of finished episodes: for each task, set and perturbation, and pooled over the tasks."""
+    pools = [(states, kind) for kind in settings.kinds for states in settings.states]
+    groups = [(task, *pool) for task in settings.tasks for pool in pools]
+    order = {group: place for place, group in enumerate(groups)}
+    ordered = sorted(episodes, key=lambda one: (order[one.task, one.states, one.kind], one.state))
     return EvaluationRecord(
         settings=settings,
         note=comparability(settings),
-        counts=_counts([(task, s) for task in settings.tasks for s in settings.states], ordered),
-        pooled=_counts([(None, s) for s in settings.states], ordered),
+        counts=_counts(groups, ordered),
+        pooled=_counts([(None, *pool) for pool in pools], ordered),
         episodes=tuple(ordered),
     )
 
@@ -168,21 +198,27 @@ def comparability(settings: Settings) -> str:
         notes.append(f"Asset pack {settings.assets}: these results are NOT comparable with the benchmark's.")
     elif settings.detail != "exact":
         notes.append("Pictures at detail fast are near LIBERO's, not equal; --detail exact draws LIBERO's own.")
-    usual = get_task(settings.suite, settings.tasks[0]).horizon
+    usual = HORIZONS[settings.suite]
     if settings.horizon != usual:
         notes.append(f"Episodes were cut after {settings.horizon} control steps; {settings.suite} has {usual}.")
+    if settings.suite == CUSTOM:
+        return " ".join(notes) or "A task of your own: nothing published is comparable."
     return " ".join(notes) or "Official states can be compared with published results; held-out states are ours."
 
 
-def _counts(groups: Sequence[tuple[int | None, str]], episodes: Sequence[EpisodeRecord]) -> tuple[Count, ...]:
+def _counts(
+    groups: Sequence[tuple[int | None, str, Kind | None]], episodes: Sequence[EpisodeRecord]
+) -> tuple[Count, ...]:
     counts = []
-    for task, states in groups:
-        ends = [one.success for one in episodes if one.states == states and task in (None, one.task)]
+    for task, states, kind in groups:
+        pool = (one for one in episodes if (one.states, one.kind) == (states, kind))
+        ends = [one.success for one in pool if task in (None, one.task)]
         if ends:
             counts.append(
                 Count(
                     task=task,
                     states=states,
+                    perturb=kind,
                     num_successes=sum(ends),
                     num_episodes=len(ends),
                     interval=wilson_interval(sum(ends), len(ends)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -19,7 +20,7 @@ from tgrpo_envs.scene import InitStates, Scene, given_states, load_scene
 from tgrpo_envs.settings import ACTION_SIZE
 from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.sim.snapshot import FloatArray
-from tgrpo_envs.tasks import Task, list_tasks
+from tgrpo_envs.tasks import CUSTOM, Task, list_tasks, task_from_text
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_NUMBERS = 10**8  # of one array: a damaged header may promise more than memory holds
@@ -116,7 +117,7 @@ def _read(path: Path, demo: int) -> _Stored:
             states_TX, actions_TA = (_numbers(path, group[name]) for name in ("states", "actions"))
             fixtures, pack = group.attrs.get("fixture_poses"), attributes.get("asset_pack")
             stored = _Stored(
-                task=_task(path, str(attributes.get("bddl_file_name", ""))),
+                task=_task(path, attributes),
                 pack=None if pack is None else str(pack),
                 states_TX=states_TX,
                 actions_TA=np.clip(actions_TA, -1.0, 1.0),
@@ -150,9 +151,11 @@ def _numbers(path: Path, dataset: Any) -> FloatArray:
     return table
 
 
-def _task(path: Path, bddl_file_name: str) -> Task:
+def _task(path: Path, attributes: Mapping[str, Any]) -> Task:
     """The task as the file says, else by the file's name: LIBERO and OpenVLA call it ``<task>_demo.hdf5``."""
-    said = PurePosixPath(bddl_file_name)
+    said = PurePosixPath(str(attributes.get("bddl_file_name", "")))
+    if said.parent.name == CUSTOM:  # such files of ours hold the whole task
+        return task_from_text(said.stem, str(attributes.get("bddl_file_content", "")))
     name = said.stem or path.stem.removesuffix("_demo")
     suite = said.parent.name if said.stem else path.parent.name.removesuffix("_no_noops")
     found = [task for task in list_tasks() if task.name == name]

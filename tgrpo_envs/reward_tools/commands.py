@@ -57,15 +57,22 @@ def diff(a: tyro.conf.Positional[Path], b: tyro.conf.Positional[Path]) -> str:
     return linting.diff(a, b)
 
 
-def lint(files: tyro.conf.Positional[tuple[Path, ...]], *, warnings: bool = True, strict: bool = False) -> str:
+def lint(
+    files: tyro.conf.Positional[tuple[Path, ...]],
+    *,
+    warnings: bool = True,
+    strict: bool = False,
+    bddl: Path | None = None,
+) -> str:
     """Check spec files without a simulator; the exit code is not zero if one has errors.
 
     Args:
         files: Spec files, one or more; each names its task.
         warnings: Whether to print warnings too.
         strict: Whether warnings that cost points forbid a spec as errors do.
+        bddl: The task file of your own that specs of such a task are for.
     """
-    text, passed = linting.lint(files, warnings=warnings, strict=strict)
+    text, passed = linting.lint(files, warnings=warnings, strict=strict, bddl=bddl)
     if not passed:
         raise SpecError(text)
     return text

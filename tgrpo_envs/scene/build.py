@@ -16,11 +16,13 @@ import os
 import re
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tgrpo_envs.bddl import read_text
 from tgrpo_envs.command import run_command
 from tgrpo_envs.errors import SceneError
 from tgrpo_envs.extras import INSTALL_LIBERO
@@ -129,7 +131,7 @@ def build(task: Task, pack_name: str, pack_folder: Path, pack_digest: str, out: 
     )
     fixtures = {entry.body for entry in objects if entry.qpos_address is None}
     drawn = make_drawn_model(model, fixtures, body_rows(model, record))
-    write_scene(out, record, model, drawn, None if task.suite == CUSTOM else read_init_file(init_states_path(task)))
+    write_scene(out, record, model, drawn, None if task.bddl else read_init_file(init_states_path(task)))
 
 
 def _started_env(task: Task, pack_folder: Path) -> Any:
@@ -349,6 +351,8 @@ def main() -> int:
 
     def run() -> None:
         task = task_from_file(given.bddl) if given.suite == CUSTOM else get_task(given.suite, given.task)
+        if Path(given.bddl) != bddl_path(task):  # a file of LIBERO's with something added
+            task = replace(task, bddl=read_text(given.bddl))
         with writing(Path(given.out)):  # numba's cache may be what first meets a full disk, and names no file
             build(task, given.pack_name, Path(given.pack_folder), given.pack_digest, Path(given.out))
 

@@ -7,7 +7,8 @@ quaternions are in MuJoCo's order (w, x, y, z) unless said otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -72,6 +73,32 @@ class StateSampler:
                 return self._fixture_poses(placed)
         raise SceneError(f"{self._scene.task.name}: no room for all fixtures after {MAX_RESTARTS} draws of them.")
 
+    def draw_beside(
+        self, state_X: FloatArray, fixtures_F7: FloatArray, name: str, rng: np.random.Generator
+    ) -> FloatArray | None:
+        """The state with one object drawn anew by the same rules, and all others where they are.
+
+        Args:
+            state_X: Time, qpos and qvel.
+            fixtures_F7: The fixtures' poses.
+            name: What to draw.
+            rng: Draws.
+
+        Returns:
+            The state, or None when there was no room.
+        """
+        qpos = state_X[1 : 1 + self._scene.model.nq].copy()
+        fixtures = iter(fixtures_F7)
+        others: dict[str, Pose] = {}
+        for entry in self._scene.record.objects:
+            at = entry.qpos_address
+            pose_7 = next(fixtures) if at is None else qpos[at : at + 7]
+            if entry.name != name:
+                others[entry.name] = (pose_7[:3], pose_7[3:])
+        rules = [rule for rule in self._scene.record.placements if rule.object == name]
+        placed = self._draw_placements(rules, qpos, rng, others)
+        return None if placed is None else self._state(qpos, placed)
+
     def centred_fixtures(self) -> FloatArray:
         """Poses (F, 7) of the fixtures at the centre of their first interval, where no draw is wanted."""
         placed: dict[str, Pose] = {}
@@ -97,14 +124,18 @@ class StateSampler:
                 qpos[self._scene.model.joint(joint).qposadr[0]] = value
 
     def _draw_placements(
-        self, rules: Sequence[PlacementRecord], qpos: FloatArray, rng: np.random.Generator
+        self,
+        rules: Sequence[PlacementRecord],
+        qpos: FloatArray,
+        rng: np.random.Generator,
+        others: Mapping[str, Pose] = MappingProxyType({}),
     ) -> dict[str, Pose] | None:
-        """Poses of everything that the rules place, or None when one found no room."""
+        """Poses of what stands there and of everything that the rules place, or None when one found no room."""
         if any(rule.site for rule in rules):
             # LIBERO reads sites where they are before anything is placed.
             self._data.qpos[:] = qpos
             mujoco.mj_kinematics(self._scene.model, self._data)
-        placed: dict[str, Pose] = {}
+        placed = dict(others)
         for rule in rules:
             pose = self._draw_pose(rule, placed, rng)
             if pose is None:

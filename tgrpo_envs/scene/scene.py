@@ -103,7 +103,7 @@ def load_scene(task: Task, assets: str | Path = "auto") -> Scene:
     if os.path.exists(folder):  # pathlib raises where it may not look, and writing says why
         try:
             scene = open_scene(folder)
-            _check_bddl(scene)
+            _check_bddl(scene, task)
             return scene
         except SceneError as error:
             warnings.warn(f"{error} Building it anew.", stacklevel=2)
@@ -140,10 +140,10 @@ def scene_folder(task: Task, pack: AssetPack) -> Path:
     return cache_dir() / "scenes" / task.suite / f"{task.name}-{digest}"
 
 
-def _check_bddl(scene: Scene) -> None:
-    """The installed task file, if there is one, is the one the scene was built from."""
+def _check_bddl(scene: Scene, task: Task) -> None:
+    """The task's file, if there is one, is the one the scene was built from."""
     try:
-        installed = bddl_path(scene.task).read_text(encoding="utf-8")
+        installed = bddl_path(task).read_text(encoding="utf-8")
     except AssetError:
         return
     if installed != scene.record.bddl:

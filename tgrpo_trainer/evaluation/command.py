@@ -97,6 +97,9 @@ def chosen_env(options: EvalOptions, config: TrainConfig) -> EnvConfig:
         "max_control_steps": options.max_control_steps,
         "image_size": options.image_size,
         "action_chunk": options.action_chunk,
+        "perturb": options.perturb,
+        "perturb_level": options.perturb_level,
+        "perturb_seed": options.perturb_seed,
     }
     env = own.model_dump()
     if options.suite not in (None, own.suite):

@@ -8,6 +8,7 @@ from typing import Literal
 
 import tyro
 
+from tgrpo_envs.perturbation import Kind
 from tgrpo_trainer.config import Suite
 from tgrpo_trainer.policy.openvla.settings import OpenVlaConfig
 
@@ -39,6 +40,12 @@ class EvalOptions:
     """Asset pack: auto, primitive, libero, or a folder; none = the run's."""
     max_control_steps: int | None = None
     """Cut episodes after this many control steps; none = as the run does on its own suite, else the suite's horizon."""
+    perturb: Kind | None = None
+    """Play under this kind of change to the tasks (docs/perturbations.md); none = the run's."""
+    perturb_level: int | None = None
+    """1 = slight, 2 = clear, 3 = strong; none = the run's, which is 2 where it has not said."""
+    perturb_seed: int | None = None
+    """Which change of that kind; none = the run's, which is 0 where it has not said."""
     videos: int = 0
     """Write videos of up to this many failures of each task; needs --out."""
     out: Path | None = None

@@ -96,6 +96,7 @@ def make_envs(config: EnvConfig, num_envs: int, **overrides: Any) -> Envs:
         "credit": config.credit,
         "fixture_poses": config.fixture_poses,
         "detail": config.detail,
+        "perturb": config.perturbation,
         "image_size": config.image_size,
         "action_chunk": config.action_chunk,
         "horizon": config.max_control_steps,

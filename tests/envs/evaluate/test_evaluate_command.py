@@ -18,9 +18,10 @@ from tgrpo_envs.__main__ import main
 from tgrpo_envs.evaluate.policies import open_policy
 from tgrpo_envs.evaluate.record import EpisodeRecord, EvaluationRecord, Settings, summary
 from tgrpo_envs.intervals import wilson_interval
+from tgrpo_envs.perturbation import KINDS, Perturbation
 from tgrpo_envs.recording.play import initial_state, record_episode
 from tgrpo_envs.scene import load_scene
-from tgrpo_envs.tasks import get_task
+from tgrpo_envs.tasks import bddl_path, get_task
 
 ROOT = Path(__file__).resolve().parents[3]
 SHARED = ["--tasks", "0", "--assets", "primitive", "--detail", "fast", "--image-size", "16"]
@@ -35,6 +36,11 @@ def expert(seen):
 
 def still(seen):
     return np.zeros((len(seen["episode"]), 7))
+
+def writes_down_what_it_is_told(seen):
+    with open("told.txt", "a", encoding="utf-8") as file:
+        file.writelines(words + "\\n" for words in seen["instruction"])
+    return still(seen)
 
 def fails_at_the_second_decision(seen):
     if seen["control_step"].max() > 0:
@@ -158,6 +164,47 @@ def test_a_killed_process_has_kept_what_was_finished(folder, tmp_path) -> None:
     assert [json.loads(line)["state"] for line in file.read_text().splitlines()] == [0, 1]
 
 
+def test_all_perturbations_are_counted_beside_the_task_as_it_is(folder, capsys) -> None:
+    more = ("--num-states", "2", "--horizon", "1", "--perturb", "all", "--perturb-seed", "4", "--perturb-variants", "2")
+    assert evaluate(f"{folder}:writes_down_what_it_is_told", "out", *more) == 0
+    told = Path("told.txt").read_text().splitlines()
+    usual = "pick up the alphabet soup and place it in the basket"
+    assert len(told) == 2 * (1 + len(KINDS)) and told.count(usual) == 2 * len(KINDS)
+    record = load("out")
+    assert [(one.state, one.perturb) for one in record.episodes] == [
+        *((state, None) for state in range(2)),
+        *((state, Perturbation(kind, 2, 4 + state)) for kind in KINDS for state in range(2)),
+    ]
+    assert [(one.perturb, one.num_episodes) for one in record.pooled] == [(kind, 2) for kind in (None, *KINDS)]
+    said = capsys.readouterr().out
+    assert said.count("0/2") == 1 + 1 + len(KINDS) and "distractors, level 2" in said and "+0.0" in said
+    assert evaluate(f"{folder}:still", "out", *more, "--perturb-level", "3", "--resume") == 2
+    assert evaluate(f"{folder}:writes_down_what_it_is_told", "out", *more, "--resume") == 0
+    assert load("out") == record and len(Path("told.txt").read_text().splitlines()) == len(told)
+
+
+def test_a_task_of_ones_own_is_evaluated_from_its_held_out_states(folder, tmp_path, capsys) -> None:
+    text = bddl_path(get_task("libero_object", 0)).read_text(encoding="utf-8")
+    (tmp_path / "mine.bddl").write_text(text.replace("Pick the alphabet soup", "Fetch me the soup"))
+    more = ("--bddl", "mine.bddl", "--num-states", "2", "--horizon", "1", "--videos", "1")
+    assert evaluate(f"{folder}:writes_down_what_it_is_told", "out", *more) == 0
+    assert "fetch me the soup" in Path("told.txt").read_text()
+    record = load("out")
+    assert [(one.suite, one.states, one.state) for one in record.episodes] == [
+        ("custom", "heldout", 0),
+        ("custom", "heldout", 1),
+    ]
+    assert record.settings.bddl.startswith("mine.bddl ") and "A task of your own" not in record.note
+    assert os.listdir("out/videos")[0].startswith("custom_00_heldout_state00_horizon.")
+    assert "fetch me the soup" in capsys.readouterr().out
+    assert evaluate(f"{folder}:still", "other", *more, "--states", "official") == 2
+    assert "no official initial states" in capsys.readouterr().err
+    (tmp_path / "wrong.bddl").write_text(text.replace("milk_1 - milk", "milk_1 - milch"))
+    assert evaluate(f"{folder}:still", "other", "--bddl", "wrong.bddl") == 2
+    line = text[: text.index("milk_1 - milk")].count("\n") + 1
+    assert f"wrong.bddl: line {line}: Unknown category" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("policy", "more", "message"),
     [
@@ -166,7 +213,7 @@ def test_a_killed_process_has_kept_what_was_finished(folder, tmp_path) -> None:
         ("json", (), "module:function"),
         ("ftp://somewhere", (), "convention"),
         ("ws://somewhere", (), "convention"),
-        ("{}:fails_at_the_second_decision", ("--horizon", "2", "--num-states", "1"), "out of ideas (.*, line 17)"),
+        ("{}:fails_at_the_second_decision", ("--horizon", "2", "--num-states", "1"), "out of ideas (.*, line 22)"),
         ("{}:still", ("--num-states", "51"), "more than the 50 states"),
         ("{}:still", ("--num-envs", "0"), "--num-envs=0"),
         ("{}:still", ("--replan-steps", "2", "--num-states", "1"), "at least 2"),

@@ -7,6 +7,7 @@ from contextlib import closing
 
 import pytest
 
+from tgrpo_envs.perturbation import Perturbation
 from tgrpo_envs.rewards.credit import CreditProfile
 from tgrpo_envs.settings import EnvSettings
 from tgrpo_trainer.__main__ import parse_run
@@ -21,7 +22,7 @@ DECIDED = {"init_states", "render_size", "observe", "cameras", "depth", "segment
 
 def test_a_run_has_every_setting_of_an_environment_but_those_that_follow():
     names = {ELSEWHERE.get(field.name, field.name) for field in dataclasses.fields(EnvSettings) if field.init}
-    assert names - DECIDED == set(EnvConfig.model_fields) - {"max_open_tasks"}
+    assert names - DECIDED == set(EnvConfig.model_fields) - {"max_open_tasks", "perturb_level", "perturb_seed"}
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,7 @@ def test_a_run_has_every_setting_of_an_environment_but_those_that_follow():
         (["--env.credit.beta", "0.25", "--env.credit.mode", "goals-only"], "credit", (0.25, "goals-only")),
         (["--env.fixture-poses", "per_episode"], "fixture_poses", "per_episode"),
         (["--env.detail", "exact"], "detail", "exact"),
+        (["--env.perturb", "light", "--env.perturb-level", "3"], "perturb", Perturbation("light", 3)),
         (["--env.tasks", "6"], "task", 6),
         (["--env.max-control-steps", "40"], "horizon", 40),
         (["--env.num-threads", "3"], "num_threads", 3),

@@ -10,7 +10,7 @@ import tyro
 
 from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.files import output, write_atomically
-from tgrpo_envs.tasks import Task, get_task, list_tasks
+from tgrpo_envs.tasks import Task, get_task, list_tasks, recorded_task, task_from_file
 
 if TYPE_CHECKING:
     from tgrpo_envs.reward_tools.certify.certificate import Certificate
@@ -27,6 +27,7 @@ def certify(
     draw: int | None = None,
     assets: str = "primitive",
     out: Path | None = None,
+    bddl: Path | None = None,
 ) -> str:
     """Check specs against the engine and write a certificate beside each (half a minute for a task's first spec).
 
@@ -46,6 +47,8 @@ def certify(
         assets: Asset pack: auto, primitive, libero, or a folder.
         out: Folder of the specs and certificates, in place of the one of the shipped specs; a spec that is not there
             is taken from the shipped ones.
+        bddl: A task file of your own, whose compiled spec is checked where no files are named; the certificate is
+            written beside it as <task>.compiled.certificate.json.
     """
     from tqdm import tqdm
 
@@ -54,7 +57,11 @@ def certify(
     if files:
         if suite is not None or task is not None or out is not None:
             raise ConfigError("Files say their own task and place; name either them, or --suite, --task and --out.")
-        work = [_file_to_certify(path) for path in files]
+        work = [_file_to_certify(path, bddl) for path in files]
+    elif bddl is not None:
+        if suite is not None or task is not None or out is not None or producer != "compiled":
+            raise ConfigError("--bddl says the task and has a compiled spec only; leave out the others.")
+        work = [_own_task_to_certify(bddl)]
     else:
         work = [_spec_to_certify(one, producer, out or SPECS_FOLDER) for one in _chosen(suite, task)]
     progress = tqdm(work, desc="certify", unit="task", disable=None)
@@ -110,13 +117,22 @@ class _Work:
     earlier: tuple[Path, ...]
 
 
-def _file_to_certify(path: Path) -> _Work:
+def _own_task_to_certify(bddl: Path) -> _Work:
+    from tgrpo_envs.bddl import parse_problem
+    from tgrpo_envs.rewards import spec_from_goal
+
+    task = task_from_file(bddl)
+    certificate = bddl.with_name(f"{task.name}.compiled.certificate.json")
+    return _Work(task, spec_from_goal(parse_problem(task.bddl), task), "compiled", certificate, (certificate,))
+
+
+def _file_to_certify(path: Path, bddl: Path | None) -> _Work:
     from tgrpo_envs.rewards import load_spec
 
     spec = load_spec(path)
     producer = next((name for name in ("llm", "compiled") if path.name.endswith(f".{name}.json")), "file")
     certificate = path.with_name(f"{path.name.removesuffix('.json')}.certificate.json")
-    return _Work(get_task(spec.task.suite, spec.task.name), spec, producer, certificate, (certificate,))
+    return _Work(recorded_task(spec.task.suite, spec.task.name, bddl), spec, producer, certificate, (certificate,))
 
 
 def _spec_to_certify(task: Task, producer: Literal["compiled", "llm"], folder: Path) -> _Work:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from tgrpo_envs.sim.snapshot import SnapshotLayout
-from tgrpo_envs.tasks import Task, list_tasks
+from tgrpo_envs.tasks import Task
 
 GoalNames = tuple[tuple[str, ...], ...]
 
@@ -38,7 +38,7 @@ def wrong_goals(task: Task, layout: SnapshotLayout) -> list[WrongGoal]:
     names = {*layout.objects, *layout.sites}
     siblings = (
         other.goal
-        for other in list_tasks(task.suite)
+        for other in task.siblings
         if other.name != task.name and all(name in names for conjunct in other.goal for name in conjunct[1:])
     )
     goals = dict.fromkeys(goal for source in (like, siblings, unlike) for goal in source if own.isdisjoint(goal))

@@ -23,6 +23,7 @@ def show(
     assets: str = "auto",
     image_size: int = 256,
     demo: int = 0,
+    bddl: Path | None = None,
 ) -> str:
     """Write a page that shows a recorded episode and says why each of its steps paid.
 
@@ -35,16 +36,17 @@ def show(
         assets: Asset pack of the video: auto (the recorded one), primitive, libero, or a folder.
         image_size: Side of each of the video's two pictures, pixels.
         demo: Which demonstration of an HDF5 file: N of data/demo_N.
+        bddl: The task file of your own that the episode is of, where it is of one.
     """
     from tgrpo_envs.recording.demonstration import read_episode
     from tgrpo_envs.reward_tools.explain.page import episode_page
     from tgrpo_envs.rewards import choose_profile
     from tgrpo_envs.rewards.trace import trace
-    from tgrpo_envs.tasks import get_task
+    from tgrpo_envs.tasks import recorded_task
 
     recorded = read_episode(episode, demo, assets)
     info = recorded.info
-    task = get_task(info.suite, info.task)
+    task = recorded_task(info.suite, info.task, bddl)
     spec = _spec(reward, task)
     told = trace(
         spec,

@@ -12,13 +12,16 @@ if TYPE_CHECKING:
     from tgrpo_envs.tasks import Task
 
 
-def lint(files: Sequence[Path], *, warnings: bool = True, strict: bool = False) -> tuple[str, bool]:
+def lint(
+    files: Sequence[Path], *, warnings: bool = True, strict: bool = False, bddl: Path | None = None
+) -> tuple[str, bool]:
     """Check spec files against the tasks they name, without a simulator.
 
     Args:
         files: The files; each names its task.
         warnings: Show warnings, too.
         strict: Ask for the full score, so that warnings which cost points count as errors do.
+        bddl: The task file of your own that specs of such a task are for.
 
     Returns:
         A line per finding and one per file, and whether no file has an error (strict: nor a warning).
@@ -28,7 +31,7 @@ def lint(files: Sequence[Path], *, warnings: bool = True, strict: bool = False) 
     """
     if not files:
         raise SpecError("There is nothing to check; name spec files: python -m tgrpo_envs rewards lint FILE...")
-    reports = [_lint_file(path, warnings=warnings, strict=strict) for path in files]
+    reports = [_lint_file(path, bddl, warnings=warnings, strict=strict) for path in files]
     good = sum(is_good for _, is_good in reports)
     words = "have the full score" if strict else "have no errors"
     text = "\n".join([*(text for text, _ in reports), f"{good} of {len(reports)} specs {words}"])
@@ -49,13 +52,13 @@ def diff(a: Path, b: Path) -> str:
     return "\n".join(lines) if lines else "no difference but in rationales"
 
 
-def _lint_file(path: Path, *, warnings: bool, strict: bool) -> tuple[str, bool]:
+def _lint_file(path: Path, bddl: Path | None, *, warnings: bool, strict: bool) -> tuple[str, bool]:
     from tgrpo_envs.bddl import read_problem
     from tgrpo_envs.reward_tools.lint.rules import FULL_SCORE, lint_score, lint_text
     from tgrpo_envs.tasks import bddl_path
 
     text = _read(path)
-    task = _task_named_in(text, path)
+    task = _task_named_in(text, path, bddl)
     _, findings = lint_text(text, read_problem(bddl_path(task)), task, source=str(path))
     shown = [f"  {finding}" for finding in findings if warnings or finding.is_error]
     score = lint_score(findings)
@@ -70,11 +73,11 @@ def _read(path: Path) -> str:
         raise SpecError(f"Cannot read the stage spec {path} ({error}); give a JSON file.") from error
 
 
-def _task_named_in(text: str, path: Path) -> Task:
+def _task_named_in(text: str, path: Path, bddl: Path | None) -> Task:
     """The task that a spec names, even where the rest of it cannot be read."""
     import json
 
-    from tgrpo_envs.tasks import get_task
+    from tgrpo_envs.tasks import recorded_task
 
     try:
         document = json.loads(text)
@@ -91,4 +94,4 @@ def _task_named_in(text: str, path: Path) -> Task:
         raise SpecError(
             f'{path} does not say which task it is for; write JSON with "task": {{"suite": ..., "name": ...}}.'
         ) from error
-    return get_task(suite, name)
+    return recorded_task(suite, name, bddl)
