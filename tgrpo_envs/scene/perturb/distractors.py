@@ -58,7 +58,8 @@ def load_with_distractors(scene: Scene, assets: str | Path, perturbation: Pertur
     count = int(perturbation.at_level(*COUNTS))
     if len(free) < count:
         raise AssetError(
-            f"Of the things to add {len(free)} are left that {scene.task.name} has not; {count} are needed."
+            f"{scene.task.name} lacks only {len(free)} of the things that could be added, and {count} are needed; "
+            "take a lower level."
         )
     chosen = perturbation.rng().permutation(free)[:count]  # a higher level adds to those of a lower one
     crowded = replace(scene.task, bddl=_with_things(scene.record.bddl, problem, [str(name) for name in chosen]))
