@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from tests.helpers.tiny_openvla import STATISTICS, TINY, published_shapes, tiny_openvla
 from tgrpo_trainer.__main__ import main
-from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy, OpenVlaSettings
+from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy
+from tgrpo_trainer.policy.openvla.saved_settings import OpenVlaSettings
 
 PEFT_WEIGHTS = "adapter_model.safetensors"
 SETTINGS = OpenVlaSettings("libero_object", image_size=32)

@@ -72,13 +72,19 @@ def read_headers(folder: Path) -> dict[str, StoredTensor]:
     return headers
 
 
-def load_weights(model: nn.Module, headers: Mapping[str, StoredTensor], dtype: DType | None = None) -> None:
+def load_weights(
+    model: nn.Module,
+    headers: Mapping[str, StoredTensor],
+    dtype: DType | None = None,
+    beside: Mapping[str, Tensor] | None = None,
+) -> None:
     """Fill a model (its parameters may be on the meta device) with the stored weights.
 
     Args:
         model: Its state_dict must have exactly the stored names and shapes.
         headers: What `read_headers` found; a value head among it is left out, which the log says.
         dtype: Converted to this; None keeps what is stored, which must then be one kind for all.
+        beside: Tensors that the shards do not hold; they take the type of those that the shards do.
 
     Raises:
         CheckpointError: Names every missing and unexpected tensor, or a tensor of another shape; weights stored as
@@ -86,22 +92,27 @@ def load_weights(model: nn.Module, headers: Mapping[str, StoredTensor], dtype: D
     """
     headers = _without_value_head(headers)
     expected = model.state_dict()
+    beside = beside or {}
+    shapes = {name: stored.shape for name, stored in headers.items()}
+    shapes |= {name: tuple(tensor.shape) for name, tensor in beside.items()}
     _refuse_differences(
         "The checkpoint is not that of an OpenVLA of its own sizes",
-        missing=expected.keys() - headers.keys(),
-        unexpected=headers.keys() - expected.keys(),
+        missing=expected.keys() - shapes.keys(),
+        unexpected=shapes.keys() - expected.keys(),
     )
     wrong = [
-        f"{name} is {stored.shape}, not {tuple(expected[name].shape)}"
-        for name, stored in headers.items()
-        if stored.shape != tuple(expected[name].shape)
+        f"{name} is {shape}, not {tuple(expected[name].shape)}"
+        for name, shape in shapes.items()
+        if shape != tuple(expected[name].shape)
     ]
     if wrong:
         raise CheckpointError(
             f"The checkpoint holds tensors of other shapes than its own sizes ask for: {'; '.join(wrong)}."
         )
     target = _choose_dtype(headers, dtype)
-    model.load_state_dict(_read(headers, target), strict=True, assign=True)
+    # A copy: a part is read from its file page by page, and that file may be written over.
+    state = {name: tensor.to(target, copy=True) for name, tensor in beside.items()}
+    model.load_state_dict(_read(headers, target) | state, strict=True, assign=True)
 
 
 def save_weights(folder: Path, state: Mapping[str, Tensor], max_shard_bytes: int = MAX_SHARD_BYTES) -> None:
