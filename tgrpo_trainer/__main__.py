@@ -171,6 +171,8 @@ class ExportOptions:
     another program (peft's files), a folder or owner/name[/folder][@revision] on the hub."""
     out: tyro.conf.Positional[Path]
     """Folder to write; it must not exist."""
+    base: str | None = None
+    """Of a .pt file of weights (RLinf's full_weights.pt): the checkpoint it was trained from, by folder or name."""
 
 
 def export_command(arguments: Sequence[str]) -> str:
@@ -179,8 +181,9 @@ def export_command(arguments: Sequence[str]) -> str:
     from tgrpo_trainer.evaluation.source import find_source
     from tgrpo_trainer.run.export import export_policy
 
+    given = Path(options.checkpoint)
     with naming(options.out, "the second argument"):
-        export_policy(find_source(options.checkpoint).folder, options.out)
+        export_policy(given if given.is_file() else find_source(given).folder, options.out, options.base)
     return f"Policy: {options.out}"
 
 

@@ -34,6 +34,20 @@ def read_state(folder: Path) -> dict[str, Tensor]:
     return {name: value.double() for name, value in state.items()}
 
 
+def merged(state: State) -> dict[str, Tensor]:
+    """Layers with LoRA as plain ones: y = W x + alpha / rank B A x, with the alpha of `_apply_film_to_vla`."""
+    plain: dict[str, Tensor] = {}
+    for name, value in state.items():
+        if "lora_" in name:
+            continue
+        if name.endswith(".base_layer.weight"):
+            first, second = (state[name.replace("base_layer", f"lora_{one}.default")] for one in "AB")
+            rank = first.shape[0]
+            value = value + min(rank, 16) / rank * torch.einsum("or,r...->o...", second.flatten(1), first)
+        plain[name.replace(".base_layer", "")] = value
+    return plain
+
+
 def sub(state: State, prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
@@ -147,7 +161,7 @@ def predict(
     embedded, end = words[torch.tensor(prompt_ids)], words[2:3]
     # Everything but the places of actions: the prompt, and the end token behind them.
     film = torch.cat([embedded, end]).mean(0) if use_film else None
-    towers = sub(state, "vision_backbone/vision_backbone." if use_film else "vision_backbone.")
+    towers = merged(sub(state, "vision_backbone/vision_backbone.")) if use_film else sub(state, "vision_backbone.")
     patches = []
     for picture in pictures:
         unit = torch.tensor(picture.astype(np.float64) / 255).permute(2, 0, 1)

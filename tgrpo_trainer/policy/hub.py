@@ -14,14 +14,13 @@ from pathlib import Path
 from tgrpo_envs.errors import CheckpointError
 from tgrpo_envs.extras import needs_extra
 
-READ_PARTS = ("action_head", "proprio_projector")
+READ_PARTS = ("action_head", "proprio_projector", "vision_backbone")
 PART_FILE = re.compile(rf"(?P<part>{'|'.join(READ_PARTS)})--.+_checkpoint\.pt")
 """What OpenVLA-OFT saves beside the weights, a part a file; `policy.openvla.parts` reads them, as tensors only."""
 FILES = ("*.json", "*.safetensors", "tokenizer.model", *(f"{part}--*_checkpoint.pt" for part in READ_PARTS))
 """What a policy is made of. Never code, no other pickles, nothing of folders within."""
 OTHER_PARTS = {
     "noisy_action_projector": "the noise projector of OpenVLA-OFT's diffusion head",
-    "vision_backbone": "a vision backbone with FiLM",
 }
 """Parts that are not supported."""
 PLAYED = (

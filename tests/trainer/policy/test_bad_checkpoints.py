@@ -79,10 +79,8 @@ def hold_a_tensor(name):
 
 OTHERS = [
     (add_a_file("noisy_action_projector--5_checkpoint.pt"), "noisy_action_projector--5_checkpoint.pt"),
-    (add_a_file("vision_backbone--5_checkpoint.pt"), "FiLM"),
-    (say_in_the_config(use_film=True), "says use_film"),
     (say_in_the_config(use_diffusion=True), "says use_diffusion"),
-    (hold_a_tensor("vision_backbone.featurizer.blocks.0.scale.weight"), "FiLM"),
+    (hold_a_tensor("noisy_action_projector.fc1.weight"), "diffusion head"),
 ]
 """Models of another head or other inputs, whose weights would load, and what the refusal says."""
 

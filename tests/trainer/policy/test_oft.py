@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.helpers import official_oft
-from tests.helpers.tiny_oft import HEAD_FILE, PROPRIO_FILE, STEP, tiny_oft, write_oft
+from tests.helpers.tiny_oft import FILM_FILE, HEAD_FILE, PROPRIO_FILE, STEP, tiny_oft, write_oft
 from tests.helpers.tiny_openvla import STATISTICS, openvla_input, tiny_weights
 from tgrpo_envs.bridges.libero import proprio
 from tgrpo_envs.errors import CheckpointError, ConfigError
@@ -54,6 +54,29 @@ def test_numbers_and_actions_are_the_authors(tmp_path):
         np.testing.assert_allclose(sample.choices_NK[row].view(8, 7), numbers, rtol=0, atol=2e-5)
         np.testing.assert_allclose(sample.actions_NCA[row], actions.clip(-1, 1), rtol=0, atol=2e-5)
     assert set(sample.actions_NCA[..., 6].unique().tolist()) <= {-1.0, 1.0}
+
+
+def test_with_film_too(tmp_path):
+    """The prompt modulates both towers; the file is saved as the authors' reader wants it, with adapters of zeros."""
+    policy, saved = tiny_oft(tmp_path / "published", film=True, **PLAIN).eval(), tmp_path / "saved"
+    obs = seen(policy)
+    sample = policy.sample(obs, greedy=True)
+    for row in range(len(TEXTS)):
+        numbers, _ = official(tmp_path / "published", obs, row, use_film=True)
+        np.testing.assert_allclose(sample.choices_NK[row].view(8, 7), numbers, rtol=0, atol=5e-5)
+        without, _ = official(tmp_path / "published", obs, row)
+        assert np.abs(numbers - without).max() > 0.01
+    saved.mkdir()
+    policy.save(saved)
+    theirs, ours = (torch.load(folder / FILM_FILE, weights_only=True) for folder in (tmp_path / "published", saved))
+    assert {name: value.shape for name, value in ours.items()} == {name: value.shape for name, value in theirs.items()}
+    assert {name for name in official_oft.read_state(saved) if "/" not in name} == tiny_weights().keys()
+    numbers, _ = official(saved, obs, 0, use_film=True)
+    np.testing.assert_allclose(sample.choices_NK[0].view(8, 7), numbers, rtol=0, atol=5e-5)
+    assert torch.equal(load_policy(saved).sample(obs, greedy=True).choices_NK, sample.choices_NK)
+    policy.train().log_prob(obs, sample.choices_NK + 0.1).logp_NK.sum().backward()
+    blocks = policy.model.vision_backbone.featurizer.blocks
+    assert blocks[0].scale.weight.grad.abs().max() > 0 and blocks[-1].scale.weight.grad is None
 
 
 @pytest.mark.parametrize("name", ["agentview_NHWC", "wrist_NHWC", "proprio_NP", "instruction_NL"])
@@ -142,6 +165,11 @@ def lose_the_head(folder):
     (folder / "config.json").write_text(json.dumps({**config, "use_l1_regression": True}))
 
 
+def lose_film(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "use_film": True}))
+
+
 def keep_two_heads(folder):
     shutil.copy(folder / HEAD_FILE, folder / "action_head--latest_checkpoint.pt")
 
@@ -182,6 +210,7 @@ def take_three_pictures(folder):
         (cut_the_head, f"action_head--{STEP}_checkpoint.pt is damaged"),
         (store_a_list, "does not hold tensors by name"),
         (lose_the_head, r"says use_l1_regression, but no action_head--\*_checkpoint\.pt lies beside it"),
+        (lose_film, r"says use_film, but no vision_backbone--\*_checkpoint\.pt lies beside it"),
         (keep_two_heads, "leave the one that is to be used"),
         (take_another_width, r"proprio_projector\.fc2\.weight is \(3, 3\), not \(32, 32\)"),
         (take_another_robot, "takes 14 numbers of the robot's state"),

@@ -65,6 +65,7 @@ class Architecture:
         num_pictures: 1 = the agentview; 2 = and the wrist's (OpenVLA-OFT).
         proprio_dim: Numbers of the robot's state that it is shown; 0 = none.
         l1_head: Whether actions are numbers from OpenVLA-OFT's regression head instead of tokens.
+        film: Whether the prompt modulates the towers' blocks.
     """
 
     towers: tuple[TowerShape, ...]
@@ -75,6 +76,7 @@ class Architecture:
     num_pictures: int = 1
     proprio_dim: int = 0
     l1_head: bool = False
+    film: bool = False
 
     @property
     def action_vocab_end(self) -> int:
@@ -140,6 +142,7 @@ def read_architecture(config: Mapping[str, Any], shapes: Shapes, num_pictures: i
         num_pictures=num_pictures or config.get(NUM_PICTURES) or (2 if l1_head else 1),
         proprio_dim=shapes.get("proprio_projector.fc1.weight", (0, 0))[1],
         l1_head=l1_head,
+        film=f"{TOWER_NAMES[0]}.blocks.0.scale.weight" in shapes,
     )
 
 

@@ -55,10 +55,10 @@ class OpenVlaModel(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture
-        self.vision_backbone = VisionBackbone(architecture.towers)
+        width = architecture.llama.hidden_size
+        self.vision_backbone = VisionBackbone(architecture.towers, film_width=width if architecture.film else None)
         self.projector = _Projector(architecture)
         self.language_model = LlamaForCausalLM(_llama_config(architecture))
-        width = architecture.llama.hidden_size
         self.proprio_projector = None
         if architecture.proprio_dim:
             self.proprio_projector = ProprioProjector(architecture.proprio_dim, width)
@@ -96,12 +96,13 @@ class OpenVlaModel(nn.Module):
             state_NP: The robot's normalised state, of a model that is shown it.
         """
         prompt_NLD = self.embed(prompt_NL)
-        patches_NPD = self._patches(pixels_NCHW.to(prompt_NLD.dtype))
+        is_text_NL = prompt_NL != PROMPT_PADDING_ID
+        language_ND = self._mean_word(prompt_NLD, is_text_NL) if self.architecture.film else None
+        patches_NPD = self._patches(pixels_NCHW.to(prompt_NLD.dtype), language_ND)
         if self.proprio_projector is not None:
             assert state_NP is not None  # the policy's inputs are those of its model
             state_N1D = self.proprio_projector(state_NP.to(prompt_NLD.dtype))
             patches_NPD = torch.cat([patches_NPD, state_N1D], dim=1)
-        is_text_NL = prompt_NL != PROMPT_PADDING_ID
         num_patches = patches_NPD.shape[1]
         is_patch_NP = is_text_NL.new_ones(len(prompt_NL), num_patches)
         return Prefix(
@@ -119,11 +120,20 @@ class OpenVlaModel(nn.Module):
         """Start from another scale."""
         self.log_scale_A.copy_(initial_log_scale(scale))
 
-    def _patches(self, pixels_NCHW: Tensor) -> Tensor:
+    def _mean_word(self, prompt_NLD: Tensor, is_text_NL: Tensor) -> Tensor:
+        """language_ND, the mean embedding of the prompt and the end token, which OpenVLA-OFT's FiLM is given."""
+        end_D = self.embed(torch.full((), self.architecture.llama.eos_token_id, device=prompt_NLD.device))
+        total_ND = (prompt_NLD * is_text_NL[:, :, None]).sum(1) + end_D
+        mean_ND: Tensor = total_ND / (is_text_NL.sum(1, keepdim=True) + 1)
+        return mean_ND
+
+    def _patches(self, pixels_NCHW: Tensor, language_ND: Tensor | None) -> Tensor:
         """Projected patches of all pictures, one picture behind another; the towers see them as rows of their own."""
         rows, num_pictures = len(pixels_NCHW), self.architecture.num_pictures
         pictures = pixels_NCHW.reshape(rows * num_pictures, -1, *pixels_NCHW.shape[2:])
-        patches: Tensor = self.projector(self.vision_backbone(pictures))
+        if language_ND is not None:
+            language_ND = language_ND.repeat_interleave(num_pictures, dim=0)
+        patches: Tensor = self.projector(self.vision_backbone(pictures, language_ND))
         return patches.view(rows, -1, patches.shape[2])
 
     def embed(self, ids: Tensor) -> Tensor:

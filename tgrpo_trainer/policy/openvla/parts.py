@@ -19,12 +19,15 @@ from torch import Tensor
 
 from tgrpo_envs.errors import CheckpointError
 from tgrpo_trainer.policy.hub import PART_FILE, refuse_parts
+from tgrpo_trainer.policy.openvla.film import from_film_file, is_modulation, to_film_file
 
 LOG_SCALE = "log_scale_A"
 SCALE_FILE = "action_scale.safetensors"
 """Of ours: the learnt scale of the noise around a regression head, which the published files have no place for."""
 ACTION_HEAD = "action_head"
 PROPRIO_PROJECTOR = "proprio_projector"
+VISION_BACKBONE = "vision_backbone"
+"""With FiLM; shards hold another then, which the authors' reader replaces by it."""
 NEW_FILE = "{part}--latest_checkpoint.pt"
 """What a part is called that came without a file of its own; the authors' name for a run's only checkpoint."""
 _DDP = "module."
@@ -62,7 +65,9 @@ def read_parts(folder: Path) -> Parts:
         if part in files:
             raise CheckpointError(f"{folder} holds {files[part]} and {name}; leave the one that is to be used.")
         files[part] = name
-        tensors |= {f"{part}.{key.removeprefix(_DDP)}": value for key, value in read_tensors(folder / name).items()}
+        stored = {key.removeprefix(_DDP): value for key, value in read_tensors(folder / name).items()}
+        own = from_film_file(stored) if part == VISION_BACKBONE else stored
+        tensors |= {f"{part}.{key}": value for key, value in own.items()}
     if (folder / SCALE_FILE).is_file():
         tensors |= _read_scale(folder / SCALE_FILE)
     return Parts(tensors, files)
@@ -97,16 +102,24 @@ def write_parts(folder: Path, weights: Mapping[str, Tensor], files: Mapping[str,
         files: File names of the parts that had one.
     """
     rest = dict(weights)
+    if any(is_modulation(name) for name in weights):
+        own = {name: tensor.detach() for name, tensor in weights.items() if name.startswith(f"{VISION_BACKBONE}.")}
+        torch.save(to_film_file(own), folder / _file_of(VISION_BACKBONE, files))
+        rest = {name: tensor for name, tensor in weights.items() if not is_modulation(name)}
     for part in (ACTION_HEAD, PROPRIO_PROJECTOR):
         prefix = f"{part}."
         own = {name.removeprefix(prefix): rest.pop(name).detach() for name in weights if name.startswith(prefix)}
         if own:
             # A view would bring the whole memory that it looks at.
             own = {name: tensor.clone() for name, tensor in own.items()}
-            torch.save(own, folder / files.get(part, NEW_FILE.format(part=part)))
+            torch.save(own, folder / _file_of(part, files))
     if LOG_SCALE in rest:
         save_file({LOG_SCALE: rest.pop(LOG_SCALE).detach().contiguous()}, folder / SCALE_FILE)
     return rest
+
+
+def _file_of(part: str, files: Mapping[str, str]) -> str:
+    return files.get(part, NEW_FILE.format(part=part))
 
 
 def _read_scale(path: Path) -> dict[str, Tensor]:

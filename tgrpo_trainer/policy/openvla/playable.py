@@ -6,8 +6,7 @@ config.json that the model was shown more. Played without that, such a model mov
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +14,17 @@ from tgrpo_envs.errors import CheckpointError
 from tgrpo_trainer.policy import CONFIG_FILE
 from tgrpo_trainer.policy.hub import OTHER_PARTS, PLAYED, refuse_parts
 from tgrpo_trainer.policy.openvla.architecture import NUM_PICTURES
+from tgrpo_trainer.policy.openvla.film import is_modulation
 
-FLAGS = {
-    "use_diffusion": "a continuous action head (diffusion)",
-    "use_film": "FiLM in its vision backbone",
+DIFFUSION = "use_diffusion"
+"""A setting of OpenVLA-OFT's training, as some libraries copy them into config.json."""
+NEEDED_PARTS: dict[str, tuple[str, Callable[[str], bool]]] = {
+    "use_l1_regression": ("action_head", lambda name: name.startswith("action_head.")),
+    "use_proprio": ("proprio_projector", lambda name: name.startswith("proprio_projector.")),
+    "use_film": ("vision_backbone", is_modulation),
 }
-"""Settings of OpenVLA-OFT's training, as some libraries copy them into config.json."""
-NEEDED_PARTS = {
-    "use_l1_regression": "action_head",
-    "use_proprio": "proprio_projector",
-}
-"""Such settings, and the part that has to be there then."""
+"""Such settings, the part that has to be there then, and how its tensors are told."""
 MAX_PICTURES = 2
-_FILM = re.compile(r"vision_backbone\..*\.(scale|shift)\.(weight|bias)")
 _DIFFUSION = "action_head.noise_predictor."
 
 
@@ -43,11 +40,10 @@ def refuse_unplayable(folder: Path, config: Mapping[str, Any], tensors: Collecti
         CheckpointError: Names the file, setting or tensor that says so, and what it is.
     """
     refuse_parts((path.name for path in folder.iterdir()), str(folder))
-    for name, what in FLAGS.items():
-        if config.get(name):
-            raise CheckpointError(f"{folder / CONFIG_FILE} says {name}: the model has {what}; {PLAYED}.")
-    for name, part in NEEDED_PARTS.items():
-        if config.get(name) and not any(tensor.startswith(f"{part}.") for tensor in tensors):
+    if config.get(DIFFUSION):
+        raise CheckpointError(f"{folder / CONFIG_FILE} says {DIFFUSION}: the model has a diffusion head; {PLAYED}.")
+    for name, (part, belongs) in NEEDED_PARTS.items():
+        if config.get(name) and not any(map(belongs, tensors)):
             raise CheckpointError(
                 f"{folder / CONFIG_FILE} says {name}, but no {part}--*_checkpoint.pt lies beside it; copy that file of "
                 "the same step there."
@@ -58,14 +54,13 @@ def refuse_unplayable(folder: Path, config: Mapping[str, Any], tensors: Collecti
             f"{folder / CONFIG_FILE} says {NUM_PICTURES}: {pictures}; the environment has {MAX_PICTURES} cameras."
         )
     for name in tensors:
-        part_of = OTHER_PARTS["vision_backbone"] if _FILM.fullmatch(name) else _part_of(name)
+        part_of = _part_of(name)
         if part_of is not None:
             raise CheckpointError(f"The weights in {folder} hold {name}, a tensor of {part_of}; {PLAYED}.")
 
 
 def _part_of(tensor: str) -> str | None:
-    """Which unsupported part a tensor belongs to; every OpenVLA has a vision backbone."""
+    """Which unsupported part a tensor belongs to."""
     if tensor.startswith(_DIFFUSION):
         return "OpenVLA-OFT's diffusion head"
-    top = tensor.partition(".")[0]
-    return None if top == "vision_backbone" else OTHER_PARTS.get(top)
+    return OTHER_PARTS.get(tensor.partition(".")[0])
