@@ -26,6 +26,8 @@ class ExportOptions:
     another program (peft's files), a folder or owner/name[/folder][@revision] on the hub."""
     out: tyro.conf.Positional[Path]
     """Folder to write; it must not exist."""
+    base: str | None = None
+    """Of a .pt file of weights (RLinf's full_weights.pt): the checkpoint it was trained from, by folder or name."""
     push: str | None = None
     """Upload it to this repository of the hub, owner/name, too; a new one is private (`hf auth login` first)."""
     public: bool = False
@@ -44,11 +46,12 @@ def export(options: ExportOptions) -> str:
         OutputError: The folder cannot be written, or the hub refuses.
         MissingExtraError: huggingface_hub is not installed.
     """
-    checkpoint = find_source(options.checkpoint).folder
+    given = Path(options.checkpoint)
+    checkpoint = given if given.is_file() else find_source(given).folder
     if options.push is not None:
         make_repository(options.push, public=options.public)
     with naming(options.out, "the second argument"):
-        export_policy(checkpoint, options.out)
+        export_policy(checkpoint, options.out, options.base)
     if options.push is None:
         return f"Policy: {options.out}"
     address = push_policy(options.out, options.push, model_card(checkpoint, options.push))
@@ -59,7 +62,7 @@ def model_card(checkpoint: Path, repository: str) -> str:
     """A page for the hub: what the policy learned, how often it succeeds, how to use it; no licence is claimed.
 
     Args:
-        checkpoint: Of a run, or a folder of adapters, of which nothing is known.
+        checkpoint: Of a run; or adapters or weights of another program, of which nothing is known.
         repository: Where it will be.
     """
     lines = ["---", "tags: [tgrpo, robotics, libero, reinforcement-learning]", "---", "", f"# {repository}", ""]

@@ -14,7 +14,7 @@ from tgrpo_trainer.config import (
     TrainConfig,
     UpdateConfig,
 )
-from tgrpo_trainer.objectives import Grpo, StageReturn, Tgrpo
+from tgrpo_trainer.objectives import Grpo, ReinforceLeaveOneOut, StageReturn, Tgrpo
 from tgrpo_trainer.policy.nano.settings import NanoSettings
 from tgrpo_trainer.policy.openvla.settings import OpenVlaConfig
 from tgrpo_trainer.policy.settings import LoraConfig, PolicyConfig
@@ -184,6 +184,29 @@ def openvla_oft_suite() -> TrainConfig:
     )
 
 
+def openvla_oft_l1_suite() -> TrainConfig:
+    """OpenVLA-OFT as published (L1 head, two pictures, state) for a suite: LoRA, as RIPT; GPUs of 80 GB. Not run."""
+    tokens = openvla_oft_suite()
+    return tokens.replace(
+        # The suite's own horizon: OpenVLA-OFT's evaluation, and RIPT.
+        env={**tokens.env.model_dump(), "max_control_steps": None},
+        # Rank and layers: RIPT, which trains the head beside them; here it has adapters too. The scale of the noise is
+        # the least of RIPT's; it stays as it is, as in RIPT (there from a head of its own, fitted to demonstrations).
+        policy=PolicyConfig(
+            kind="openvla",
+            lora=LoraConfig(rank=32, alpha=16.0),
+            openvla=OpenVlaConfig(decoding="parallel", gradient_checkpointing=True, noise="laplace"),
+        ),
+        # RIPT: 24 starts in groups of 8. Its rollouts are noisier than its scale says (times 5), ours are as scored.
+        rollout=RolloutConfig(num_groups=24, num_generations=8, temperature=1.0, filter=_MIXED),
+        # RIPT: leave-one-out, clipped at 0.1, no KL.
+        objective=ReinforceLeaveOneOut(epsilon=0.1, beta=0.0),
+        # RIPT: 5e-5, and 16 trajectories a step, which are up to 1,040 decisions of LIBERO-Long.
+        update={**tokens.update.model_dump(), "learning_rate": 5e-5, "minibatch_size": 1024},
+        run=RunConfig(name="openvla_oft_l1_suite", iterations=100),
+    )
+
+
 def _trajectory_grpo() -> Grpo:
     """The objective of SimpleVLA-RL, siiRL, TorchRL's vla_grpo and RLinf: success compared within groups, no KL."""
     return Grpo(epsilon=0.2, epsilon_high=0.28, beta=0.0)
@@ -197,6 +220,7 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
     "openvla_libero_full": openvla_libero_full,
     "openvla_libero_suite": openvla_libero_suite,
     "openvla_oft_suite": openvla_oft_suite,
+    "openvla_oft_l1_suite": openvla_oft_l1_suite,
 }
 
 

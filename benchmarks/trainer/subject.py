@@ -19,11 +19,12 @@ from benchmarks.trainer.work import cache_bytes
 from tgrpo_envs.errors import ConfigError, UnknownNameError
 from tgrpo_trainer.metrics.timing import GIB
 from tgrpo_trainer.policy import CONFIG_FILE
-from tgrpo_trainer.policy.openvla.actions import STATISTICS_FILE, ActionCodec, ActionStatistics
+from tgrpo_trainer.policy.openvla.actions import STATISTICS_FILE, ActionCodec, Statistics
 from tgrpo_trainer.policy.openvla.architecture import OPENVLA_7B, Architecture, LlamaShape
 from tgrpo_trainer.policy.openvla.model import OpenVlaModel
-from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy, OpenVlaSettings
+from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy
 from tgrpo_trainer.policy.openvla.prompt import Prompter
+from tgrpo_trainer.policy.openvla.saved_settings import OpenVlaSettings
 from tgrpo_trainer.policy.openvla.vision import TowerShape
 from tgrpo_trainer.policy.openvla.weights import DType
 from tgrpo_trainer.types import ACTION_DIM, PolicyInput
@@ -90,7 +91,7 @@ def random_policy(
             else:
                 parameter.fill_(0.0 if name.endswith("bias") else 1.0)
     end = architecture.action_vocab_end
-    statistics = ActionStatistics("random weights", (-1.0,) * ACTION_DIM, (1.0,) * ACTION_DIM, (True,) * ACTION_DIM)
+    statistics = Statistics("random weights", (-1.0,) * ACTION_DIM, (1.0,) * ACTION_DIM, (True,) * ACTION_DIM)
     policy = OpenVlaPolicy(
         model,
         ActionCodec(statistics, num_bins=architecture.num_bins, vocab_end=end),
@@ -109,6 +110,7 @@ def checkpoint_policy(
 
     Raises:
         CheckpointError: See `OpenVlaPolicy.load`.
+        ConfigError: A model with other inputs or another head than those whose work is counted here.
     """
     key = "libero_object"  # where the files do not say, loading will
     for name in (STATISTICS_FILE, CONFIG_FILE):
@@ -117,7 +119,14 @@ def checkpoint_policy(
             key = next(iter(known.get("norm_stats", {}) if name == CONFIG_FILE else known), key)
             break
     settings = OpenVlaSettings(key, action_chunk=ACTION_CHUNKS[decoding], decoding=decoding, compile=compiled)
-    return OpenVlaPolicy.load(folder, settings, dtype=dtype).eval()
+    policy = OpenVlaPolicy.load(folder, settings, dtype=dtype).eval()
+    architecture = policy.model.architecture
+    if architecture.l1_head or architecture.proprio_dim or architecture.num_pictures > 1:
+        raise ConfigError(
+            f"{folder} has OpenVLA-OFT's L1 head or inputs, whose work is not counted here; measure a checkpoint with "
+            "the token head and one picture, or random weights (leave --checkpoint out)."
+        )
+    return policy
 
 
 def random_input(policy: OpenVlaPolicy, rows: int) -> PolicyInput:

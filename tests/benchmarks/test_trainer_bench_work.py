@@ -86,7 +86,7 @@ def test_weights_are_those_of_the_modules_that_run(tiny):
         assert tower_weights(shape) == sum(matrices(module) for module in run)
     assert projector_weights(architecture) == matrices(model.projector)
     assert llama_weights(architecture) == matrices(model.language_model.model.layers)
-    assert head_weights(architecture) == model.action_head().numel()
+    assert head_weights(architecture) == model.token_head().numel()
 
 
 def test_torch_counts_the_same_forward_and_backward(tiny):

@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
 
-from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy, OpenVlaSettings
+from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy
+from tgrpo_trainer.policy.openvla.saved_settings import OpenVlaSettings
 from tgrpo_trainer.types import PolicyInput
 
 Shapes = dict[str, tuple[int, ...]]

@@ -27,7 +27,7 @@ class Footprint:
         itemsize: Bytes of one of them.
         plain: Activations of a training pass.
         checkpointed: The same with gradient checkpointing.
-        cache_row: Bytes that acting in one environment keeps (a key-value cache).
+        cache_row: Bytes that acting in one environment takes: a key-value cache, or a pass that keeps nothing.
     """
 
     weights: int

@@ -1,7 +1,7 @@
 """A checkpoint by name: a folder on this machine, or a repository of the Hugging Face hub, pinned to a commit.
 
-Only some files of a repository are taken. Those left out may say that the model is more than its weights: OpenVLA-OFT's
-heads and projectors are pickles beside the shards. So their names are looked at, here and in a folder.
+Only some files of a repository are taken. Those left out may say that the model is more than what is played here, so
+their names are looked at, here and in a folder.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from pathlib import Path
 from tgrpo_envs.errors import CheckpointError
 from tgrpo_envs.extras import needs_extra
 
-FILES = ("*.json", "*.safetensors", "tokenizer.model")
-"""What a policy is made of. Never code, never pickles, nothing of folders within."""
-PARTS = {
-    "action_head": "a continuous action head (OpenVLA-OFT's L1 or diffusion)",
+READ_PARTS = ("action_head", "proprio_projector", "vision_backbone")
+PART_FILE = re.compile(rf"(?P<part>{'|'.join(READ_PARTS)})--.+_checkpoint\.pt")
+"""What OpenVLA-OFT saves beside the weights, a part a file; `policy.openvla.parts` reads them, as tensors only."""
+FILES = ("*.json", "*.safetensors", "tokenizer.model", *(f"{part}--*_checkpoint.pt" for part in READ_PARTS))
+"""What a policy is made of. Never code, no other pickles, nothing of folders within."""
+OTHER_PARTS = {
     "noisy_action_projector": "the noise projector of OpenVLA-OFT's diffusion head",
-    "proprio_projector": "a projector for the robot's own state (proprioception)",
-    "vision_backbone": "a vision backbone with FiLM",
 }
-"""What OpenVLA-OFT saves beside the weights, as NAME--STEP_checkpoint.pt."""
+"""Parts that are not supported."""
 PLAYED = (
-    "this version plays OpenVLA's token head, with one picture and without the robot's state, so take a checkpoint "
-    "trained that way (docs/openvla.md, OpenVLA-OFT)"
+    "this version plays OpenVLA's token head and OpenVLA-OFT's L1 head, so take a checkpoint trained that way "
+    "(docs/openvla.md, OpenVLA-OFT)"
 )
 """The end of a refusal: what would not be."""
 
@@ -75,7 +75,7 @@ def resolve_checkpoint(checkpoint: str) -> FoundCheckpoint:
 
 
 def refuse_parts(names: Iterable[str], where: str) -> None:
-    """Refuse a checkpoint whose files say that its actions or inputs are not those of the token head.
+    """Refuse a checkpoint whose files say that its actions or inputs are not supported.
 
     Args:
         names: Of the files in the checkpoint's folder.
@@ -85,7 +85,7 @@ def refuse_parts(names: Iterable[str], where: str) -> None:
         CheckpointError: Names the file and what it is.
     """
     for name in sorted(names):
-        part = PARTS.get(name.partition("--")[0])
+        part = OTHER_PARTS.get(name.partition("--")[0])
         if part is not None and "--" in name:
             raise CheckpointError(f"{where} holds {name}, {part}; {PLAYED}.")
 

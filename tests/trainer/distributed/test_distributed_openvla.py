@@ -10,6 +10,7 @@ import torch
 from tests.helpers import toy_env
 from tests.helpers.ranks import on_ranks, use_toy
 from tests.helpers.runs import logged
+from tests.helpers.tiny_oft import write_oft
 from tests.helpers.tiny_openvla import write_checkpoint
 from tests.helpers.toy_run import make_toy_envs, tiny_openvla_run
 from tgrpo_trainer.distributed.world import World
@@ -20,20 +21,21 @@ CASES = {
     "all": {},
     "all_stochastic": {"optimizer": "adamw_stochastic", "dtype": "bfloat16"},
     "all_master": {"optimizer": "adamw_master", "dtype": "bfloat16"},
-    "lora": {"optimizer": "adamw_master", "lora": {"rank": 4}},
+    "lora": {"optimizer": "adamw_master", "lora": 4},
     "parallel": {"chunk": 4, "decoding": "parallel"},
+    "l1 head": {"chunk": 4, "decoding": "parallel", "noise_scale": 0.5},
 }
 
 
 def config_of(root, name, iterations):
     settings = dict(CASES[name])
     optimizer = settings.pop("optimizer", "adamw")
-    config = tiny_openvla_run(root, iterations=iterations, **settings)
+    config = tiny_openvla_run(root / "oft" if name == "l1 head" else root, iterations=iterations, **settings)
     return config.replace(
         objective={**config.objective.model_dump(), "beta": 0.5},
         rollout={**config.rollout.model_dump(), "filter": "all"},
         update={**config.update.model_dump(), "optimizer": optimizer, "microbatch_size": 4},
-        run={**config.run.model_dump(), "name": name},
+        run={**config.run.model_dump(), "name": name, "folder": root},
     )
 
 
@@ -54,6 +56,7 @@ def test_two_ranks_take_the_step_of_one_process(tmp_path, monkeypatch):
     alone, both = tmp_path / "alone", tmp_path / "both"
     for root in (alone, both):
         write_checkpoint(root / "published")
+        write_oft(root / "oft" / "published", film=True)
     on_ranks(train_all, both, folder=both)
     train_all(World(), alone)
     for name in CASES:

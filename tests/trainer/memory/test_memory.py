@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.helpers.tiny_oft import tiny_oft
 from tests.helpers.tiny_openvla import (
     FULL,
     NUM_PARAMETERS_7B,
@@ -167,3 +168,18 @@ def test_the_command_prints_the_table_of_a_checkpoint(tmp_path, capsys):
     ]
     assert main(["memory", "--checkpoint", str(tmp_path), "--rank", "0"]) == 2
     assert "rank 0" in capsys.readouterr().err
+
+
+def test_an_l1_heads_activations_are_what_autograd_keeps_of_a_real_pass(tmp_path):
+    """Two pictures, the state, 57 places of a chunk and the head; nothing is cached in a rollout."""
+    policy = tiny_oft(tmp_path)
+    num_rows = 5
+    obs = openvla_input(policy, ["pick up the bowl"] * num_rows)
+    with saved_bytes(policy.model, []) as counted:
+        policy.log_prob(obs, torch.zeros(num_rows, 56))
+    architecture = policy.model.architecture
+    plain, checkpointed = trace(policy.model.to("meta"), prompt_length=obs.instruction_NL.shape[1])
+    assert plain.of(num_rows) == pytest.approx(counted.whole, rel=0.02)
+    assert checkpointed.per_row < plain.per_row
+    # Gate, up and their product in the MLP of one layer: (2 * 4 patches + state + 32 words + 56 + end) * 48 numbers.
+    assert measure_footprint(architecture, torch.float32, None).cache_row == 3 * 98 * 48 * 4

@@ -47,6 +47,8 @@ def test_the_hub_gives_a_pinned_snapshot_without_code_and_later_without_network(
     published = write_checkpoint(tmp_path / "published")
     for harmful in ("modeling_prismatic.py", "pytorch_model.bin", "weights.pkl", "tokenizer.model", "README.md"):
         (published / harmful).write_text("never run")
+    (published / "action_head--5_checkpoint.pt").write_text("a part")
+    (published / "training--5_checkpoint.pt").write_text("none")
     (published / "checkpoints").mkdir()
     (published / "checkpoints" / "old.safetensors").write_text("")
     cache = tmp_path / "cache"
@@ -56,7 +58,8 @@ def test_the_hub_gives_a_pinned_snapshot_without_code_and_later_without_network(
     folder, pinned = found
     assert pinned == f"{REPOSITORY}@{COMMIT}" and Path(folder).name == COMMIT
     expected = {path.name for path in published.iterdir() if path.suffix in (".json", ".safetensors")}
-    assert {path.name for path in Path(folder).iterdir()} == expected | {"tokenizer.model"}
+    expected |= {"tokenizer.model", "action_head--5_checkpoint.pt"}
+    assert {path.name for path in Path(folder).iterdir()} == expected
     assert all((Path(folder) / name).read_bytes() == (published / name).read_bytes() for name in expected)
     assert not any(path.endswith((".py", ".bin", ".pkl")) for path in asked)
     assert no_revision == f"{REPOSITORY} has no revision v9; look at its branches on the hub."
@@ -74,7 +77,12 @@ def test_the_hub_gives_a_pinned_snapshot_without_code_and_later_without_network(
 def test_a_folder_of_a_repository_is_named_after_it_and_pinned_with_it(tmp_path):
     published = write_checkpoint(tmp_path / "published" / "suite" / "step-5").parent.parent
     (published / "suite" / "step-5" / "older").mkdir()
-    for stray in ("config.json", "suite/other.json", "suite/step-5/older/config.json", "action_head--5_checkpoint.pt"):
+    for stray in (
+        "config.json",
+        "suite/other.json",
+        "suite/step-5/older/config.json",
+        "noisy_action_projector--5_a.pt",
+    ):
         (published / stray).write_text("{}")
     name, cache = f"{REPOSITORY}/suite/step-5", tmp_path / "cache"
     with serve(published) as (address, _):
@@ -93,10 +101,10 @@ def test_a_folder_of_a_repository_is_named_after_it_and_pinned_with_it(tmp_path)
 @pytest.mark.parametrize("inside", ["", "/sub"])
 def test_what_is_not_downloaded_still_says_that_the_model_is_another(tmp_path, inside):
     published = write_checkpoint(tmp_path / f"published{inside}")
-    (published / "action_head--150000_checkpoint.pt").write_text("never read")
+    (published / "noisy_action_projector--150000_checkpoint.pt").write_text("never read")
     with serve(tmp_path / "published") as (address, asked):
         (answer,) = resolve_elsewhere([f"{REPOSITORY}{inside}"], cache=tmp_path / "cache", HF_ENDPOINT=address)
-    assert "action_head--150000_checkpoint.pt, a continuous action head" in answer and "\n" not in answer
+    assert "noisy_action_projector--150000_checkpoint.pt, the noise projector" in answer and "\n" not in answer
     assert REPOSITORY in answer and not any("/resolve/" in path for path in asked)  # before anything was downloaded
 
 

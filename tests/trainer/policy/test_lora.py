@@ -29,7 +29,8 @@ from tgrpo_trainer.policy.openvla.architecture import read_architecture
 from tgrpo_trainer.policy.openvla.base import BaseCheckpoint
 from tgrpo_trainer.policy.openvla.footprint import lora_targets
 from tgrpo_trainer.policy.openvla.model import OpenVlaModel
-from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy, OpenVlaSettings
+from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy
+from tgrpo_trainer.policy.openvla.saved_settings import OpenVlaSettings
 
 TEXTS = ["pick up the bowl", "Reach the middle", "reach"]
 RANK = 4

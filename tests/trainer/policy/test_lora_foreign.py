@@ -9,9 +9,12 @@ import torch
 from peft import IA3Config, LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
-from tests.helpers.tiny_openvla import STATISTICS, TINY, published_shapes, tiny_openvla
+from tests.helpers.tiny_oft import write_oft
+from tests.helpers.tiny_openvla import STATISTICS, TINY, published_shapes, tiny_openvla, tiny_weights, write_checkpoint
 from tgrpo_trainer.__main__ import main
-from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy, OpenVlaSettings
+from tgrpo_trainer.policy.openvla.parts import read_parts
+from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy
+from tgrpo_trainer.policy.openvla.saved_settings import OpenVlaSettings
 
 PEFT_WEIGHTS = "adapter_model.safetensors"
 SETTINGS = OpenVlaSettings("libero_object", image_size=32)
@@ -85,6 +88,65 @@ def test_the_adapters_own_statistics_go_before_the_bases(tmp_path, where):
     assert json.loads((tmp_path / "out" / "dataset_statistics.json").read_text()) == statistics
 
 
+@pytest.mark.parametrize("film", [False, True], ids=["head and projector", "and FiLM"])
+def test_what_oft_saved_whole_beside_its_adapters_goes_along(tmp_path, film):
+    """OFT's folder: parts above, adapters within, whose vision layers are FiLM's under other names."""
+    run = write_oft(tmp_path / "run", film=film)
+    for path in [*run.glob("model*"), run / "config.json", run / "tokenizer.json"]:
+        path.unlink()
+    merged = foreign(run / "lora_adapter", tmp_path / "base", **VARIANTS["all-linear"])
+    if film:
+        path = run / "lora_adapter" / PEFT_WEIGHTS
+        stored, vision = load_file(path), ".vision_backbone."
+        save_file({name.replace(vision, 2 * vision[:-1] + "."): value for name, value in stored.items()}, path)
+    assert main(["export", str(run / "lora_adapter"), str(tmp_path / "out")]) == 0
+    settings = OpenVlaSettings("libero_object", 32, 8, decoding="parallel")
+    state = OpenVlaPolicy.load(tmp_path / "out", settings).model.state_dict()
+    parts = read_parts(run).tensors
+    for name, value in state.items():
+        if name != "log_scale_A":
+            assert torch.equal(value, parts[name] if name in parts else merged[name]), name
+    assert film == any(".scale." in name for name in state) and "action_head.model.fc1.weight" in state
+
+
+def weights_file(path, wrapper="", **more):
+    """As RLinf's FSDP saves a model with a critic."""
+    state = {f"{wrapper}{name}": value + 0.5 for name, value in tiny_weights().items()}
+    torch.save({**state, "value_head.0.weight": torch.zeros(3), **more}, path)
+    return str(path)
+
+
+@pytest.mark.parametrize("wrapper", ["", "module.", "_fsdp_wrapped_module."])
+def test_a_file_of_weights_becomes_a_checkpoint(tmp_path, caplog, wrapper):
+    base, given = write_checkpoint(tmp_path / "base"), weights_file(tmp_path / "full_weights.pt", wrapper)
+    assert main(["export", given, str(tmp_path / "out"), "--base", str(base)]) == 0
+    assert "value head is not used, and left out: value_head.0.weight" in caplog.text
+    state = OpenVlaPolicy.load(tmp_path / "out", SETTINGS).model.state_dict()
+    assert all(torch.equal(state[name], value + 0.5) for name, value in tiny_weights().items())
+    for name in ("config.json", "tokenizer.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (base / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("more", "options", "said"),
+    [
+        ({"cheese": torch.zeros(2)}, ["--base", "base"], "unexpected: cheese"),
+        ({"projector.fc1.bias": torch.zeros(2)}, ["--base", "base"], "projector.fc1.bias is (2,)"),
+        ({"a.lora_A.default.weight": torch.zeros(2)}, ["--base", "base"], "LoRA adapters beside the weights"),
+        ({"a": {"b": 1}}, ["--base", "base"], "does not hold tensors by name"),
+        ({}, [], "is a file of weights, and --base is for these"),
+        ({}, ["--base", "nowhere"], "neither a folder nor a name on the hub"),
+    ],
+)
+def test_another_file_of_weights_is_one_sentence(tmp_path, capsys, monkeypatch, more, options, said):
+    monkeypatch.chdir(tmp_path)
+    write_checkpoint(tmp_path / "base")
+    assert main(["export", weights_file(tmp_path / "w.pt", **more), "out", *options]) == 2
+    errors = capsys.readouterr().err
+    assert said in errors and errors.startswith("error: ") and "Traceback" not in errors
+    assert not (tmp_path / "out").exists()
+
+
 def lose_the_base(adapters):
     (adapters.parent / "base").rename(adapters.parent / "moved")
 
@@ -123,7 +185,7 @@ def take_another_method(adapters):
 
 
 def belong_to_a_head(adapters):
-    (adapters / "action_head--5_checkpoint.pt").write_text("")
+    (adapters / "noisy_action_projector--5_checkpoint.pt").write_text("")
 
 
 @pytest.mark.parametrize(
@@ -136,7 +198,7 @@ def belong_to_a_head(adapters):
         (hold_a_stray, "1 tensors differ, such as base_model.model.cheese"),
         (take_another_model, "does not fit its base"),
         (take_another_method, "not LoRA"),
-        (belong_to_a_head, "a continuous action head"),
+        (belong_to_a_head, "diffusion head"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )

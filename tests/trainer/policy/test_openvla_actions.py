@@ -10,12 +10,12 @@ import torch
 
 from tests.helpers.tiny_openvla import STATISTICS
 from tgrpo_envs.errors import CheckpointError
-from tgrpo_trainer.policy.openvla.actions import ActionCodec, ActionStatistics, read_statistics
+from tgrpo_trainer.policy.openvla.actions import ActionCodec, Statistics, read_statistics
 
 Q01 = (-0.5, -1.0, 0.0, -0.2, -0.2, -0.1, 0.0)
 Q99 = (0.5, 1.0, 0.4, 0.2, 0.2, 0.3, 1.0)
 SCALED = (True,) * 6 + (False,)
-CODEC = ActionCodec(ActionStatistics("made_up", Q01, Q99, SCALED), num_bins=256, vocab_end=32000)
+CODEC = ActionCodec(Statistics("made_up", Q01, Q99, SCALED), num_bins=256, vocab_end=32000)
 
 
 def published_decode(ids):

@@ -21,7 +21,8 @@ from tests.helpers.tiny_openvla import (
 )
 from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_trainer.policy.openvla.pictures import prepare_pictures
-from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy, OpenVlaSettings
+from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy
+from tgrpo_trainer.policy.openvla.saved_settings import OpenVlaSettings
 
 TEXTS = ["pick up the bowl", "Reach the middle", "pick up the red bowl", "reach"]
 

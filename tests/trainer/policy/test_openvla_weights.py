@@ -28,7 +28,8 @@ from tgrpo_trainer.policy import load_policy
 from tgrpo_trainer.policy.openvla.architecture import LlamaShape, read_architecture
 from tgrpo_trainer.policy.openvla.decoding import parallel_logits, teacher_forced_logits
 from tgrpo_trainer.policy.openvla.model import OpenVlaModel
-from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy, OpenVlaSettings
+from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy
+from tgrpo_trainer.policy.openvla.saved_settings import OpenVlaSettings
 
 SETTINGS = OpenVlaSettings("libero_object", image_size=32)
 FIRST_SHARD = "model-00001-of-00002.safetensors"

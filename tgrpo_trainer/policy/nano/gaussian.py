@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.policy.base import PolicyStart
+from tgrpo_trainer.policy.densities import draw_numbers, entropy, log_density, tempered
 from tgrpo_trainer.policy.nano.network import NanoNetwork, NetworkConfig
 from tgrpo_trainer.policy.nano.settings import NanoGaussianSettings
-from tgrpo_trainer.policy.randomness import Randomness, check_temperature, drawn_like
+from tgrpo_trainer.policy.randomness import Randomness
 from tgrpo_trainer.policy.tokens import hold
 from tgrpo_trainer.types import ACTION_DIM, ActionSample, CloningTerms, LogProbs, PolicyInput
 
@@ -86,12 +87,11 @@ class NanoGaussianPolicy(NanoNetwork):
         mean_NK, std_K = self.outputs(obs), self._std(temperature)
         choices_NK = mean_NK
         if not greedy:
-            noise_NK = drawn_like(mean_NK, generator, lambda values, own: values.normal_(generator=own))
-            choices_NK = mean_NK + std_K * noise_NK
+            choices_NK = draw_numbers("gaussian", mean_NK, std_K, generator)
         actions_NCA = choices_NK.clamp(-1.0, 1.0).view(len(obs), -1, ACTION_DIM)
         return ActionSample(
             choices_NK,
-            _log_density(choices_NK, mean_NK, std_K),
+            log_density("gaussian", choices_NK, mean_NK, std_K),
             actions_NCA.repeat_interleave(self.config.steps_per_draw, dim=1),
         )
 
@@ -103,8 +103,8 @@ class NanoGaussianPolicy(NanoNetwork):
         """See `Policy.log_prob`; one forward pass."""
         mean_NK, std_K = self.outputs(obs), self._std(temperature)
         return LogProbs(
-            logp_NK=_log_density(choices_NK, mean_NK, std_K),
-            entropy_NK=(0.5 * math.log(2.0 * math.pi * math.e) + std_K.log()).expand_as(mean_NK),
+            logp_NK=log_density("gaussian", choices_NK, mean_NK, std_K),
+            entropy_NK=entropy("gaussian", std_K).expand_as(mean_NK),
             greedy_NK=(choices_NK - mean_NK.detach()).abs() <= MATCH_WITHIN,
         )
 
@@ -114,10 +114,4 @@ class NanoGaussianPolicy(NanoNetwork):
         return CloningTerms(-scored.logp_NK, scored.greedy_NK)
 
     def _std(self, temperature: float) -> Tensor:
-        check_temperature(temperature)
-        return (self.config.min_std + nn.functional.softplus(self.raw_std_K)) * math.sqrt(temperature)
-
-
-def _log_density(values_NK: Tensor, mean_NK: Tensor, std_K: Tensor) -> Tensor:
-    """Logarithm of the Gaussian density of each number."""
-    return -0.5 * ((values_NK - mean_NK) / std_K) ** 2 - std_K.log() - 0.5 * math.log(2.0 * math.pi)
+        return tempered("gaussian", self.config.min_std + nn.functional.softplus(self.raw_std_K), temperature)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +28,8 @@ _TINY = 1e-8
 
 
 @dataclass(frozen=True)
-class ActionStatistics:
-    """Quantiles of the training data's actions, one entry per number of an action.
+class Statistics:
+    """Quantiles of the training data, one entry per number of an action (or of the robot's state).
 
     Attributes:
         key: Name of the data set.
@@ -44,13 +44,22 @@ class ActionStatistics:
     scaled: tuple[bool, ...]
 
 
-def read_statistics(config: Mapping[str, Any], beside: bytes | None, key: str) -> ActionStatistics:
+def read_statistics(
+    config: Mapping[str, Any],
+    beside: bytes | None,
+    key: str,
+    *,
+    of: Literal["action", "proprio"] = "action",
+    size: int = ACTION_DIM,
+) -> Statistics:
     """The statistics of one data set.
 
     Args:
         config: The checkpoint's config.json; its `norm_stats` hold what the base model was trained on.
         beside: Contents of dataset_statistics.json, which a fine-tuned checkpoint has and which then wins.
         key: The data set, or a LIBERO suite: `libero_goal` also finds `libero_goal_no_noops`.
+        of: What of it.
+        size: How many numbers that has.
 
     Raises:
         CheckpointError: The statistics do not cover the key, or are malformed.
@@ -70,24 +79,24 @@ def read_statistics(config: Mapping[str, Any], beside: bytes | None, key: str) -
             "of a suite it was trained on, or name one of these with --policy.openvla.unnorm-key."
         )
     try:
-        action = known[found]["action"]
-        low, high = tuple(map(float, action["q01"])), tuple(map(float, action["q99"]))
-        scaled = tuple(map(bool, action.get("mask", [True] * len(low))))
+        stored = known[found][of]
+        low, high = tuple(map(float, stored["q01"])), tuple(map(float, stored["q99"]))
+        scaled = tuple(map(bool, stored.get("mask", [True] * len(low))))
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"The action statistics of {found!r} are malformed: {error!r}.") from error
-    if {len(low), len(high), len(scaled)} != {ACTION_DIM}:
-        raise CheckpointError(f"The action statistics of {found!r} have {len(low)} entries, not {ACTION_DIM}.")
-    return ActionStatistics(found, low, high, scaled)
+        raise CheckpointError(f"The {of} statistics of {found!r} are malformed: {error!r}.") from error
+    if {len(low), len(high), len(scaled)} != {size}:
+        raise CheckpointError(f"The {of} statistics of {found!r} have {len(low)} entries, not {size}.")
+    return Statistics(found, low, high, scaled)
 
 
 class ActionCodec(nn.Module):
-    """Between the environment's actions and action tokens.
+    """Between the environment's actions, numbers in [-1, 1] as the model has them, and action tokens.
 
     A token here is a bin in [0, num_bins), rising with the action; `token_ids` gives the vocabulary's ids, which fall.
     A module so that its constants move to the policy's device with it; it has no parameters.
     """
 
-    def __init__(self, statistics: ActionStatistics, *, num_bins: int, vocab_end: int) -> None:
+    def __init__(self, statistics: Statistics, *, num_bins: int, vocab_end: int) -> None:
         super().__init__()
         self.vocab_end = vocab_end
         edges_V = torch.linspace(-1.0, 1.0, num_bins, dtype=torch.float64)
@@ -110,18 +119,30 @@ class ActionCodec(nn.Module):
 
     def encode(self, actions_NCA: Tensor) -> Tensor:
         """tokens_NK of the environment's actions, as the published training data were made; on the actions' device."""
-        device = actions_NCA.device
-        actions_NCA = actions_NCA.to(self.low_A)
-        model_NCA = torch.cat([actions_NCA[..., :-1], 1.0 - actions_NCA[..., -1:].clamp(0.0, 1.0)], dim=-1)
-        unit_NCA = 2.0 * (model_NCA - self.low_A) / (self.high_A - self.low_A + _TINY) - 1.0
-        unit_NCA = torch.where(self.scaled_A, unit_NCA, model_NCA).clamp(-1.0, 1.0)
-        return (torch.bucketize(unit_NCA.contiguous(), self.edges_V, right=True) - 1).flatten(1).to(device)
+        unit_NCA = self._unit(actions_NCA)
+        tokens_NCA = torch.bucketize(unit_NCA.contiguous(), self.edges_V, right=True) - 1
+        return tokens_NCA.flatten(1).to(actions_NCA.device)
 
     def decode(self, tokens_NK: Tensor) -> Tensor:
         """The environment's actions_NCA float32 in [-1, 1]; the gripper is -1 (open) or +1 (closed)."""
-        unit_NCA = self.centres_V[tokens_NK].view(tokens_NK.shape[0], -1, ACTION_DIM)
+        return self.from_numbers(self.centres_V[tokens_NK])
+
+    def to_numbers(self, actions_NCA: Tensor) -> Tensor:
+        """numbers_NK float32 of the environment's actions, which a continuous head was trained on; on their device."""
+        return self._unit(actions_NCA).flatten(1).float().to(actions_NCA.device)
+
+    def from_numbers(self, numbers_NK: Tensor) -> Tensor:
+        """The environment's actions_NCA, as `decode`; numbers beyond [-1, 1] go beyond the quantiles."""
+        unit_NCA = numbers_NK.to(self.low_A).view(numbers_NK.shape[0], -1, ACTION_DIM)
         scaled_NCA = 0.5 * (unit_NCA + 1.0) * (self.high_A - self.low_A) + self.low_A
         model_NCA = torch.where(self.scaled_A, scaled_NCA, unit_NCA)
         closed_NC1 = model_NCA[..., -1:] < GRIPPER_OPEN_ABOVE
         gripper_NC1 = torch.where(closed_NC1, 1.0, -1.0).to(model_NCA)
         return torch.cat([model_NCA[..., :-1].clamp(-1.0, 1.0), gripper_NC1], dim=-1).float()
+
+    def _unit(self, actions_NCA: Tensor) -> Tensor:
+        """Of the environment's actions, in [-1, 1] and float64; the gripper is 0 (closed) or 1 (open)."""
+        actions_NCA = actions_NCA.to(self.low_A)
+        model_NCA = torch.cat([actions_NCA[..., :-1], 1.0 - actions_NCA[..., -1:].clamp(0.0, 1.0)], dim=-1)
+        unit_NCA = 2.0 * (model_NCA - self.low_A) / (self.high_A - self.low_A + _TINY) - 1.0
+        return torch.where(self.scaled_A, unit_NCA, model_NCA).clamp(-1.0, 1.0)

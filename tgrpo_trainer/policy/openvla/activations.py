@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from tgrpo_trainer.policy.densities import log_density
 from tgrpo_trainer.policy.footprint import Bytes
-from tgrpo_trainer.policy.openvla.decoding import teacher_forced_logits
+from tgrpo_trainer.policy.openvla.decoding import PUBLISHED_CHUNK, parallel_hidden, teacher_forced_logits
 from tgrpo_trainer.policy.openvla.model import OpenVlaModel
 from tgrpo_trainer.policy.tokens import score
 from tgrpo_trainer.types import ACTION_DIM
@@ -57,6 +58,8 @@ class SavedBytes:
 
 def trace(model: OpenVlaModel, *, prompt_length: int = 32) -> tuple[Bytes, Bytes]:
     """Bytes of a training pass without and with gradient checkpointing.
+
+    A pass scores one control step's tokens, or with an L1 head the numbers of the published chunk.
 
     Args:
         model: On the meta device, in the type it is trained in, with adapters if it has some.
@@ -109,11 +112,18 @@ def checkpointed_layers(model: OpenVlaModel) -> list[nn.Module]:
 
 
 def _pass(model: OpenVlaModel, num_rows: int, prompt_length: int) -> SavedBytes:
-    shape = (num_rows, 3 * len(model.vision_backbone.towers), model.image_size, model.image_size)
+    architecture = model.architecture
+    channels = 3 * len(architecture.towers) * architecture.num_pictures
     with torch.device("meta"), saved_bytes(model, checkpointed_layers(model)) as counted, _FusedAttention():
-        prefix = model.prefix(torch.empty(shape), torch.ones(num_rows, prompt_length, dtype=torch.int64))
-        tokens_NK = torch.zeros(num_rows, ACTION_DIM, dtype=torch.int64)
-        score(teacher_forced_logits(model, prefix, tokens_NK), tokens_NK, 1.0)
+        pixels_NCHW = torch.empty(num_rows, channels, model.image_size, model.image_size)
+        state_NP = torch.empty(num_rows, architecture.proprio_dim)
+        prefix = model.prefix(pixels_NCHW, torch.ones(num_rows, prompt_length, dtype=torch.int64), state_NP)
+        if model.action_head is not None:
+            mean_NK = model.action_head(parallel_hidden(model, prefix, PUBLISHED_CHUNK * ACTION_DIM))
+            log_density("laplace", torch.empty_like(mean_NK), mean_NK, model.scale().repeat(PUBLISHED_CHUNK))
+        else:
+            tokens_NK = torch.zeros(num_rows, ACTION_DIM, dtype=torch.int64)
+            score(teacher_forced_logits(model, prefix, tokens_NK), tokens_NK, 1.0)
     return counted
 
 

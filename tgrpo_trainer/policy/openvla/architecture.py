@@ -21,6 +21,8 @@ TOWER_NAMES = ("vision_backbone.featurizer", "vision_backbone.fused_featurizer")
 NUM_ACTION_BINS = 256
 TAIL_PADDING = 64
 """Rows at the end of the vocabulary that stand for nothing (`pad_to_multiple_of`); action tokens end before them."""
+NUM_PICTURES = "num_images_in_input"
+"""config.json's name for the number of pictures, where a library wrote it."""
 
 # transformers 4.40 wrote only what differs from its defaults into config.json, so these are part of the format.
 LLAMA_DEFAULTS: dict[str, Any] = {
@@ -60,6 +62,10 @@ class Architecture:
         projector_dim: Width of the projector's first layer (two towers: 4 times their channels; one: Llama's width).
         num_bins: Action tokens.
         tail_padding: Vocabulary rows after the action tokens.
+        num_pictures: 1 = the agentview; 2 = and the wrist's (OpenVLA-OFT).
+        proprio_dim: Numbers of the robot's state that it is shown; 0 = none.
+        l1_head: Whether actions are numbers from OpenVLA-OFT's regression head instead of tokens.
+        film: Whether the prompt modulates the towers' blocks.
     """
 
     towers: tuple[TowerShape, ...]
@@ -67,6 +73,10 @@ class Architecture:
     projector_dim: int
     num_bins: int = NUM_ACTION_BINS
     tail_padding: int = TAIL_PADDING
+    num_pictures: int = 1
+    proprio_dim: int = 0
+    l1_head: bool = False
+    film: bool = False
 
     @property
     def action_vocab_end(self) -> int:
@@ -92,12 +102,14 @@ OPENVLA_7B = Architecture(
 """The published models' sizes, for arithmetic without a checkpoint."""
 
 
-def read_architecture(config: Mapping[str, Any], shapes: Shapes) -> Architecture:
+def read_architecture(config: Mapping[str, Any], shapes: Shapes, num_pictures: int | None = None) -> Architecture:
     """The sizes of a checkpoint.
 
     Args:
         config: Its config.json.
-        shapes: Shapes of its tensors.
+        shapes: Shapes of its tensors, those of the parts beside the shards included.
+        num_pictures: How many it was trained with, which the authors' files do not say; None takes what config.json
+            says, else 2 beside a regression head (as all that the authors published for LIBERO), else 1.
 
     Raises:
         CheckpointError: A tensor that sizes are read from is missing, a size of config.json contradicts the tensors, or
@@ -120,7 +132,18 @@ def read_architecture(config: Mapping[str, Any], shapes: Shapes) -> Architecture
         raise CheckpointError(f"The checkpoint has no tensor {error}, so it is not an OpenVLA or not whole.") from error
     except (IndexError, TypeError, ValueError) as error:
         raise CheckpointError(f"The checkpoint's sizes cannot be read from its tensors and config: {error}") from error
-    return Architecture(towers, llama, projector_dim, num_bins, padding)
+    l1_head = "action_head.model.fc1.weight" in shapes
+    return Architecture(
+        towers,
+        llama,
+        projector_dim,
+        num_bins,
+        padding,
+        num_pictures=num_pictures or config.get(NUM_PICTURES) or (2 if l1_head else 1),
+        proprio_dim=shapes.get("proprio_projector.fc1.weight", (0, 0))[1],
+        l1_head=l1_head,
+        film=f"{TOWER_NAMES[0]}.blocks.0.scale.weight" in shapes,
+    )
 
 
 def _tower_kinds(config: Mapping[str, Any]) -> tuple[TowerKind, ...]:

@@ -11,6 +11,7 @@ from typing import Any
 from tgrpo_envs.errors import CheckpointError
 from tgrpo_trainer.policy import CONFIG_FILE
 from tgrpo_trainer.policy.hub import resolve_checkpoint
+from tgrpo_trainer.policy.openvla.parts import read_parts
 from tgrpo_trainer.policy.openvla.weights import DType, read_headers
 
 SAMPLE_BYTES = 64
@@ -79,7 +80,7 @@ class BaseCheckpoint:
 
 
 def fingerprint(folder: Path) -> str:
-    """SHA-256 over config.json, every tensor's name, shape and type, and its first bytes.
+    """SHA-256 over config.json, every tensor's name, shape and type, and its first bytes; also those of parts.
 
     Raises:
         CheckpointError: A file is missing or damaged.
@@ -100,4 +101,7 @@ def fingerprint(folder: Path) -> str:
                     digest.update(file.read(min(SAMPLE_BYTES, end - begin)))
     except OSError as error:
         raise CheckpointError(f"{folder} cannot be read: {error}") from error
+    for name, tensor in sorted(read_parts(folder).tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.flatten()[:SAMPLE_BYTES].double().numpy().tobytes())
     return digest.hexdigest()

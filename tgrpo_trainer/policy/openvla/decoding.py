@@ -23,6 +23,8 @@ from tgrpo_trainer.policy.openvla.model import OpenVlaModel, Prefix
 DrawNext = Callable[[Tensor], Tensor]
 """From the logits of one action token, logits_NV, to the drawn tokens' embeddings_ND."""
 
+PUBLISHED_CHUNK = 8
+"""Control steps of OpenVLA-OFT's decisions."""
 PLACES_MULTIPLE = 16
 """Capacities are multiples of this: prompts of nearly equal length share shapes, and attention kernels need no copy of
 a mask whose rows are aligned."""
@@ -83,7 +85,7 @@ class Started:
 
     Attributes:
         hidden_N1D: Predicts the first action token.
-        head_VD: The head's rows of the action bins (`OpenVlaModel.action_head`).
+        head_VD: The head's rows of the action bins (`OpenVlaModel.token_head`).
         masks_KN11S: Added to attention scores: 0 where step k sees a place, else minus infinity.
         positions_KN1: Of the place each step writes, not counting padding.
         places_K1: Where each step writes.
@@ -144,7 +146,7 @@ class Decoder:
         masks_KNS = hidden_NSD.new_zeros(seen_KNS.shape).masked_fill_(~seen_KNS, float("-inf"))
         return Started(
             hidden_N1D=_pick(hidden_NSD, prefix.last_N[:, None]),
-            head_VD=model.action_head(),
+            head_VD=model.token_head(),
             masks_KN11S=masks_KNS[:, :, None, None],
             positions_KN1=positions_NS[:, length : length + num_tokens - 1].T.contiguous()[:, :, None],
             places_K1=places_K1,

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from tgrpo_trainer.policy.openvla.decoding import parallel_hidden, teacher_forced_hidden
+from tgrpo_trainer.policy.openvla.decoding import PUBLISHED_CHUNK, parallel_hidden, teacher_forced_hidden
 from tgrpo_trainer.policy.openvla.model import OpenVlaModel, Prefix
 from tgrpo_trainer.types import ACTION_DIM
 
@@ -23,7 +23,6 @@ MAX_ROWS = 4
 """Decisions looked at: logits over the whole vocabulary take memory."""
 DOUBTED_BELOW = 0.5
 """Share of the probability; training leaves no other token any."""
-PUBLISHED_CHUNK = 8
 INSTEAD: dict[Decoding, str] = {
     "autoregressive": f"--policy.openvla.decoding parallel --env.action-chunk {PUBLISHED_CHUNK} (of eval: "
     f"--openvla.decoding parallel --action-chunk {PUBLISHED_CHUNK}), if it is OpenVLA-OFT's with the token head",

@@ -9,9 +9,11 @@ from tgrpo_trainer.policy.footprint import Footprint
 from tgrpo_trainer.policy.hub import resolve_checkpoint
 from tgrpo_trainer.policy.lora import LoraSettings, Targets, add_adapters
 from tgrpo_trainer.policy.openvla.activations import trace
-from tgrpo_trainer.policy.openvla.architecture import OPENVLA_7B, Architecture, read_architecture
+from tgrpo_trainer.policy.openvla.architecture import OPENVLA_7B, Architecture
+from tgrpo_trainer.policy.openvla.decoding import PUBLISHED_CHUNK
 from tgrpo_trainer.policy.openvla.model import OpenVlaModel
-from tgrpo_trainer.policy.openvla.published import read_json
+from tgrpo_trainer.policy.openvla.parts import read_parts
+from tgrpo_trainer.policy.openvla.published import architecture_of, read_json
 from tgrpo_trainer.policy.openvla.weights import read_headers
 from tgrpo_trainer.types import ACTION_DIM
 
@@ -28,8 +30,8 @@ def find_architecture(checkpoint: str | None) -> Architecture:
     if checkpoint is None:
         return OPENVLA_7B
     folder = resolve_checkpoint(checkpoint).folder
-    shapes = {name: stored.shape for name, stored in read_headers(folder).items()}
-    return read_architecture(read_json(folder / CONFIG_FILE), shapes)
+    config = read_json(folder / CONFIG_FILE)
+    return architecture_of(folder, config, read_headers(folder), read_parts(folder).tensors)
 
 
 def measure_footprint(architecture: Architecture, dtype: torch.dtype, lora: LoraSettings | None) -> Footprint:
@@ -40,15 +42,19 @@ def measure_footprint(architecture: Architecture, dtype: torch.dtype, lora: Lora
         add_adapters(model, lora, lora_targets(model, lora.targets), seed=0)
     plain, checkpointed = trace(model, prompt_length=PROMPT_LENGTH)
     llama = architecture.llama
-    num_places = architecture.towers[0].num_patches + PROMPT_LENGTH + ACTION_DIM - 1
+    num_seen = architecture.num_pictures * architecture.towers[0].num_patches + bool(architecture.proprio_dim)
+    num_places = num_seen + PROMPT_LENGTH + ACTION_DIM - 1
     key_dim = llama.num_key_value_heads * llama.hidden_size // llama.num_attention_heads
+    cached = 2 * llama.num_hidden_layers * num_places * key_dim
+    if architecture.l1_head:  # one pass that keeps nothing: at its widest, the three of a layer's MLP
+        cached = 3 * (num_seen + PROMPT_LENGTH + PUBLISHED_CHUNK * ACTION_DIM + 1) * llama.intermediate_size
     return Footprint(
         weights=sum(parameter.nbytes for parameter in model.parameters()),
         num_trained=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
         itemsize=dtype.itemsize,
         plain=plain,
         checkpointed=checkpointed,
-        cache_row=2 * llama.num_hidden_layers * num_places * key_dim * dtype.itemsize,
+        cache_row=cached * dtype.itemsize,
     )
 
 

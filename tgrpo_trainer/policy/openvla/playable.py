@@ -1,4 +1,4 @@
-"""Refuses checkpoints whose weights would load but whose head or inputs are not supported.
+"""Refuses checkpoints whose weights would load but whose head or inputs are not supported, or whose parts are missing.
 
 OpenVLA-OFT and the libraries built on it keep the layout of OpenVLA's shards and put more beside them, or say in
 config.json that the model was shown more. Played without that, such a model moves, and fails.
@@ -6,51 +6,61 @@ config.json that the model was shown more. Played without that, such a model mov
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from tgrpo_envs.errors import CheckpointError
 from tgrpo_trainer.policy import CONFIG_FILE
-from tgrpo_trainer.policy.hub import PARTS, PLAYED, refuse_parts
+from tgrpo_trainer.policy.hub import OTHER_PARTS, PLAYED, refuse_parts
+from tgrpo_trainer.policy.openvla.architecture import NUM_PICTURES
+from tgrpo_trainer.policy.openvla.film import is_modulation
 
-FLAGS = {
-    "use_l1_regression": "a continuous action head (L1)",
-    "use_diffusion": "a continuous action head (diffusion)",
-    "use_film": "FiLM in its vision backbone",
-    "use_proprio": "the robot's own state (proprioception) among its inputs",
+DIFFUSION = "use_diffusion"
+"""A setting of OpenVLA-OFT's training, as some libraries copy them into config.json."""
+NEEDED_PARTS: dict[str, tuple[str, Callable[[str], bool]]] = {
+    "use_l1_regression": ("action_head", lambda name: name.startswith("action_head.")),
+    "use_proprio": ("proprio_projector", lambda name: name.startswith("proprio_projector.")),
+    "use_film": ("vision_backbone", is_modulation),
 }
-"""Settings of OpenVLA-OFT's training, as some libraries copy them into config.json."""
-NUM_PICTURES = "num_images_in_input"
-_FILM = re.compile(r"vision_backbone\..*\.(scale|shift)\.(weight|bias)")
+"""Such settings, the part that has to be there then, and how its tensors are told."""
+MAX_PICTURES = 2
+_DIFFUSION = "action_head.noise_predictor."
 
 
-def refuse_unplayable(folder: Path, config: Mapping[str, Any], tensors: Iterable[str]) -> None:
-    """Refuse a checkpoint of another head or other inputs than the token head with one picture.
+def refuse_unplayable(folder: Path, config: Mapping[str, Any], tensors: Collection[str]) -> None:
+    """Refuse a checkpoint of another head or other inputs than those that are supported.
 
     Args:
         folder: The checkpoint, whose files' names are looked at.
         config: Its config.json.
-        tensors: Names of its tensors.
+        tensors: Names of its tensors, those of parts included.
 
     Raises:
         CheckpointError: Names the file, setting or tensor that says so, and what it is.
     """
     refuse_parts((path.name for path in folder.iterdir()), str(folder))
-    for name, what in FLAGS.items():
-        if config.get(name):
-            raise CheckpointError(f"{folder / CONFIG_FILE} says {name}: the model has {what}; {PLAYED}.")
-    pictures = config.get(NUM_PICTURES, 1)
-    if pictures not in (None, 1):
-        raise CheckpointError(f"{folder / CONFIG_FILE} says {NUM_PICTURES}: {pictures}, where 1 was wanted; {PLAYED}.")
+    if config.get(DIFFUSION):
+        raise CheckpointError(f"{folder / CONFIG_FILE} says {DIFFUSION}: the model has a diffusion head; {PLAYED}.")
+    for name, (part, belongs) in NEEDED_PARTS.items():
+        if config.get(name) and not any(map(belongs, tensors)):
+            raise CheckpointError(
+                f"{folder / CONFIG_FILE} says {name}, but no {part}--*_checkpoint.pt lies beside it; copy that file of "
+                "the same step there."
+            )
+    pictures = config.get(NUM_PICTURES)
+    if pictures is not None and pictures not in range(1, MAX_PICTURES + 1):
+        raise CheckpointError(
+            f"{folder / CONFIG_FILE} says {NUM_PICTURES}: {pictures}; the environment has {MAX_PICTURES} cameras."
+        )
     for name in tensors:
-        part = PARTS["vision_backbone"] if _FILM.fullmatch(name) else _part_of(name)
-        if part is not None:
-            raise CheckpointError(f"The weights in {folder} hold {name}, a tensor of {part}; {PLAYED}.")
+        part_of = _part_of(name)
+        if part_of is not None:
+            raise CheckpointError(f"The weights in {folder} hold {name}, a tensor of {part_of}; {PLAYED}.")
 
 
 def _part_of(tensor: str) -> str | None:
-    """Which of the parts a tensor belongs to; every OpenVLA has a vision backbone."""
-    top = tensor.partition(".")[0]
-    return None if top == "vision_backbone" else PARTS.get(top)
+    """Which unsupported part a tensor belongs to."""
+    if tensor.startswith(_DIFFUSION):
+        return "OpenVLA-OFT's diffusion head"
+    return OTHER_PARTS.get(tensor.partition(".")[0])

@@ -1,11 +1,17 @@
-"""OpenVLA as a policy: reads a published checkpoint, draws and scores action tokens, and saves in the same format."""
+"""OpenVLA as a policy: reads a published checkpoint, draws and scores actions, and saves in the same format.
+
+The checkpoint says what a choice is: an action token, or (OpenVLA-OFT with its L1 head) a number of an action in the
+training data's units, drawn around the head's with a learnt scale:
+
+    x_k ~ Laplace(head_k(s), scale_a)        scale_a = 0.01 + exp(log_scale_a), one for each of an action's 7 numbers
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,17 +19,20 @@ from torch import Tensor
 from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_trainer.policy import ADAPTER_CONFIG_FILE, CONFIG_FILE, SETTINGS_FILE
 from tgrpo_trainer.policy.base import PolicyStart
+from tgrpo_trainer.policy.densities import draw_numbers, entropy, log_density, tempered
 from tgrpo_trainer.policy.footprint import Footprint
 from tgrpo_trainer.policy.hub import resolve_checkpoint
 from tgrpo_trainer.policy.lora import LoraSettings, add_adapters, load_adapters, save_adapters
 from tgrpo_trainer.policy.openvla.actions import STATISTICS_FILE, ActionCodec, read_statistics
 from tgrpo_trainer.policy.openvla.base import BaseCheckpoint
-from tgrpo_trainer.policy.openvla.decoding import Decoder, parallel_logits, teacher_forced_logits
+from tgrpo_trainer.policy.openvla.decoding import Decoder, parallel_hidden, parallel_logits, teacher_forced_logits
 from tgrpo_trainer.policy.openvla.doubts import MAX_ROWS, find_doubt
 from tgrpo_trainer.policy.openvla.footprint import lora_targets, measure_footprint
 from tgrpo_trainer.policy.openvla.model import OpenVlaModel, Prefix
+from tgrpo_trainer.policy.openvla.parts import read_parts
 from tgrpo_trainer.policy.openvla.pictures import prepare_pictures
 from tgrpo_trainer.policy.openvla.prompt import Prompter
+from tgrpo_trainer.policy.openvla.proprio import STATE_SIZE, ProprioCodec
 from tgrpo_trainer.policy.openvla.published import (
     load_model,
     read_companions,
@@ -31,6 +40,7 @@ from tgrpo_trainer.policy.openvla.published import (
     write_json,
     write_published,
 )
+from tgrpo_trainer.policy.openvla.saved_settings import OpenVlaSettings, parse_settings, read_settings
 from tgrpo_trainer.policy.openvla.settings import OpenVlaConfig
 from tgrpo_trainer.policy.openvla.weights import MAX_SHARD_BYTES, DType
 from tgrpo_trainer.policy.randomness import Randomness
@@ -42,45 +52,20 @@ Draw = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Logits to drawn tokens and their log-probabilities."""
 
 KIND = "openvla"
-
-
-@dataclass(frozen=True)
-class OpenVlaSettings:
-    """What a checkpoint's own files leave open.
-
-    Attributes:
-        unnorm_key: Data set whose action statistics apply, or a LIBERO suite.
-        image_size: Side of the environment's pictures in pixels (published models saw 256).
-        action_chunk: Control steps a decision; 1 unless decoding is parallel.
-        center_crop: Keep the centre 0.9 of the picture's area, for models trained with random crops.
-        jpeg: Look at pictures as they come back from a JPEG file, like the published evaluation (`jpeg`).
-        decoding: "autoregressive" (OpenVLA) or "parallel" (OpenVLA-OFT with its token head).
-        gradient_checkpointing: Compute activations again in the backward pass: less memory, more time.
-        compile: Compile the step of autoregressive decoding (`decoding.Decoder`).
-    """
-
-    unnorm_key: str
-    image_size: int = 256
-    action_chunk: int = 1
-    center_crop: bool = True
-    jpeg: bool = False
-    decoding: Literal["autoregressive", "parallel"] = "autoregressive"
-    gradient_checkpointing: bool = False
-    compile: bool = False
-
-    def __post_init__(self) -> None:
-        if self.action_chunk < 1 or (self.decoding == "autoregressive" and self.action_chunk != 1):
-            raise ConfigError(
-                f"OpenVLA with {self.decoding} decoding and an action_chunk of {self.action_chunk}: autoregressive "
-                "decoding decides one step (--env.action-chunk 1); parallel decoding was published with 8."
-            )
+MATCH_WITHIN = 0.05
+"""A head's number that is so close to the expert's counts as the expert's: a fortieth of the training data's range."""
 
 
 class OpenVlaPolicy(TokenPolicy):
-    """OpenVLA, one token after another or a whole chunk at once; looks at the agentview and the instruction only.
+    """OpenVLA, one token after another or a whole chunk at once, as tokens or numbers; a choice for each number.
+
+    It looks at the agentview and reads the instruction; OpenVLA-OFT's may look at the wrist's picture too, and at the
+    robot's state.
 
     Attributes:
         base: The checkpoint that its adapters adapt; None without adapters.
+        part_files: What the files of its parts were called (`parts`).
+        proprio: Normalises the robot's state; None where the model is not shown it.
     """
 
     recipe: ClassVar[str] = "openvla_libero"
@@ -98,6 +83,8 @@ class OpenVlaPolicy(TokenPolicy):
         *,
         config: dict[str, Any],
         companions: dict[str, bytes],
+        part_files: Mapping[str, str] | None = None,
+        proprio: ProprioCodec | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -106,6 +93,8 @@ class OpenVlaPolicy(TokenPolicy):
         self.settings = settings
         self.config = config
         self.companions = companions
+        self.part_files = dict(part_files or {})
+        self.proprio = proprio
         self.base: BaseCheckpoint | None = None
         self.towers = tuple(tower.kind for tower in model.architecture.towers)
         self.decoder = Decoder(compiled=settings.compile)
@@ -133,6 +122,9 @@ class OpenVlaPolicy(TokenPolicy):
             decoding=chosen.decoding,
             gradient_checkpointing=chosen.gradient_checkpointing,
             compile=chosen.compile,
+            num_pictures=chosen.num_pictures,
+            noise=chosen.noise,
+            noise_scale=chosen.noise_scale,
         )
         policy = cls.load(resolve_checkpoint(start.checkpoint).folder, settings, dtype=chosen.dtype)
         if start.lora is not None:
@@ -149,13 +141,15 @@ class OpenVlaPolicy(TokenPolicy):
         """Read a published checkpoint, or one that `save` wrote; of a LoRA run, its base and the adapters.
 
         Args:
-            folder: config.json, shards and index, tokenizer.json, perhaps dataset_statistics.json; or adapters.
+            folder: config.json, shards and index, tokenizer.json, perhaps dataset_statistics.json and OpenVLA-OFT's
+                parts; or adapters.
             settings: None takes those that `save` left; a published folder has none.
             dtype: Weights are converted to this; None keeps what is stored.
 
         Raises:
             CheckpointError: Something is missing, damaged or of another model; the action statistics do not cover the
                 settings' key; adapters whose base is not there, or that a new run would start from.
+            ConfigError: Settings that do not go with the checkpoint's head.
         """
         if (folder / ADAPTER_CONFIG_FILE).is_file():
             ours = (folder / SETTINGS_FILE).is_file()
@@ -167,15 +161,34 @@ class OpenVlaPolicy(TokenPolicy):
                 )
             return cls._load_adapted(folder)
         config = read_json(folder / CONFIG_FILE)
-        settings = settings or _read_settings(folder)
-        companions = read_companions(folder)
-        statistics = read_statistics(config, companions.get(STATISTICS_FILE), settings.unnorm_key)
-        model = load_model(folder, config, dtype)
+        chosen = settings or read_settings(folder)
+        companions, parts = read_companions(folder), read_parts(folder)
+        known = companions.get(STATISTICS_FILE)
+        statistics = read_statistics(config, known, chosen.unnorm_key)
+        model = load_model(folder, config, dtype, parts=parts, num_pictures=chosen.num_pictures)
         architecture = model.architecture
+        chosen.check_head(architecture)
+        if architecture.l1_head and settings is not None and settings.noise_scale is not None:
+            model.set_scale(settings.noise_scale)
+        proprio = None
+        if architecture.proprio_dim:
+            states = read_statistics(
+                config, known, chosen.unnorm_key, of="proprio", size=_checked_state(folder, architecture.proprio_dim)
+            )
+            proprio = ProprioCodec(states)
         vocab_end = architecture.action_vocab_end
         prompter = Prompter.load(folder, bos_id=architecture.llama.bos_token_id, vocab_end=vocab_end)
         codec = ActionCodec(statistics, num_bins=architecture.num_bins, vocab_end=vocab_end)
-        policy = cls(model, codec, prompter, settings, config=config, companions=companions)
+        policy = cls(
+            model,
+            codec,
+            prompter,
+            chosen,
+            config=config,
+            companions=companions,
+            part_files=parts.files,
+            proprio=proprio,
+        )
         policy.inspected = False  # no file says which decoding the weights were trained for
         return policy
 
@@ -186,7 +199,7 @@ class OpenVlaPolicy(TokenPolicy):
         content = read_json(path)
         base = BaseCheckpoint.from_json(content.pop("base", None), path)
         lora = content.pop("lora", None)
-        policy = cls.load(base.find(folder), _parse_settings(content, path), base.dtype)
+        policy = cls.load(base.find(folder), parse_settings(content, path), base.dtype)
         try:
             policy.adapt(LoraSettings(**lora), base, seed=0)
         except (TypeError, ConfigError) as error:
@@ -227,7 +240,9 @@ class OpenVlaPolicy(TokenPolicy):
         return self.prompter.encode(texts).to(self.device)
 
     def encode_actions(self, actions_NCA: Tensor) -> Tensor:
-        """Bins of the environment's actions, as in the published training data (`actions.ActionCodec`)."""
+        """Bins or numbers of the environment's actions, as in the published training data (`actions.ActionCodec`)."""
+        if self.model.action_head is not None:
+            return self.codec.to_numbers(actions_NCA)
         return self.codec.encode(actions_NCA)
 
     @torch.no_grad()
@@ -243,6 +258,12 @@ class OpenVlaPolicy(TokenPolicy):
         was_training = self.training
         self.eval()  # gradient checkpointing, active in training mode only, would bypass the cache
         try:
+            if self.model.action_head is not None:
+                mean_NK, scale_K = self._density(obs, temperature)
+                noise = self.settings.noise
+                numbers_NK = mean_NK if greedy else draw_numbers(noise, mean_NK, scale_K, generator)
+                logp_NK = log_density(noise, numbers_NK, mean_NK, scale_K)
+                return ActionSample(numbers_NK, logp_NK, self.codec.from_numbers(numbers_NK))
             tokens_NK, logp_NK = self._draw(
                 obs, lambda logits: choose(logits, temperature=temperature, greedy=greedy, generator=generator)
             )
@@ -252,7 +273,7 @@ class OpenVlaPolicy(TokenPolicy):
 
     def inspect(self, obs: PolicyInput, choices_NK: Tensor) -> str | None:
         """See `Policy.inspect`; a checkpoint's first decisions tell whether it was trained for this decoding."""
-        if self.inspected:
+        if self.inspected or self.model.action_head is not None:
             return None
         self.inspected = True
         few, tokens_NK = obs.rows(slice(0, MAX_ROWS)).to(self.device), choices_NK[:MAX_ROWS].to(self.device)
@@ -261,7 +282,14 @@ class OpenVlaPolicy(TokenPolicy):
         return find_doubt(self.model, prefix, self.codec.token_ids(tokens_NK), self.settings.decoding)
 
     def log_prob(self, obs: PolicyInput, choices_NK: Tensor, temperature: float = 1.0) -> LogProbs:
-        """See `Policy.log_prob`; one forward pass, and logits of the action places only."""
+        """See `Policy.log_prob`; one forward pass, and logits or numbers of the action places only."""
+        if self.model.action_head is not None:
+            mean_NK, scale_K = self._density(obs, temperature)
+            return LogProbs(
+                logp_NK=log_density(self.settings.noise, choices_NK, mean_NK, scale_K),
+                entropy_NK=entropy(self.settings.noise, scale_K).expand_as(mean_NK),
+                greedy_NK=(choices_NK - mean_NK.detach()).abs() <= MATCH_WITHIN,
+            )
         prefix = self._prefix(obs)
         if self.settings.decoding == "autoregressive":
             logits_NKV = teacher_forced_logits(self.model, prefix, self.codec.token_ids(choices_NK))
@@ -278,7 +306,7 @@ class OpenVlaPolicy(TokenPolicy):
     def save(
         self, folder: Path, state: Mapping[str, Tensor] | None = None, *, max_shard_bytes: int = MAX_SHARD_BYTES
     ) -> None:
-        """Write the published format (config.json, shards, index and the companions) and this policy's settings.
+        """Write the published format (config.json, shards, index, parts, companions) and this policy's settings.
 
         Of a LoRA run: the adapters in peft's format, and in the settings where their base is.
         """
@@ -289,7 +317,7 @@ class OpenVlaPolicy(TokenPolicy):
             more = {"lora": asdict(self.adapters), "base": asdict(self.base)}
             write_json(folder / SETTINGS_FILE, {"kind": KIND, **asdict(self.settings), **more})
             return
-        write_published(folder, weights, self.config, self.companions, max_shard_bytes)
+        write_published(folder, weights, self.config, self.companions, max_shard_bytes, self.part_files)
         write_json(folder / SETTINGS_FILE, {"kind": KIND, **asdict(self.settings)})
 
     def _draw(self, obs: PolicyInput, draw: Draw) -> tuple[Tensor, Tensor]:
@@ -307,30 +335,33 @@ class OpenVlaPolicy(TokenPolicy):
         tokens, logp = zip(*drawn, strict=True)
         return torch.stack(tokens, dim=1), torch.stack(logp, dim=1)
 
+    def _density(self, obs: PolicyInput, temperature: float) -> tuple[Tensor, Tensor]:
+        """mean_NK and scale_K, float32, of the numbers that a regression head gives."""
+        assert self.model.action_head is not None
+        mean_NK = self.model.action_head(parallel_hidden(self.model, self._prefix(obs), self.tokens_per_decision))
+        scale_K = self.model.scale().repeat(self.action_chunk)
+        return mean_NK, tempered(self.settings.noise, scale_K, temperature)
+
     def _prefix(self, obs: PolicyInput) -> Prefix:
-        pixels_NCHW = prepare_pictures(
-            obs.agentview_NHWC,
-            self.towers,
-            size=self.model.image_size,
-            center_crop=self.settings.center_crop,
-            jpeg=self.settings.jpeg,
-        )
-        return self.model.prefix(pixels_NCHW, obs.instruction_NL)
+        pictures = (obs.agentview_NHWC, obs.wrist_NHWC)[: self.model.architecture.num_pictures]
+        pixels = [
+            prepare_pictures(
+                images_NHWC,
+                self.towers,
+                size=self.model.image_size,
+                center_crop=self.settings.center_crop,
+                jpeg=self.settings.jpeg,
+            )
+            for images_NHWC in pictures
+        ]
+        state_NP = None if self.proprio is None else self.proprio.encode(obs.proprio_NP)
+        return self.model.prefix(torch.cat(pixels, dim=1), obs.instruction_NL, state_NP)
 
 
-def _read_settings(folder: Path) -> OpenVlaSettings:
-    path = folder / SETTINGS_FILE
-    if not path.is_file():
+def _checked_state(folder: Path, size: int) -> int:
+    if size != STATE_SIZE:
         raise CheckpointError(
-            f"{folder} is a published OpenVLA without settings of a run; start from it with --policy.kind openvla "
-            f"--policy.checkpoint {folder} (the recipe openvla_libero has the other settings)."
+            f"The projector of {folder} takes {size} numbers of the robot's state, but LIBERO's state has "
+            f"{STATE_SIZE}: the checkpoint is for another robot."
         )
-    return _parse_settings(read_json(path), path)
-
-
-def _parse_settings(content: dict[str, Any], path: Path) -> OpenVlaSettings:
-    content.pop("kind", None)
-    try:
-        return OpenVlaSettings(**content)
-    except (TypeError, ConfigError) as error:
-        raise CheckpointError(f"{path} does not hold the settings of an OpenVLA policy: {error}") from error
+    return size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from tgrpo_trainer.settings import Settings
 
@@ -19,13 +19,21 @@ class OpenVlaConfig(Settings):
     jpeg: bool = False
     """Look at each picture as it comes back from a JPEG file, as the published evaluation does."""
     decoding: Literal["autoregressive", "parallel"] = "autoregressive"
-    """autoregressive = OpenVLA, one step a decision; parallel = OpenVLA-OFT with its token head, a chunk a decision."""
+    """autoregressive = OpenVLA, one step a decision; parallel = OpenVLA-OFT, a chunk a decision."""
     dtype: Literal["bfloat16", "float16", "float32"] | None = None
     """Convert the weights; none = train them as they are stored."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, about a third more time."""
     compile: bool = False
     """Compile the step of autoregressive decoding (CUDA graphs on a GPU); needs a C++ compiler, and a minute."""
+    num_pictures: int | None = Field(default=None, ge=1, le=2)
+    """Pictures it was trained with: 1 = agentview; 2 = and the wrist's; none = as its config.json says, else 2 beside
+    OpenVLA-OFT's L1 head, else 1."""
+    noise: Literal["laplace", "gaussian"] = "laplace"
+    """Density that actions are drawn from around the L1 head's numbers."""
+    noise_scale: float | None = Field(default=None, gt=0)
+    """Its scale at the start, in the units of the training data (1 = half of their range); none = as the checkpoint was
+    saved, 0.135 for a published one. Learnt, except by LoRA."""
 
     @model_validator(mode="before")
     @classmethod

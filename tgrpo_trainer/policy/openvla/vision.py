@@ -62,7 +62,7 @@ class TowerShape:
 class VisionTower(nn.Module):
     """One vision transformer; called with normalised pictures it gives features_NPD, one row per patch."""
 
-    def __init__(self, shape: TowerShape) -> None:
+    def __init__(self, shape: TowerShape, film_width: int | None = None) -> None:
         super().__init__()
         self.shape = shape
         self.gradient_checkpointing = False
@@ -72,7 +72,9 @@ class VisionTower(nn.Module):
         if dinov2:
             self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
             self.reg_token = nn.Parameter(torch.zeros(1, shape.num_registers, dim))
-        self.blocks = nn.ModuleList(_Block(dim, shape.mlp_dim, layer_scale=dinov2) for _ in range(shape.depth))
+        self.blocks = nn.ModuleList(
+            _Block(dim, shape.mlp_dim, layer_scale=dinov2, film_width=film_width) for _ in range(shape.depth)
+        )
         self.norm = nn.LayerNorm(dim, NORM_EPS)
         unused: list[nn.Module] = [self.blocks[-1], self.norm]
         if not dinov2:
@@ -81,8 +83,8 @@ class VisionTower(nn.Module):
         for module in unused:
             module.requires_grad_(requires_grad=False)
 
-    def forward(self, pixels_NCHW: Tensor) -> Tensor:
-        """Features of the patches, features_NPD."""
+    def forward(self, pixels_NCHW: Tensor, language_ND: Tensor | None = None) -> Tensor:
+        """Features of the patches, features_NPD; with FiLM, of what the language makes of them."""
         hidden_NPD: Tensor = self.patch_embed(pixels_NCHW) + self.pos_embed
         num_prefix = 0
         if self.shape.kind == "dinov2":
@@ -91,31 +93,36 @@ class VisionTower(nn.Module):
             hidden_NPD = torch.cat([prefix_1PD.expand(len(hidden_NPD), -1, -1), hidden_NPD], dim=1)
         for block in list(self.blocks)[:-1]:
             if self.gradient_checkpointing and self.training:
-                hidden_NPD = checkpoint(block, hidden_NPD, use_reentrant=False)
+                hidden_NPD = checkpoint(block, hidden_NPD, language_ND, use_reentrant=False)
             else:
-                hidden_NPD = block(hidden_NPD)
+                hidden_NPD = block(hidden_NPD, language_ND)
         return hidden_NPD[:, num_prefix:]
 
 
 class VisionBackbone(nn.Module):
-    """One tower, or two that look at the same picture and whose features are concatenated per patch."""
+    """One tower, or two that look at the same picture and whose features are concatenated per patch.
 
-    def __init__(self, shapes: Sequence[TowerShape]) -> None:
+    Args:
+        shapes: Of the towers.
+        film_width: Of the language that modulates their blocks (FiLM); None without.
+    """
+
+    def __init__(self, shapes: Sequence[TowerShape], film_width: int | None = None) -> None:
         super().__init__()
         self.shapes = tuple(shapes)
-        self.featurizer = VisionTower(shapes[0])
+        self.featurizer = VisionTower(shapes[0], film_width)
         if len(shapes) == 2:
-            self.fused_featurizer = VisionTower(shapes[1])
+            self.fused_featurizer = VisionTower(shapes[1], film_width)
 
     @property
     def towers(self) -> tuple[VisionTower, ...]:
         """The towers, in the order of their channels."""
         return (self.featurizer, self.fused_featurizer) if len(self.shapes) == 2 else (self.featurizer,)
 
-    def forward(self, pixels_NCHW: Tensor) -> Tensor:
+    def forward(self, pixels_NCHW: Tensor, language_ND: Tensor | None = None) -> Tensor:
         """features_NPD of pictures with 3 channels per tower, each three normalised for its tower."""
         parts = torch.split(pixels_NCHW, 3, dim=1)
-        return torch.cat([tower(part) for tower, part in zip(self.towers, parts, strict=True)], dim=-1)
+        return torch.cat([tower(part, language_ND) for tower, part in zip(self.towers, parts, strict=True)], dim=-1)
 
 
 class _PatchEmbedding(nn.Module):
@@ -129,7 +136,7 @@ class _PatchEmbedding(nn.Module):
 
 
 class _Block(nn.Module):
-    def __init__(self, dim: int, mlp_dim: int, *, layer_scale: bool) -> None:
+    def __init__(self, dim: int, mlp_dim: int, *, layer_scale: bool, film_width: int | None) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, NORM_EPS)
         self.attn = _Attention(dim)
@@ -137,9 +144,14 @@ class _Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim, NORM_EPS)
         self.mlp = _Mlp(dim, mlp_dim)
         self.ls2 = _LayerScale(dim) if layer_scale else nn.Identity()
+        if film_width is not None:
+            self.scale = nn.Linear(film_width, dim)
+            self.shift = nn.Linear(film_width, dim)
 
-    def forward(self, hidden_NPD: Tensor) -> Tensor:
+    def forward(self, hidden_NPD: Tensor, language_ND: Tensor | None) -> Tensor:
         hidden_NPD = hidden_NPD + self.ls1(self.attn(self.norm1(hidden_NPD)))
+        if language_ND is not None:
+            hidden_NPD = hidden_NPD * (1.0 + self.scale(language_ND)[:, None]) + self.shift(language_ND)[:, None]
         out_NPD: Tensor = hidden_NPD + self.ls2(self.mlp(self.norm2(hidden_NPD)))
         return out_NPD
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import safetensors
 import torch
@@ -27,6 +27,7 @@ MAX_SHARD_BYTES = 7_000_000_000
 VALUE_HEAD = "value_head."
 """What RLinf's PPO leaves in its checkpoints: a critic, of which the policy needs nothing."""
 
+Stored = TypeVar("Stored")
 DType = Literal["bfloat16", "float16", "float32"]
 DTYPES: dict[str, DType] = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 """What weights may be stored as, by safetensors' names; anything else is quantised or not a weight."""
@@ -72,36 +73,35 @@ def read_headers(folder: Path) -> dict[str, StoredTensor]:
     return headers
 
 
-def load_weights(model: nn.Module, headers: Mapping[str, StoredTensor], dtype: DType | None = None) -> None:
+def load_weights(
+    model: nn.Module,
+    headers: Mapping[str, StoredTensor],
+    dtype: DType | None = None,
+    beside: Mapping[str, Tensor] | None = None,
+) -> None:
     """Fill a model (its parameters may be on the meta device) with the stored weights.
 
     Args:
         model: Its state_dict must have exactly the stored names and shapes.
         headers: What `read_headers` found; a value head among it is left out, which the log says.
         dtype: Converted to this; None keeps what is stored, which must then be one kind for all.
+        beside: Tensors that go before those of the shards, or that these lack; they take their type.
 
     Raises:
         CheckpointError: Names every missing and unexpected tensor, or a tensor of another shape; weights stored as
             something else than floats; several kinds of floats and no `dtype`.
     """
-    headers = _without_value_head(headers)
+    beside = beside or {}
+    headers = {name: stored for name, stored in without_value_head(headers).items() if name not in beside}
     expected = model.state_dict()
-    _refuse_differences(
-        "The checkpoint is not that of an OpenVLA of its own sizes",
-        missing=expected.keys() - headers.keys(),
-        unexpected=headers.keys() - expected.keys(),
-    )
-    wrong = [
-        f"{name} is {stored.shape}, not {tuple(expected[name].shape)}"
-        for name, stored in headers.items()
-        if stored.shape != tuple(expected[name].shape)
-    ]
-    if wrong:
-        raise CheckpointError(
-            f"The checkpoint holds tensors of other shapes than its own sizes ask for: {'; '.join(wrong)}."
-        )
+    shapes = {name: stored.shape for name, stored in headers.items()}
+    shapes |= {name: tuple(tensor.shape) for name, tensor in beside.items()}
+    wanted = {name: tuple(tensor.shape) for name, tensor in expected.items()}
+    refuse_other_tensors("The checkpoint is not that of an OpenVLA of its own sizes", wanted, shapes)
     target = _choose_dtype(headers, dtype)
-    model.load_state_dict(_read(headers, target), strict=True, assign=True)
+    # A copy: a part is read from its file page by page, and that file may be written over.
+    state = {name: tensor.to(target, copy=True) for name, tensor in beside.items()}
+    model.load_state_dict(_read(headers, target) | state, strict=True, assign=True)
 
 
 def save_weights(folder: Path, state: Mapping[str, Tensor], max_shard_bytes: int = MAX_SHARD_BYTES) -> None:
@@ -142,11 +142,31 @@ def _refuse_differences(what: str, *, missing: set[str], unexpected: set[str]) -
         raise CheckpointError(f"{what}; {'; '.join(parts)}.")
 
 
-def _without_value_head(headers: Mapping[str, StoredTensor]) -> Mapping[str, StoredTensor]:
-    dropped = sorted(name for name in headers if name.startswith(VALUE_HEAD))
+def refuse_other_tensors(
+    what: str, expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Refuse tensors that are not exactly those of a model.
+
+    Args:
+        what: Begins the message.
+        expected: Shapes by name.
+        found: Likewise.
+
+    Raises:
+        CheckpointError: Names every missing and unexpected tensor, or those of another shape.
+    """
+    _refuse_differences(what, missing=expected.keys() - found.keys(), unexpected=found.keys() - expected.keys())
+    wrong = [f"{name} is {shape}, not {expected[name]}" for name, shape in found.items() if shape != expected[name]]
+    if wrong:
+        raise CheckpointError(f"{what}; of other shapes: {'; '.join(wrong)}.")
+
+
+def without_value_head(stored: Mapping[str, Stored]) -> Mapping[str, Stored]:
+    """What is stored by name, without a critic, which the log names."""
+    dropped = sorted(name for name in stored if name.startswith(VALUE_HEAD))
     if dropped:
         _logger.warning("The checkpoint's value head is not used, and left out: %s.", ", ".join(dropped))
-    return {name: stored for name, stored in headers.items() if name not in dropped}
+    return {name: value for name, value in stored.items() if name not in dropped}
 
 
 def _choose_dtype(headers: Mapping[str, StoredTensor], wanted: DType | None) -> torch.dtype:
