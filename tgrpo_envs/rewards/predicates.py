@@ -70,18 +70,18 @@ class Touching(Predicate):
 
 
 class Grasped(Predicate):
-    """Both fingers touch `a`."""
+    """The fingers hold `a` between them: both press on it, towards each other."""
 
-    phrase = "both fingers touch {a}"
-    negation = "the fingers do not both touch {a}"
+    phrase = "the fingers hold {a} between them"
+    negation = "the fingers do not hold {a} between them"
     op: Literal["grasped"]
     a: MovableName
 
     def measures(self, at: Entities) -> tuple[Measure, ...]:
-        """A contact of each finger."""
+        """Each finger."""
         return (
-            yes("left finger contact", of.finger_contact, at["a"], 0),
-            yes("right finger contact", of.finger_contact, at["a"], 1),
+            yes("left finger presses", of.finger_contact, at["a"], 0),
+            yes("right finger presses", of.finger_contact, at["a"], 1),
         )
 
 

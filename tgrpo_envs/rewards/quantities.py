@@ -88,7 +88,7 @@ def gripper_contact(moment: Moment, a: Place) -> BoolArray:
 
 
 def finger_contact(moment: Moment, a: Place, finger: int) -> BoolArray:
-    """Whether the left (0) or the right (1) finger touches an object."""
+    """Whether the left (0) or the right (1) finger presses on an object, towards the other finger."""
     return moment.now.finger_contact_NO2[:, a.row, finger]
 
 
