@@ -24,7 +24,7 @@ from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray, Snapshot, SnapshotLayout
 from tgrpo_envs.sim.success import goal_truth
 
-FORMAT = "tgrpo-groups/1"  # raise it when episodes are recorded in another way
+FORMAT = "tgrpo-groups/2"  # raise it when episodes are recorded in another way, or a snapshot means something else
 STREAM = 0xC1A5  # apart from the seeds of training, demonstrations, certificates and held-out states
 MEMBERS = 8
 CENSORED = -1  # a time that the expert did not reach within the horizon
