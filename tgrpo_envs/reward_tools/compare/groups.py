@@ -20,11 +20,12 @@ from tgrpo_envs.files import cache_dir
 from tgrpo_envs.recording.snapshot_file import SnapshotFile, SnapshotHeader
 from tgrpo_envs.reward_tools.certify.evidence import expert_version, goal_holds, per_field
 from tgrpo_envs.scene import InitStates, Scene, sample_train_states
+from tgrpo_envs.sim import snapshot_fill
 from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray, Snapshot, SnapshotLayout
 from tgrpo_envs.sim.success import goal_truth
 
-FORMAT = "tgrpo-groups/2"  # raise it when episodes are recorded in another way, or a snapshot means something else
+FORMAT = "tgrpo-groups/2"  # raise it when episodes are recorded in another way
 STREAM = 0xC1A5  # apart from the seeds of training, demonstrations, certificates and held-out states
 MEMBERS = 8
 CENSORED = -1  # a time that the expert did not reach within the horizon
@@ -121,14 +122,20 @@ def load_groups(scene: Scene, num_groups: int, *, record: bool = True) -> Groups
             the cache and may not be recorded.
         StateError: The file in the cache is damaged.
     """
-    parts = (FORMAT, scene.record.model_dump_json(), expert_version(), num_groups, _SNAPSHOT_FIELDS)
-    key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    key = _key(scene, num_groups)
     path = cache_dir() / "groups" / scene.task.suite / f"{scene.task.name}-{key}.npz"
     if not path.exists():
         if not record:
             raise ConfigError(f"{num_groups} groups of {scene.task.name} are not recorded yet; compare records them.")
         _save(record_groups(scene, num_groups), scene, key, path)
     return _load(path)  # always from the file, whose numbers are rounded: the first comparison equals the second
+
+
+def _key(scene: Scene, num_groups: int) -> str:
+    """Digest of what groups are made from: compiled scene, expert's source, and what a snapshot is filled with."""
+    parts = (FORMAT, scene.record.model_dump_json(), expert_version(), num_groups)
+    filled = Path(snapshot_fill.__file__).read_bytes()
+    return hashlib.sha256(json.dumps(parts).encode() + filled).hexdigest()[:16]
 
 
 def record_groups(scene: Scene, num_groups: int) -> Groups:
