@@ -99,7 +99,7 @@ def test_help_names_every_command() -> None:
 
 
 def test_every_command_about_rewards_exists() -> None:
-    asked = {"compile", "prompt", "generate", "ingest", "lint", "certify", "show", "diff", "report"}
+    asked = {"compile", "prompt", "generate", "ingest", "lint", "certify", "show", "diff", "report", "compare"}
     assert set(COMMANDS) == asked
 
 

@@ -51,6 +51,7 @@ ATOM = st.one_of(
     _atom("lifted", a=_MOVABLE, by_m=_metres(0.02, 0.3)),
     _atom("above", a=_MOVABLE, b=st.one_of(_OBJECT, _REGION), min_m=_metres(0, 0.1), xy_within_m=_metres(0.02, 0.15)),
     _atom("inside", a=_MOVABLE, b=_REGION, margin_m=_metres(0, 0.03)),
+    _atom("at_opening", a=_MOVABLE, b=_REGION, within_m=_metres(0.02, 0.15)),
     _atom("resting_on", a=_MOVABLE, b=_OBJECT),
     _atom("upright", a=_MOVABLE, within_deg=st.floats(5, 60)),
     _atom("still", a=_MOVABLE, below_mps=st.floats(0.005, 0.2)),
@@ -67,6 +68,7 @@ CONDITION = st.one_of(ATOM, st.fixed_dictionaries({"any": st.lists(_ONE_DEEP, mi
 _FROM = st.one_of(st.none(), _metres(0.31, 1.0))
 RAMP = st.one_of(
     _atom("approach", a=_ANY, b=_ANY, to_m=_metres(0, 0.3), from_m=_FROM, axes=st.sampled_from(["xyz", "xy", "z"])),
+    _atom("approach_opening", a=_MOVABLE, b=_REGION, to_m=_metres(0, 0.15), from_m=_FROM),
     _atom("raise", a=_MOVABLE, to_m=_metres(0.02, 0.3)),
     _atom("inside_depth", a=_MOVABLE, b=_REGION, from_m=_FROM),
     _atom("constant", value_frac=st.floats(0, 1)),
@@ -312,6 +314,8 @@ class ScalarTracker:
                 low = [centre[i] - half[i] - (0.01 if i == 2 else 0) + c["margin_m"] for i in range(3)]
                 high = [centre[i] + half[i] - c["margin_m"] for i in range(3)]
                 return all(low[i] < x[i] < high[i] for i in range(3))
+            case "at_opening":
+                return way_to_top(now, a, b) <= c["within_m"]
             case "resting_on":
                 return now["contact"][a][b] and now["pos"][a][2] >= now["pos"][b][2]
         raise AssertionError(c)
@@ -329,6 +333,9 @@ class ScalarTracker:
             case "approach":
                 left = max(distance(now, a, b, ramp["axes"]) - ramp["to_m"], 0)
                 return left, ramp["from_m"] - ramp["to_m"] if ramp["from_m"] else max(left, 0.01)
+            case "approach_opening":
+                left = max(way_to_top(now, a, b) - ramp["to_m"], 0)
+                return left, ramp["from_m"] - ramp["to_m"] if ramp["from_m"] else max(left, 0.01)
             case "inside_depth":
                 half, centre, x = half_extents(now, b), now["pos"][b], now["pos"][a]
                 below = [centre[i] - half[i] - (0.01 if i == 2 else 0) - x[i] for i in range(3)]
@@ -341,6 +348,19 @@ class ScalarTracker:
 def distance(now: dict[str, Any], a: str, b: str, axes: str) -> float:
     chosen = ["xyz".index(axis) for axis in axes]
     return math.dist([now["pos"][a][i] for i in chosen], [now["pos"][b][i] for i in chosen])
+
+
+def way_to_top(now: dict[str, Any], name: str, region: str) -> float:
+    """To the open top of a turned box, one axis of the box after the other; the boxes of `LAYOUT` all open upward."""
+    matrix, half = now["mat"][region], now["half"][region]
+    gap = [now["pos"][name][i] - now["pos"][region][i] for i in range(3)]
+    along = [sum(matrix[i][j] * gap[i] for i in range(3)) for j in range(3)]
+    top = max(range(3), key=lambda j: abs(matrix[2][j]))
+    front = along[top] * math.copysign(1, matrix[2][top]) - half[top]
+    aside = [max(abs(along[j]) - half[j], 0) for j in range(3) if j != top]
+    if front > 0:
+        return math.hypot(*aside, front)
+    return 0.0 if not any(aside) and front >= -2 * half[top] - 0.02 else math.hypot(*aside) - front + 0.20
 
 
 def half_extents(now: dict[str, Any], region: str) -> list[float]:

@@ -12,6 +12,7 @@ from tgrpo_envs.errors import SpecError
 from tgrpo_envs.files import output
 from tgrpo_envs.reward_tools.author.commands import generate, ingest, prompt
 from tgrpo_envs.reward_tools.certify.commands import certify, report
+from tgrpo_envs.reward_tools.compare.commands import compare
 from tgrpo_envs.reward_tools.explain.commands import show
 from tgrpo_envs.reward_tools.lint import commands as linting
 from tgrpo_envs.tasks import CUSTOM, choose_task, list_tasks
@@ -86,6 +87,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "lint": lint,
     "certify": certify,
     "report": report,
+    "compare": compare,
     "show": show,
     "diff": diff,
 }

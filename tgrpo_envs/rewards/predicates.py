@@ -70,18 +70,18 @@ class Touching(Predicate):
 
 
 class Grasped(Predicate):
-    """Both fingers touch `a`."""
+    """The fingers hold `a` between them: both press on it, towards each other."""
 
-    phrase = "both fingers touch {a}"
-    negation = "the fingers do not both touch {a}"
+    phrase = "the fingers hold {a} between them"
+    negation = "the fingers do not hold {a} between them"
     op: Literal["grasped"]
     a: MovableName
 
     def measures(self, at: Entities) -> tuple[Measure, ...]:
-        """A contact of each finger."""
+        """Each finger."""
         return (
-            yes("left finger contact", of.finger_contact, at["a"], 0),
-            yes("right finger contact", of.finger_contact, at["a"], 1),
+            yes("left finger presses", of.finger_contact, at["a"], 0),
+            yes("right finger presses", of.finger_contact, at["a"], 1),
         )
 
 
@@ -144,6 +144,24 @@ class Inside(Predicate):
     def measures(self, at: Entities) -> tuple[Measure, ...]:
         """The worst axis."""
         return (below("distance to the box (negative inside)", "m", -self.margin_m, of.outside, at["a"], at["b"]),)
+
+
+class AtOpening(Predicate):
+    """`a` is at most `within_m` from the opening of region `b` (a microwave's or shelf's front, else the top), or in.
+
+    What is beside, on or behind the region is not near its opening: it would have to come back around the edge.
+    """
+
+    phrase = "{a} is within {within_m} of the opening of {b}"
+    negation = "{a} is farther than {within_m} from the opening of {b}"
+    op: Literal["at_opening"]
+    a: MovableName
+    b: RegionName
+    within_m: float = Field(ge=0.02, le=0.15)
+
+    def measures(self, at: Entities) -> tuple[Measure, ...]:
+        """The way to the opening."""
+        return (at_most("way to the opening", "m", self.within_m, of.to_opening, at["a"], at["b"]),)
 
 
 class RestingOn(Predicate):
@@ -241,6 +259,7 @@ PREDICATES = by_op(
     Lifted,
     Above,
     Inside,
+    AtOpening,
     RestingOn,
     Upright,
     Still,

@@ -6,6 +6,7 @@ import numpy as np
 
 from tgrpo_envs.rewards.entities import GRIPPER, REGION, Moment, Place
 from tgrpo_envs.rewards.handles import handle_position
+from tgrpo_envs.rewards.openings import opens_to_front, way_to_opening
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray, Snapshot
 from tgrpo_envs.sim.success import BOX_BOTTOM_SLACK
 
@@ -52,6 +53,13 @@ def outside(moment: Moment, a: Place, region: Place) -> FloatArray:
     return worst
 
 
+def to_opening(moment: Moment, a: Place, region: Place) -> FloatArray:
+    """How far the origin of `a` still has to go to be in the opening of a region; 0 once it has passed through."""
+    now, row = moment.now, region.row
+    box = now.site_pos_NS3[:, row], now.site_mat_NS33[:, row], region.half_size_3
+    return way_to_opening(position(now, a), *box, to_front=opens_to_front(region.part))
+
+
 def lean(moment: Moment, a: Place) -> FloatArray:
     """Angle between an object's attitude and that at reset, turning about the vertical left out, degrees.
 
@@ -88,7 +96,7 @@ def gripper_contact(moment: Moment, a: Place) -> BoolArray:
 
 
 def finger_contact(moment: Moment, a: Place, finger: int) -> BoolArray:
-    """Whether the left (0) or the right (1) finger touches an object."""
+    """Whether the left (0) or the right (1) finger presses on an object, towards the other finger."""
     return moment.now.finger_contact_NO2[:, a.row, finger]
 
 

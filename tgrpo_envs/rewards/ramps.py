@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -37,9 +37,8 @@ class Approach(Ramp):
     axes: Axes = "xyz"
 
     @model_validator(mode="after")
-    def _from_beyond_to(self) -> Approach:
-        if self.from_m is not None and self.from_m <= self.to_m:
-            raise PydanticCustomError("ramp_span", "from_m must be larger than to_m")
+    def _from_beyond_to(self) -> Self:
+        _check_span(self.from_m, self.to_m)
         return self
 
     @property
@@ -50,6 +49,31 @@ class Approach(Ramp):
     def measures(self, at: Entities) -> tuple[Measure, ...]:
         """The distance."""
         return (at_most("distance", "m", self.to_m, of.distance, at["a"], at["b"], self.axes),)
+
+
+class ApproachOpening(Ramp):
+    """Partial credit as the way to the opening of region `b` shrinks from `from_m` (default: as at reset) to `to_m`."""
+
+    phrase = "partial credit that grows as {a} nears the opening of {b}, from {from_m} to {to_m}"
+    op: Literal["approach_opening"]
+    a: MovableName
+    b: RegionName
+    to_m: float = Field(ge=0.0, le=0.15)
+    from_m: StartM | None = None
+
+    @model_validator(mode="after")
+    def _from_beyond_to(self) -> Self:
+        _check_span(self.from_m, self.to_m)
+        return self
+
+    @property
+    def span(self) -> float | None:
+        """From `from_m` to `to_m`."""
+        return None if self.from_m is None else self.from_m - self.to_m
+
+    def measures(self, at: Entities) -> tuple[Measure, ...]:
+        """The way to the opening."""
+        return (at_most("way to the opening", "m", self.to_m, of.to_opening, at["a"], at["b"]),)
 
 
 class Raise(Ramp):
@@ -119,4 +143,10 @@ class Constant(Ramp):
         return (at_most("rest", "", 0.0, of.fixed, 1.0 - self.value_frac),)
 
 
-RAMPS = by_op(Approach, Raise, InsideDepth, Actuate, Constant)
+RAMPS = by_op(Approach, ApproachOpening, Raise, InsideDepth, Actuate, Constant)
+
+
+def _check_span(from_m: float | None, to_m: float) -> None:
+    """What pydantic reports of a ramp that would start at or beyond its end."""
+    if from_m is not None and from_m <= to_m:
+        raise PydanticCustomError("ramp_span", "from_m must be larger than to_m")

@@ -88,7 +88,8 @@ class Snapshot:
         finger_qpos_N2: Finger joint positions; opposite signs, about 0.04 each when open.
         contact_NOO: Whether two objects touch (symmetric, false on the diagonal).
         pad_contact_NO2: Whether the left and the right finger pad touch an object.
-        finger_contact_NO2: The same of the whole fingers, of which the pads are the tips.
+        finger_contact_NO2: Whether the left and the right finger, of which the pads are the tips, press on an object
+            towards each other: within 60 degrees of the direction in which they close, and not shut.
         touch_NO: Whether any part of the gripper touches an object.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import json
@@ -135,3 +136,12 @@ def test_refused_replies_are_part_of_the_record(tmp_path):
     record = Provenance.model_validate_json(provenance_path(MILK, tmp_path).read_text())
     assert [(reply.round, bool(reply.spec_id)) for reply in record.replies] == [(0, False), (1, True), (2, True)]
     assert "milk_7" in record.replies[1].findings[0] and not list(tmp_path.rglob("*refused*"))
+
+
+def test_a_spec_that_replaces_another_keeps_the_replies_behind_it(tmp_path):
+    for text in (GOOD, "no", without_lift()):
+        with contextlib.suppress(SpecError):
+            ingest(filed(tmp_path, text), "m", MILK.suite, MILK.name, tmp_path)
+    record = Provenance.model_validate_json(provenance_path(MILK, tmp_path).read_text())
+    assert [reply.text for reply in record.replies] == [GOOD, "no", without_lift()]
+    assert [reply.round for reply in record.replies] == [0, 1, 2]

@@ -101,7 +101,7 @@ def test_the_hold_counter_says_why_nothing_is_paid_yet() -> None:
     started, waited, paid = (explain_step(told, m) for m in (3, 4, 5))
     assert causes(started)["Grasp: credit stays 0.00"] == (
         "its condition holds, for 1 of 3 control steps so far",
-        "“both fingers touch can 1” became true: left finger contact yes, right finger contact yes",
+        "“the fingers hold can 1 between them” became true: left finger presses yes, right finger presses yes",
     )
     assert waited.headline == "Step 4 paid nothing"
     assert causes(waited) == {"Grasp: credit stays 0.00": ("its condition holds, for 2 of 3 control steps so far",)}
@@ -120,7 +120,7 @@ def test_a_drop_names_what_was_lost_and_the_high_water_mark() -> None:
     lost = causes(step)
     assert lost["Grasp: credit 1.00 → 0.00 (−0.2500 of progress)"] == (
         "its condition no longer holds, and its credit lasts only while it does",
-        "“both fingers touch can 1” became false: left finger contact no, right finger contact no",
+        "“the fingers hold can 1 between them” became false: left finger presses no, right finger presses no",
     )
     carry = lost["Carry: credit 0.68 → 0.00 (−0.2531 of progress)"]
     assert carry[0] == "its “while” fails, so the ramp pays nothing" and "became false" in carry[1]

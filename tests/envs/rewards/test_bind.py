@@ -106,6 +106,7 @@ def test_boxes() -> None:
     [
         {"op": "approach", "a": "gripper", "b": CAN, "to_m": 0.0},
         {"op": "inside_depth", "a": CAN, "b": DRAWER, "from_m": 0.2},
+        {"op": "approach_opening", "a": CAN, "b": DRAWER, "to_m": 0.0},
         {"op": "raise", "a": CAN, "to_m": 0.1},
     ],
 )

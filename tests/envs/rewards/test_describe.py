@@ -81,7 +81,9 @@ def test_goals_are_named_where_the_task_is_known() -> None:
 def test_negation_reaches_through_connectives() -> None:
     touch, held = {"op": "touching", "a": CAN}, {"op": "grasped", "a": CAN}
     stage = stage_of(done={"not": {"all": [touch, held]}})
-    assert condition_words(stage.done) == ("the gripper does not touch can 1, or the fingers do not both touch can 1")
+    assert condition_words(stage.done) == (
+        "the gripper does not touch can 1, or the fingers do not hold can 1 between them"
+    )
 
 
 def test_names_are_read_as_words() -> None:

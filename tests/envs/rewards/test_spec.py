@@ -69,7 +69,7 @@ def chain(length: int, **last) -> str:
         (stage(0, done={"all": [{**REACH, "within_m": 3}]}), "stages[0].done.all[0].within_m: got 3, at most 0.30"),
         (stage(0, done={"all": [{**REACH, "op": "neer"}]}), "done.all[0].op: unknown op 'neer', did you mean 'near'?"),
         (stage(0, done={"any": [{**REACH, "in_m": 1}]}), "done.any[0].in_m: unknown key, did you mean 'within_m'?"),
-        (stage(0, ramp={"op": "approch"}), "stages[0].ramp.op: unknown op 'approch', did you mean 'approach'?"),
+        (stage(0, ramp={"op": "approch"}), "stages[0].ramp.op: unknown op 'approch', did you mean 'approach' or"),
         (stage(0, done={}), 'stages[0].done: got {}, expected an object with an "op" (or all, any, not): near, '),
         (stage(0, done={"all": []}), "stages[0].done.all: has 0 entries, at least 1"),
         (stage(0, effort="3"), "stages[0].effort: got '3', expected a whole number"),

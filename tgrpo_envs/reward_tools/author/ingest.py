@@ -10,10 +10,11 @@ from tgrpo_envs.errors import ConfigError, SpecError
 from tgrpo_envs.files import write_atomically
 from tgrpo_envs.reward_tools.author.cards import load_card
 from tgrpo_envs.reward_tools.author.prompt import render_prompt
-from tgrpo_envs.reward_tools.author.provenance import ReplyRecord, make_provenance, now, save_authored
+from tgrpo_envs.reward_tools.author.provenance import Provenance, ReplyRecord, make_provenance, now, save_authored
 from tgrpo_envs.reward_tools.author.redaction import clean
 from tgrpo_envs.reward_tools.author.reply import MAX_REPLY_CHARS
 from tgrpo_envs.reward_tools.author.review import Review, review_reply
+from tgrpo_envs.rewards.shipped import provenance_path
 from tgrpo_envs.rewards.spec import spec_id
 from tgrpo_envs.tasks import Task
 
@@ -24,7 +25,7 @@ _BYTES_PER_CHAR = 4  # of UTF-8, at most
 def ingest_reply(
     task: Task, reply: str, model_label: str, folder: Path, *, replace: bool = False
 ) -> tuple[Path, Review]:
-    """Check a reply and file the spec in it, with all replies that were refused before.
+    """Check a reply and file the spec in it, with all replies of the task that came before, refused or replaced.
 
     Args:
         task: The task that the prompt was for.
@@ -49,9 +50,9 @@ def ingest_reply(
     card = load_card(task)
     review = review_reply(reply, task, card)
     refused = folder / task.suite / f"{task.name}.llm.refused.json"
-    earlier = _refused_before(refused)
+    replaced, since = _replaced(provenance_path(task, folder)), _refused_before(refused)
     record = ReplyRecord(
-        round=len(earlier),
+        round=len(replaced) + len(since),
         form="manual",
         text=reply,
         findings=review.lines,
@@ -59,16 +60,26 @@ def ingest_reply(
         created=now(),
         model=model_label,
     )
-    replies = (*earlier, record)
     if review.spec is None or not review.accepted:
-        write_atomically(refused, json.dumps([each.model_dump() for each in replies], indent=1) + "\n")
+        write_atomically(refused, json.dumps([each.model_dump() for each in (*since, record)], indent=1) + "\n")
         raise SpecError("\n  ".join([f"The reply is no valid spec of {task.suite}/{task.name}:", *review.lines]))
+    replies = (*replaced, *since, record)
     provenance = make_provenance(
         task, card, render_prompt(task, card), review, replies, model=model_label, channel="manual"
     )
     path = save_authored(review.spec, provenance, task, folder, replace=replace)
     refused.unlink(missing_ok=True)
     return path, review
+
+
+def _replaced(path: Path) -> tuple[ReplyRecord, ...]:
+    """The replies behind the spec that is about to be replaced."""
+    try:
+        return Provenance.model_validate_json(path.read_bytes()).replies
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError) as error:
+        raise SpecError(f"Cannot read the replies in {path} ({error}); repair or delete the file.") from error
 
 
 def _refused_before(path: Path) -> tuple[ReplyRecord, ...]:

@@ -8,12 +8,13 @@ from tgrpo_envs.reward_tools.lint.finding import Fault, Faults
 from tgrpo_envs.reward_tools.lint.roles import Roles, jointed_name, roles
 from tgrpo_envs.rewards.entities import GRIPPER, HANDLE, MOVABLE, joint_test
 from tgrpo_envs.rewards.handles import find_handle
-from tgrpo_envs.rewards.predicates import Above, Grasped, Inside, Lifted, Moved, Near, RestingOn, Touching
-from tgrpo_envs.rewards.ramps import Approach, InsideDepth, Raise
+from tgrpo_envs.rewards.predicates import Above, AtOpening, Grasped, Inside, Lifted, Moved, Near, RestingOn, Touching
+from tgrpo_envs.rewards.ramps import Approach, ApproachOpening, InsideDepth, Raise
 from tgrpo_envs.rewards.vocabulary import KINDS
 
 BY_HAND = (Grasped, Lifted, Moved, Raise, Touching)  # words about what the hand does to `a`
-PAIRS = (Above, Inside, InsideDepth, RestingOn, Near, Approach)  # words about where `a` is relative to `b`
+# Words about where `a` is relative to `b`.
+PAIRS = (Above, Inside, InsideDepth, AtOpening, ApproachOpening, RestingOn, Near, Approach)
 
 
 def unknown_entity(case: Case) -> Faults:

@@ -6,8 +6,8 @@ from tgrpo_envs.reward_tools.lint.case import Case, Use
 from tgrpo_envs.reward_tools.lint.finding import Fault, Faults
 from tgrpo_envs.reward_tools.lint.roles import MIN_OPEN_FRAC, entered_part, jointed_name, moves_joint, roles
 from tgrpo_envs.rewards.entities import GRIPPER
-from tgrpo_envs.rewards.predicates import Goal, Grasped, Lifted, Near, Released, Touching
-from tgrpo_envs.rewards.ramps import Approach, Raise
+from tgrpo_envs.rewards.predicates import AtOpening, Goal, Grasped, Lifted, Near, Released, Touching
+from tgrpo_envs.rewards.ramps import Approach, ApproachOpening, Raise
 
 CONTACT = (Grasped, Touching, Lifted)
 
@@ -154,7 +154,7 @@ def _let_go_too_early(case: Case, k: int) -> Faults:
 
 def _moves_by_hand(use: Use) -> bool:
     pair = isinstance(use.word, Near | Approach) and GRIPPER not in use.names.values()
-    return not use.negated and (pair or isinstance(use.word, Raise | Lifted))
+    return not use.negated and (pair or isinstance(use.word, Raise | Lifted | AtOpening | ApproachOpening))
 
 
 def _lets_go(use: Use) -> bool:

@@ -18,6 +18,7 @@ from tgrpo_envs.rewards.entities import GRIPPER
 from tgrpo_envs.rewards.predicates import (
     Above,
     Actuated,
+    AtOpening,
     Goal,
     Grasped,
     Inside,
@@ -28,7 +29,7 @@ from tgrpo_envs.rewards.predicates import (
     RestingOn,
     Touching,
 )
-from tgrpo_envs.rewards.ramps import Actuate, Approach, Constant, InsideDepth, Raise, Ramp
+from tgrpo_envs.rewards.ramps import Actuate, Approach, ApproachOpening, Constant, InsideDepth, Raise, Ramp
 from tgrpo_envs.rewards.vocabulary import AllOf, AnyOf, Condition, Not, children
 
 MAX_CLIFF_M = 0.02  # how far beyond `done` a ramp may still rise
@@ -97,6 +98,8 @@ def _goal_lateness(ramp: Ramp, conjunct: Conjunct, entities: Entities) -> float 
     moved, target = place
     if isinstance(ramp, InsideDepth):
         return 0.0 if (ramp.a, ramp.b) == place else None
+    if isinstance(ramp, ApproachOpening):
+        return -ramp.to_m if (ramp.a, ramp.b) == place else None
     if isinstance(ramp, Approach) and _pair(ramp) in ({moved, target}, {moved, entities.carrier(target)}):
         onto_object = conjunct[0] == "on" and target not in entities.problem.regions
         return min(0.0, (ONTO_M if onto_object else INTO_M) - ramp.to_m)
@@ -157,6 +160,10 @@ def _depth(ramp: InsideDepth, atom: Inside, _entities: Entities) -> float | None
     return min(0.0, MAX_CLIFF_M - atom.margin_m) if same else None
 
 
+def _at_opening(ramp: ApproachOpening, atom: AtOpening, _entities: Entities) -> float | None:
+    return atom.within_m - ramp.to_m if (ramp.a, ramp.b) == (atom.a, atom.b) else None
+
+
 def _turned(ramp: Actuate, atom: Actuated, _entities: Entities) -> float | None:
     return 0.0 if (ramp.a, ramp.toward) == (atom.a, atom.toward) else None
 
@@ -173,6 +180,7 @@ FITS: dict[tuple[type, type], Fit] = {
     (Raise, Above): _risen,
     (Raise, Moved): _risen,
     (InsideDepth, Inside): _depth,
+    (ApproachOpening, AtOpening): _at_opening,
     (Actuate, Actuated): _turned,
 }
 

@@ -10,7 +10,7 @@ from tgrpo_envs.reward_tools.lint.entities import place_of
 from tgrpo_envs.reward_tools.lint.finding import Fault, Faults
 from tgrpo_envs.reward_tools.lint.roles import roles
 from tgrpo_envs.rewards.entities import GRIPPER
-from tgrpo_envs.rewards.predicates import Above, Actuated, Grasped, Lifted, Near, RestingOn, Touching
+from tgrpo_envs.rewards.predicates import Above, Actuated, AtOpening, Grasped, Lifted, Near, RestingOn, Touching
 from tgrpo_envs.rewards.words import SpecModel
 
 MAX_EFFORT_SHARE = 0.5
@@ -102,7 +102,7 @@ def _should_stay(case: Case, stage: int, use: Use) -> bool:
         return GRIPPER not in use.names.values() and bool(set(use.names.values()) & roles_here(case, stage))
     if isinstance(word, Actuated) and word.toward == "open":
         return any(stage in case.before[k] for k in range(len(case.before)))
-    return isinstance(word, Grasped | Above | RestingOn)
+    return isinstance(word, Grasped | Above | AtOpening | RestingOn)
 
 
 def roles_here(case: Case, stage: int) -> frozenset[str]:

@@ -1,0 +1,1 @@
+"""Two specs of a task side by side, without training: how they rank groups of clumsy episodes."""

@@ -1,0 +1,89 @@
+"""Draws a comparison: groups with a usable spread, and how well each task's two specs order failures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tgrpo_envs.errors import AssetError
+from tgrpo_envs.files import atomic_file
+from tgrpo_envs.reward_tools.compare.judge import REWARDS, Judgement
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_COLOURS: Final = ("#1b6ca8", "#c05621", "#3a9d5d", "#6d2f78", "#8a8d91")
+_BARS: Final = {"sparse": "#b9c0c8", "compiled": "#6cb2e0", "llm": "#f0a56b"}
+_INK, _GRID = "#1f2933", "#e4e7eb"
+_SIZE_IN: Final = (9.6, 4.2)
+_DPI: Final = 110
+
+
+def draw(judgements: Sequence[Judgement], file: Path) -> None:
+    """Draw a comparison into a picture whose ending chooses the format.
+
+    Raises:
+        AssetError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise AssetError(
+            f"A plot needs matplotlib, and importing it failed ({error}); install tgrpo[libero]."
+        ) from error
+    with rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}):
+        figure = Figure(figsize=_SIZE_IN, dpi=_DPI, layout="constrained")
+        left, right = figure.subplots(1, 2, width_ratios=(1.1, 1.0))
+        _draw_usable(left, judgements)
+        _draw_orders(right, judgements)
+        with atomic_file(file) as partial:
+            figure.savefig(partial)
+
+
+def _suites(judgements: Sequence[Judgement]) -> dict[str, list[Judgement]]:
+    found: dict[str, list[Judgement]] = {}
+    for one in judgements:
+        found.setdefault(one.suite, []).append(one)
+    return found
+
+
+def _draw_usable(axis: Axes, judgements: Sequence[Judgement]) -> None:
+    suites, width = _suites(judgements), 0.8 / len(REWARDS)
+    for at, reward in enumerate(REWARDS):
+        shares = [
+            100.0 * sum(one.rankings[reward].usable for one in tasks) / sum(one.groups for one in tasks)
+            for tasks in suites.values()
+        ]
+        places = [row + (at - 1) * width for row in range(len(suites))]
+        bars = axis.bar(places, shares, width * 0.92, color=_BARS[reward], label=reward)
+        axis.bar_label(bars, fmt="%.0f", fontsize=7, color=_INK)
+    labels = [f"{suite.removeprefix('libero_')}\n{len(tasks)} tasks" for suite, tasks in suites.items()]
+    axis.set_xticks(range(len(suites)), labels=labels)
+    axis.set_ylim(0, 112)
+    axis.set_title("Groups of eight whose returns differ, per cent", loc="left", fontsize=10)
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=len(REWARDS))
+
+
+def _draw_orders(axis: Axes, judgements: Sequence[Judgement]) -> None:
+    low = 0.5
+    for (suite, tasks), colour in zip(_suites(judgements).items(), _COLOURS, strict=False):
+        points = [(one.rankings["compiled"].order_failures, one.rankings["llm"].order_failures) for one in tasks]
+        known = [point for point in points if not any(map(math.isnan, point))]
+        if known:
+            label = suite.removeprefix("libero_")
+            x, y = zip(*known, strict=True)
+            axis.scatter(x, y, s=22, alpha=0.75, color=colour, linewidths=0, label=label)
+            low = min(low, *map(min, known))
+    ends = (low - 0.02, 1.01)
+    axis.plot(ends, ends, color=_INK, linewidth=0.8, zorder=0)
+    axis.set_xlim(*ends)
+    axis.set_ylim(*ends)
+    axis.set_aspect("equal")
+    axis.grid(color=_GRID)
+    axis.set_xlabel("compiled")
+    axis.set_ylabel("language model")
+    axis.set_title("Order of failures, Harrell's C, a dot a task", loc="left", fontsize=10)
+    axis.legend(loc="upper left")
