@@ -313,3 +313,18 @@ def test_the_commands_write_a_certificate_and_a_page(evidence, tmp_path, monkeyp
         report(tmp_path / "page.html", specs=tmp_path)
     with pytest.raises(StateError, match="no certificates"):
         report(tmp_path / "page.html", suite="libero_90", specs=tmp_path)
+
+
+@pytest.mark.parametrize(("share", "passed"), [(0.3, True), (0.9, False)])
+def test_a_bad_policy_that_earns_more_than_half_of_a_demonstration_fails(spec, evidence, share, passed):
+    """Cut demonstrations in place of shoves: at 30 % they have earned less than at 50 %, at 90 % more."""
+    twice = evidence.pick(np.concatenate([evidence.solved, evidence.solved]))
+    count = len(evidence.solved)
+    steps_N = np.concatenate([twice.steps_N[:count], (share * twice.steps_N[count:]).astype(np.int64)])
+    kinds_N = ("expert",) * count + ("shove",) * count
+    judged = Judged(spec, dataclasses.replace(twice, kinds_N=kinds_N, steps_N=steps_N))
+    result = checks.bad_policies_earn_less(judged)
+    assert result.passed is passed and result.n == count
+    half = np.mean([judged.score.best_after(row, round(0.5 * (steps_N[row] - 1))) for row in range(count)])
+    cut = max(judged.score.best(row) for row in range(count, 2 * count))
+    assert result.value == pytest.approx(cut / half)

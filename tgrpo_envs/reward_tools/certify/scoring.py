@@ -46,11 +46,15 @@ class BatchScore:
 
     def best(self, row: int) -> float:
         """M at the end of an episode."""
-        return self._at(self.best_TN, row, int(self.steps_N[row]))
+        return self.best_after(row, int(self.steps_N[row]))
 
     def best_before_end(self, row: int) -> float:
         """M before the last control step: for a success, before it counts as one."""
-        return self._at(self.best_TN, row, int(self.steps_N[row]) - 1)
+        return self.best_after(row, int(self.steps_N[row]) - 1)
+
+    def best_after(self, row: int, steps: int) -> float:
+        """M after so many control steps."""
+        return self._at(self.best_TN, row, steps)
 
     def return_at(self, row: int, steps: int) -> float:
         """Return after so many control steps."""
@@ -189,6 +193,11 @@ class Judged:
     def best_before_success(self) -> FloatArray:
         """M of the expert's successes before the step that succeeds."""
         return np.array([self.score.best_before_end(row) for row in self.evidence.solved])
+
+    def best_at(self, share: float) -> FloatArray:
+        """M of the expert's successes when they are cut at this share of their control steps."""
+        steps = self.score.steps_N
+        return np.array([self.score.best_after(row, round(share * (steps[row] - 1))) for row in self.evidence.solved])
 
     def best_of(self, rows: NDArray[np.int64]) -> FloatArray:
         """M at the end of these episodes; for successes among them, before the step that succeeds."""
