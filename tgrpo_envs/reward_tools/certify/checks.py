@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from tgrpo_envs.errors import SpecError, UnknownNameError
 from tgrpo_envs.reward_tools.certify import metrics
 from tgrpo_envs.reward_tools.certify.evidence import BAD_POLICIES, Evidence
-from tgrpo_envs.reward_tools.certify.scoring import NEVER, Judged, score_batch, stages_done_at_start
+from tgrpo_envs.reward_tools.certify.scoring import ARRIVING, NEVER, Judged, score_batch, stages_done_at_start
 from tgrpo_envs.rewards.rescore import rescore
 from tgrpo_envs.rewards.spec import StageSpec
 from tgrpo_envs.sim.snapshot import FloatArray
@@ -28,9 +28,7 @@ MAX_BAD = 1.0
 MAX_COST_SHARE = 0.02
 CUTS = (0.25, 0.50, 0.75, 0.90)  # shares of a demonstration at which it is cut
 NOISE_SIGMAS = 3.0
-# The share of an honest demonstration that a bad policy must not out-earn: half for those that never hold a thing, and
-# three quarters, the way to the target, for those that lift or drag it.
-NEAR_MISS, HOLDING_NEAR_MISS, HOLDING = 0.50, 0.75, ("drag", "fling")
+HOLDING = ("drag", "fling")  # bad policies that hold the object, so that a lift is no near-miss for them
 
 NOT_DONE = {
     "D13": "no search for states that earn progress without success: it needs an optimiser's budget per spec",
@@ -204,7 +202,7 @@ def bad_policies_earn_less(judged: Judged) -> CheckResult:
         rows = evidence.rows(kind)
         earned = judged.best_of(rows[~evidence.success_N[rows]])
         if len(earned):
-            bar = judged.best_at(HOLDING_NEAR_MISS if kind in HOLDING else NEAR_MISS).mean()
+            bar = (judged.best_at(ARRIVING) if kind in HOLDING else judged.best_at_lift()).mean()
             shares[kind], count = earned.max() / bar, count + len(earned)
             shown.append(f"{kind} {earned.max():.2f} of {bar:.2f}")
     note = f"largest M of a bad policy as a share of an honest near-miss: {', '.join(shown) or 'all succeeded'}"
