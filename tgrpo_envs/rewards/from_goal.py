@@ -3,7 +3,7 @@
 | conjunct | stages |
 |---|---|
 | `in`, `on`: an object goes somewhere | reach, grasp, lift, carry, place |
-| `in` of a shelf, `on` of a zone of the table | the same; another carry, see `_target` |
+| `in` of a shelf or microwave, `on` of a zone of the table | the same; another carry, see `_target` |
 | `on` of a plate, which lies too flat to be grasped | reach, touch, push |
 | `open`, `close`, `turnon`, `turnoff` of a part | reach its handle, touch, move |
 | any that holds at reset already | none; it is maintained |
@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from tgrpo_envs.bddl import Conjunct, Problem
 from tgrpo_envs.errors import SpecError
 from tgrpo_envs.rewards.handles import HANDLE_SUFFIX, find_handle, split_part
+from tgrpo_envs.rewards.openings import opens_to_front
 from tgrpo_envs.rewards.spec import StageSpec, parse_spec
 from tgrpo_envs.tasks import Task
 
@@ -30,8 +31,7 @@ LIFT_BY_M = 0.05
 CARRY_WITHIN_M = 0.05  # inside the 6.1 cm half width of LIBERO's basket, its narrowest common container
 ONTO_WITHIN_M = 0.03  # LIBERO's own tolerance of On(object, object): centres 3 cm apart (ObjectState.check_ontop)
 ZONE_WITHIN_M = 0.10  # 5 cm before the edge of a zone of the table, all of which are 10 cm wide
-# What is slid into a shelf counts once its middle passes the opening, 8.6 cm from the region's: it never gets to 5 cm.
-SLIDE_WITHIN_M = 0.12
+OPENING_WITHIN_M = 0.10  # a hand's breadth in front of a shelf or microwave: from there it is slid in
 LOWER_FROM_M = 0.15  # height over the target from which lowering earns; objects are carried 5 to 15 cm over rims
 PLATE_RADIUS_M = 0.10  # the grip site at a plate's rim is about this far from its middle
 HANDLE_WITHIN_M = 0.06  # handle bars are up to 13 cm long: a hand at their end is this far from their middle
@@ -44,7 +44,6 @@ MOVE_EFFORTS = {"reach": 1, "touch": 1, "move": 3}
 
 TOWARD = {"open": "open", "close": "close", "turnon": "on", "turnoff": "off"}
 TOO_FLAT_TO_GRASP = ("plate",)
-SLID_INTO = ("wooden_two_layer_shelf",)
 
 Stages = list[dict[str, Any]]
 
@@ -53,12 +52,14 @@ class Target(NamedTuple):
     """Where an object has to be carried before it can be put down.
 
     Attributes:
-        within_m: How near to the target, in the plane.
+        within_m: How near to the target, in the plane, or to its opening.
         lower_from_m: How far from the target lowering begins to earn; None for as far as at reset.
+        by_opening: Whether it is carried to the front of what it goes into, not over it.
     """
 
     within_m: float
     lower_from_m: float | None = LOWER_FROM_M
+    by_opening: bool = False
 
 
 def spec_from_goal(problem: Problem, task: Task) -> StageSpec:
@@ -129,7 +130,7 @@ def _placing(problem: Problem, index: int, conjunct: Conjunct) -> Stages:
 
 
 def _target(problem: Problem, conjunct: Conjunct) -> Target:
-    """Over an object or a container, into the opening of a shelf, or close to a zone of the table.
+    """Over an object or a container, to the opening of a shelf or microwave, or close to a zone of the table.
 
     A zone counts up to 10 cm above it (SiteObject.under): an object carried low is in it as soon as it is over it,
     one carried high has far to go down. So the last stage begins before the zone's edge and is measured from reset.
@@ -139,8 +140,9 @@ def _target(problem: Problem, conjunct: Conjunct) -> Target:
         return Target(ONTO_WITHIN_M)
     if problem.regions[target].ranges:
         return Target(ZONE_WITHIN_M, lower_from_m=None)
-    slid = predicate == "in" and target.startswith(SLID_INTO)
-    return Target(SLIDE_WITHIN_M if slid else CARRY_WITHIN_M)
+    if predicate == "in" and opens_to_front(target):
+        return Target(OPENING_WITHIN_M, by_opening=True)
+    return Target(CARRY_WITHIN_M)
 
 
 def _opening(problem: Problem, conjunct: Conjunct) -> tuple[Stages, list[str]]:
@@ -233,8 +235,11 @@ def _place_stages(
 ) -> Stages:
     predicate, moved, target = conjunct
     grasped = {"op": "grasped", "a": moved}
-    above = {"a": moved, "b": target, "axes": "xy"}
-    lower = {"a": moved, "b": target} | ({"from_m": where.lower_from_m} if where.lower_from_m else {})
+    pair = {"a": moved, "b": target}
+    carry, arrived = {"op": "approach", **pair, "axes": "xy"}, {"op": "near", **pair, "axes": "xy"}
+    if where.by_opening:
+        carry, arrived = {"op": "approach_opening", **pair}, {"op": "at_opening", **pair}
+    lower = pair | ({"from_m": where.lower_from_m} if where.lower_from_m else {})
     if predicate == "in":
         lower |= {"op": "inside_depth"}
     else:  # resting heights differ by object, so the ramp ends where none can: it never fills before the goal holds
@@ -270,8 +275,8 @@ def _place_stages(
             "effort": PLACE_EFFORTS["carry"],
             "after": [f"lift_{moved}", *carry_after],
             "while": [grasped],
-            "ramp": {"op": "approach", **above, "to_m": where.within_m},
-            "done": {"op": "near", **above, "within_m": where.within_m},
+            "ramp": {**carry, "to_m": where.within_m},
+            "done": {**arrived, "within_m": where.within_m},
             "latch": "live",
         },
         {

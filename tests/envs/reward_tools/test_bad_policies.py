@@ -58,7 +58,7 @@ def test_only_what_the_fingers_close_on_is_held(scene: Scene) -> None:
     in_air = [now for now in lifted if now.object_pos_NO3[0, row, 2] > lifted[0].object_pos_NO3[0, row, 2] + 0.03]
     assert len(in_air) > 10
     assert all(held for held, _ in held_and_touched(scene, in_air[:10]))
-    policies = bad_policies(scene.layout, CAN)
+    policies = bad_policies(scene.layout, CAN, has_expert=True)
     for name in ("press", "shove", "rub"):
         held, touched = zip(*held_and_touched(scene, play(scene, policies[name], 120)), strict=True)
         assert any(touched), name

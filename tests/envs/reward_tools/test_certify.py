@@ -313,3 +313,22 @@ def test_the_commands_write_a_certificate_and_a_page(evidence, tmp_path, monkeyp
         report(tmp_path / "page.html", specs=tmp_path)
     with pytest.raises(StateError, match="no certificates"):
         report(tmp_path / "page.html", suite="libero_90", specs=tmp_path)
+
+
+@pytest.mark.parametrize(("share", "passed"), [(0.2, True), (0.9, False)])
+def test_a_bad_policy_that_earns_more_than_an_honest_lift_fails(spec, evidence, share, passed):
+    """Cut demonstrations in place of shoves: at 20 % of them nothing is held, at 90 % it is over the basket."""
+    twice = evidence.pick(np.concatenate([evidence.solved, evidence.solved]))
+    count = len(evidence.solved)
+    steps_N = np.concatenate([twice.steps_N[:count], (share * twice.steps_N[count:]).astype(np.int64)])
+    kinds_N = ("expert",) * count + ("shove",) * count
+    judged = Judged(spec, dataclasses.replace(twice, kinds_N=kinds_N, steps_N=steps_N))
+    result = checks.bad_policies_earn_less(judged)
+    assert result.passed is passed and result.n == count
+    can, earned = evidence.layout.object_row("alphabet_soup_1"), []
+    for row in range(count):
+        height_M = judged.evidence.snapshots.object_pos_NO3[:, row, can, 2]
+        step = next(m for m, height in enumerate(height_M) if height >= height_M[0] + 0.02)
+        earned.append(judged.score.best_after(row, step))
+    cut = max(judged.score.best(row) for row in range(count, 2 * count))
+    assert result.value == pytest.approx(cut / np.mean(earned))

@@ -21,6 +21,8 @@ from tgrpo_envs.tasks import bddl_path, get_task, list_tasks
 Edit = Callable[[dict[str, Any]], object]
 SOUP, BASKET = "alphabet_soup_1", "basket_1"
 TOP, BOTTOM = "white_cabinet_1_top_region", "white_cabinet_1_bottom_region"
+MUG = {"a": "white_yellow_mug_1", "b": "microwave_1_heating_region", "axes": "xy"}
+ABOUT_XY = {"ramp": {"op": "approach", **MUG, "to_m": 0.05}, "done": {"op": "near", **MUG, "within_m": 0.05}}
 STAGE = {"id": "extra", "effort": 1, "done": {"op": "released", "a": SOUP}}
 
 
@@ -123,6 +125,8 @@ OFFENCES: list[tuple[str, str, int, Edit]] = [
     ("W08", LONG, 0, drop("reach_alphabet", "grasp_alphabet", "lift_alphabet", "carry_alphabet")),
     ("W09", OBJECT, 0, put("lift", rationale="lift it by 10 cm")),
     ("W09", OBJECT, 0, put("lift", rationale="away from tomato_sauce_1")),
+    ("W10", OBJECT, 0, lambda d: [stage(d, "carry").update(after=["grasp_alphabet_soup_1"]), drop("lift")(d)]),
+    ("W11", LONG, 9, put("carry", **ABOUT_XY)),
 ]
 IDS = [f"{code}-{row}" for row, (code, *_) in enumerate(OFFENCES)]
 

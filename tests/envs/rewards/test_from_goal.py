@@ -139,8 +139,13 @@ def test_carrying_ends_where_the_target_lets_the_last_stage_begin():
     zone, shelf, top, basket = (70, 37), (40, 42), (41, 43), 0
     # A zone counts as soon as an object is over it, up to 10 cm high: the last stage begins 5 cm before its edge.
     assert {carry_and_place("libero_90", index) for index in zone} == {(0.10, "approach", None)}
-    # What is slid into a shelf is inside at 8.6 cm from the middle and never gets to 5 cm.
-    assert {carry_and_place("libero_90", index) for index in shelf} == {(0.12, "inside_depth", 0.15)}
+    # What is slid into a shelf or a microwave comes to its opening first.
+    assert {carry_and_place("libero_90", index) for index in shelf} == {(0.10, "inside_depth", 0.15)}
+    fronts = [real("libero_90", shelf[0]), real("libero_10", 9)]
+    assert [sum(stage.done.model_dump().get("op") == "at_opening" for stage in spec.stages) for spec in fronts] == [
+        1,
+        1,
+    ]
     assert {carry_and_place("libero_90", index) for index in top} == {(0.05, "approach", 0.15)}  # lowered from above
     assert carry_and_place("libero_object", basket) == (0.05, "inside_depth", 0.15)
 

@@ -23,6 +23,7 @@ import numpy as np
 from tgrpo_envs.expert import ScriptedExpert
 from tgrpo_envs.expert.motion import ACTION_METRES, ACTION_SIZE, CLOSE, GAIN, OPEN, Phase
 from tgrpo_envs.expert.shapes import SHAPES, category_of
+from tgrpo_envs.reward_tools.certify.evidence import BadPolicy
 from tgrpo_envs.rewards.entities import MOVABLE, REGION, Place, resolve
 from tgrpo_envs.rewards.handles import HANDLE_SUFFIX, find_handle
 from tgrpo_envs.rewards.quantities import half_extents, position
@@ -40,6 +41,7 @@ LIFTED_M, SWING_STEPS = 0.05, 4
 
 Where = Callable[[Snapshot], FloatArray]
 Act = Callable[[Snapshot, int], FloatArray]
+"""From the present snapshot of some environments and the number of past control steps to their actions."""
 Actor = Callable[[Snapshot], Act]
 """Makes what acts, from the settled start."""
 
@@ -80,12 +82,16 @@ class _Thing:
         return where
 
 
-def bad_policies(layout: SnapshotLayout, conjunct: tuple[str, ...]) -> dict[str, Actor]:
+def bad_policies(layout: SnapshotLayout, conjunct: tuple[str, ...], *, has_expert: bool) -> dict[BadPolicy, Actor]:
     """The policies for one conjunct of a goal, by name.
+
+    Args:
+        layout: Of the scene.
+        conjunct: Of the goal.
+        has_expert: Whether the expert has a skill for it: without, nobody drags and flings.
 
     Raises:
         UnknownNameError: The scene lacks an entity of the conjunct.
-        ConfigError: The expert has no skill for the conjunct.
     """
     if len(conjunct) == 2:
         return _at_handle(_Thing(layout, conjunct[1] + HANDLE_SUFFIX)) if find_handle(conjunct[1]) else {}
@@ -95,20 +101,21 @@ def bad_policies(layout: SnapshotLayout, conjunct: tuple[str, ...]) -> dict[str,
         height_N = moved.over(-PRESS_M)(start)[:, 2]
         return lambda snapshot: np.column_stack([target.middle(snapshot)[:, :2], height_N])
 
-    found = {
+    found: dict[BadPolicy, Actor] = {
         "press": _legs(lambda _: _press(moved)),
         "shove": _legs(lambda start: _shove(start, moved, target.middle)),
         "rub": _legs(lambda start: [*_press(moved), Leg(rubbed_to(start))]),
         "hover": _legs(lambda _: [Leg(moved.over(HOVER_M), OPEN), Leg(target.over(TRAVEL_M), OPEN)]),
-        "drag": _drag(layout, conjunct, target),
-        "fling": _fling(layout, conjunct, moved, target),
     }
+    if has_expert:
+        found["drag"] = _drag(layout, conjunct, target)
+        found["fling"] = _fling(layout, conjunct, moved, target)
     if target.place.kind == MOVABLE:
         found["push_target"] = _legs(lambda start: _shove(start, target, moved.middle))
     return found
 
 
-def _at_handle(handle: _Thing) -> dict[str, Actor]:
+def _at_handle(handle: _Thing) -> dict[BadPolicy, Actor]:
     def fixture(snapshot: Snapshot) -> FloatArray:
         return snapshot.object_pos_NO3[:, handle.place.row]
 

@@ -23,7 +23,7 @@ from tgrpo_envs.reward_tools.certify.checks import (
     scores_repeat,
     stage_rates,
 )
-from tgrpo_envs.reward_tools.certify.evidence import Evidence, EvidenceInfo, Kind
+from tgrpo_envs.reward_tools.certify.evidence import BAD_POLICIES, Evidence, EvidenceInfo, Kind
 from tgrpo_envs.reward_tools.certify.metrics import Estimate, bootstrap
 from tgrpo_envs.reward_tools.certify.scoring import Judged, score_batch
 from tgrpo_envs.rewards.spec import StageSpec, spec_id
@@ -186,7 +186,7 @@ def _metrics(judged: Judged) -> dict[str, Estimate]:
     evidence, score, spec = judged.evidence, judged.score, judged.spec
     solved = evidence.solved
     positives, negatives = auc_sides(judged)
-    spoilt = evidence.rows("dropped")
+    spoilt, bad = evidence.rows("dropped"), evidence.rows(*BAD_POLICIES)
     returns_N = np.array([score.return_at(row, int(steps)) for row, steps in enumerate(evidence.steps_N)])
     success_N = evidence.success_N
 
@@ -206,6 +206,7 @@ def _metrics(judged: Judged) -> dict[str, Estimate]:
         "leak_idle": bootstrap([judged.best_of(evidence.rows("idle"))]),
         "leak_random": bootstrap([judged.best_of(evidence.rows("random"))]),
         "wrong_object": bootstrap([judged.best_of(evidence.rows("wrong_object"))]),
+        "bad": bootstrap([judged.best_of(bad[~evidence.success_N[bad]])]),
         "wrong_target": bootstrap([judged.best_of(evidence.rows("wrong_target"))]),
     }
 

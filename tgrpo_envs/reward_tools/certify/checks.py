@@ -1,4 +1,4 @@
-"""The dynamic checks D01 to D15: what a spec must show on the evidence before anyone trains on it."""
+"""The dynamic checks D01 to D16: what a spec must show on the evidence before anyone trains on it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict
 
 from tgrpo_envs.errors import SpecError, UnknownNameError
 from tgrpo_envs.reward_tools.certify import metrics
-from tgrpo_envs.reward_tools.certify.evidence import Evidence
-from tgrpo_envs.reward_tools.certify.scoring import NEVER, Judged, score_batch, stages_done_at_start
+from tgrpo_envs.reward_tools.certify.evidence import BAD_POLICIES, Evidence
+from tgrpo_envs.reward_tools.certify.scoring import ARRIVING, NEVER, Judged, score_batch, stages_done_at_start
 from tgrpo_envs.rewards.rescore import rescore
 from tgrpo_envs.rewards.spec import StageSpec
 from tgrpo_envs.sim.snapshot import FloatArray
@@ -24,9 +24,11 @@ MIN_CUT_PAIRS = 0.8  # one pair of six may be off: an expert that grips again lo
 MIN_PAIRS = 0.95
 MIN_AUC = 0.95
 MAX_WRONG = 0.5
+MAX_BAD = 1.0
 MAX_COST_SHARE = 0.02
 CUTS = (0.25, 0.50, 0.75, 0.90)  # shares of a demonstration at which it is cut
 NOISE_SIGMAS = 3.0
+HOLDING = ("drag", "fling")  # bad policies that hold the object, so that a lift is no near-miss for them
 
 NOT_DONE = {
     "D13": "no search for states that earn progress without success: it needs an optimiser's budget per spec",
@@ -193,6 +195,20 @@ def other_goals_earn_less(judged: Judged) -> CheckResult:
     return _result("D09", _mean(other) or 0.0, MAX_WRONG, len(other) + len(target), note, bool(less))
 
 
+def bad_policies_earn_less(judged: Judged) -> CheckResult:
+    """D16: pressing, shoving, rubbing, hovering, dragging or flinging earns less than an honest near-miss."""
+    evidence, shares, shown, count = judged.evidence, {}, [], 0
+    for kind in BAD_POLICIES:
+        rows = evidence.rows(kind)
+        earned = judged.best_of(rows[~evidence.success_N[rows]])
+        if len(earned):
+            bar = (judged.best_at(ARRIVING) if kind in HOLDING else judged.best_at_lift()).mean()
+            shares[kind], count = earned.max() / bar, count + len(earned)
+            shown.append(f"{kind} {earned.max():.2f} of {bar:.2f}")
+    note = f"largest M of a bad policy as a share of an honest near-miss: {', '.join(shown) or 'all succeeded'}"
+    return _result("D16", _mean(list(shares.values()), np.max), MAX_BAD, count, note)
+
+
 def scores_repeat(judged: Judged) -> CheckResult:
     """D10: scored again, and alone in place of side by side, an episode gets the same reward to the last bit."""
     evidence, score = judged.evidence, judged.score
@@ -243,6 +259,7 @@ EXPERT_CHECKS: tuple[Check, ...] = (
     reversed_demonstrations_lose,
     successes_stand_out,
     other_goals_earn_less,
+    bad_policies_earn_less,
 )
 PLAIN_CHECKS: tuple[Check, ...] = (
     starts_with_nothing_done,

@@ -24,6 +24,7 @@ MORE_IS_BETTER = {
     "leak_random": False,
     "wrong_object": False,
     "wrong_target": False,
+    "bad": False,
 }
 _VERDICTS = ("failed", "static-only", "passed")
 _SAME = 1e-9
@@ -63,7 +64,8 @@ def difference_rows(certificates: Sequence[Certificate]) -> list[tuple[str, ...]
     pairs = _pairs(certificates)
     rows = []
     for name, more in MORE_IS_BETTER.items():
-        values = [(llm.metrics[name].value, compiled.metrics[name].value) for llm, compiled in pairs]
+        both = [(a.metrics[name], b.metrics[name]) for a, b in pairs if name in a.metrics and name in b.metrics]
+        values = [(llm.value, compiled.value) for llm, compiled in both]
         known = [(a, b) for a, b in values if a is not None and b is not None]
         if not known:
             continue

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,9 @@ from tgrpo_envs.sim.snapshot import BoolArray, Snapshot, SnapshotLayout
 FORMAT = "tgrpo-evidence/2"  # raise it when episodes are recorded in another way
 
 Purpose = Literal["certification", "selection"]
-Kind = Literal["expert", "dropped", "idle", "random", "wrong_object", "wrong_target", "teleport"]
+BadPolicy = Literal["press", "shove", "rub", "hover", "drag", "fling", "push_target"]
+Kind = Literal["expert", "dropped", "idle", "random", "wrong_object", "wrong_target", "teleport"] | BadPolicy
+BAD_POLICIES: tuple[BadPolicy, ...] = get_args(BadPolicy)
 
 _SNAPSHOT_FIELDS = tuple(field.name for field in fields(Snapshot))
 _ARRAYS = ("goal_MNC", "steps_N", "start_goal_SC")
@@ -39,6 +41,7 @@ class Sizes(BaseModel):
         idle: Episodes of doing nothing.
         wrong: Episodes for each wrong goal.
         wrong_goals: Most wrong goals.
+        bad: Episodes of each bad policy, for each conjunct of the goal.
         starts: Initial states that are looked at without stepping.
         teleports: Initial states from which the goal is reached by setting the state.
         aimless_steps: Control steps of the random and idle episodes.
@@ -51,6 +54,7 @@ class Sizes(BaseModel):
     idle: int = 2
     wrong: int = 2
     wrong_goals: int = 4
+    bad: int = 1
     starts: int = 50
     teleports: int = 2
     aimless_steps: int = 150

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tgrpo_envs.errors import ConfigError, StateError, UnknownNameError
 from tgrpo_envs.expert import ScriptedExpert
+from tgrpo_envs.reward_tools.certify.bad_policies import Act, Actor, bad_policies
 from tgrpo_envs.reward_tools.certify.evidence import (
     Evidence,
     EvidenceInfo,
@@ -41,9 +42,6 @@ SPOIL_BETWEEN = (0.25, 0.85)  # the gripper is forced open at this share of the 
 SPARE_SHARE = 1.25  # spoilt and wrong episodes may take this much longer than the expert's longest
 TELEPORT_STEPS = 20  # idle control steps after a teleport: objects settle and debounced conditions have time to hold
 
-Act = Callable[[Snapshot, int], FloatArray]
-"""From the present snapshot of some environments and the number of past control steps to their actions."""
-
 
 class Group(NamedTuple):
     """Consecutive environments that act alike.
@@ -58,7 +56,7 @@ class Group(NamedTuple):
 
     kind: Kind
     init: InitStates
-    actor: Callable[[Snapshot], Act]
+    actor: Actor
     max_steps: int
     goal: Goal | None = None
 
@@ -120,7 +118,8 @@ def record_evidence(scene: Scene, purpose: Purpose, sizes: Sizes, key: str, draw
         median = float(np.median(expert.steps_N))
         films.append(_run(scene, [_dropped_group(scene, init, sizes.expert, longest, median, acts_rng)]))
     wrong = [_wrong_group(scene, init, sizes.wrong, longest, goal) for goal in _possible(scene, sizes.wrong_goals)]
-    films.append(_run(scene, [*_aimless_groups(init, sizes, acts_rng), *wrong]))
+    bad = _bad_groups(scene, init, sizes, longest)
+    films.append(_run(scene, [*_aimless_groups(init, sizes, acts_rng), *wrong, *bad]))
     env_steps = sum(int(film.steps_N.sum()) for film in films)
     microseconds = (time.perf_counter() - began) / env_steps * 1e6
     films.append(_teleported(scene, init, sizes.teleports))
@@ -222,6 +221,17 @@ def _wrong_group(scene: Scene, init: InitStates, count: int, max_steps: int, wro
     site_joints = {entry.name: entry.joints for entry in scene.record.sites}
     goal = compile_goal(wrong.goal, scene.layout, categories, site_joints)
     return Group(wrong.kind, init.take(np.arange(count)), _expert_actor(scene, wrong.goal), max_steps, goal)
+
+
+def _bad_groups(scene: Scene, init: InitStates, sizes: Sizes, longest: int) -> list[Group]:
+    """The bad policies, for each conjunct; those that wait for the expert's grasp may take as long as the expert."""
+    groups = []
+    for conjunct in scene.task.goal if sizes.bad else ():
+        has_expert = _make_expert(scene, (conjunct,), 1) is not None
+        for kind, actor in bad_policies(scene.layout, conjunct, has_expert=has_expert).items():
+            steps = longest if kind in ("drag", "fling") else sizes.aimless_steps
+            groups.append(Group(kind, init.take(np.arange(sizes.bad)), actor, steps))
+    return groups
 
 
 def _possible(scene: Scene, limit: int) -> list[WrongGoal]:

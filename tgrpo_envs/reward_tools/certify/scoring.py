@@ -19,6 +19,8 @@ from tgrpo_envs.rewards.tracker import StageTracker
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray
 
 NEVER = math.inf
+LATE, ARRIVING = 0.75, 0.90  # shares of a demonstration: a handle is in motion, an object about to be let go
+LIFTED_M = 0.02
 MIN_TURN_STEPS = 3  # a stage that completes sooner leaves its ramp no time to say anything
 
 
@@ -46,11 +48,15 @@ class BatchScore:
 
     def best(self, row: int) -> float:
         """M at the end of an episode."""
-        return self._at(self.best_TN, row, int(self.steps_N[row]))
+        return self.best_after(row, int(self.steps_N[row]))
 
     def best_before_end(self, row: int) -> float:
         """M before the last control step: for a success, before it counts as one."""
-        return self._at(self.best_TN, row, int(self.steps_N[row]) - 1)
+        return self.best_after(row, int(self.steps_N[row]) - 1)
+
+    def best_after(self, row: int, steps: int) -> float:
+        """M after so many control steps."""
+        return self._at(self.best_TN, row, steps)
 
     def return_at(self, row: int, steps: int) -> float:
         """Return after so many control steps."""
@@ -189,6 +195,26 @@ class Judged:
     def best_before_success(self) -> FloatArray:
         """M of the expert's successes before the step that succeeds."""
         return np.array([self.score.best_before_end(row) for row in self.evidence.solved])
+
+    def best_at(self, share: float) -> FloatArray:
+        """M of the expert's successes when they are cut at this share of their control steps."""
+        return np.array([self.score.best_after(row, self._cut(row, share)) for row in self.evidence.solved])
+
+    def best_at_lift(self) -> FloatArray:
+        """M of the expert's successes when they first hold something off its support, else late on the way."""
+        return np.array([self.score.best_after(row, self._first_lift(row)) for row in self.evidence.solved])
+
+    def _cut(self, row: int, share: float) -> int:
+        return round(share * (int(self.score.steps_N[row]) - 1))
+
+    def _first_lift(self, row: int) -> int:
+        """Control steps after which a movable object is first held and has risen."""
+        now, _ = self.evidence.episode(row)
+        movables = slice(self.evidence.layout.num_movables)
+        height_MO = now.object_pos_NO3[:, movables, 2]
+        held_MO = now.finger_contact_NO2[:, movables].all(axis=2)
+        lifted_M = (held_MO & (height_MO >= height_MO[0] + LIFTED_M)).any(axis=1)
+        return int(lifted_M.argmax()) if lifted_M.any() else self._cut(row, LATE)
 
     def best_of(self, rows: NDArray[np.int64]) -> FloatArray:
         """M at the end of these episodes; for successes among them, before the step that succeeds."""

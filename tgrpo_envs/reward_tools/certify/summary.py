@@ -28,6 +28,7 @@ DEMANDS = (
     Demand("idle M <= 0.01", "D02", at_least=False),
     Demand("random M <= 0.15", "D03", at_least=False),
     Demand("AUC >= 0.95", "D08", at_least=True),
+    Demand("bad policy <= near-miss", "D16", at_least=False),
 )
 DEMAND_HEADINGS = ("producer", *(demand.heading for demand in DEMANDS), "expert episodes in order")
 

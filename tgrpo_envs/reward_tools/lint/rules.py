@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from tgrpo_envs.bddl import Problem
-from tgrpo_envs.reward_tools.lint import document, instances, plan, ramps, style
+from tgrpo_envs.reward_tools.lint import carrying, document, instances, plan, ramps, style
 from tgrpo_envs.reward_tools.lint.case import Case
 from tgrpo_envs.reward_tools.lint.finding import Check, Finding
 from tgrpo_envs.reward_tools.lint.profile import too_much_for_failures
@@ -58,6 +58,8 @@ RULES: tuple[Rule, ...] = (
     Rule("W07", style.stage_count, weight=3),
     Rule("W08", style.uneven_branches, weight=3),
     Rule("W09", style.boasting_rationale, weight=2),
+    Rule("W10", carrying.carry_without_lift, weight=5),
+    Rule("W11", carrying.opening_left_out, weight=5),
 )
 
 
