@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import tyro
@@ -54,7 +54,8 @@ class AtOnce:
     """A policy that keeps the arm still and costs nothing, so that every episode lasts to its horizon."""
 
     def __init__(self, options: Options) -> None:
-        self.image_size, self.replan_steps, self.detail = options.image_size, options.replan_steps, options.detail
+        self.image_size, self.replan_steps = options.image_size, options.replan_steps
+        self.detail: str = options.detail
 
     def act(self, seen: Seen) -> Sequence[FloatArray]:
         """See `bridges.policy.OutsidePolicy.act`."""
@@ -93,7 +94,7 @@ def official_s(options: Options, task: Task) -> float:
     """Seconds an episode takes in LIBERO's environment: reset, state, settling, control steps with pictures."""
     states = official_states(load_scene(task, options.assets)).states_NX
     size = options.image_size
-    cameras = {"camera_heights": size, "camera_widths": size, "use_camera_obs": True, "has_offscreen_renderer": True}
+    cameras: dict[str, Any] = {"camera_heights": size, "camera_widths": size, "use_camera_obs": True, "has_offscreen_renderer": True}
     env = official_env(task, find_pack(options.assets).folder, **cameras)
     start = time.perf_counter()
     for episode in range(options.official_episodes):

@@ -63,7 +63,8 @@ class WebsocketServer:
         Raises:
             PolicyError: None came in time, or the server is gone.
         """
-        return self._trying(lambda: connection.recv(timeout=self._timeout_s))
+        message: bytes | str = self._trying(lambda: connection.recv(timeout=self._timeout_s))
+        return message
 
     def _trying(self, call: Callable[[], Any]) -> Any:
         try:
