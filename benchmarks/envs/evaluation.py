@@ -94,7 +94,12 @@ def official_s(options: Options, task: Task) -> float:
     """Seconds an episode takes in LIBERO's environment: reset, state, settling, control steps with pictures."""
     states = official_states(load_scene(task, options.assets)).states_NX
     size = options.image_size
-    cameras: dict[str, Any] = {"camera_heights": size, "camera_widths": size, "use_camera_obs": True, "has_offscreen_renderer": True}
+    cameras: dict[str, Any] = {
+        "camera_heights": size,
+        "camera_widths": size,
+        "use_camera_obs": True,
+        "has_offscreen_renderer": True,
+    }
     env = official_env(task, find_pack(options.assets).folder, **cameras)
     start = time.perf_counter()
     for episode in range(options.official_episodes):
