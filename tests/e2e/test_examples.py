@@ -37,7 +37,7 @@ def test_example_runs(example: Path, tmp_path: Path) -> None:
 def test_ppo_on_states_writes_its_curve(tmp_path: Path) -> None:
     run_example(PPO_GRASP, "--decisions", "480", "--num-envs", "4", "--out", "curve", cwd=tmp_path)
     heading, *rows = (tmp_path / "curve" / "curve.csv").read_text().splitlines()
-    assert heading.startswith("minutes,decisions,reach_bbq_sauce,grasp_bbq_sauce,")
+    assert heading.startswith("minutes,decisions,reach_bbq_sauce_1,grasp_bbq_sauce_1,")
     assert [int(row.split(",")[1]) for row in rows] == [240, 480]  # each with episodes of 30 decisions at most
     assert (tmp_path / "curve" / "curve.png").stat().st_size > 0
 

@@ -69,6 +69,7 @@ def test_a_run_learns_the_same_with_overlap(tmp_path, monkeypatch):
     returns = []
     for overlap in (False, True):
         config = toy_config(tmp_path / str(overlap), 2)
+        config = config.replace(evaluation={"every": 9, "num_heldout": 1, "num_official": 0})
         train(config.replace(rollout={**config.rollout.model_dump(), "overlap": overlap}))
         rows = read_metrics(config.run.path)
         returns.append([(row["rollout/return"], row["update/loss"]) for row in rows if "rollout/return" in row])

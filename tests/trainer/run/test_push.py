@@ -33,42 +33,59 @@ def run(tmp_path_factory):
     return folder
 
 
-def export(*words, folder, address, token=TOKEN):
-    """In a process of its own: the hub's address is read when its library is imported."""
-    variables = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HOME": str(folder / "hf"), "HF_ENDPOINT": address}
-    variables |= {"NO_PROXY": "127.0.0.1", "HF_TOKEN": token}
-    command = [sys.executable, "-m", "tgrpo_trainer", "export", *map(str, words)]
-    return subprocess.run(command, env=variables, cwd=folder, capture_output=True, text=True, check=False)
+SCRIPT = """
+import os, sys
+from tgrpo_trainer.__main__ import main
+
+checkpoint, run = sys.argv[1:]
+print(main(["export", checkpoint, "out", "--push", "somebody/toy"]))
+print(main(["export", run, "again", "--push", "somebody/toys", "--public"]))
+os.environ["HF_TOKEN"] = "of somebody else"
+print(main(["export", run, "refused", "--push", "somebody/other"]))
+"""
 
 
-def test_a_policy_is_uploaded_whole_with_a_page(run, tmp_path):
-    words = (run / LAST_NAME / iteration_name(0), "out", "--push", "somebody/toy")
+@pytest.fixture(scope="module")
+def exported(run, tmp_path_factory):
+    """What the three commands printed, the hub's address and what it keeps then; a folder of the exports.
+
+    They share a process of their own: the hub's address is read when its library is imported.
+    """
+    folder = tmp_path_factory.mktemp("exports")
     with serve_uploads(TOKEN) as (address, repositories):
-        done = export(*words, folder=tmp_path, address=address)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.splitlines() == ["Policy: out", f"Uploaded: {address}/somebody/toy/commit/{COMMIT}"]
-        uploaded = repositories["somebody/toy"]
-        page = uploaded["files"].pop("README.md").decode()
-        assert uploaded["private"] is True
-        assert uploaded["files"] == {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-        assert "# somebody/toy" in page and "`nano`" in page and "libero_object, task 0" in page
-        assert "| heldout | greedy | 3/4 = 75% [30%, 95%] |" in page
-
-        uploaded["files"]["README.md"] = b"my own page"
-        again = export(run, "again", "--push", "somebody/toy", "--public", folder=tmp_path, address=address)
-        assert again.returncode == 0, again.stderr
-        assert uploaded["files"]["README.md"] == b"my own page"
+        repositories["somebody/toys"] = {"private": False, "files": {"README.md": b"my own page"}}
+        variables = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HOME": str(folder / "hf"), "HF_ENDPOINT": address}
+        variables |= {"NO_PROXY": "127.0.0.1", "HF_TOKEN": TOKEN}
+        command = [sys.executable, "-c", SCRIPT, str(run / LAST_NAME / iteration_name(0)), str(run)]
+        done = subprocess.run(command, env=variables, cwd=folder, capture_output=True, text=True, check=True)
+    return done, address, repositories, folder
 
 
-def test_a_refusal_comes_before_the_export_and_is_one_sentence(run, tmp_path):
-    with serve_uploads("another token") as (address, repositories):
-        done = export(run, "out", "--push", "somebody/toy", folder=tmp_path, address=address)
-    assert done.returncode == 2
-    assert (
-        done.stderr.startswith("error: somebody/toy cannot be written (the hub says") and done.stderr.count("\n") == 1
-    )
+def test_a_policy_is_uploaded_whole_with_a_page(exported):
+    done, address, repositories, folder = exported
+    assert done.stdout.splitlines()[:3] == ["Policy: out", f"Uploaded: {address}/somebody/toy/commit/{COMMIT}", "0"]
+    uploaded = repositories["somebody/toy"]
+    assert uploaded["private"] is True
+    policy = {path.name: path.read_bytes() for path in (folder / "out").iterdir()}
+    page = uploaded["files"]["README.md"].decode()
+    assert uploaded["files"] == {**policy, "README.md": page.encode()}
+    assert "# somebody/toy" in page and "`nano`" in page and "libero_object, task 0" in page
+    assert "| heldout | greedy | 3/4 = 75% [30%, 95%] |" in page
+
+
+def test_a_page_that_is_there_stays(exported):
+    files = exported[2]["somebody/toys"]["files"]
+    assert files.pop("README.md") == b"my own page"
+    assert sorted(files) == sorted(path.name for path in (exported[3] / "again").iterdir())
+
+
+def test_a_refusal_comes_before_the_export_and_is_one_sentence(exported):
+    done, _, repositories, folder = exported
+    assert done.stdout.splitlines()[-1] == "2"
+    assert done.stderr.startswith("error: somebody/other cannot be written (the hub says")
+    assert done.stderr.count("\n") == 1
     assert done.stderr.rstrip().endswith("give another place with --push.")
-    assert not (tmp_path / "out").exists() and repositories == {}
+    assert not (folder / "refused").exists() and "somebody/other" not in repositories
 
 
 def test_what_is_no_name_of_a_repository_is_refused():
