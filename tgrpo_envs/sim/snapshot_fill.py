@@ -18,7 +18,7 @@ ARM = 7  # arm joints come first in qpos, then the two fingers
 # A finger holds against the other where it presses within 60 degrees of the direction in which they close: rims of
 # plates slope by 55. Shut fingers that shove a can of 3 cm radius press at 70 degrees or more, that press down at 90.
 MIN_CLOSING_COSINE = 0.5
-MIN_OPENING_M = 0.004  # the thinnest wall keeps the fingers 8 mm apart; a tip that wedges between shut ones, 3 mm
+MIN_OPENING_M = 0.0025  # walls of bowls are held by their edge with 3.3 mm between the fingers
 
 
 class SnapshotWriter:

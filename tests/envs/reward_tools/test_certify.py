@@ -332,3 +332,10 @@ def test_a_bad_policy_that_earns_more_than_an_honest_lift_fails(spec, evidence, 
         earned.append(judged.score.best_after(row, step))
     cut = max(judged.score.best(row) for row in range(count, 2 * count))
     assert result.value == pytest.approx(cut / np.mean(earned))
+
+
+def test_where_the_task_asks_for_a_push_pushing_is_not_bad(evidence):
+    info = evidence.info.model_copy(update={"task": "push_the_plate_to_the_front_of_the_stove"})
+    assert set(checks.bad_kinds(evidence)) - set(checks.bad_kinds(dataclasses.replace(evidence, info=info))) == {
+        "shove", "rub", "drag", "fling",
+    }  # fmt: skip

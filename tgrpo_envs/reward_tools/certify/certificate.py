@@ -20,10 +20,11 @@ from tgrpo_envs.reward_tools.certify.checks import (
     PLAIN_CHECKS,
     CheckResult,
     auc_sides,
+    bad_kinds,
     scores_repeat,
     stage_rates,
 )
-from tgrpo_envs.reward_tools.certify.evidence import BAD_POLICIES, Evidence, EvidenceInfo, Kind
+from tgrpo_envs.reward_tools.certify.evidence import Evidence, EvidenceInfo, Kind
 from tgrpo_envs.reward_tools.certify.metrics import Estimate, bootstrap
 from tgrpo_envs.reward_tools.certify.scoring import Judged, score_batch
 from tgrpo_envs.rewards.spec import StageSpec, spec_id
@@ -186,7 +187,7 @@ def _metrics(judged: Judged) -> dict[str, Estimate]:
     evidence, score, spec = judged.evidence, judged.score, judged.spec
     solved = evidence.solved
     positives, negatives = auc_sides(judged)
-    spoilt, bad = evidence.rows("dropped"), evidence.rows(*BAD_POLICIES)
+    spoilt, bad = evidence.rows("dropped"), evidence.rows(*bad_kinds(evidence))
     returns_N = np.array([score.return_at(row, int(steps)) for row, steps in enumerate(evidence.steps_N)])
     success_N = evidence.success_N
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tgrpo_envs.errors import SpecError, UnknownNameError
 from tgrpo_envs.reward_tools.certify import metrics
-from tgrpo_envs.reward_tools.certify.evidence import BAD_POLICIES, Evidence
+from tgrpo_envs.reward_tools.certify.evidence import BAD_POLICIES, BadPolicy, Evidence
 from tgrpo_envs.reward_tools.certify.scoring import ARRIVING, NEVER, Judged, score_batch, stages_done_at_start
 from tgrpo_envs.rewards.rescore import rescore
 from tgrpo_envs.rewards.spec import StageSpec
@@ -28,6 +28,7 @@ MAX_BAD = 1.0
 MAX_COST_SHARE = 0.02
 CUTS = (0.25, 0.50, 0.75, 0.90)  # shares of a demonstration at which it is cut
 NOISE_SIGMAS = 3.0
+PUSHING = ("shove", "rub", "drag", "fling")  # bring an object to its target, as a task may ask for
 HOLDING = ("drag", "fling")  # bad policies that hold the object, so that a lift is no near-miss for them
 
 NOT_DONE = {
@@ -195,17 +196,26 @@ def other_goals_earn_less(judged: Judged) -> CheckResult:
     return _result("D09", _mean(other) or 0.0, MAX_WRONG, len(other) + len(target), note, bool(less))
 
 
+def bad_kinds(evidence: Evidence) -> tuple[BadPolicy, ...]:
+    """The policies that are bad in this task: where it asks for a push, to push is honest."""
+    is_push = "push" in evidence.info.task.split("_")
+    return tuple(kind for kind in BAD_POLICIES if not (is_push and kind in PUSHING))
+
+
 def bad_policies_earn_less(judged: Judged) -> CheckResult:
     """D16: pressing, shoving, rubbing, hovering, dragging or flinging earns less than an honest near-miss."""
     evidence, shares, shown, count = judged.evidence, {}, [], 0
-    for kind in BAD_POLICIES:
+    for kind in bad_kinds(evidence):
         rows = evidence.rows(kind)
-        earned = judged.best_of(rows[~evidence.success_N[rows]])
+        # Who shuts a drawer by a shove has done that part.
+        goals = [evidence.episode(row)[1] for row in rows.tolist()]
+        failed = [not (goal_MC & ~goal_MC[0]).any() for goal_MC in goals]
+        earned = judged.best_of(rows[failed])
         if len(earned):
             bar = (judged.best_at(ARRIVING) if kind in HOLDING else judged.best_at_lift()).mean()
             shares[kind], count = earned.max() / bar, count + len(earned)
             shown.append(f"{kind} {earned.max():.2f} of {bar:.2f}")
-    note = f"largest M of a bad policy as a share of an honest near-miss: {', '.join(shown) or 'all succeeded'}"
+    note = f"largest M of a bad policy as a share of an honest near-miss: {', '.join(shown) or 'all got there'}"
     return _result("D16", _mean(list(shares.values()), np.max), MAX_BAD, count, note)
 
 

@@ -20,7 +20,7 @@ from tgrpo_envs.files import cache_dir
 from tgrpo_envs.recording.snapshot_file import SnapshotFile, SnapshotHeader
 from tgrpo_envs.sim.snapshot import BoolArray, Snapshot, SnapshotLayout
 
-FORMAT = "tgrpo-evidence/2"  # raise it when episodes are recorded in another way
+FORMAT = "tgrpo-evidence/3"  # raise it when episodes are recorded in another way
 
 Purpose = Literal["certification", "selection"]
 BadPolicy = Literal["press", "shove", "rub", "hover", "drag", "fling", "push_target"]
@@ -80,7 +80,7 @@ class EvidenceInfo(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal["tgrpo-evidence/1", "tgrpo-evidence/2"] = "tgrpo-evidence/2"
+    format: Literal["tgrpo-evidence/1", "tgrpo-evidence/2", "tgrpo-evidence/3"] = "tgrpo-evidence/3"
     suite: str
     task: str
     pack: str
