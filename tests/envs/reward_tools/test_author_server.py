@@ -282,9 +282,9 @@ def test_the_limit_on_calls_counts_retries_and_is_never_passed(tmp_path, monkeyp
 def test_the_limit_on_tokens_is_checked_before_a_call(tmp_path, monkeypatch):
     spent = {"prompt_tokens": 9000, "completion_tokens": 700}  # of one call
     with serving(says("no 1", usage=spent), says("no 2", usage=spent), says(GOOD)) as server:
-        run = Run(tmp_path, server, monkeypatch, max_tokens=42_000)  # and at most some 40,000 before it
+        run = Run(tmp_path, server, monkeypatch, max_tokens=45_000)  # and at most some 43,000 before it
         (outcome,) = run.write()
-    assert len(server.requests) == 2 and run.accounts.tokens <= 42_000
+    assert len(server.requests) == 2 and run.accounts.tokens <= 45_000
     (attempt,) = json.loads((run.work / "rejected" / MILK.suite / f"{MILK.name}.json").read_text())
     assert attempt["ended"] == "cut short" and len(attempt["replies"]) == 2
     assert outcome.result == FAILED and "--max-tokens" in outcome.note

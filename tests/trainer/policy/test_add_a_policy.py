@@ -114,6 +114,7 @@ def test_it_learns_and_is_reported(tmp_path, compass):
     assert TrainConfig.load(whole / "config.json").policy.kind == "compass"
 
 
+@pytest.mark.slow  # three runs; the same of other policies is in tests/trainer/run/test_resume.py
 def test_stopped_half_way_it_ends_the_same(tmp_path, compass):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     constant = {"final_learning_rate_ratio": 1.0}

@@ -71,6 +71,7 @@ def lora_run(folder, iterations, checkpoint):
     )
 
 
+@pytest.mark.slow  # three runs; without adapters it is in tests/trainer/run/test_resume.py
 def test_a_run_trains_them_and_four_iterations_are_two_and_two(tmp_path, monkeypatch):
     monkeypatch.setattr("tgrpo_trainer.train.make_envs", make_toy_envs)
     monkeypatch.setattr("tgrpo_trainer.train.write_report", lambda folder: folder / "report.html")
