@@ -89,7 +89,7 @@ def make_drawn_model(model: mujoco.MjModel, loose: Collection[int], rows_B: NDAr
         SceneError: MuJoCo refuses the model that was made.
     """
     mounting = _mountings(model, loose)
-    items: list[_Item] = []
+    items: list[_Item | None] = []
     groups: dict[tuple[int, int, _Look], list[tuple[int, _Look]]] = {}
     for shown in _shown_geoms(model):
         geom, look = int(shown.objid), _look(model, shown)
@@ -100,8 +100,8 @@ def make_drawn_model(model: mujoco.MjModel, loose: Collection[int], rows_B: NDAr
         shared = look if look.texture >= 0 else look._replace(rgba=_WHITE, texture=_PALETTE)
         groups.setdefault((int(mounting.carrier_B[body]), int(rows_B[body]), shared), []).append((geom, look))
     palette = sorted({look.rgba for members in groups.values() if _is_motley(members) for _, look in members})
-    items += [_merged(model, mounting, look, members, palette) for (_, _, look), members in groups.items()]
-    return _compile(model, items, palette)
+    merged = [_merged(model, mounting, look, members, palette) for (_, _, look), members in groups.items()]
+    return _compile(model, [item for item in (*items, *merged) if item is not None], palette)
 
 
 def _mountings(model: mujoco.MjModel, loose: Collection[int]) -> _Mounting:
@@ -162,9 +162,11 @@ def _is_motley(members: Sequence[tuple[int, _Look]]) -> bool:
     return members[0][1].texture < 0 and len({look.rgba for _, look in members}) > 1
 
 
-def _single(model: mujoco.MjModel, geom: int, look: _Look) -> _Item:
-    """A geom as it is, but for its faces."""
-    is_mesh = model.geom_type[geom] == _MESH
+def _single(model: mujoco.MjModel, geom: int, look: _Look) -> _Item | None:
+    """A geom as it is, but for its faces; None where it is too small for one to be left."""
+    corners = _corners(model, int(model.geom_dataid[geom])) if model.geom_type[geom] == _MESH else None
+    if corners is not None and not len(corners.places_C3):
+        return None
     return _Item(
         body=int(model.geom_bodyid[geom]),
         type=int(model.geom_type[geom]),
@@ -173,7 +175,7 @@ def _single(model: mujoco.MjModel, geom: int, look: _Look) -> _Item:
         quat=model.geom_quat[geom].copy(),
         radius=float(model.geom_rbound[geom]),
         look=look,
-        corners=_corners(model, int(model.geom_dataid[geom])) if is_mesh else None,
+        corners=corners,
     )
 
 
@@ -183,8 +185,11 @@ def _merged(
     look: _Look,
     members: Sequence[tuple[int, _Look]],
     palette: Sequence[tuple[float, ...]],
-) -> _Item:
-    """One mesh of geoms that share a carrier and a look, around the centre of their box, in the first one's body."""
+) -> _Item | None:
+    """One mesh of geoms that share a carrier and a look, around the centre of their box, in the first one's body.
+
+    None where all are too small for a face to be left.
+    """
     body = int(model.geom_bodyid[members[0][0]])
     is_motley = _is_motley(members)
     places, normals, texcoords = [], [], []
@@ -203,6 +208,8 @@ def _merged(
         # Without any, MuJoCo would look for sharp corners again: nothing else tells it that there are none.
         texcoords.append(np.zeros((len(corners.places_C3), 2)) if texcoords_C2 is None else texcoords_C2)
     places_C3 = np.concatenate(places)
+    if not len(places_C3):
+        return None
     centre_3 = (places_C3.min(axis=0) + places_C3.max(axis=0)) / 2
     places_C3 -= centre_3
     normals_C3 = _smooth(places_C3, np.concatenate(normals))

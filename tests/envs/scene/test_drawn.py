@@ -102,6 +102,19 @@ def test_bodies_that_a_segmentation_tells_apart_stay_apart(model: mujoco.MjModel
     assert sorted(drawn.geom_bodyid.tolist()) == [ARM, HAND, HAND, HAND, SHELF, TABLE]
 
 
+def test_what_is_too_small_to_have_a_face_left_is_not_drawn() -> None:
+    """As a part of LIBERO's microwave, 0.4 mm across; opaque or not."""
+    speck = MESH.format("speck").replace("<mesh", '<mesh scale="0.004 0.004 0.004" inertia="shell"')
+    geoms = "".join(
+        f'<body><geom type="mesh" mesh="{mesh}" group="1" rgba="1 0 0 {alpha}" contype="0" conaffinity="0"/></body>'
+        for mesh, alpha in (("speck", 1), ("speck", 0.5), ("one", 1))
+    )
+    xml = f"<mujoco><asset>{MESH.format('one')}{speck}</asset><worldbody>{geoms}</worldbody></mujoco>"
+    small = mujoco.MjModel.from_xml_string(xml)
+    drawn = make_drawn_model(small, {1, 2, 3}, rows(small))
+    assert drawn.geom_bodyid.tolist() == [3]
+
+
 def test_the_model_is_not_changed(model: mujoco.MjModel) -> None:
     before, after = (np.empty(mujoco.mj_sizeModel(model), np.uint8) for _ in range(2))
     mujoco.mj_saveModel(model, None, before)
