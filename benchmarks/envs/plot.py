@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tgrpo_envs.errors import AssetError
-from tgrpo_envs.files import atomic_file
+from tgrpo_envs.figure import GRID, INK, two_plots
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,11 +20,8 @@ PARTS: Final = {
     "controller, forward passes, bookkeeping": "#6cb2e0",
     "two 128 px pictures": "#f0a56b",
 }
-_INK, _GRID = "#1f2933", "#e4e7eb"
 _PACK_COLOURS: Final = ("#1b6ca8", "#c05621", "#3a9d5d", "#6d2f78")
 _SCALE: Final = re.compile(r"control steps per second, N = (\d+), (\d+) threads?")
-_SIZE_IN: Final = (9.6, 3.6)
-_DPI: Final = 110
 
 
 @dataclass(frozen=True)
@@ -87,25 +84,15 @@ def draw_bench(numbers: Sequence[Path], file: Path) -> str:
         Where it is.
 
     Raises:
-        AssetError: A file holds no numbers, or none is given; or matplotlib is not installed.
+        AssetError: A file holds no numbers, or none is given.
+        MissingExtraError: matplotlib is not installed.
     """
     if not numbers:
         raise AssetError("A plot needs numbers: give the files that `bench --out` wrote, with --numbers.")
     runs = [BenchNumbers.load(path) for path in numbers]
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise AssetError(
-            f"A plot needs matplotlib, and importing it failed ({error}); install tgrpo[libero]."
-        ) from error
-    with rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}):
-        figure = Figure(figsize=_SIZE_IN, dpi=_DPI, layout="constrained")
-        left, right = figure.subplots(1, 2, width_ratios=(1.7, 1.0))
+    with two_plots(file, height_in=3.6, width_ratios=(1.7, 1.0)) as (left, right):
         _draw_bars(left, runs)
         _draw_scaling(right, runs)
-        with atomic_file(file) as partial:
-            figure.savefig(partial)
     return f"drawn: {file}"
 
 
@@ -116,7 +103,7 @@ def _draw_bars(axis: Axes, runs: Sequence[BenchNumbers]) -> None:
         for (part, colour), width in zip(PARTS.items(), parts, strict=True):
             axis.barh(row, width, left=start, color=colour, label=part if row == 0 else None)
             start += width
-        axis.annotate(f"{start:.1f} ms", (start, row), (4, 0), textcoords="offset points", va="center", color=_INK)
+        axis.annotate(f"{start:.1f} ms", (start, row), (4, 0), textcoords="offset points", va="center", color=INK)
     axis.set_yticks(range(len(bars)), labels=list(bars))
     axis.invert_yaxis()
     axis.margins(x=0.12)
@@ -134,7 +121,7 @@ def _draw_scaling(axis: Axes, runs: Sequence[BenchNumbers]) -> None:
     axis.set_xscale("log", base=2)
     axis.xaxis.set_major_formatter("{x:g}")
     axis.set_ylim(bottom=0)
-    axis.grid(axis="y", color=_GRID)
+    axis.grid(axis="y", color=GRID)
     axis.set_xlabel("environments")
     axis.set_title("Control steps per second, no pictures", loc="left", fontsize=10)
     axis.legend(loc="best")

@@ -15,7 +15,22 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REPOSITORY = "somebody/tiny-openvla"
 
 
-class Hub(BaseHTTPRequestHandler):
+class Answering(BaseHTTPRequestHandler):
+    """Says nothing on the terminal, and answers with what it is given."""
+
+    def reply(self, status, content, headers, with_body=True):
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(content)), "Content-Type": "application/json", **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if with_body:
+            self.wfile.write(content)
+
+    def log_message(self, *args):
+        """Nothing on the terminal."""
+
+
+class Hub(Answering):
     """Serves `folder` as REPOSITORY at COMMIT (branch main); `somebody/gated` asks for consent."""
 
     folder: Path
@@ -57,26 +72,21 @@ class Hub(BaseHTTPRequestHandler):
             "oid": hashlib.sha1(name.encode()).hexdigest(),
         }
 
-    def reply(self, status, content, headers, with_body):
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(content)), "Content-Type": "application/json", **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if with_body:
-            self.wfile.write(content)
 
-    def log_message(self, *args):
-        """Nothing on the terminal."""
+@contextmanager
+def serving(handler: type[Answering], **attributes) -> Iterator[str]:
+    """The address of a server of this machine, whose handlers have these attributes."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (handler,), attributes))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
 
 
 @contextmanager
 def serve(folder: Path) -> Iterator[tuple[str, list[str]]]:
     """(address, what was asked for so far) of a hub that serves a folder."""
     asked: list[str] = []
-    handler = type("Handler", (Hub,), {"folder": folder, "asked": asked})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
-    finally:
-        server.shutdown()
+    with serving(Hub, folder=folder, asked=asked) as address:
+        yield address, asked

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlparse
+
+from tests.helpers.hub_server import Answering, serving
 
 COMMIT = "89abcdef0123456789abcdef0123456789abcdef"
 
 
-class UploadHub(BaseHTTPRequestHandler):
+class UploadHub(Answering):
     """Keeps in `repositories`, by name, whether each is private, and its files; `token` must be shown."""
 
     repositories: dict[str, dict]
@@ -23,23 +23,23 @@ class UploadHub(BaseHTTPRequestHandler):
         name, _, path = urlparse(self.path).path.removeprefix("/").partition("/resolve/main/")
         found = path in self.repositories.get(name, {"files": {}})["files"]
         headers = {"X-Repo-Commit": COMMIT, "ETag": '"1"'} if found else {"X-Error-Code": "EntryNotFound"}
-        self.reply(200 if found else 404, None, headers)
+        self.reply(200 if found else 404, b"", headers)
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         path = urlparse(self.path).path
         if self.headers.get("Authorization") != f"Bearer {self.token}":
-            self.reply(401, {"error": "Invalid username or password."}, {})
+            self.answer(401, {"error": "Invalid username or password."})
         elif path == "/api/repos/create":
             given = json.loads(body)
             name = f"{given['organization']}/{given['name']}"
             self.repositories.setdefault(name, {"private": given["visibility"] == "private", "files": {}})
-            self.reply(200, {"url": f"http://{self.headers['Host']}/{name}", "name": name}, {})
+            self.answer(200, {"url": f"http://{self.headers['Host']}/{name}", "name": name})
         elif path == "/api/validate-yaml":  # of a page's heading
-            self.reply(200, {"errors": [], "warnings": []}, {})
+            self.answer(200, {"errors": [], "warnings": []})
         elif "/preupload/" in path:
             files = [{"path": one["path"], "uploadMode": "regular"} for one in json.loads(body)["files"]]
-            self.reply(200, {"files": [{**one, "shouldIgnore": False} for one in files]}, {})
+            self.answer(200, {"files": [{**one, "shouldIgnore": False} for one in files]})
         else:
             name = path.removeprefix("/api/models/").partition("/commit/")[0]
             for line in map(json.loads, body.splitlines()):
@@ -47,28 +47,15 @@ class UploadHub(BaseHTTPRequestHandler):
                     content = base64.b64decode(line["value"]["content"])
                     self.repositories[name]["files"][line["value"]["path"]] = content
             address = f"http://{self.headers['Host']}/{name}/commit/{COMMIT}"
-            self.reply(200, {"commitUrl": address, "commitOid": COMMIT, "success": True}, {})
+            self.answer(200, {"commitUrl": address, "commitOid": COMMIT, "success": True})
 
-    def reply(self, status, body, headers):
-        content = b"" if body is None else json.dumps(body).encode()
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(content)), "Content-Type": "application/json", **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *args):
-        """Nothing on the terminal."""
+    def answer(self, status, body):
+        self.reply(status, json.dumps(body).encode(), {})
 
 
 @contextmanager
 def serve_uploads(token: str) -> Iterator[tuple[str, dict[str, dict]]]:
     """(address, what it keeps) of an empty hub."""
     repositories: dict[str, dict] = {}
-    handler = type("Handler", (UploadHub,), {"repositories": repositories, "token": token})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", repositories
-    finally:
-        server.shutdown()
+    with serving(UploadHub, repositories=repositories, token=token) as address:
+        yield address, repositories

@@ -119,7 +119,7 @@ def _download(repository: str, revision: str | None, inside: str) -> Path:
         ) from error
     except Exception as error:  # connection, proxy, time-out, offline mode, full disk: each layer has its own kind
         raise CheckpointError(
-            f"{named} is not in the hub's cache and cannot be downloaded ({_first_line(error)}); "
+            f"{named} is not in the hub's cache and cannot be downloaded ({first_line(error)}); "
             "give a folder with its files, or run again with a network."
         ) from error
     return Path(snapshot)
@@ -140,5 +140,6 @@ def _list(repository: str, revision: str | None) -> list[str]:
         return []
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error of the hub's library says, without the pages that may follow."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import accumulate
 from threading import Lock
 
 from tgrpo_trainer.policy.base import Policy
@@ -40,7 +41,7 @@ def collect_side_by_side(
     """
     if len(parts) == 1:
         return collect_groups(policy, parts[0], sampling, seeds=seeds, num_generations=num_generations, end=end)
-    turn, ends = Lock(), [sum(part.num_envs for part in parts[: i + 1]) for i in range(len(parts))]
+    turn, ends = Lock(), accumulate(part.num_envs for part in parts)
     with ThreadPoolExecutor(len(parts)) as pool:
         futures = [
             pool.submit(

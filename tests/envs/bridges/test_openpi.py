@@ -14,26 +14,13 @@ pytest.importorskip("websockets")
 
 import msgpack
 
+from tests.helpers.seen import seen
 from tgrpo_envs.bridges.numpy_msgpack import pack, unpack
 from tgrpo_envs.bridges.openpi import OpenPiPolicy
 from tgrpo_envs.bridges.openpi_server import serving_in_a_thread
-from tgrpo_envs.bridges.policy import Seen
 from tgrpo_envs.errors import ConfigError, PolicyError
 
 AT = {"host": "127.0.0.1", "port": 0, "metadata": {}}
-
-
-def seen(count: int = 1, size: int = 32) -> Seen:
-    rng = np.random.default_rng(0)
-    pictures = {name: rng.integers(0, 255, (count, size, size, 3), dtype=np.uint8) for name in ("agentview", "wrist")}
-    return Seen(
-        pictures=pictures,
-        proprio_nP=np.zeros((count, 12), np.float32),
-        state_n8=np.arange(8.0 * count).reshape(count, 8),
-        instruction="pick up the soup",
-        episodes=tuple(range(10, 10 + count)),
-        control_steps_n=np.zeros(count, np.int64),
-    )
 
 
 class Says:
@@ -81,13 +68,13 @@ def test_a_question_has_openpis_keys_and_turned_pictures_of_224_pixels() -> None
     with serving_in_a_thread(lambda: says, **AT) as url:
         policy = OpenPiPolicy(url, timeout_s=20)
         assert (policy.image_size, policy.replan_steps) == (256, 5)
-        (actions,) = policy.act(seen(size=224))
+        (actions,) = policy.act(seen(1, size=224))
         policy.close()
     assert np.array_equal(actions, np.full((10, 7), 0.25))
     (question,) = says.questions
     assert set(question) == {"observation/image", "observation/wrist_image", "observation/state", "prompt"}
-    assert np.array_equal(question["observation/image"], seen(size=224).pictures["agentview"][0][:, ::-1])
-    assert np.array_equal(question["observation/wrist_image"], seen(size=224).pictures["wrist"][0][:, ::-1])
+    assert np.array_equal(question["observation/image"], seen(1, size=224).pictures["agentview"][0][:, ::-1])
+    assert np.array_equal(question["observation/wrist_image"], seen(1, size=224).pictures["wrist"][0][:, ::-1])
     assert np.array_equal(question["observation/state"], np.arange(8.0))
     assert question["prompt"] == "pick up the soup"
 
@@ -96,11 +83,11 @@ def test_pictures_are_resized_with_bilinear_pixels() -> None:
     says = Says(np.zeros((5, 7)))
     with serving_in_a_thread(lambda: says, **AT) as url:
         policy = OpenPiPolicy(url, timeout_s=20)
-        policy.act(seen(size=256))
+        policy.act(seen(1, size=256))
         policy.close()
     from PIL import Image
 
-    turned = Image.fromarray(seen(size=256).pictures["agentview"][0][:, ::-1])
+    turned = Image.fromarray(seen(1, size=256).pictures["agentview"][0][:, ::-1])
     assert np.array_equal(says.questions[0]["observation/image"], np.asarray(turned.resize((224, 224), Image.BILINEAR)))
 
 
@@ -118,7 +105,7 @@ def test_episodes_have_connections_of_their_own_and_are_asked_at_once() -> None:
 
     with serving_in_a_thread(player, **AT) as url:
         policy = OpenPiPolicy(url, timeout_s=20)
-        assert len(policy.act(seen(3))) == 3
+        assert len(policy.act(seen(3, size=32))) == 3
         policy.end(11)
         policy.close()
     assert sorted(len(one.questions) for one in players) == [1, 1, 1]
@@ -130,7 +117,7 @@ def test_a_server_of_ours_says_which_pictures_it_takes() -> None:
     with serving_in_a_thread(lambda: says, **AT | {"metadata": metadata}) as url:
         policy = OpenPiPolicy(url, timeout_s=20)
         assert (policy.image_size, policy.replan_steps) == (48, 8)
-        policy.act(seen(size=48))
+        policy.act(seen(1, size=48))
         policy.close()
     assert says.questions[0]["observation/image"].shape == (48, 48, 3)
 
@@ -181,7 +168,7 @@ def test_a_bad_answer_is_one_sentence(answer, message) -> None:
     with serving_in_a_thread(lambda: Says(answer), **AT) as url:
         policy = OpenPiPolicy(url, timeout_s=0.5 if "0.5" in message else 20)
         with pytest.raises(PolicyError, match=message) as caught:
-            policy.act(seen())
+            policy.act(seen(1, size=32))
         policy.close()
     assert "\n" not in str(caught.value)
     assert url in str(caught.value)

@@ -10,25 +10,12 @@ import numpy as np
 import pytest
 
 from tests.helpers.policy_server import act_server
+from tests.helpers.seen import seen
 from tgrpo_envs.bridges.openvla import OpenVlaPolicy, to_json
-from tgrpo_envs.bridges.policy import Seen
 from tgrpo_envs.errors import ConfigError, PolicyError
 
 ACTION = np.array([0.1, -0.2, 0.3, 0.0, 0.0, 0.5, 0.996])
 PLAYED = np.array([0.1, -0.2, 0.3, 0.0, 0.0, 0.5, -1.0])  # OpenVLA's 1 is open, LIBERO's -1
-
-
-def seen(count: int = 2) -> Seen:
-    rng = np.random.default_rng(0)
-    pictures = {name: rng.integers(0, 255, (count, 8, 8, 3), dtype=np.uint8) for name in ("agentview", "wrist")}
-    return Seen(
-        pictures=pictures,
-        proprio_nP=np.zeros((count, 12), np.float32),
-        state_n8=np.arange(8.0 * count).reshape(count, 8),
-        instruction="pick up the soup",
-        episodes=tuple(range(count)),
-        control_steps_n=np.zeros(count, np.int64),
-    )
 
 
 def array(value: dict) -> np.ndarray:
@@ -48,13 +35,13 @@ def test_openvla_is_asked_for_one_step(answer: str) -> None:
     questions = []
     with act_server(lambda question: questions.append(question) or answer.encode()) as url:
         policy = OpenVlaPolicy(url, "openvla", timeout_s=20, unnorm_key="libero_object")
-        actions = policy.act(seen())
+        actions = policy.act(seen(2))
     assert len(actions) == 2
     assert all(np.array_equal(one, PLAYED[None]) for one in actions)
     assert policy.replan_steps == 1
     assert all(set(one) == {"image", "instruction", "unnorm_key"} for one in questions)
     pictures = sorted(array(one["image"]).tobytes() for one in questions)
-    assert pictures == sorted(one[:, ::-1].tobytes() for one in seen().pictures["agentview"])
+    assert pictures == sorted(one[:, ::-1].tobytes() for one in seen(2).pictures["agentview"])
 
 
 def test_oft_is_asked_with_both_pictures_and_the_state() -> None:

@@ -15,25 +15,12 @@ pytest.importorskip("websockets")
 import msgpack
 from websockets.sync.server import serve
 
+from tests.helpers.seen import seen
 from tgrpo_envs.bridges.libero import axis_angle
-from tgrpo_envs.bridges.policy import Seen
 from tgrpo_envs.bridges.vla_eval import VlaEvalPolicy, folded
 from tgrpo_envs.errors import PolicyError
 
 ALL = {"send_wrist_image": True, "send_state": True, "quat_no_antipodal": True}
-
-
-def seen(count: int = 2, step: int = 0) -> Seen:
-    rng = np.random.default_rng(0)
-    pictures = {name: rng.integers(0, 255, (count, 8, 8, 3), dtype=np.uint8) for name in ("agentview", "wrist")}
-    return Seen(
-        pictures=pictures,
-        proprio_nP=np.zeros((count, 12), np.float32),
-        state_n8=np.arange(8.0 * count).reshape(count, 8),
-        instruction="pick up the soup",
-        episodes=tuple(range(10, 10 + count)),
-        control_steps_n=np.full(count, step),
-    )
 
 
 @contextmanager
@@ -85,11 +72,11 @@ def test_an_episode_is_begun_asked_and_ended_as_the_harness_does() -> None:
     assert len(shown) == 2
     by_state = {one["payload"]["states"]["data"]: one["payload"] for one in questions}
     for row in range(2):
-        payload = by_state[seen().state_n8[row].tobytes()]
+        payload = by_state[seen(2).state_n8[row].tobytes()]
         assert payload["task_description"] == "pick up the soup"
         assert list(payload["images"]) == ["agentview", "wrist"]  # some servers take them by their order
         for name, picture in payload["images"].items():
-            assert picture == sent(np.ascontiguousarray(seen().pictures[name][row][:, ::-1]))
+            assert picture == sent(np.ascontiguousarray(seen(2).pictures[name][row][:, ::-1]))
     kinds = [one["type"] for one in heard]
     assert kinds.count("episode_start") == 3 and kinds.count("episode_end") == 1 and kinds.count("hello") == 3
     assert all(set(one) == {"type", "payload", "seq", "timestamp"} for one in heard)

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tgrpo_envs.errors import AssetError
-from tgrpo_envs.files import atomic_file
+from tgrpo_envs.figure import GRID, INK, two_plots
 from tgrpo_envs.reward_tools.compare.judge import REWARDS, Judgement
 
 if TYPE_CHECKING:
@@ -16,31 +15,17 @@ if TYPE_CHECKING:
 
 _COLOURS: Final = ("#1b6ca8", "#c05621", "#3a9d5d", "#6d2f78", "#8a8d91")
 _BARS: Final = {"sparse": "#b9c0c8", "compiled": "#6cb2e0", "llm": "#f0a56b"}
-_INK, _GRID = "#1f2933", "#e4e7eb"
-_SIZE_IN: Final = (9.6, 4.2)
-_DPI: Final = 110
 
 
 def draw(judgements: Sequence[Judgement], file: Path) -> None:
     """Draw a comparison into a picture whose ending chooses the format.
 
     Raises:
-        AssetError: matplotlib is not installed.
+        MissingExtraError: matplotlib is not installed.
     """
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise AssetError(
-            f"A plot needs matplotlib, and importing it failed ({error}); install tgrpo[libero]."
-        ) from error
-    with rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}):
-        figure = Figure(figsize=_SIZE_IN, dpi=_DPI, layout="constrained")
-        left, right = figure.subplots(1, 2, width_ratios=(1.1, 1.0))
+    with two_plots(file, height_in=4.2, width_ratios=(1.1, 1.0)) as (left, right):
         _draw_usable(left, judgements)
         _draw_orders(right, judgements)
-        with atomic_file(file) as partial:
-            figure.savefig(partial)
 
 
 def _suites(judgements: Sequence[Judgement]) -> dict[str, list[Judgement]]:
@@ -59,7 +44,7 @@ def _draw_usable(axis: Axes, judgements: Sequence[Judgement]) -> None:
         ]
         places = [row + (at - 1) * width for row in range(len(suites))]
         bars = axis.bar(places, shares, width * 0.92, color=_BARS[reward], label=reward)
-        axis.bar_label(bars, fmt="%.0f", fontsize=7, color=_INK)
+        axis.bar_label(bars, fmt="%.0f", fontsize=7, color=INK)
     labels = [f"{suite.removeprefix('libero_')}\n{len(tasks)} tasks" for suite, tasks in suites.items()]
     axis.set_xticks(range(len(suites)), labels=labels)
     axis.set_ylim(0, 112)
@@ -78,11 +63,11 @@ def _draw_orders(axis: Axes, judgements: Sequence[Judgement]) -> None:
             axis.scatter(x, y, s=22, alpha=0.75, color=colour, linewidths=0, label=label)
             low = min(low, *map(min, known))
     ends = (low - 0.02, 1.01)
-    axis.plot(ends, ends, color=_INK, linewidth=0.8, zorder=0)
+    axis.plot(ends, ends, color=INK, linewidth=0.8, zorder=0)
     axis.set_xlim(*ends)
     axis.set_ylim(*ends)
     axis.set_aspect("equal")
-    axis.grid(color=_GRID)
+    axis.grid(color=GRID)
     axis.set_xlabel("compiled")
     axis.set_ylabel("language model")
     axis.set_title("Order of failures, Harrell's C, a dot a task", loc="left", fontsize=10)
