@@ -122,10 +122,10 @@ def test_the_trainer_uses_the_environments_through_gymnasium() -> None:
                 "html",
                 "intervals",
                 "perturbation",
-                "rewards.credit",
                 "tasks",
                 "text_table",
                 "recording.video",
+                "shared_settings",
             )
         ]
         assert ours == within(ours, *shared), path

@@ -3,184 +3,153 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator, model_validator
 
-from tgrpo_envs.arrays import flag, integer, shown, whole_number
+from tgrpo_envs.arrays import integer, shown
 from tgrpo_envs.assets import find_pack
 from tgrpo_envs.bddl import in_file, parse_problem
-from tgrpo_envs.errors import ConfigError, UnknownNameError
-from tgrpo_envs.perturbation import Perturbation, parse_perturbation, reworded
+from tgrpo_envs.errors import ConfigError, TgrpoError, UnknownNameError
+from tgrpo_envs.perturbation import Perturbation, reworded
 from tgrpo_envs.rewards.credit import CreditProfile
-from tgrpo_envs.sim.control import CONTROLS, GRIPPERS, Control
+from tgrpo_envs.shared_settings import REWARDS, Flag, SharedSettings, whole_or_none
+from tgrpo_envs.sim.control import Control
 from tgrpo_envs.tasks import Task, check_is_official, choose_task
 
 ACTION_SIZE = 7
 PROPRIO_SIZE = 12
 CAMERAS = ("agentview", "wrist")
-OBSERVES = ("pictures", "state", "state+pictures")
-DETAILS = ("fast", "exact", "off")
-INIT_STATE_SETS = ("train", "heldout", "official")
-FIXTURE_POSES = ("default", "per_episode")
-REWARDS = ("stages", "llm", "compiled", "sparse")
-WHOLE_NUMBERS = {  # the smallest and the largest that is allowed
-    "image_size": (16, 1024),  # pixels a side
-    "render_size": (16, 1024),
-    "action_chunk": (1, 64),  # control steps in one environment step
-    "horizon": (1, 100_000),
-    "num_threads": (1, 1024),
-}
-MAY_BE_NONE = ("render_size", "horizon", "num_threads")
 MAX_ACTION_SCALE = 10.0  # half a metre in a twentieth of a second
-FLAGS = ("depth", "segmentation", "unchecked_reward")
+InitStateSet = Literal["train", "heldout", "official"]
+INIT_STATE_SETS: tuple[InitStateSet, ...] = get_args(InitStateSet)
 
 
-@dataclass(frozen=True)
-class EnvSettings:
+class EnvSettings(SharedSettings):
     """The keyword arguments of `gym.make` and `gym.make_vec`, validated.
 
-    Attributes:
-        suite: LIBERO suite, or ``custom``, fixed by the environment id.
-        task: Index inside the suite, or the task's name.
-        bddl: Task file of your own, for the suite ``custom``: it is read once, and what is wrong with it is named with
-            its line.
-        assets: Asset pack: ``auto``, ``primitive``, ``libero`` or a folder.
-        init_states: Where `reset` takes its states from: ``train`` (drawn from the BDDL regions with the environment's
-            generator), ``heldout`` (a fixed list from the same regions) or ``official`` (LIBERO's 50, which files of
-            your own lack).
-        fixture_poses: Where cabinets, stoves and the like stand. ``default``: as the set of states says, drawn with the
-            rest of ``train`` and ``heldout`` states, at the centre of their regions in ``official`` ones, whose files
-            do not say. ``per_episode``: drawn anew for every episode, whatever the set.
-        reward: ``stages`` (a language model's stages where they passed their certificate, else the compiler's),
-            ``llm``, ``compiled``, ``sparse`` (1 on success) or the path of a stage specification in JSON.
-        unchecked_reward: Take a stage specification although it is for another task or has lint errors.
-        credit: How progress through the stages is paid, as a `CreditProfile` or its fields in a dict; None takes the
-            default one.
-        image_size: Height and width of the camera images, pixels.
-        render_size: Height and width of what `render` returns, pixels; None takes `image_size`.
-        observe: ``pictures`` (and `proprio`), ``state`` (what the simulator knows of objects, regions, goal and stages
-            as one vector, named by the environment's `state_layout`, and `proprio`; OpenGL is never opened), or
-            ``state+pictures``.
-        cameras: Which cameras to observe: ``agentview``, ``wrist`` or any other of the scene, looked up when the scene
-            is opened. An empty tuple never opens OpenGL, and leaves a learner nothing but `proprio`, which says
-            nothing about objects: ``observe="state"`` does.
-        detail: ``fast`` draws reduced meshes without shadows, ``exact`` LIBERO's pixels, ``off`` nothing: then
-            `cameras` becomes empty.
-        depth: Whether to observe ``<camera>_depth`` too: (H, W) float32, metres along the camera's axis.
-        segmentation: Whether to observe ``<camera>_segmentation`` too: (H, W) int32, 0 for what is no object, 1 for
-            the robot, then the scene's objects; `Simulator.segmentation_names` has the names.
-        action_chunk: Control steps (20 Hz) in one environment step.
-        control: What an action asks of the arm: ``pose_delta`` (LIBERO's), ``pose``, ``joint_delta`` or ``joint``; see
-            `tgrpo_envs.sim.control.Control`. Episodes settle by LIBERO's own, whatever this is.
-        action_scale: Factor on the largest change that a ``_delta`` asks for.
-        gripper: The last number of an action: ``signed`` (-1 opens, 1 closes) or ``binary`` (1 opens, 0 closes).
-        horizon: Episode limit in control steps; None takes the suite's (520 for a file of your own).
-        num_threads: Simulation threads; None takes one per environment, at most one per core.
-        perturb: What is changed of the task: None, a `Perturbation`, its kind alone, or its fields in a dict. It is the
-            same in every episode; where it depends on the initial state, equal states are changed equally. States of
-            the caller's own are taken as they are.
-        resolved_task: The task that these settings name.
+    Numbers, truth values and names become Python's own, whatever library they come from. A perturbation may also be
+    given whole: ``perturb=Perturbation("camera", 2, 0)``, or its fields in a dict. It is the same in every episode;
+    where it depends on the initial state, equal states are changed equally. States of the caller's own are taken as
+    they are.
+
+    Raises:
+        UnknownNameError: A name that does not exist, of a setting too.
+        ConfigError: A value of another kind, or out of range.
+        BddlError: A task file of the user's own is wrong; the message names its line.
     """
 
-    suite: str
     task: int | str = 0
-    assets: str | Path = "auto"
-    init_states: str = "train"
-    fixture_poses: str = "default"
-    reward: str | Path = "stages"
-    credit: CreditProfile | None = None
-    image_size: int = 128
-    cameras: tuple[str, ...] = CAMERAS
-    action_chunk: int = 1
-    horizon: int | None = None
-    num_threads: int | None = None
-    detail: Literal["fast", "exact", "off"] = "fast"
-    depth: bool = False
-    segmentation: bool = False
-    unchecked_reward: bool = False
+    """Index inside the suite, or the task's name."""
+    init_states: InitStateSet = "train"
+    """Where `reset` takes its states from: train = drawn from the BDDL regions with the environment's generator;
+    heldout = a fixed list from the same regions; official = LIBERO's 50, which files of your own lack."""
     observe: Literal["pictures", "state", "state+pictures"] = "pictures"
-    render_size: int | None = None
-    bddl: str | Path | None = None
+    """pictures (and `proprio`); state (what the simulator knows of objects, regions, goal and stages as one vector,
+    named by the environment's `state_layout`, and `proprio`; OpenGL is never opened); or state+pictures."""
+    cameras: tuple[str, ...] = CAMERAS
+    """Which cameras to observe: agentview, wrist, or any other of the scene, looked up when the scene is opened. An
+    empty tuple never opens OpenGL, and leaves a learner nothing but `proprio`, which says nothing about objects:
+    ``observe="state"`` does. Detail off makes it empty."""
+    render_size: Annotated[int | None, whole_or_none(16, 1024)] = None
+    """Height and width of what `render` returns, pixels; None = `image_size`."""
+    depth: Flag = False
+    """Whether to observe ``<camera>_depth`` too: (H, W) float32, metres along the camera's axis."""
+    segmentation: Flag = False
+    """Whether to observe ``<camera>_segmentation`` too: (H, W) int32, 0 for what is no object, 1 for the robot, then
+    the scene's objects; `Simulator.segmentation_names` has the names."""
     control: Literal["pose_delta", "pose", "joint_delta", "joint"] = "pose_delta"
+    """What an action asks of the arm: pose_delta (LIBERO's), pose, joint_delta or joint; see
+    `tgrpo_envs.sim.control.Control`. Episodes settle by LIBERO's own, whatever this is."""
     action_scale: float = 1.0
+    """Factor on the largest change that a ``_delta`` asks for."""
     gripper: Literal["signed", "binary"] = "signed"
-    perturb: Perturbation | None = None
-    resolved_task: Task = field(init=False, repr=False)
+    """The last number of an action: signed (-1 opens, 1 closes) or binary (1 opens, 0 closes)."""
 
-    def __post_init__(self) -> None:
-        for name, value in self._plain_values().items():
-            object.__setattr__(self, name, value)
-        object.__setattr__(self, "resolved_task", self._find_task())
-        _one_of("detail", self.detail, DETAILS)
-        _one_of("kind of observation (observe)", self.observe, OBSERVES)
-        if self.detail == "off" or self.observe == "state":
-            object.__setattr__(self, "cameras", ())
-        for option in ("depth", "segmentation"):
-            if getattr(self, option) and not self.cameras:
-                raise ConfigError(f"{option}=True needs a camera; give cameras, and another detail than 'off'.")
-        _one_of("kind of control", self.control, CONTROLS)
-        _one_of("kind of gripper", self.gripper, GRIPPERS)
-        object.__setattr__(self, "action_scale", _scale(self.action_scale))
-        _one_of("set of initial states", self.init_states, INIT_STATE_SETS)
-        if self.init_states == "official":
-            check_is_official(self.resolved_task)
-        _one_of("kind of fixture poses", self.fixture_poses, FIXTURE_POSES)
-        if self.reward_is_file and not Path(self.reward).is_file():
-            raise UnknownNameError("reward (a name or the path of a .json specification)", self.reward, REWARDS)
-        object.__setattr__(self, "credit", _credit(self.credit))
-        object.__setattr__(self, "perturb", parse_perturbation(self.perturb))
+    def __init__(self, suite: str, **settings: Any) -> None:
+        try:
+            super().__init__(**{"suite": suite, **settings})
+        except ValidationError as error:
+            raise self._refusal(error) from error
 
-    def _find_task(self) -> Task:
-        """The task, of a user's own file only if the assets have what it asks for."""
-        pack = find_pack(self.assets)
-        task = choose_task(self.suite, self.task, self.bddl)
+    @classmethod
+    def _refusal(cls, error: ValidationError) -> TgrpoError:
+        """The first thing that is wrong, in one sentence."""
+        wrong = error.errors()[0]
+        if isinstance(own := wrong.get("ctx", {}).get("error"), TgrpoError):
+            return own
+        name, given = str(wrong["loc"][0]), wrong["input"]
+        if wrong["type"] == "extra_forbidden":
+            return UnknownNameError("setting of an environment", name, cls.model_fields)
+        if wrong["type"] == "literal_error":
+            allowed = [one for one in get_args(cls.model_fields[name].annotation) if isinstance(one, str)]
+            return UnknownNameError(name, given if isinstance(given, str) else shown(given), allowed)
+        return ConfigError(f"{name}={shown(given)} cannot be used: {wrong['msg'].lower()}.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_is_drawn_for_nobody(cls, values: dict[str, Any]) -> dict[str, Any]:
+        chosen = [value for name in ("observe", "detail") if isinstance(value := values.get(name), str)]
+        return values | {"cameras": ()} if {"state", "off"} & set(chosen) else values
+
+    @field_validator("task", mode="before")
+    @classmethod
+    def _index_or_name(cls, given: object) -> int | str:
+        if (index := given if isinstance(given, str) else integer(given)) is None:
+            raise ConfigError(f"task={shown(given)} must be the index of a task, a whole number, or its name.")
+        return index
+
+    @field_validator("cameras", mode="before")
+    @classmethod
+    def _names_of_cameras(cls, given: object) -> tuple[str, ...]:
+        if isinstance(given, str):
+            raise ConfigError(f"cameras={given!r} must be a tuple of names; write cameras=({given!r},).")
+        names = tuple(given) if isinstance(given, Iterable) else (given,)
+        if not all(isinstance(name, str) for name in names):
+            raise ConfigError(f"cameras={shown(given)} must be a tuple of names.")
+        return names
+
+    @field_validator("action_scale", mode="before")
+    @classmethod
+    def _scale(cls, given: object) -> float:
+        value = float(given) if isinstance(given, (int, float, np.floating, np.integer)) else np.nan
+        if isinstance(given, bool) or not 0.0 < value <= MAX_ACTION_SCALE:
+            raise ConfigError(f"action_scale={shown(given)} must be a number above 0, at most {MAX_ACTION_SCALE:g}.")
+        return value
+
+    @model_validator(mode="after")
+    def _can_be_made(self) -> EnvSettings:
+        task, pack = self.resolved_task, find_pack(self.assets)
         if self.bddl is not None:
             from tgrpo_envs.scene.task_file import check_task_file  # which loads MuJoCo
 
             with in_file(self.bddl):
                 check_task_file(parse_problem(task.bddl), pack)
-        return task
+        for option in ("depth", "segmentation"):
+            if getattr(self, option) and not self.cameras:
+                raise ConfigError(f"{option}=True needs a camera; give cameras, and another detail than 'off'.")
+        if self.init_states == "official":
+            check_is_official(task)
+        if self.reward_is_file and not Path(self.reward).is_file():
+            raise UnknownNameError("reward (a name or the path of a .json specification)", self.reward, REWARDS)
+        return self
 
-    def _plain_values(self) -> dict[str, Any]:
-        """Numbers, truth values and names as Python's own, whatever library they came from.
-
-        Raises:
-            ConfigError: One is of another kind, or out of range.
-        """
-        if isinstance(self.cameras, str):
-            raise ConfigError(f"cameras={self.cameras!r} must be a tuple of names; write cameras=({self.cameras!r},).")
-        cameras = tuple(self.cameras) if isinstance(self.cameras, Iterable) else (self.cameras,)
-        if not all(isinstance(name, str) for name in cameras):
-            raise ConfigError(f"cameras={shown(self.cameras)} must be a tuple of names.")
-        for name in ("assets", "reward"):
-            if not isinstance(getattr(self, name), str | Path):
-                raise ConfigError(f"{name}={shown(getattr(self, name))} must be a name or a path.")
-        values: dict[str, Any] = {"cameras": cameras}
-        values |= {name: flag(name, getattr(self, name)) for name in FLAGS}
-        if (index := integer(self.task)) is not None:
-            values["task"] = index
-        for name, bounds in WHOLE_NUMBERS.items():
-            if getattr(self, name) is not None or name not in MAY_BE_NONE:
-                values[name] = whole_number(name, getattr(self, name), *bounds)
-        return values
-
-    @property
-    def reward_is_file(self) -> bool:
-        """Whether `reward` is the path of a specification."""
-        return self.reward not in REWARDS
+    @cached_property
+    def resolved_task(self) -> Task:
+        """The task that these settings name."""
+        return choose_task(self.suite, self.task, self.bddl)
 
     @property
     def instruction(self) -> str:
         """The sentence that a policy is given."""
-        return reworded(self.resolved_task.instruction, self.perturb)
+        return reworded(self.resolved_task.instruction, self.perturbation)
 
     @property
     def episode_horizon(self) -> int:
@@ -253,8 +222,8 @@ def check_render_mode(render_mode: str | None) -> str | None:
             "(pip install pygame) and a display; a vector environment has none, so use rgb_array and show "
             "env.render()."
         )
-    if render_mode is not None:
-        _one_of("render mode", render_mode, ("rgb_array",))
+    if render_mode not in (None, "rgb_array"):
+        raise UnknownNameError("render mode", render_mode, ("rgb_array",))
     return render_mode
 
 
@@ -275,29 +244,3 @@ def as_json(keywords: dict[str, Any]) -> dict[str, Any]:
         return str(value) if isinstance(value, Path) else value
 
     return {name: convert(value) for name, value in keywords.items()}
-
-
-def _credit(given: object) -> CreditProfile | None:
-    if given is None or isinstance(given, CreditProfile):
-        return given
-    try:
-        return CreditProfile.model_validate(given)
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        place = ".".join(map(str, wrong["loc"]))
-        raise ConfigError(
-            f"credit={given!r} must be a CreditProfile, such as CreditProfile(beta=0.3), or its fields in a dict"
-            f" ({place + ': ' if place else ''}{wrong['msg']})."
-        ) from error
-
-
-def _scale(given: object) -> float:
-    value = float(given) if isinstance(given, (int, float, np.floating, np.integer)) else np.nan
-    if isinstance(given, bool) or not 0.0 < value <= MAX_ACTION_SCALE:
-        raise ConfigError(f"action_scale={shown(given)} must be a number above 0, at most {MAX_ACTION_SCALE:g}.")
-    return value
-
-
-def _one_of(kind: str, got: object, allowed: tuple[str, ...]) -> None:
-    if not isinstance(got, str) or got not in allowed:
-        raise UnknownNameError(kind, got, allowed)

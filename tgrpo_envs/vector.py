@@ -248,14 +248,14 @@ def _member_settings(
         raise ConfigError(f"num_envs={num_envs} cannot be divided among {len(chosen)} tasks; give a multiple of them.")
     each = [EnvSettings(suite, task=task, **settings) for task in chosen]
     if each[0].reward_is_file and len({one.resolved_task for one in each}) > 1:
-        raise ConfigError(f"reward={str(each[0].reward)!r} holds the stages of one task; use 'stages' for several.")
+        raise ConfigError(f"reward={each[0].reward!r} holds the stages of one task; use 'stages' for several.")
     return [one for one in each for _ in range(num_envs // len(chosen))]
 
 
 def _limited(settings: EnvSettings, max_episode_steps: int) -> EnvSettings:
     """The same with episodes of at most so many environment steps."""
     steps = whole_number("max_episode_steps", max_episode_steps, 1) * settings.action_chunk
-    return settings if steps >= settings.episode_horizon else replace(settings, horizon=steps)
+    return settings if steps >= settings.episode_horizon else settings.model_copy(update={"horizon": steps})
 
 
 def _autoreset_mode(mode: str | AutoresetMode) -> AutoresetMode:

@@ -9,8 +9,7 @@ from pydantic import Field, SerializeAsAny, ValidationError, field_validator, mo
 
 from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.files import write_atomically
-from tgrpo_envs.perturbation import MAX_LEVEL, Kind, Perturbation
-from tgrpo_envs.rewards.credit import CreditProfile
+from tgrpo_envs.shared_settings import SharedSettings
 from tgrpo_envs.tasks import CUSTOM, Task, choose_task, list_tasks
 from tgrpo_trainer.objectives import Objective, Tgrpo, make_objective
 from tgrpo_trainer.policy.settings import PolicyConfig
@@ -18,54 +17,27 @@ from tgrpo_trainer.settings import Settings
 
 Rows = Literal["before", "after"]
 Pictures = Literal["opengl", "upright", "turned", "mirrored"]
-Suite = Literal["libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90", "custom"]
 
 
-class EnvConfig(Settings):
+class EnvConfig(SharedSettings):
     """The tasks and how the policy sees them."""
 
-    suite: Suite = "libero_object"
-    """LIBERO suite; custom = the task of env.bddl."""
     tasks: tuple[int | str, ...] = Field(default=(0,), min_length=1)
     """Tasks of the suite that one policy learns, by index or name (list them: python -m tgrpo_envs tasks), or all."""
-    bddl: Path | None = None
-    """A task file of your own, in place of a suite and its tasks (docs/bring-a-task.md)."""
-    assets: str = "auto"
-    """Asset pack: auto, primitive, libero, or a folder."""
-    reward: str = "stages"
-    """Reward: stages, llm, compiled, sparse, or the path of a reward spec."""
-    unchecked_reward: bool = False
-    """Take a reward spec although it is for another task or has lint errors."""
-    credit: CreditProfile = CreditProfile()
-    """How progress through the reward's stages is paid."""
-    fixture_poses: Literal["default", "per_episode"] = "default"
-    """Where cabinets, stoves and the like stand: as the set of states says, or drawn anew for every episode."""
     detail: Literal["fast", "exact"] = "fast"
     """How pictures are drawn: fast = reduced meshes without shadows; exact = LIBERO's pixels."""
-    perturb: Kind | None = None
-    """A kind of change to the tasks (docs/perturbations.md), the same in every episode; none = as they are."""
-    perturb_level: int = Field(default=2, ge=1, le=MAX_LEVEL)
-    """How much is changed: 1 = slight, 2 = clear, 3 = strong."""
-    perturb_seed: int = Field(default=0, ge=0)
-    """Which change of that kind."""
-    image_size: int = Field(default=64, ge=16)
-    """Width and height of both camera pictures, in pixels."""
-    action_chunk: int = Field(default=4, ge=1)
-    """Control steps (20 Hz) the policy decides at once; one decision is one environment step."""
-    max_control_steps: int | None = Field(default=None, ge=1)
-    """Cut every episode after this many control steps; none = the suite's horizon."""
-    num_threads: int | None = Field(default=None, ge=1)
-    """Simulator threads; none = as many as there are cores."""
     max_open_tasks: int = Field(default=32, ge=1)
     """Tasks whose scenes stay open at once, beside those being played (docs/suites.md has the memory of one)."""
 
     @model_validator(mode="before")
     @classmethod
-    def _one_task_of_earlier_versions(cls, values: Any) -> Any:
-        """Settings that versions before 0.3 wrote name one task, as `task`."""
-        if isinstance(values, dict) and "task" in values:
+    def _names_of_earlier_versions(cls, values: Any) -> Any:
+        """Settings that versions before 0.3 wrote name one task, as `task`; before 0.5, `horizon` had another name."""
+        if not isinstance(values, dict):
+            return values
+        if "task" in values:
             values = {name: value for name, value in values.items() if name != "task"} | {"tasks": (values["task"],)}
-        return values
+        return {"horizon" if name == "max_control_steps" else name: value for name, value in values.items()}
 
     @model_validator(mode="before")
     @classmethod
@@ -105,11 +77,6 @@ class EnvConfig(Settings):
         return choose_task(self.suite, self.task, self.bddl)
 
     @property
-    def perturbation(self) -> Perturbation | None:
-        """The change to the tasks."""
-        return None if self.perturb is None else Perturbation(self.perturb, self.perturb_level, self.perturb_seed)
-
-    @property
     def tasks_label(self) -> str:
         """The tasks in words, for headings: `all`, `4`, or `0, 3`."""
         return ", ".join(map(str, self.tasks))
@@ -124,7 +91,7 @@ class EnvConfig(Settings):
         chosen = [task.index for task in list_tasks(self.suite)] if "all" in self.tasks else self.tasks
         by_index = {choose_task(self.suite, task, self.bddl).index: task for task in reversed(chosen)}
         tasks = [task for index, task in reversed(by_index.items())]
-        if len(tasks) > 1 and self.reward.endswith(".json"):
+        if len(tasks) > 1 and self.reward_is_file:
             raise ConfigError(f"env.reward {self.reward} holds the stages of one task; use stages for {len(tasks)}.")
         return tuple(self.model_copy(update={"tasks": (task,)}) for task in tasks)
 

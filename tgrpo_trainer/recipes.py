@@ -34,7 +34,7 @@ def quickstart() -> TrainConfig:
             reward="compiled",  # what docs/results.md was measured with
             image_size=64,
             action_chunk=8,
-            max_control_steps=128,
+            horizon=128,
         ),
         # 14 choices a decision instead of 56: each gets more of the credit, and explores a movement, not a tremor. Held
         # for four steps an even bin is 2 cm, the width of a missed grasp; denser around 0 it is 6 mm.
@@ -64,7 +64,7 @@ def libero_suite_nano() -> TrainConfig:
     """One policy for the ten tasks of a suite: clone 16 demonstrations of each, then TGRPO; an hour on two cores."""
     one_task = quickstart()  # every setting that is not here is the quickstart's, which was measured with one task
     return one_task.replace(
-        # 128 control steps are the quickstart's, for LIBERO-Object; another suite may need --env.max-control-steps.
+        # 128 control steps are the quickstart's, for LIBERO-Object; another suite may need --env.horizon.
         env={**one_task.env.model_dump(), "tasks": "all"},
         # The quickstart draws each decision of its 16 demonstrations about 24 times. Ten tasks have ten times as many
         # decisions, and share what they look like: six times the steps draw each about 14 times. Not searched.
@@ -85,7 +85,7 @@ def libero_suite_nano() -> TrainConfig:
 def smoke() -> TrainConfig:
     """Every part of a run once, in seconds: a check of the machinery that learns nothing."""
     return TrainConfig(
-        env=EnvConfig(assets="primitive", image_size=32, action_chunk=8, max_control_steps=32),
+        env=EnvConfig(assets="primitive", image_size=32, action_chunk=8, horizon=32),
         sft=SftConfig(num_demos=1, max_steps=4, batch_size=8),
         rollout=RolloutConfig(num_groups=1, num_generations=2),
         update=UpdateConfig(num_iterations=1, minibatch_size=8, warmup_iterations=0),
@@ -171,7 +171,7 @@ def openvla_oft_suite() -> TrainConfig:
     return lora.replace(
         # 512 steps whatever the suite, chunks of 8: SimpleVLA-RL, siiRL, TorchRL and RLinf. OpenVLA's own evaluation is
         # shorter (220 to 520), so successes are not comparable with it.
-        env={**lora.env.model_dump(), "action_chunk": 8, "max_control_steps": 512},
+        env={**lora.env.model_dump(), "action_chunk": 8, "horizon": 512},
         policy=PolicyConfig(
             kind="openvla",
             openvla=OpenVlaConfig(decoding="parallel", gradient_checkpointing=True),
@@ -189,7 +189,7 @@ def openvla_oft_l1_suite() -> TrainConfig:
     tokens = openvla_oft_suite()
     return tokens.replace(
         # The suite's own horizon: OpenVLA-OFT's evaluation, and RIPT.
-        env={**tokens.env.model_dump(), "max_control_steps": None},
+        env={**tokens.env.model_dump(), "horizon": None},
         # Rank and layers: RIPT, which trains the head beside them; here it has adapters too. The scale of the noise is
         # the least of RIPT's; it stays as it is, as in RIPT (there from a head of its own, fitted to demonstrations).
         policy=PolicyConfig(

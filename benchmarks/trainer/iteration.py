@@ -35,7 +35,7 @@ def iteration_config(policy: OpenVlaPolicy, assets: str, control_steps: int) -> 
         assets=assets,
         image_size=policy.image_size,
         action_chunk=1,
-        max_control_steps=control_steps,
+        horizon=control_steps,
     )
     return recipe.replace(env=env)
 

@@ -80,7 +80,7 @@ def main() -> int:
     def compare() -> str:
         recipe = quickstart()
         config = recipe.replace(
-            env={**recipe.env.model_dump(), "max_control_steps": given.control_steps},
+            env={**recipe.env.model_dump(), "horizon": given.control_steps},
             rollout={**recipe.rollout.model_dump(), "num_groups": given.num_groups},
         )
         policy = slow_policy(config)

@@ -60,6 +60,6 @@ def test_the_tiny_openvla_starts_with_the_command_that_is_printed(tmp_path, monk
 def test_the_tiny_openvla_trains(tmp_path):
     """Everything once, at the smallest size."""
     small = "--sft.num-demos 1 --sft.max-steps 2 --rollout.num-groups 1 --rollout.num-generations 2 --run.iterations 1"
-    small += " --env.max-control-steps 16 --evaluation.num-heldout 1 --evaluation.num-official 1 --run.name small"
+    small += " --env.horizon 16 --evaluation.num-heldout 1 --evaluation.num-official 1 --run.name small"
     run_example(TINY_OPENVLA, "--train", *small.split(), cwd=tmp_path)
     assert [row["iteration"] for row in read_metrics(tmp_path / "runs" / "small")] == [0, 1, 1]

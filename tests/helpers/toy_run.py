@@ -29,7 +29,7 @@ from tgrpo_trainer.recipes import RECIPES, openvla_libero
 
 def toy_config(folder: Path, iterations: int, **run) -> TrainConfig:
     return TrainConfig(
-        env=EnvConfig(image_size=16, action_chunk=2, max_control_steps=24),
+        env=EnvConfig(image_size=16, action_chunk=2, horizon=24),
         policy=PolicyConfig(nano={"num_bins": 5}),
         sft=SftConfig(max_steps=0),
         rollout=RolloutConfig(num_groups=2, num_generations=3),
@@ -46,7 +46,7 @@ def tiny_openvla_run(tmp_path: Path, *, iterations: int = 1, chunk: int = 1, lor
         write_checkpoint(checkpoint)
     recipe = openvla_libero()
     return recipe.replace(
-        env=EnvConfig(image_size=16, action_chunk=chunk, max_control_steps=6 if chunk == 1 else 12),
+        env=EnvConfig(image_size=16, action_chunk=chunk, horizon=6 if chunk == 1 else 12),
         policy=PolicyConfig(
             kind="openvla", checkpoint=checkpoint, lora=LoraConfig(rank=lora), openvla=OpenVlaConfig(**openvla)
         ),
@@ -58,7 +58,7 @@ def tiny_openvla_run(tmp_path: Path, *, iterations: int = 1, chunk: int = 1, lor
 
 
 def make_toy_envs(config: EnvConfig, num_envs: int) -> ToyReach:
-    return ToyReach(num_envs, task=config.task, action_chunk=config.action_chunk, horizon=config.max_control_steps)
+    return ToyReach(num_envs, task=config.task, action_chunk=config.action_chunk, horizon=config.horizon)
 
 
 if __name__ == "__main__":
@@ -70,7 +70,7 @@ if __name__ == "__main__":
             return super().step(actions)
 
     def make_slow_envs(config: EnvConfig, num_envs: int) -> ToyReach:
-        return SlowToy(num_envs, action_chunk=config.action_chunk, horizon=config.max_control_steps)
+        return SlowToy(num_envs, action_chunk=config.action_chunk, horizon=config.horizon)
 
     tgrpo_trainer.train.make_envs = make_slow_envs
     RECIPES["toy"] = lambda: toy_config(folder, iterations)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from tgrpo_envs import CUSTOM_ID, ENV_IDS
 from tgrpo_envs.errors import ConfigError, UnknownNameError
+from tgrpo_envs.shared_settings import Suite
 from tgrpo_envs.tasks import bddl_path, get_task
 from tgrpo_trainer.__main__ import parse_run
 from tgrpo_trainer.config import (
@@ -20,7 +21,6 @@ from tgrpo_trainer.config import (
     RolloutConfig,
     RunConfig,
     SftConfig,
-    Suite,
     TrainConfig,
 )
 from tgrpo_trainer.evaluation.tasks import plan_of_run

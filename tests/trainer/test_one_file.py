@@ -24,7 +24,7 @@ from tgrpo_trainer.train_step import run_iteration
 
 FILE = Path(__file__).parents[2] / "examples" / "07_tgrpo_in_one_file.py"
 CONFIG = TrainConfig(
-    env=EnvConfig(image_size=16, action_chunk=2, max_control_steps=24),
+    env=EnvConfig(image_size=16, action_chunk=2, horizon=24),
     sft=SftConfig(max_steps=0),
     rollout=RolloutConfig(num_groups=3, num_generations=4),
     objective=Tgrpo(std_floor=0.1),

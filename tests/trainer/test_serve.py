@@ -42,7 +42,7 @@ def question(**changes):
 def test_evaluate_finds_with_serve_what_eval_finds(policy, tmp_path) -> None:
     """Decision for decision: pictures there and back, proprioception out of LIBERO's state, the gripper's command."""
     env = toy_config(tmp_path, 1).env.model_copy(
-        update={"assets": "primitive", "image_size": 16, "action_chunk": 4, "max_control_steps": HORIZON}
+        update={"assets": "primitive", "image_size": 16, "action_chunk": 4, "horizon": HORIZON}
     )
     envs = make_envs(env, STATES)
     played = {}

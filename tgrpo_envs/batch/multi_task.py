@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from itertools import groupby
 from typing import Any, TypeVar
 
@@ -59,7 +59,8 @@ class MultiTaskBatch:
         for settings, size in runs:
             rows = slice(start, start + size)
             if len(runs) > 1:
-                settings = replace(settings, num_threads=min(size, threads // self._num_workers))
+                share = min(size, threads // self._num_workers)
+                settings = settings.model_copy(update={"num_threads": share})
             self.blocks.append(Block(TaskBatch(settings, size), rows))
             start += size
         self._share_observations()

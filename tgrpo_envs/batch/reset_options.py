@@ -126,7 +126,7 @@ def initial_states(
 
 def _perturbed(episodes: TaskBatch, states: InitStates, mask_N: BoolArray) -> InitStates:
     """The masked rows as the setting's perturbation has them; the others may hold anything."""
-    if episodes.settings.perturb is None:
+    if episodes.settings.perturbation is None:
         return states
     rows = np.flatnonzero(mask_N)
     places_N = np.zeros(len(mask_N), dtype=np.int64)

@@ -113,7 +113,7 @@ class TaskBatch:
         """The scene beside the one without perturbation, loaded on first use."""
         if self._setting is None:
             settings = self.settings
-            self._setting = load_setting(settings.resolved_task, settings.assets, settings.perturb)
+            self._setting = load_setting(settings.resolved_task, settings.assets, settings.perturbation)
         return self._setting
 
     @property

@@ -147,5 +147,5 @@ def _record(env: LiberoVectorEnv, seat: _Seat, row: int, states: str, *, success
         control_steps=steps,
         progress=float(report.progress_N[row]),
         stages_done=tuple(name for name, done in zip(env.stage_names, seat.stages_K.tolist(), strict=True) if done),
-        perturb=episodes.settings.perturb,
+        perturb=episodes.settings.perturbation,
     )

@@ -94,7 +94,7 @@ def chosen_env(options: EvalOptions, config: TrainConfig) -> EnvConfig:
     changes = {
         "suite": options.suite,
         "assets": options.assets,
-        "max_control_steps": options.max_control_steps,
+        "horizon": options.horizon,
         "image_size": options.image_size,
         "action_chunk": options.action_chunk,
         "perturb": options.perturb,
@@ -103,8 +103,8 @@ def chosen_env(options: EvalOptions, config: TrainConfig) -> EnvConfig:
     }
     env = own.model_dump()
     if options.suite not in (None, own.suite):
-        env |= {"max_control_steps": None, "tasks": (0,), "bddl": None}
-        if own.reward.endswith(".json"):
+        env |= {"horizon": None, "tasks": (0,), "bddl": None}
+        if own.reward_is_file:
             env["reward"] = "stages"
     return EnvConfig.model_validate(env | {name: value for name, value in changes.items() if value is not None})
 
@@ -127,7 +127,7 @@ def make_plan(options: EvalOptions, config: TrainConfig, env: EnvConfig, policy:
 
 
 def _check(options: EvalOptions) -> None:
-    at_least = {"num_states": 1, "num_envs": 1, "max_control_steps": 1, "videos": 0, "seed": 0}
+    at_least = {"num_states": 1, "num_envs": 1, "horizon": 1, "videos": 0, "seed": 0}
     for name, smallest in at_least.items():
         value = getattr(options, name)
         if value is not None and value < smallest:

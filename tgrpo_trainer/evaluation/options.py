@@ -9,7 +9,7 @@ from typing import Literal
 import tyro
 
 from tgrpo_envs.perturbation import Kind
-from tgrpo_trainer.config import Suite
+from tgrpo_envs.shared_settings import Suite
 from tgrpo_trainer.policy.openvla.settings import OpenVlaConfig
 
 
@@ -38,7 +38,7 @@ class EvalOptions:
     """Seed of sampled actions; none = the run's own evaluation."""
     assets: str | None = None
     """Asset pack: auto, primitive, libero, or a folder; none = the run's."""
-    max_control_steps: int | None = None
+    horizon: int | None = None
     """Cut episodes after this many control steps; none = as the run does on its own suite, else the suite's horizon."""
     perturb: Kind | None = None
     """Play under this kind of change to the tasks (docs/perturbations.md); none = the run's."""

@@ -62,7 +62,7 @@ def chosen_tasks(env: EnvConfig, chosen: Sequence[str], own: EnvConfig) -> tuple
     known = [_index(task) for task in own.of_each_task()] if env.suite == own.suite else []
     tasks = []
     for task in stages.of_each_task():
-        reward = env.reward if _index(task) in known or not env.reward.endswith(".json") else "stages"
+        reward = env.reward if _index(task) in known or not env.reward_is_file else "stages"
         tasks.append(env.model_copy(update={"tasks": (_index(task),), "reward": reward}))
     return tuple(tasks)
 

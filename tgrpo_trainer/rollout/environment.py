@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from tgrpo_envs.shared_settings import SharedSettings
 from tgrpo_trainer.config import EnvConfig
 
 CONTROL_STEP_S = 0.05
@@ -87,20 +88,6 @@ def make_envs(config: EnvConfig, num_envs: int, **overrides: Any) -> Envs:
         ConfigError: The settings name several tasks, or one of them is out of range.
         UnknownNameError: A name that does not exist.
     """
-    settings = {
-        "task": config.task,
-        "bddl": config.bddl,
-        "assets": config.assets,
-        "reward": config.reward,
-        "unchecked_reward": config.unchecked_reward,
-        "credit": config.credit,
-        "fixture_poses": config.fixture_poses,
-        "detail": config.detail,
-        "perturb": config.perturbation,
-        "image_size": config.image_size,
-        "action_chunk": config.action_chunk,
-        "horizon": config.max_control_steps,
-        "num_threads": config.num_threads,
-        "autoreset_mode": gym.vector.AutoresetMode.DISABLED,
-    }
-    return cast(Envs, gym.make_vec(config.env_id, num_envs=num_envs, **{**settings, **overrides}))
+    shared = {name: getattr(config, name) for name in SharedSettings.model_fields if name != "suite"}
+    settings = {"task": config.task, "autoreset_mode": gym.vector.AutoresetMode.DISABLED, **shared, **overrides}
+    return cast(Envs, gym.make_vec(config.env_id, num_envs=num_envs, **settings))

@@ -50,7 +50,7 @@ TASKS = (
     StudyTask(
         name="libero_10_3",
         overrides={
-            "env": {"suite": "libero_10", "tasks": (3,), "max_control_steps": 256},
+            "env": {"suite": "libero_10", "tasks": (3,), "horizon": 256},
             "sft": {"num_demos": 16, "max_steps": 500},
         },
     ),

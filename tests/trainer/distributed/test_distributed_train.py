@@ -145,7 +145,7 @@ def fickle_command(folder, failing_rank):
     """The command line on a toy that fails on one rank."""
 
     def make_envs(config, num_envs):
-        envs = Fickle(num_envs, action_chunk=config.action_chunk, horizon=config.max_control_steps)
+        envs = Fickle(num_envs, action_chunk=config.action_chunk, horizon=config.horizon)
         envs.fails = os.environ["RANK"] == str(failing_rank)
         return envs
 

@@ -70,7 +70,7 @@ def test_sets_and_modes_default_to_all_and_tasks_to_the_run_s(run):
 
 def test_several_tasks_are_pooled_recorded_printed_and_read_back(run, tmp_path, capsys):
     arguments = ["eval", run, "--tasks", "0", "3", "5", "--states", "official", "--mode", "greedy", "--num-states", "7"]
-    arguments += ["--videos", "2", "--out", tmp_path / "out", "--max-control-steps", "10", "--seed", "3"]
+    arguments += ["--videos", "2", "--out", tmp_path / "out", "--horizon", "10", "--seed", "3"]
     assert main([str(one) for one in arguments]) == 0
     printed = capsys.readouterr()
     file = EvaluationFile.load(tmp_path / "out" / "evaluation.json")
@@ -107,7 +107,7 @@ def evaluate_share(world, arguments):
 
 
 def test_ranks_share_the_episodes_and_all_have_the_result_of_one_process(run, tmp_path):
-    arguments = [run, "--tasks", "0", "1", "--num-states", "5", "--videos", "3", "--max-control-steps", "8"]
+    arguments = [run, "--tasks", "0", "1", "--num-states", "5", "--videos", "3", "--horizon", "8"]
     alone = run_evaluation(options(*arguments, "--out", tmp_path / "alone"))
     first, second = on_ranks(evaluate_share, [*arguments, "--out", tmp_path / "two"], folder=tmp_path / "ranks")
     assert first == {"evaluations": repr(alone.evaluations), "videos": len(alone.videos)}
@@ -122,7 +122,7 @@ def test_a_published_openvla_is_evaluated_under_a_recipe_s_settings(tmp_path):
     source = find_source(folder)
     assert (source.kind, source.config) == ("openvla", get_recipe("openvla_libero"))
     arguments = [folder, "--image-size", 16, "--num-states", 2, "--states", "official", "--mode", "greedy"]
-    file = run_evaluation(options(*arguments, "--action-chunk", 1, "--max-control-steps", 4, "--device", "cpu"))
+    file = run_evaluation(options(*arguments, "--action-chunk", 1, "--horizon", 4, "--device", "cpu"))
     assert (file.policy.kind, file.policy.image_size, file.policy.iteration) == ("openvla", 16, 0)
     assert file.evaluations[0].num_episodes == 2
     with pytest.raises(CheckpointError, match="libero_goal"):  # its statistics do not cover that suite
@@ -144,8 +144,8 @@ def test_the_digest_is_of_names_and_contents(tmp_path):
 
 def test_another_suite_has_its_own_length_and_a_file_of_stages_stays_with_its_task(run):
     arguments = [run, "--suite", "libero_goal", "--tasks", "2", "--states", "official", "--mode", "greedy"]
-    (one,) = run_evaluation(options(*arguments, "--num-states", 1, "--max-control-steps", 6)).evaluations
-    assert (one.env.suite, one.env.task, one.env.max_control_steps) == ("libero_goal", 2, 6)
+    (one,) = run_evaluation(options(*arguments, "--num-states", 1, "--horizon", 6)).evaluations
+    assert (one.env.suite, one.env.task, one.env.horizon) == ("libero_goal", 2, 6)
     env = toy_config(run, 1).env.model_copy(update={"reward": "mine.json"})
     assert [(one.task, one.reward) for one in chosen_tasks(env, ["0", "1"], env)] == [(0, "mine.json"), (1, "stages")]
 

@@ -18,7 +18,7 @@ from tgrpo_trainer.report.record import RECORD_NAME, LastGroup, find_last_group
 from tgrpo_trainer.rollout.rollout import Sampling, collect_groups
 from tgrpo_trainer.run.rng import Stream, make_generators
 
-ENV = EnvConfig(action_chunk=2, max_control_steps=24)
+ENV = EnvConfig(action_chunk=2, horizon=24)
 SEEDS = [11, 12, 13, 21, 22, 23, 31, 32, 33]
 
 

@@ -56,7 +56,7 @@ def test_passes_over_varying_numbers_of_rows_leave_nothing():
 @pytest.mark.slow
 def test_a_training_of_two_hundred_iterations_stays_flat(tmp_path, monkeypatch):
     def make_envs(config: EnvConfig, num_envs: int) -> ToyReach:
-        return ToyReach(num_envs, action_chunk=config.action_chunk, horizon=config.max_control_steps)
+        return ToyReach(num_envs, action_chunk=config.action_chunk, horizon=config.horizon)
 
     monkeypatch.setattr("tests.helpers.toy_env.IMAGE_SIZE", 64)
     monkeypatch.setattr("tests.helpers.toy_env.NEAR_RADIUS", 0.75)

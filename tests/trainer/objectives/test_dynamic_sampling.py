@@ -53,7 +53,7 @@ def test_each_round_draws_new_states_and_the_first_those_of_a_run_without_others
             return super().reset(seed=seed, options=options)
 
     def make_recorded(config, num_envs):
-        return Recorded(num_envs, action_chunk=config.action_chunk, horizon=config.max_control_steps)
+        return Recorded(num_envs, action_chunk=config.action_chunk, horizon=config.horizon)
 
     monkeypatch.setattr("tgrpo_trainer.train.make_envs", make_recorded)
     rows_of(tmp_path / "run", iterations=2, filter="all", min_groups=6, max_rounds=3)

@@ -152,7 +152,7 @@ def test_it_is_evaluated_and_trained_on_libero(tmp_path, capsys):
     write_oft(tmp_path / "published")
     used = ["--openvla.decoding", "parallel", "--action-chunk", "8", "--image-size", "64"]
     where = ["--suite", "libero_object", "--tasks", "4", "--states", "official", "--num-states", "2"]
-    options = ["--assets", "primitive", "--max-control-steps", "16", "--device", "cpu", "--mode", "sampled"]
+    options = ["--assets", "primitive", "--horizon", "16", "--device", "cpu", "--mode", "sampled"]
     out = tmp_path / "evaluated"
     assert main(["eval", str(tmp_path / "published"), *used, *where, *options, "--out", str(out)]) == 0
     record = json.loads((out / "evaluation.json").read_text())
@@ -166,7 +166,7 @@ def test_it_is_evaluated_and_trained_on_libero(tmp_path, capsys):
         "env.assets": "primitive",
         "env.reward": "stages",
         "env.image-size": 64,
-        "env.max-control-steps": 16,
+        "env.horizon": 16,
         "rollout.num-groups": 1,
         "rollout.num-generations": 2,
         "rollout.filter": "all",

@@ -69,7 +69,7 @@ def test_the_share_is_that_of_a_plain_llama(tmp_path):
 
 
 def test_a_rollout_asks_and_the_policy_plays_on_as_before(tmp_path, capsys):
-    env = EnvConfig(image_size=16, action_chunk=1, max_control_steps=3)
+    env = EnvConfig(image_size=16, action_chunk=1, horizon=3)
     played, said = [], []
     for inspected in (False, True):
         policy = tiny_openvla(tmp_path, image_size=16)

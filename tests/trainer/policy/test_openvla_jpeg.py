@@ -107,7 +107,7 @@ def test_an_evaluation_takes_the_option_and_writes_it_down(tmp_path, monkeypatch
     monkeypatch.setattr("tgrpo_trainer.evaluation.command.make_envs", make_toy_envs)
     folder = write_checkpoint(tmp_path / "published")
     arguments = [str(folder), "--image-size", "16", "--num-states", "1", "--states", "official", "--mode", "greedy"]
-    arguments += ["--max-control-steps", "2", "--device", "cpu", "--openvla.jpeg", "--out", str(tmp_path / "out")]
+    arguments += ["--horizon", "2", "--device", "cpu", "--openvla.jpeg", "--out", str(tmp_path / "out")]
     assert main(["eval", *arguments]) == 0
     used = EvaluationFile.load(tmp_path / "out" / "evaluation.json").policy.openvla
     assert used is not None and used.jpeg and used.center_crop

@@ -125,7 +125,7 @@ def test_the_command_line_trains_it_on_libero(tmp_path, capsys):
         "policy.checkpoint": tmp_path / "published",
         "env.assets": "primitive",
         "env.image-size": 64,
-        "env.max-control-steps": 12,
+        "env.horizon": 12,
         "rollout.num-groups": 1,
         "rollout.num-generations": 2,
         "objective.std-floor": 0.0,

@@ -23,7 +23,7 @@ COLLECTED = {"seeds": range(8), "num_generations": 2, "end": "any_success"}
 
 
 def test_halves_play_what_they_play_as_one():
-    config = EnvConfig(tasks=(0, 1), image_size=16, action_chunk=2, max_control_steps=24)
+    config = EnvConfig(tasks=(0, 1), image_size=16, action_chunk=2, horizon=24)
     envs = TaskEnvs(config, num_envs=8, group_size=2, make_envs=make_toy_envs)
     whole, _ = collect_side_by_side(StraightPolicy(), [envs.for_groups([0, 0, 0, 1])], Sampling(), **COLLECTED)
     halves = [envs.for_groups([0, 0], 0), envs.for_groups([0, 1], 1)]

@@ -15,7 +15,7 @@ from tgrpo_trainer.config import EnvConfig
 from tgrpo_trainer.rollout.rollout import Sampling, collect_groups, trainable_groups
 from tgrpo_trainer.rollout.tasks import TaskEnvs, draw_tasks, task_key
 
-TWO = EnvConfig(tasks=(0, 1), image_size=16, action_chunk=2, max_control_steps=24)
+TWO = EnvConfig(tasks=(0, 1), image_size=16, action_chunk=2, horizon=24)
 
 
 def drawn(num_tasks, num_groups, iterations, seed=0):

@@ -30,7 +30,7 @@ class SlowToy(ToyReach):
 
 
 def make_slow_envs(config, num_envs):
-    return SlowToy(num_envs, action_chunk=config.action_chunk, horizon=config.max_control_steps)
+    return SlowToy(num_envs, action_chunk=config.action_chunk, horizon=config.horizon)
 
 
 def command(folder, iterations, *arguments):

@@ -138,9 +138,7 @@ def test_with_libero_s_simulator_too(tmp_path, monkeypatch, tasks):
 
     def config(folder):
         return TrainConfig(
-            env=EnvConfig(
-                tasks=tasks, assets="primitive", image_size=32, action_chunk=8, max_control_steps=24, max_open_tasks=1
-            ),
+            env=EnvConfig(tasks=tasks, assets="primitive", image_size=32, action_chunk=8, horizon=24, max_open_tasks=1),
             policy=PolicyConfig(nano={"num_bins": 5}),
             sft={"max_steps": 0},
             rollout=RolloutConfig(num_groups=1, num_generations=3, filter="all"),
