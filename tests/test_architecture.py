@@ -84,6 +84,7 @@ def test_rewards_see_snapshots_and_specs_only() -> None:
         "tgrpo_envs.rewards",
         "tgrpo_envs.sim.snapshot",
         "tgrpo_envs.sim.success",  # LIBERO's thresholds: tables and functions of snapshots
+        "tgrpo_envs.base_settings",
         "tgrpo_envs.bddl",
         "tgrpo_envs.tasks",
         "tgrpo_envs.errors",
@@ -114,6 +115,7 @@ def test_the_trainer_uses_the_environments_through_gymnasium() -> None:
             f"tgrpo_envs.{name}"
             for name in (
                 "arrays",
+                "base_settings",
                 "bridges",
                 "command",
                 "errors",

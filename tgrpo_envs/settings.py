@@ -12,12 +12,12 @@ from typing import Annotated, Any, Literal, get_args
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from pydantic import ValidationError, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
 from tgrpo_envs.arrays import integer, shown
 from tgrpo_envs.assets import find_pack
 from tgrpo_envs.bddl import in_file, parse_problem
-from tgrpo_envs.errors import ConfigError, TgrpoError, UnknownNameError
+from tgrpo_envs.errors import ConfigError, UnknownNameError
 from tgrpo_envs.perturbation import Perturbation, reworded
 from tgrpo_envs.rewards.credit import CreditProfile
 from tgrpo_envs.shared_settings import REWARDS, Flag, SharedSettings, whole_or_none
@@ -74,24 +74,7 @@ class EnvSettings(SharedSettings):
     """The last number of an action: signed (-1 opens, 1 closes) or binary (1 opens, 0 closes)."""
 
     def __init__(self, suite: str, **settings: Any) -> None:
-        try:
-            super().__init__(**{"suite": suite, **settings})
-        except ValidationError as error:
-            raise self._refusal(error) from error
-
-    @classmethod
-    def _refusal(cls, error: ValidationError) -> TgrpoError:
-        """The first thing that is wrong, in one sentence."""
-        wrong = error.errors()[0]
-        if isinstance(own := wrong.get("ctx", {}).get("error"), TgrpoError):
-            return own
-        name, given = str(wrong["loc"][0]), wrong["input"]
-        if wrong["type"] == "extra_forbidden":
-            return UnknownNameError("setting of an environment", name, cls.model_fields)
-        if wrong["type"] == "literal_error":
-            allowed = [one for one in get_args(cls.model_fields[name].annotation) if isinstance(one, str)]
-            return UnknownNameError(name, given if isinstance(given, str) else shown(given), allowed)
-        return ConfigError(f"{name}={shown(given)} cannot be used: {wrong['msg'].lower()}.")
+        super().__init__(**{"suite": suite, **settings})
 
     @model_validator(mode="before")
     @classmethod

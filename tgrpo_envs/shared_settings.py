@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, ValidationInfo, field_validator, model_validator
 
 from tgrpo_envs.arrays import flag, shown, whole_number
+from tgrpo_envs.base_settings import Settings
 from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.perturbation import MAX_LEVEL, Kind, Perturbation, parse_perturbation
 from tgrpo_envs.rewards.credit import CreditProfile
@@ -47,10 +41,8 @@ Flag = Annotated[bool, BeforeValidator(lambda given, info: flag(str(info.field_n
 NameOrPath = Annotated[str, BeforeValidator(_text)]
 
 
-class SharedSettings(BaseModel):
+class SharedSettings(Settings):
     """What an environment and a training run are told of their tasks in the same words."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
     suite: Suite = "libero_object"
     """LIBERO suite; custom = the task of bddl."""
@@ -71,7 +63,7 @@ class SharedSettings(BaseModel):
     detail: Literal["fast", "exact", "off"] = "fast"
     """How pictures are drawn: fast = reduced meshes without shadows; exact = LIBERO's pixels; off = not at all."""
     perturb: Kind | None = None
-    """A kind of change to the tasks (docs/perturbations.md), the same in every episode; none = as they are."""
+    """A kind of change to the tasks (docs/perturbations.md), the same in every episode; None = as they are."""
     perturb_level: Annotated[int, whole(1, MAX_LEVEL)] = 2
     """How much is changed: 1 = slight, 2 = clear, 3 = strong."""
     perturb_seed: Annotated[int, whole(0)] = 0
@@ -81,9 +73,9 @@ class SharedSettings(BaseModel):
     action_chunk: Annotated[int, whole(1, 64)] = 1
     """Control steps (20 Hz) decided at once: those in one environment step."""
     horizon: Annotated[int | None, whole_or_none(1, 100_000)] = None
-    """Cut every episode after this many control steps; none = the suite's horizon (520 for a file of your own)."""
+    """Cut every episode after this many control steps; None = the suite's horizon (520 for a file of your own)."""
     num_threads: Annotated[int | None, whole_or_none(1, 1024)] = None
-    """Simulator threads; none = one for each environment, at most as many as there are cores."""
+    """Simulator threads; None = one for each environment, at most as many as there are cores."""
 
     @model_validator(mode="before")
     @classmethod
@@ -98,7 +90,15 @@ class SharedSettings(BaseModel):
     @field_validator("credit", mode="before")
     @classmethod
     def _credit_or_its_fields(cls, given: object) -> CreditProfile:
-        return _credit(given)
+        if isinstance(given, CreditProfile):
+            return given
+        if given is None:
+            return CreditProfile()
+        if not isinstance(given, Mapping):
+            raise ConfigError(
+                f"credit={shown(given)} must be a CreditProfile or its fields in a dict, such as {{'beta': 0.3}}."
+            )
+        return CreditProfile(**given)
 
     @property
     def perturbation(self) -> Perturbation | None:
@@ -109,19 +109,3 @@ class SharedSettings(BaseModel):
     def reward_is_file(self) -> bool:
         """Whether `reward` is the path of a specification."""
         return self.reward not in REWARDS
-
-
-def _credit(given: object) -> CreditProfile:
-    if isinstance(given, CreditProfile):
-        return given
-    if given is None:
-        return CreditProfile()
-    try:
-        return CreditProfile.model_validate(given)
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        place = ".".join(map(str, wrong["loc"]))
-        raise ConfigError(
-            f"credit={given!r} must be a CreditProfile, such as CreditProfile(beta=0.3), or its fields in a dict"
-            f" ({place + ': ' if place else ''}{wrong['msg']})."
-        ) from error

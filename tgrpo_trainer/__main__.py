@@ -92,7 +92,7 @@ class ReportOptions:
     runs: tyro.conf.Positional[tuple[Path, ...]]
     """Folders of runs, for example runs/quickstart."""
     out: Path | None = None
-    """The page that compares several; none = compare.html beside the first run's folder."""
+    """The page that compares several; None = compare.html beside the first run's folder."""
 
 
 def report_command(arguments: Sequence[str]) -> str:
@@ -114,15 +114,15 @@ class BenchOptions:
     """Measure an OpenVLA on this machine: decisions, updates, and what share of the machine's limits they reach."""
 
     checkpoint: Path | None = None
-    """A published checkpoint; none = random weights of a size."""
+    """A published checkpoint; None = random weights of a size."""
     size: str | None = None
-    """Random weights of this size, 7b or tiny; none = 7b on a GPU, else tiny."""
+    """Random weights of this size, 7b or tiny; None = 7b on a GPU, else tiny."""
     batch_sizes: tuple[int, ...] = (1, 8, 32)
     """Rows decided together."""
     device: str = "auto"
     """Torch device: auto, cpu, cuda, cuda:0 ..."""
     dtype: Literal["bfloat16", "float16", "float32"] | None = None
-    """Type of the weights; none = bfloat16 on a GPU, else float32."""
+    """Type of the weights; None = bfloat16 on a GPU, else float32."""
     decoding: Literal["autoregressive", "parallel"] = "autoregressive"
     """One token after another (OpenVLA), or a chunk of eight control steps at once (OFT's token head)."""
     compile: bool = False
@@ -136,7 +136,7 @@ class BenchOptions:
     assets: str = "auto"
     """Asset pack of that iteration."""
     out: Path | None = None
-    """Write the numbers as JSON here; none = only print them."""
+    """Write the numbers as JSON here; None = only print them."""
 
 
 def bench_command(arguments: Sequence[str]) -> str:
@@ -181,7 +181,7 @@ class MemoryOptions:
     """Print how many decisions fit on a GPU at once: by arithmetic, for each optimiser, full fine-tuning and LoRA."""
 
     checkpoint: str | None = None
-    """OpenVLA's folder or its name on the hub; none = the published 7B sizes."""
+    """OpenVLA's folder or its name on the hub; None = the published 7B sizes."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Type of the weights."""
     rank: int = 32

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
+from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
-from tgrpo_envs.errors import ConfigError
+from tgrpo_envs.base_settings import Settings
+from tgrpo_envs.errors import ConfigError, UnknownNameError
 from tgrpo_envs.files import write_atomically
 from tgrpo_envs.shared_settings import SharedSettings
 from tgrpo_envs.tasks import CUSTOM, Task, choose_task, list_tasks
 from tgrpo_trainer.objectives import Objective, Tgrpo, make_objective
 from tgrpo_trainer.policy.settings import PolicyConfig
-from tgrpo_trainer.settings import Settings
 
 Rows = Literal["before", "after"]
 Pictures = Literal["opengl", "upright", "turned", "mirrored"]
@@ -107,13 +108,13 @@ class SftConfig(Settings):
 
     demonstrations: tuple[Path, ...] = ()
     """Files of demonstrations in LIBERO's HDF5 format (docs/demonstrations.md), with several tasks one for each, in
-    their order; none = the run records its own with the scripted expert."""
+    their order; None = the run records its own with the scripted expert."""
     demo_rows: Rows | None = None
     """Whether a row of your demonstrations was seen before its action (as OpenVLA regenerates LIBERO's files) or after
-    it (as LIBERO publishes them); none = found out from the file."""
+    it (as LIBERO publishes them); None = found out from the file."""
     demo_pictures: Pictures | None = None
     """How pictures of your demonstrations are stored: opengl = upside down, as LIBERO's; turned = opengl turned by 180
-    degrees; mirrored = opengl with left and right exchanged; none = found out from the file."""
+    degrees; mirrored = opengl with left and right exchanged; None = found out from the file."""
     num_demos: int = Field(default=10, ge=1)
     """Demonstrations to record of each task."""
     max_steps: int = Field(default=600, ge=0)
@@ -199,13 +200,13 @@ class UpdateConfig(Settings):
     """Passes over each rollout batch (TRL's name; epochs elsewhere)."""
     target_kl: float | None = Field(default=None, gt=0)
     """Trust region: no further pass over a batch once approx_kl, averaged over a pass, is above this (nats a token, or
-    an action with objective.ratio action); none = all passes."""
+    an action with objective.ratio action); None = all passes."""
     gradient_budget: float = Field(default=1.0, gt=0, le=1)
     """Share of the decisions to learn from, drawn evenly over the stages of the task (docs/algorithm.md); 1 = all."""
     minibatch_size: int = Field(default=256, ge=1)
     """Decisions per gradient step."""
     microbatch_size: int | None = Field(default=None, ge=1)
-    """Decisions in memory at once (gradient accumulation); changes memory, not the result. none = whole minibatches."""
+    """Decisions in memory at once (gradient accumulation); changes memory, not the result. None = whole minibatches."""
     gradient_cosine: bool = False
     """Measure how far the gradients of an iteration's first two minibatches agree; takes memory for two gradients."""
     max_grad_norm: float = Field(default=1.0, gt=0)
@@ -240,7 +241,7 @@ class RunConfig(Settings):
     iterations: int = Field(default=40, ge=0)
     """Reinforcement-learning iterations."""
     max_minutes: float | None = Field(default=None, gt=0)
-    """Wall-clock budget of the whole run: training stops early enough for the last evaluation; none = no limit."""
+    """Wall-clock budget of the whole run: training stops early enough for the last evaluation; None = no limit."""
     device: str = "auto"
     """Torch device of the policy: auto, cpu, cuda, cuda:0 ... With several ranks each takes its own GPU."""
     keep_checkpoints: int = Field(default=2, ge=1)
@@ -248,7 +249,7 @@ class RunConfig(Settings):
     rank_timeout_minutes: float = Field(default=30.0, gt=0)
     """With several ranks: how long one waits for the others before it gives up with an error."""
     wandb_project: str | None = None
-    """Log to this Weights & Biases project too (pip install 'tgrpo[wandb]'); none = off."""
+    """Log to this Weights & Biases project too (pip install 'tgrpo[wandb]'); None = off."""
 
     @property
     def path(self) -> Path:
@@ -276,7 +277,7 @@ class TrainConfig(Settings):
 
     def replace(self, **groups: object) -> TrainConfig:
         """A validated copy with whole groups of settings replaced."""
-        return TrainConfig.model_validate({**self.model_dump(), **groups})
+        return TrainConfig(**{**self.model_dump(), **groups})
 
     def save(self, path: Path) -> None:
         """Write as JSON."""
@@ -294,11 +295,15 @@ class TrainConfig(Settings):
                 f"{path} does not exist, so this is not the folder of a run; give one such as runs/quickstart."
             )
         try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
-        except ValidationError as error:
-            if ("tgrpo",) in [one["loc"] for one in error.errors()]:
-                raise ConfigError(
-                    f"{path} is of a run of version 0.2 or older; resume, evaluate or report it with that version, "
-                    "or start a new run: its --tgrpo options are --objective options now."
-                ) from error
+            values = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"{path} does not hold the settings of a run: it is no JSON object ({error}).") from error
+        if "tgrpo" in values:
+            raise ConfigError(
+                f"{path} is of a run of version 0.2 or older; resume, evaluate or report it with that version, "
+                "or start a new run: its --tgrpo options are --objective options now."
+            )
+        try:
+            return cls(**values)
+        except (ConfigError, UnknownNameError) as error:
             raise ConfigError(f"{path} does not hold the settings of a run of this version: {error}") from error

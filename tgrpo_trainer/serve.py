@@ -40,12 +40,12 @@ class ServeOptions:
     port: int = 8000
     """Port to listen on; 0 takes a free one."""
     api_key: str | None = None
-    """What clients must send (openpi's `api_key`); none = everybody is answered."""
+    """What clients must send (openpi's `api_key`); None = everybody is answered."""
     replan_steps: int | None = None
-    """Control steps that clients play of each answer; none = the whole answer. Clients that say it themselves, as
+    """Control steps that clients play of each answer; None = the whole answer. Clients that say it themselves, as
     openpi's with 5, must be told of here when it is another number: the gripper's state follows from it."""
     device: str | None = None
-    """Torch device: auto, cpu, cuda, cuda:0 ...; none = the run's."""
+    """Torch device: auto, cpu, cuda, cuda:0 ...; None = the run's."""
     recipe: str | None = None
     """Settings for a policy that comes without a run."""
     openvla: OpenVlaConfig = field(default_factory=OpenVlaConfig)

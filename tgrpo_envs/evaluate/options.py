@@ -27,7 +27,7 @@ class EvaluateOptions:
     bddl: Path | None = None
     """A task file of your own, in place of suite and tasks."""
     states: Literal["official", "heldout", "both"] | None = None
-    """official = LIBERO's own 50 of a task; heldout = region states that no training of ours draws; none = official, or
+    """official = LIBERO's own 50 of a task; heldout = region states that no training of ours draws; None = official, or
     heldout for a file of your own."""
     num_states: int = 50
     """States of each set, from the first."""
@@ -44,14 +44,14 @@ class EvaluateOptions:
     assets: str = "auto"
     """Asset pack: auto, primitive, libero, or a folder."""
     detail: Literal["fast", "exact"] | None = None
-    """exact = LIBERO's own pixels; fast = without shadows and with fewer triangles, several times as fast; none = what
+    """exact = LIBERO's own pixels; fast = without shadows and with fewer triangles, several times as fast; None = what
     a server of ours asks for, else exact."""
     image_size: int | None = None
-    """Side of the drawn pictures, pixels; none = 256, or what a server of ours asks for."""
+    """Side of the drawn pictures, pixels; None = 256, or what a server of ours asks for."""
     replan_steps: int | None = None
-    """Control steps to play of each answer; none = the convention's: openpi 5, OpenVLA 1, OFT 8, others 1."""
+    """Control steps to play of each answer; None = the convention's: openpi 5, OpenVLA 1, OFT 8, others 1."""
     horizon: int | None = None
-    """Cut episodes after this many control steps; none = the suite's limit."""
+    """Cut episodes after this many control steps; None = the suite's limit."""
     videos: int = 0
     """Write videos of the first so many failures of each task."""
     timeout_s: float = 120.0

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from tgrpo_envs.base_settings import first_fault
 from tgrpo_envs.errors import StateError
 from tgrpo_envs.files import ARRAY_ERRORS, atomic_file
 from tgrpo_envs.sim.snapshot import NO_PARENT, Snapshot, SnapshotLayout
@@ -103,9 +104,7 @@ class SnapshotFile(Generic[Header]):
                 for prefix in prefixes
             }
         except ValidationError as error:
-            reason = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(map(str, reason["loc"])) or "header"
-            raise StateError(f"{path} is not of this version: {where}: {reason['msg']}; {remedy}.") from error
+            raise StateError(f"{path} is not of this version: {first_fault(error)}; {remedy}.") from error
         except ARRAY_ERRORS as error:
             raise StateError(f"{path} cannot be read ({error}); {remedy}.") from error
         return cls(said, layout, snapshots, arrays)

@@ -19,9 +19,9 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, field_validator
 
+from tgrpo_envs.base_settings import Settings
 from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray
 
@@ -30,10 +30,8 @@ RAMP_SHARE = 0.9  # a full ramp is worth less than a finished stage
 Mode = Literal["stages", "goals-only", "sparse", "pbrs"]
 
 
-class CreditProfile(BaseModel):
+class CreditProfile(Settings):
     """Scale of the reward; chosen by the operator, never by a spec."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
     beta: float = Field(default=0.5, ge=0.0, lt=1.0)
     """Most that a failed episode can return; below 1, so that every success beats every failure."""
@@ -53,7 +51,7 @@ class CreditProfile(BaseModel):
     @classmethod
     def _divides_one(cls, quantum: float) -> float:
         if abs(1 / quantum - round(1 / quantum)) > ROUNDING:
-            raise PydanticCustomError("quantum", "quantum must be 1 divided by a whole number, such as 1/64")
+            raise ConfigError(f"quantum={quantum} must be 1 divided by a whole number, such as 1/64.")
         return quantum
 
     @property

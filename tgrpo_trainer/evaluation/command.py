@@ -106,7 +106,7 @@ def chosen_env(options: EvalOptions, config: TrainConfig) -> EnvConfig:
         env |= {"horizon": None, "tasks": (0,), "bddl": None}
         if own.reward_is_file:
             env["reward"] = "stages"
-    return EnvConfig.model_validate(env | {name: value for name, value in changes.items() if value is not None})
+    return EnvConfig(**env | {name: value for name, value in changes.items() if value is not None})
 
 
 def make_plan(options: EvalOptions, config: TrainConfig, env: EnvConfig, policy: Policy, iteration: int) -> Plan:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tgrpo_envs.base_settings import Settings
 from tgrpo_envs.files import write_atomically
 from tgrpo_envs.recording.video import encode
 from tgrpo_trainer.config import EnvConfig
@@ -19,7 +20,6 @@ from tgrpo_trainer.evaluation.result import Mode, StateSet
 from tgrpo_trainer.rollout.environment import CONTROL_STEP_S, Envs
 from tgrpo_trainer.rollout.rollout import Rollout
 from tgrpo_trainer.run.layout import VIDEOS_NAME
-from tgrpo_trainer.settings import Settings
 
 END_NAMES = {"horizon": "step limit", "diverged": "physics diverged"}
 

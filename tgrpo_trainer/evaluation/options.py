@@ -21,42 +21,42 @@ class EvalOptions:
     """A run's folder (its last checkpoint), a checkpoint (runs/NAME/checkpoints/iteration_000040), or a policy alone
     such as a published OpenVLA: its folder, or owner/name[/folder][@revision] on the Hugging Face hub."""
     suite: Suite | None = None
-    """LIBERO suite; none = the run's."""
+    """LIBERO suite; None = the run's."""
     tasks: tuple[str, ...] = ()
-    """Task indices or names (--tasks 0 3 5), or all; none = the run's."""
+    """Task indices or names (--tasks 0 3 5), or all; None = the run's."""
     states: Literal["official", "heldout", "both"] = "both"
     """official = LIBERO's own 50 of the task; heldout = region states that training never draws."""
     mode: Literal["greedy", "sampled", "both"] = "both"
     """greedy = the most probable action; sampled = drawn at the temperature."""
     num_states: int | None = None
-    """States of each set; none = all 50 official ones, and as many held-out ones as the run evaluates."""
+    """States of each set; None = all 50 official ones, and as many held-out ones as the run evaluates."""
     num_envs: int = 32
     """Environments side by side; changes the time, not the result."""
     temperature: float | None = None
-    """Temperature of sampled actions; none = as the run evaluates."""
+    """Temperature of sampled actions; None = as the run evaluates."""
     seed: int | None = None
-    """Seed of sampled actions; none = the run's own evaluation."""
+    """Seed of sampled actions; None = the run's own evaluation."""
     assets: str | None = None
-    """Asset pack: auto, primitive, libero, or a folder; none = the run's."""
+    """Asset pack: auto, primitive, libero, or a folder; None = the run's."""
     horizon: int | None = None
-    """Cut episodes after this many control steps; none = as the run does on its own suite, else the suite's horizon."""
+    """Cut episodes after this many control steps; None = as the run does on its own suite, else the suite's horizon."""
     perturb: Kind | None = None
-    """Play under this kind of change to the tasks (docs/perturbations.md); none = the run's."""
+    """Play under this kind of change to the tasks (docs/perturbations.md); None = the run's."""
     perturb_level: int | None = None
-    """1 = slight, 2 = clear, 3 = strong; none = the run's, which is 2 where it has not said."""
+    """1 = slight, 2 = clear, 3 = strong; None = the run's, which is 2 where it has not said."""
     perturb_seed: int | None = None
-    """Which change of that kind; none = the run's, which is 0 where it has not said."""
+    """Which change of that kind; None = the run's, which is 0 where it has not said."""
     videos: int = 0
     """Write videos of up to this many failures of each task; needs --out."""
     out: Path | None = None
-    """Folder for evaluation.json (all settings, counts and episodes) and videos/; none = only print."""
+    """Folder for evaluation.json (all settings, counts and episodes) and videos/; None = only print."""
     device: str | None = None
-    """Torch device: auto, cpu, cuda, cuda:0 ...; none = the run's."""
+    """Torch device: auto, cpu, cuda, cuda:0 ...; None = the run's."""
     recipe: str | None = None
-    """Settings for a policy that comes without a run; none = openvla_libero for OpenVLA, quickstart for nano."""
+    """Settings for a policy that comes without a run; None = openvla_libero for OpenVLA, quickstart for nano."""
     image_size: int | None = None
-    """Picture size in pixels for a published OpenVLA; none = the recipe's."""
+    """Picture size in pixels for a published OpenVLA; None = the recipe's."""
     action_chunk: int | None = None
-    """Control steps a decision for a published OpenVLA; none = the recipe's."""
+    """Control steps a decision for a published OpenVLA; None = the recipe's."""
     openvla: OpenVlaConfig = field(default_factory=OpenVlaConfig)
     """How a published OpenVLA is used; a policy that a run saved has its own."""

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from tgrpo_envs.base_settings import Settings
 from tgrpo_trainer.evaluation.failures import FailureVideo
 from tgrpo_trainer.evaluation.result import Evaluation, Pooled, read_json, write_json
 from tgrpo_trainer.policy.openvla.settings import OpenVlaConfig
-from tgrpo_trainer.settings import Settings
 
 RECORD_NAME = "evaluation.json"
 BENCHMARK_PACK = "libero"

@@ -10,11 +10,11 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from tgrpo_envs.base_settings import Settings, first_fault
 from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_envs.files import write_atomically
 from tgrpo_envs.intervals import counted, wilson_interval
 from tgrpo_trainer.config import EnvConfig
-from tgrpo_trainer.settings import Settings
 from tgrpo_trainer.types import EpisodeEnd
 
 StateSet = Literal["heldout", "official"]
@@ -225,5 +225,7 @@ def read_json(path: Path, kind: TypeAdapter[_Read]) -> _Read:
     """
     try:
         return kind.validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise CheckpointError(f"{path} does not hold evaluations of this version: {error}") from error
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror}).") from error
+    except ValidationError as error:
+        raise CheckpointError(f"{path} does not hold evaluations of this version: {first_fault(error)}.") from error

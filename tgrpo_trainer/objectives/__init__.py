@@ -49,12 +49,12 @@ def make_objective(settings: dict[str, Any]) -> Objective:
 
     Raises:
         ValueError: They hold no kind.
-        UnknownNameError: No objective has this name.
-        ValidationError: A setting is unknown to this kind, or out of range.
+        UnknownNameError: No objective has this name, or none of its settings.
+        ConfigError: A setting is out of range.
     """
     if not isinstance(kind := settings.get("kind"), str):
         raise ValueError(f"objective needs a kind, one of {', '.join(OBJECTIVES)}; got {kind!r}")
-    return get_objective(kind).model_validate(settings)
+    return get_objective(kind)(**settings)
 
 
 def with_kind(objective: Objective, kind: str) -> Objective:
@@ -65,4 +65,4 @@ def with_kind(objective: Objective, kind: str) -> Objective:
     """
     wanted = get_objective(kind)
     kept = {name: value for name, value in objective.model_dump().items() if name in wanted.model_fields}
-    return wanted.model_validate({**kept, "kind": kind})
+    return wanted(**{**kept, "kind": kind})

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from tgrpo_trainer.settings import Settings
+from tgrpo_envs.base_settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,7 +76,7 @@ class ClippedObjective(Objective):
     epsilon: float = Field(default=0.2, gt=0)
     """Clip range of the probability ratio."""
     epsilon_high: float | None = Field(default=None, gt=0)
-    """Upper clip range (clip-higher); none = epsilon."""
+    """Upper clip range (clip-higher); None = epsilon."""
     ratio: Literal["token", "action"] = "token"
     """Probability ratio per action token, or per whole action."""
 

@@ -20,10 +20,10 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from tgrpo_envs.base_settings import Settings
 from tgrpo_trainer.policy.footprint import Footprint
 from tgrpo_trainer.policy.lora import LoraSettings, adapters_off, merge_adapters
 from tgrpo_trainer.policy.randomness import Randomness
-from tgrpo_trainer.settings import Settings
 from tgrpo_trainer.types import ActionSample, CloningTerms, LogProbs, PolicyInput
 
 WEIGHTS_FILE = "policy.safetensors"

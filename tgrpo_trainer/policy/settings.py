@@ -7,11 +7,11 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from tgrpo_envs.base_settings import Settings
 from tgrpo_envs.errors import UnknownNameError
 from tgrpo_trainer.policy import POLICIES
 from tgrpo_trainer.policy.nano.settings import NanoGaussianSettings, NanoSettings
 from tgrpo_trainer.policy.openvla.settings import OpenVlaConfig
-from tgrpo_trainer.settings import Settings
 
 
 class LoraConfig(Settings):
@@ -33,7 +33,7 @@ class PolicyConfig(Settings):
     checkpoint, published or saved by a run."""
     checkpoint: str | None = None
     """Start from this policy: a folder with config.json, or owner/name[/folder][@revision] on the Hugging Face hub;
-    none = a new policy."""
+    None = a new policy."""
     lora: LoraConfig = LoraConfig()
     nano: NanoSettings = NanoSettings()
     nano_gaussian: NanoGaussianSettings = NanoGaussianSettings()

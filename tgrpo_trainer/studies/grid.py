@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
+from tgrpo_envs.base_settings import Settings
 from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.config import EnvConfig, TrainConfig
 from tgrpo_trainer.objectives import with_kind
-from tgrpo_trainer.settings import Settings
 
 Overrides = dict[str, dict[str, Any]]
 """Settings that replace others: group -> setting -> value, for example {"env": {"reward": "sparse"}}."""
@@ -176,7 +176,4 @@ def with_settings(config: TrainConfig, overrides: Mapping[str, Mapping[str, Any]
         if group == "objective" and "kind" in values:
             known = with_kind(known, values["kind"])
         groups[group] = {**known.model_dump(), **values}
-    try:
-        return config.replace(**groups)
-    except ValidationError as error:
-        raise ConfigError(f"These settings of a study cannot work: {error}") from error
+    return config.replace(**groups)

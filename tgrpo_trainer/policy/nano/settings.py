@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from tgrpo_trainer.settings import Settings
+from tgrpo_envs.base_settings import Settings
 
 
 class NanoSettings(Settings):
