@@ -178,12 +178,12 @@ def _memory(scene: Scene) -> list[Measurement]:
     states = sample_train_states(scene, np.random.default_rng(0), 1)
     simulators = []  # alive until all is measured: freed memory is not given back to the system
     for num_envs in (1, 1 + MEMORY_ENVS):
-        before = _resident_mib()
+        before = resident_mib()
         simulator = Simulator(scene, num_envs)
         mask_N = np.ones(num_envs, dtype=bool)
         simulator.reset(states.take(np.zeros(num_envs, dtype=np.int64)), mask_N)
         simulator.step(np.zeros((num_envs, 7)), mask_N)
-        resident.append(_resident_mib() - before)
+        resident.append(resident_mib() - before)
         simulators.append(simulator)
     for simulator in simulators:
         simulator.close()
@@ -325,7 +325,7 @@ def _timed(function: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - start, result
 
 
-def _resident_mib() -> float:
+def resident_mib() -> float:
     """Memory of this process that is in use, from Linux's own account."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
