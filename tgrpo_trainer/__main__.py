@@ -213,9 +213,19 @@ def study_command(arguments: Sequence[str]) -> str:
         return do_study(study, folder, options.jobs, options.methods)
 
 
+def ppo_command(arguments: Sequence[str]) -> str:
+    """Learn from the clone in a run's folder by Stable-Baselines3's PPO with a critic, to compare with."""
+    config = parse_run("ppo", arguments)
+    from tgrpo_trainer.studies.ppo import learn_by_ppo
+
+    with _run_folder(config):
+        return f"Evaluations: {learn_by_ppo(config)}"
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], str | None]] = {
     "train": train_command,
     "sft": sft_command,
+    "ppo": ppo_command,
     "eval": eval_command,
     "serve": serve_command,
     "report": report_command,

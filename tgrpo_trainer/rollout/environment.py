@@ -88,6 +88,15 @@ def make_envs(config: EnvConfig, num_envs: int, **overrides: Any) -> Envs:
         ConfigError: The settings name several tasks, or one of them is out of range.
         UnknownNameError: A name that does not exist.
     """
-    shared = {name: getattr(config, name) for name in SharedSettings.model_fields if name != "suite"}
-    settings = {"task": config.task, "autoreset_mode": gym.vector.AutoresetMode.DISABLED, **shared, **overrides}
+    settings = {**env_keywords(config), "autoreset_mode": gym.vector.AutoresetMode.DISABLED, **overrides}
     return cast(Envs, gym.make_vec(config.env_id, num_envs=num_envs, **settings))
+
+
+def env_keywords(config: EnvConfig) -> dict[str, Any]:
+    """What `gym.make_vec` is told for one task, beside its id.
+
+    Raises:
+        ConfigError: The settings name several tasks.
+    """
+    shared = {name: getattr(config, name) for name in SharedSettings.model_fields if name != "suite"}
+    return {"task": config.task, **shared}

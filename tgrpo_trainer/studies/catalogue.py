@@ -62,7 +62,7 @@ _STAGE_RETURN: dict[str, Any] = {"kind": "stage_return", "anchor": "clock", "dis
 
 
 def methods() -> Study:
-    """Does TGRPO beat its clone and its relatives? Eight methods, equal environment episodes."""
+    """Does TGRPO beat its clone and its relatives? Nine methods, equal environment steps."""
     # TGRPO with stage groups compares raw rewards within a stage. `stage_return` fixes the step term's weight at 1, so
     # all of TGRPO's weights are divided by alpha_step, and that of the KL term too.
     step = _TGRPO["alpha_step"]
@@ -75,7 +75,7 @@ def methods() -> Study:
     }
     return Study(
         name="methods",
-        question="Does TGRPO beat its clone, GRPO, and its own parts, at equal environment episodes?",
+        question="Does TGRPO beat its clone, GRPO, and its own parts, at equal environment steps?",
         base=base(),
         tasks=TASKS,
         methods=(
@@ -87,6 +87,7 @@ def methods() -> Study:
             Method(name="stage_return", overrides={"objective": _STAGE_RETURN}),
             Method(name="tgrpo_by_stage", overrides={"objective": by_stage}),
             Method(name="stage_return_by_stage", overrides={"objective": {**_STAGE_RETURN, "anchor": "stage"}}),
+            Method(name="ppo", learner="ppo"),
         ),
         seeds=SEEDS,
         comparisons=(
@@ -96,6 +97,8 @@ def methods() -> Study:
             ("tgrpo", "grpo_stages"),
             ("tgrpo_by_stage", "tgrpo"),
             ("stage_return_by_stage", "stage_return"),
+            ("tgrpo", "ppo"),
+            ("stage_return", "ppo"),
         ),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -39,6 +39,8 @@ class Method(Settings):
     """Its name in tables and folders."""
     overrides: Overrides = Field(default_factory=dict)
     """What this method changes in the base."""
+    learner: Literal["train", "ppo"] = "train"
+    """train = the trainer with the run's objective; ppo = Stable-Baselines3's PPO with a critic, from the clone too."""
     joint: bool = False
     """One policy learns all tasks of the study, from a clone of its own; it is counted task by task."""
 
@@ -136,6 +138,10 @@ class Study(Settings):
         """Settings of the clone that a run starts from: those of the run, but for what only a method changes."""
         config = self.config(run, folder) if run.task == ALL else self._of_task(run.task)
         return self._placed(config, run.seed, folder / run.clone_path)
+
+    def learner(self, run: StudyRun) -> str:
+        """The command that does a run."""
+        return next(one.learner for one in self.methods if one.name == run.method)
 
     def clone_alone(self, run: StudyRun) -> StudyRun | None:
         """The run that trains nothing and evaluates the clone of `run` as that would, if there is one."""

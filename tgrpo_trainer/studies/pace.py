@@ -23,7 +23,7 @@ class Work:
 def work_of(job: Job) -> Work:
     """The work of a clone or a run."""
     env = job.config.env
-    kind = "clone" if job.clone is None else f"{job.config.run.iterations} iterations"
+    kind = "clone" if job.clone is None else f"{job.config.run.iterations} iterations of {job.command}"
     return Work(f"{env.suite} {env.tasks_label}", kind)
 
 

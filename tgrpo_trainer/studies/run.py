@@ -40,6 +40,8 @@ class Job:
     """Its settings; `config.run.path` is its folder."""
     log: Path
     """What its process prints."""
+    command: str = "sft"
+    """What does it: sft of a clone, train or ppo of a run."""
     clone: Path | None = None
     """Folder of the clone that a run starts from; None: it is a clone."""
     evaluated: Path | None = None
@@ -84,7 +86,8 @@ def plan_jobs(study: Study, folder: Path, methods: Collection[str] = ()) -> tupl
         clone, config, evaluated = study.clone_config(run, folder), study.config(run, folder), study.clone_alone(run)
         clone_log, log = (folder / LOGS_NAME / path.with_suffix(".log") for path in (run.clone_path, run.path))
         jobs.setdefault(run.clone_path, Job(f"clone of {run.task}, seed {run.seed}", clone, clone_log))
-        jobs[run.path] = Job(str(run), config, log, clone.run.path, folder / evaluated.path if evaluated else None)
+        start = folder / evaluated.path if evaluated else None
+        jobs[run.path] = Job(str(run), config, log, study.learner(run), clone.run.path, start)
     return tuple(jobs.values())
 
 
@@ -165,7 +168,7 @@ def _start(job: Job, num_parallel: int, program: Sequence[str]) -> subprocess.Po
             ) from None
         _prepare(job)
         threads = max(1, len(os.sched_getaffinity(0)) // num_parallel)
-        command = [sys.executable, *program, "sft" if job.clone is None else "train", "--resume", str(job.folder)]
+        command = [sys.executable, *program, job.command, "--resume", str(job.folder)]
         return subprocess.Popen(
             [*command, "--env.num-threads", str(threads)],
             stdin=subprocess.DEVNULL,

@@ -86,8 +86,8 @@ def test_some_methods_can_be_done_first():
     ]
     assert len(jobs) == 5 * 4 * 3
     assert jobs[2].evaluated == jobs[1].folder
-    with pytest.raises(UnknownNameError, match="Unknown method 'ppo'"):
-        plan_jobs(get_study("methods"), FOLDER, ("ppo",))
+    with pytest.raises(UnknownNameError, match="Unknown method 'sac'"):
+        plan_jobs(get_study("methods"), FOLDER, ("sac",))
 
 
 def test_settings_are_replaced_one_by_one():
@@ -122,11 +122,11 @@ def test_the_command_names_studies_and_their_grid(tmp_path, capsys):
     assert main(["study", "method", "--folder", str(tmp_path)]) == 2
     assert "Unknown study 'method'. Did you mean 'methods'" in capsys.readouterr().err
     with pytest.raises(UnknownNameError):
-        get_study("ppo")
+        get_study("sac")
     assert main(["study", "methods", "--dry", "--folder", str(tmp_path)]) == 0
     said = capsys.readouterr().out
-    assert "Runs: 160 (0 finished), from 20 clones (0 finished)" in said
-    assert "unknown for 20 x clone, 20 x 0 iterations, 140 x 16 iterations" in said
+    assert "Runs: 180 (0 finished), from 20 clones (0 finished)" in said
+    assert "unknown for 20 x clone, 20 x 0 iterations of train, 140 x 16 iterations of train, 20 x 16" in said
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(SystemExit):
         main(["study", "--help"])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -185,12 +185,24 @@ class NanoNetwork(Policy):
 
     def outputs(self, obs: PolicyInput) -> Tensor:
         """The head's numbers for N decisions, (N, num_outputs), block by block on a CPU."""
+        return self._by_blocks(self.block_outputs, obs)
+
+    def hidden(self, obs: PolicyInput) -> Tensor:
+        """What the head sees, (N, HIDDEN), block by block on a CPU."""
+        return self._by_blocks(self.block_hidden, obs)
+
+    def _by_blocks(self, part: Callable[[PolicyInput], Tensor], obs: PolicyInput) -> Tensor:
         if obs.proprio_NP.device.type != "cpu":
-            return self.block_outputs(obs)
-        return torch.cat([self.block_outputs(_pad_block(block))[: len(block)] for block in _blocks(obs)])
+            return part(obs)
+        return torch.cat([part(_pad_block(block))[: len(block)] for block in _blocks(obs)])
 
     def block_outputs(self, obs: PolicyInput) -> Tensor:
-        """The same in one pass."""
+        """The head's numbers in one pass."""
+        outputs: Tensor = self.head(self.block_hidden(obs))
+        return outputs
+
+    def block_hidden(self, obs: PolicyInput) -> Tensor:
+        """What the head sees, in one pass."""
         features = torch.cat(
             [
                 self.agentview(_pixels(obs.agentview_NHWC)),
@@ -200,8 +212,8 @@ class NanoNetwork(Policy):
             ],
             dim=1,
         )
-        outputs: Tensor = self.head(self.trunk(features))
-        return outputs
+        hidden: Tensor = self.trunk(features)
+        return hidden
 
     def _mean_word(self, ids_NL: Tensor) -> Tensor:
         """Mean embedding of the words; padding's embedding is zero and does not count."""

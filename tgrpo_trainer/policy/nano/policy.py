@@ -80,7 +80,11 @@ class NanoPolicy(NanoNetwork, TokenPolicy):
     ) -> ActionSample:
         """See `Policy.sample`; one forward pass."""
         drawn = draw(self._logits(obs), self.bins, temperature=temperature, greedy=greedy, generator=generator)
-        return replace(drawn, actions_NCA=drawn.actions_NCA.repeat_interleave(self.steps_per_token, dim=1))
+        return replace(drawn, actions_NCA=self.decode(drawn.choices_NK))
+
+    def decode(self, tokens_NK: Tensor) -> Tensor:
+        """The actions_NCA that tokens stand for, each held for `steps_per_token` control steps."""
+        return self.bins.decode(tokens_NK).repeat_interleave(self.steps_per_token, dim=1)
 
     def log_prob(self, obs: PolicyInput, choices_NK: Tensor, temperature: float = 1.0) -> LogProbs:
         """See `Policy.log_prob`; one forward pass."""
