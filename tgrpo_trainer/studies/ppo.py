@@ -51,13 +51,16 @@ def learn_by_ppo(config: TrainConfig) -> Path:
 
     Raises:
         CheckpointError: The folder holds no clone.
-        ConfigError: Several tasks, or a policy that is not nano.
+        ConfigError: A run that has learnt already, several tasks, or a policy that is not nano.
     """
     folder, began = config.run.path, time.monotonic()
-    clone = latest_checkpoint(folder / LAST_NAME)
-    if clone is None:
+    last = latest_checkpoint(folder / LAST_NAME)
+    if last is None:
         raise CheckpointError(f"{folder} holds no clone to learn from; make it with sft.")
-    policy = load_checkpoint(clone).policy
+    clone = load_checkpoint(last)
+    if clone.iteration > 0:
+        raise ConfigError(f"{folder} holds a run that has learnt already; give a folder that only sft has filled.")
+    policy = clone.policy
     if not isinstance(policy, NanoPolicy):
         raise ConfigError(f"The policy of {folder} is of kind {config.policy.kind}; PPO is written for nano.")
     instruction = config.env.resolved_task.instruction

@@ -18,7 +18,7 @@ from tgrpo_trainer.evaluation.result import load_evaluations
 from tgrpo_trainer.metrics.metrics import read_metrics
 from tgrpo_trainer.policy.nano.policy import NanoConfig, NanoPolicy
 from tgrpo_trainer.recipes import smoke
-from tgrpo_trainer.run.checkpoint import latest_checkpoint, load_checkpoint
+from tgrpo_trainer.run.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from tgrpo_trainer.studies.actor_critic import CloneActorCritic, TokenActions
 from tgrpo_trainer.studies.ppo import decisions_of_an_episode
 from tgrpo_trainer.types import PolicyInput
@@ -158,3 +158,7 @@ def test_without_a_clone_it_says_what_to_do(tmp_path: Path, capsys: pytest.Captu
     smoke().save(tmp_path / "config.json")
     assert main(["ppo", "--resume", str(tmp_path)]) == 2
     assert "make it with sft" in capsys.readouterr().err
+    policy = NanoPolicy(NanoConfig(image_size=16, action_chunk=1))
+    save_checkpoint(tmp_path / "last", iteration=3, policy=policy, state={})
+    assert main(["ppo", "--resume", str(tmp_path)]) == 2
+    assert "has learnt already" in capsys.readouterr().err
