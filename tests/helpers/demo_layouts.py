@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tgrpo_trainer.bc.dataset import DemoDataset
 from tgrpo_trainer.bc.demo_layout import FLIPS
+from tgrpo_trainer.config import Pictures
 
 PICTURES = ("agentview_rgb", "eye_in_hand_rgb")
 Demo = dict[str, NDArray[Any]]
@@ -62,7 +63,7 @@ def read_marked(path: Path) -> list[Demo]:
     return demos
 
 
-def lay_out(demos: list[Demo], layout: str, pictures: str = "opengl") -> Contents:
+def lay_out(demos: list[Demo], layout: str, pictures: Pictures = "opengl") -> Contents:
     """The same demonstrations as another program would have stored them.
 
     Args:

@@ -48,7 +48,8 @@ def random_spec(rng: np.random.Generator) -> StageSpec:
     stages: list[dict[str, Any]] = []
     for k in range(int(rng.integers(1, 8))):
         earlier = [stage["id"] for stage in stages]
-        after = rng.choice(earlier, min(len(earlier), int(rng.integers(0, 3))), replace=False) if earlier else []
+        count = min(len(earlier), int(rng.integers(0, 3))) if earlier else 0
+        after = rng.choice(earlier, count, replace=False) if earlier else np.array([], dtype=str)
         stages.append(
             {
                 "id": f"stage_{k}",
@@ -76,7 +77,7 @@ def random_profile(rng: np.random.Generator, horizon: int) -> CreditProfile:
         kappa=float(rng.choice([0.0, 0.3, 0.7, 1.0, rng.random()])),
         eta=float(rng.choice([0.0, 0.0, 0.1, 1.0])),
         quantum=1 / int(rng.choice([1, 7, 64, 100, 4096])),
-        mode=str(rng.choice(["stages", "stages", "stages", "goals-only", "sparse"])),
+        mode=rng.choice(["stages", "stages", "stages", "goals-only", "sparse"]),
         discount=discount,
     )
 

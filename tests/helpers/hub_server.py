@@ -18,7 +18,7 @@ REPOSITORY = "somebody/tiny-openvla"
 class Answering(BaseHTTPRequestHandler):
     """Says nothing on the terminal, and answers with what it is given."""
 
-    def reply(self, status, content, headers, with_body=True):
+    def reply(self, status: int, content: bytes, headers: dict[str, str], with_body: bool = True) -> None:
         self.send_response(status)
         for name, value in {"Content-Length": str(len(content)), "Content-Type": "application/json", **headers}.items():
             self.send_header(name, value)
@@ -26,7 +26,7 @@ class Answering(BaseHTTPRequestHandler):
         if with_body:
             self.wfile.write(content)
 
-    def log_message(self, *args):
+    def log_message(self, *args: object) -> None:
         """Nothing on the terminal."""
 
 
@@ -36,13 +36,13 @@ class Hub(Answering):
     folder: Path
     asked: list[str]
 
-    def do_HEAD(self):
+    def do_HEAD(self) -> None:
         self.answer(with_body=False)
 
-    def do_GET(self):
+    def do_GET(self) -> None:
         self.answer(with_body=True)
 
-    def answer(self, *, with_body):
+    def answer(self, *, with_body: bool) -> None:
         path = unquote(urlparse(self.path).path)
         self.asked.append(path)
         if path.startswith("/api/models/somebody/gated"):
@@ -60,10 +60,10 @@ class Hub(Answering):
             etag = hashlib.sha256(content).hexdigest()
             self.reply(200, content, {"X-Repo-Commit": COMMIT, "ETag": f'"{etag}"'}, with_body)
 
-    def files(self):
+    def files(self) -> list[Path]:
         return sorted(path for path in self.folder.rglob("*") if path.is_file())
 
-    def entry(self, file):
+    def entry(self, file: Path) -> dict[str, str | int]:
         name = file.relative_to(self.folder).as_posix()
         return {
             "type": "file",
@@ -74,7 +74,7 @@ class Hub(Answering):
 
 
 @contextmanager
-def serving(handler: type[Answering], **attributes) -> Iterator[str]:
+def serving(handler: type[Answering], **attributes: object) -> Iterator[str]:
     """The address of a server of this machine, whose handlers have these attributes."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (handler,), attributes))
     threading.Thread(target=server.serve_forever, daemon=True).start()

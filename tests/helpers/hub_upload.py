@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlparse
 
 from tests.helpers.hub_server import Answering, serving
@@ -16,16 +17,16 @@ COMMIT = "89abcdef0123456789abcdef0123456789abcdef"
 class UploadHub(Answering):
     """Keeps in `repositories`, by name, whether each is private, and its files; `token` must be shown."""
 
-    repositories: dict[str, dict]
+    repositories: dict[str, dict[str, Any]]
     token: str
 
-    def do_HEAD(self):
+    def do_HEAD(self) -> None:
         name, _, path = urlparse(self.path).path.removeprefix("/").partition("/resolve/main/")
         found = path in self.repositories.get(name, {"files": {}})["files"]
         headers = {"X-Repo-Commit": COMMIT, "ETag": '"1"'} if found else {"X-Error-Code": "EntryNotFound"}
         self.reply(200 if found else 404, b"", headers)
 
-    def do_POST(self):
+    def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         path = urlparse(self.path).path
         if self.headers.get("Authorization") != f"Bearer {self.token}":
@@ -49,13 +50,13 @@ class UploadHub(Answering):
             address = f"http://{self.headers['Host']}/{name}/commit/{COMMIT}"
             self.answer(200, {"commitUrl": address, "commitOid": COMMIT, "success": True})
 
-    def answer(self, status, body):
+    def answer(self, status: int, body: dict[str, Any]) -> None:
         self.reply(status, json.dumps(body).encode(), {})
 
 
 @contextmanager
-def serve_uploads(token: str) -> Iterator[tuple[str, dict[str, dict]]]:
+def serve_uploads(token: str) -> Iterator[tuple[str, dict[str, dict[str, Any]]]]:
     """(address, what it keeps) of an empty hub."""
-    repositories: dict[str, dict] = {}
+    repositories: dict[str, dict[str, Any]] = {}
     with serving(UploadHub, repositories=repositories, token=token) as address:
         yield address, repositories

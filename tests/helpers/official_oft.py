@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,7 +66,8 @@ def attention(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
     places, dim = query.shape
     split = [x.view(places, heads, dim // heads).transpose(0, 1) for x in (query, key, value)]
     scores = split[0] @ split[1].transpose(1, 2) / (dim // heads) ** 0.5
-    return (scores.softmax(-1) @ split[2]).transpose(0, 1).reshape(places, dim)
+    mixed: Tensor = scores.softmax(-1) @ split[2]
+    return mixed.transpose(0, 1).reshape(places, dim)
 
 
 def tower(state: State, picture: Tensor, film: Tensor | None = None) -> Tensor:
@@ -187,7 +189,7 @@ def predict(
     return numbers, to_environment(numbers, statistics["action"])
 
 
-def to_environment(numbers: np.ndarray, statistics: dict) -> np.ndarray:
+def to_environment(numbers: np.ndarray, statistics: dict[str, Any]) -> np.ndarray:
     """`_unnormalize_actions`, then LIBERO's gripper as `process_action` makes it."""
     low, high, mask = (np.array(statistics[name]) for name in ("q01", "q99", "mask"))
     actions = np.where(mask, 0.5 * (numbers + 1) * (high - low + 1e-8) + low, numbers)

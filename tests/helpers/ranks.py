@@ -10,8 +10,11 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable, Sequence
 from multiprocessing import forkserver
+from multiprocessing.context import ForkServerProcess as Process
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +22,7 @@ import torch
 import tgrpo_trainer.train
 from tgrpo_trainer.distributed.world import init_world, leave_world
 
+Function = Callable[..., Any]
 CONTEXT = multiprocessing.get_context("forkserver")
 HELPERS = ("ranks", "toy_run", "tiny_openvla")
 CONTEXT.set_forkserver_preload(
@@ -27,7 +31,7 @@ CONTEXT.set_forkserver_preload(
 DEADLINE_S = 900  # of a machine ten times slower than usual
 
 
-def launch(function, *arguments, stderr: Path | None = None, **environment):
+def launch(function: Function, *arguments: Any, stderr: Path | None = None, **environment: str) -> Process:
     """Start a process that calls a module-level function; its standard error goes to a file."""
     _start_server()
     process = CONTEXT.Process(target=_enter, args=(function, arguments, stderr, environment))
@@ -35,7 +39,7 @@ def launch(function, *arguments, stderr: Path | None = None, **environment):
     return process
 
 
-def launch_ranks(function, *arguments, folder: Path, size: int = 2):
+def launch_ranks(function: Function, *arguments: Any, folder: Path, size: int = 2) -> list[Process]:
     """The same on `size` ranks, as torchrun would start them: each writes `stderr_RANK` into the folder."""
     port = _free_port()
     return [
@@ -54,7 +58,7 @@ def launch_ranks(function, *arguments, folder: Path, size: int = 2):
     ]
 
 
-def wait(processes) -> list[int]:
+def wait(processes: Sequence[Process]) -> list[int | None]:
     """Exit codes; processes that do not end are killed, and the test fails."""
     for process in processes:
         process.join(DEADLINE_S)
@@ -66,7 +70,7 @@ def wait(processes) -> list[int]:
     return [process.exitcode for process in processes]
 
 
-def on_ranks(function, *arguments, folder: Path, size: int = 2):
+def on_ranks(function: Function, *arguments: Any, folder: Path, size: int = 2) -> list[Any]:
     """What `function(world, *arguments)` returns on each rank (tensors, numbers, dicts and lists of them)."""
     folder.mkdir(parents=True, exist_ok=True)
     processes = launch_ranks(_answer, function, folder, arguments, folder=folder, size=size)
@@ -82,13 +86,13 @@ def _start_server() -> None:
         forkserver.ensure_running()
 
 
-def _answer(function, folder: Path, arguments) -> None:
+def _answer(function: Function, folder: Path, arguments: tuple[Any, ...]) -> None:
     world = init_world("cpu", timeout_minutes=DEADLINE_S / 60)
     torch.save(function(world, *arguments), folder / f"answer_{world.rank}.pt")
     leave_world(world)
 
 
-def _enter(function, arguments, stderr: Path | None, environment) -> None:
+def _enter(function: Function, arguments: tuple[Any, ...], stderr: Path | None, environment: dict[str, str]) -> None:
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests' own parent may have them ignore it
     torch.set_num_threads(1)
@@ -102,11 +106,11 @@ def _enter(function, arguments, stderr: Path | None, environment) -> None:
 def _free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+        return int(listener.getsockname()[1])
 
 
-def use_toy(make_envs) -> None:
+def use_toy(make_envs: Function) -> None:
     """Let runs of this process play the toy task, without report and videos, which take seconds to draw."""
-    tgrpo_trainer.train.make_envs = make_envs
-    tgrpo_trainer.train.write_report = lambda folder: folder / "report.html"
+    tgrpo_trainer.train.make_envs = make_envs  # type: ignore[attr-defined]
+    tgrpo_trainer.train.write_report = lambda folder: folder / "report.html"  # type: ignore[attr-defined]
     tgrpo_trainer.train._write_videos = lambda *_: None

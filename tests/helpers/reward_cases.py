@@ -324,7 +324,7 @@ class ScalarTracker:
         """Metres left of a ramp, and the length it would have if it started now."""
         if ramp is None:
             return 1.0, 1.0
-        a, b = ramp.get("a"), ramp.get("b")
+        a, b = ramp.get("a", ""), ramp.get("b", "")
         match ramp["op"]:
             case "constant":
                 return 1 - ramp["value_frac"], 1.0

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from tgrpo_trainer.evaluation.result import load_evaluations
+from tgrpo_trainer.evaluation.result import Evaluation, load_evaluations
 from tgrpo_trainer.metrics.metrics import read_metrics
 from tgrpo_trainer.optim.optimizer_files import load_optimizer
 from tgrpo_trainer.run.checkpoint import latest_checkpoint, load_checkpoint
@@ -14,19 +16,21 @@ from tgrpo_trainer.run.checkpoint import latest_checkpoint, load_checkpoint
 TIMINGS = re.compile(r"^(time|memory)/")
 
 
-def logged(folder):
+def logged(folder: Path) -> list[dict[str, float | None]]:
     """The metrics that must not depend on the machine."""
     return [{key: value for key, value in row.items() if not TIMINGS.match(key)} for row in read_metrics(folder)]
 
 
-def evaluated(folder):
+def evaluated(folder: Path) -> dict[str, tuple[Evaluation, ...]]:
     """Every evaluation's numbers and episodes, by file."""
     return {path.name: load_evaluations(path) for path in sorted((folder / "evaluations").glob("*.json"))}
 
 
-def tensors(folder):
+def tensors(folder: Path) -> dict[str, Tensor]:
     """Weights and optimiser state of the last checkpoint, by name."""
-    checkpoint = load_checkpoint(latest_checkpoint(folder / "last"))
+    last = latest_checkpoint(folder / "last")
+    assert last is not None
+    checkpoint = load_checkpoint(last)
     optimizer = torch.optim.AdamW(checkpoint.policy.parameters())
     groups = checkpoint.state["param_groups"]
     load_optimizer(checkpoint.folder / "optimizer", groups, checkpoint.policy, optimizer)
@@ -36,7 +40,7 @@ def tensors(folder):
     return {**found, "learning rate": torch.tensor(groups[0]["lr"]), "iteration": torch.tensor(checkpoint.iteration)}
 
 
-def assert_same_run(got, expected):
+def assert_same_run(got: Path, expected: Path) -> None:
     """Bit for bit."""
     ours, theirs = tensors(got), tensors(expected)
     assert ours.keys() == theirs.keys() and any(name.endswith("/exp_avg_sq") for name in ours)

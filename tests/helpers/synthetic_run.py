@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tgrpo_envs.intervals import wilson_interval
-from tgrpo_trainer.evaluation.result import EpisodeResult, Evaluation, save_evaluations
+from tgrpo_trainer.evaluation.result import EpisodeResult, Evaluation, Mode, StateSet, save_evaluations
 from tgrpo_trainer.metrics.metrics import MetricsWriter
 from tgrpo_trainer.recipes import quickstart
 from tgrpo_trainer.report.record import LastGroup, RolloutRecord
@@ -15,6 +15,12 @@ from tgrpo_trainer.run.layout import CONFIG_NAME, EVALUATIONS_NAME, iteration_na
 from tgrpo_trainer.types import EpisodeEnd
 
 STAGE_NAMES = ("approach", "grasp", "lift", "place")
+KINDS: tuple[tuple[StateSet, Mode, int], ...] = (
+    ("heldout", "greedy", 64),
+    ("heldout", "sampled", 64),
+    ("official", "greedy", 50),
+    ("official", "sampled", 50),
+)
 COUNTS = {  # iteration -> successes of 64 held-out greedy, 64 held-out sampled, 50 official greedy, 50 official sampled
     0: (39, 32, 48, 40),
     10: (50, 44, 47, 43),
@@ -22,7 +28,7 @@ COUNTS = {  # iteration -> successes of 64 held-out greedy, 64 held-out sampled,
 }
 
 
-def make_evaluation(iteration: int, states: str, mode: str, num_successes: int, num_episodes: int) -> Evaluation:
+def make_evaluation(iteration: int, states: StateSet, mode: Mode, num_successes: int, num_episodes: int) -> Evaluation:
     episodes = tuple(
         EpisodeResult(
             state=i,
@@ -70,13 +76,10 @@ def write_synthetic_run(folder: Path, first: tuple[int, int, int, int] = COUNTS[
     folder.mkdir(parents=True)
     quickstart().save(folder / CONFIG_NAME)
     for iteration, counts in {**COUNTS, 0: first}.items():
-        kinds = [
-            ("heldout", "greedy", 64),
-            ("heldout", "sampled", 64),
-            ("official", "greedy", 50),
-            ("official", "sampled", 50),
+        evaluations = [
+            make_evaluation(iteration, states, mode, k, num_episodes)
+            for (states, mode, num_episodes), k in zip(KINDS, counts, strict=True)
         ]
-        evaluations = [make_evaluation(iteration, *kind[:2], k, kind[2]) for kind, k in zip(kinds, counts, strict=True)]
         save_evaluations(folder / EVALUATIONS_NAME / f"{iteration_name(iteration)}.json", evaluations)
     writer = MetricsWriter(folder, next_iteration=1)
     rng = np.random.default_rng(0)

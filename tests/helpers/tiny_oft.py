@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -80,7 +81,7 @@ def film_state(sizes: Sizes, seed: int) -> dict[str, Tensor]:
 
 
 def write_oft(
-    folder: Path, sizes: Sizes = TINY, *, seed: int = 0, proprio: bool = True, film: bool = False, **config
+    folder: Path, sizes: Sizes = TINY, *, seed: int = 0, proprio: bool = True, film: bool = False, **config: Any
 ) -> Path:
     """The whole checkpoint as the authors publish it; the head was trained under DDP in bfloat16's place."""
     write_checkpoint(folder, sizes, seed=seed, **config)
@@ -94,7 +95,9 @@ def write_oft(
     return folder
 
 
-def tiny_oft(folder: Path, *, seed: int = 0, film: bool = False, dtype=None, **settings) -> OpenVlaPolicy:
+def tiny_oft(
+    folder: Path, *, seed: int = 0, film: bool = False, dtype: Literal["bfloat16"] | None = None, **settings: Any
+) -> OpenVlaPolicy:
     """Loaded from a checkpoint written into the folder."""
     write_oft(folder, seed=seed, film=film)
     chosen = {"unnorm_key": "libero_object", "image_size": 32, "action_chunk": 8, "decoding": "parallel", **settings}

@@ -10,6 +10,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -127,7 +128,7 @@ def _norm(name: str, dim: int) -> Shapes:
     return {f"{name}.weight": (dim,), f"{name}.bias": (dim,)}
 
 
-def tiny_config(sizes: Sizes = TINY) -> dict:
+def tiny_config(sizes: Sizes = TINY) -> dict[str, Any]:
     """config.json with the published fields."""
     fused = len(sizes.towers) == 2
     timm = {"dinov2": "vit_large_patch14_reg4_dinov2.lvd142m", "siglip": "vit_so400m_patch14_siglip_224"}
@@ -163,13 +164,13 @@ def tiny_weights(sizes: Sizes = TINY, seed: int = 0) -> dict[str, Tensor]:
     return weights
 
 
-def write_checkpoint(folder: Path, sizes: Sizes = TINY, *, num_shards: int = 2, seed: int = 0, **config) -> Path:
+def write_checkpoint(folder: Path, sizes: Sizes = TINY, *, num_shards: int = 2, seed: int = 0, **config: Any) -> Path:
     """A whole checkpoint: config, shards, index, tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps({**tiny_config(sizes), **config}, indent=2, sort_keys=True) + "\n")
     weights = tiny_weights(sizes, seed)
     names = list(weights)
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for i in range(num_shards):
         file_name = f"model-{i + 1:05d}-of-{num_shards:05d}.safetensors"
         shard = names[i::num_shards]
@@ -195,7 +196,7 @@ def tiny_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def tiny_openvla(folder: Path, sizes: Sizes = TINY, seed: int = 0, **settings) -> OpenVlaPolicy:
+def tiny_openvla(folder: Path, sizes: Sizes = TINY, seed: int = 0, **settings: Any) -> OpenVlaPolicy:
     """Loaded from a checkpoint written into the folder; pictures of 32 pixels."""
     write_checkpoint(folder, sizes, seed=seed)
     return OpenVlaPolicy.load(folder, OpenVlaSettings(**{"unnorm_key": "libero_object", "image_size": 32, **settings}))

@@ -14,6 +14,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
 
 GOAL_RADIUS, NEAR_RADIUS, STEP = 0.15, 0.5, 0.1
 SEEN_RADIUS = 0.7
@@ -25,11 +26,21 @@ IMAGE_SIZE = 16
 FIXED = {"heldout": 40, "official": 50}
 
 
-class ToyReach(VectorEnv):
+class ToyReach(VectorEnv[dict[str, Any], Any, Any]):
     asset_pack = "toy"
 
-    def __init__(self, num_envs=4, *, task=0, action_chunk=2, horizon=24, diverge_at=None, **_ignored: Any) -> None:
-        self.task_description, self.goal_2, self.stage_names = TASKS.get(task, TASKS[0])
+    def __init__(
+        self,
+        num_envs: int = 4,
+        *,
+        task: int | str = 0,
+        action_chunk: int = 2,
+        horizon: int | None = 24,
+        diverge_at: dict[int, int] | None = None,
+        **_ignored: Any,
+    ) -> None:
+        self.task_description, self.goal_2, self.stage_names = TASKS.get(int(task), TASKS[0])
+        assert horizon is not None
         self.num_envs, self.action_chunk, self.horizon = num_envs, action_chunk, horizon
         self.diverge_at = diverge_at or {}  # member -> control step at which its physics fails
         self.metadata = {"autoreset_mode": AutoresetMode.DISABLED}
@@ -49,7 +60,9 @@ class ToyReach(VectorEnv):
     def num_init_states(self, name: str) -> int:
         return FIXED[name]
 
-    def reset(self, *, seed=None, options=None):
+    def reset(
+        self, *, seed: Any = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         options = options or {}
         if "init_state_ids" in options:
             ids = options["init_state_ids"]
@@ -64,7 +77,7 @@ class ToyReach(VectorEnv):
             array_N[mask_N] = 0
         return self._observe(), {}
 
-    def step(self, actions):
+    def step(self, actions: NDArray[Any]) -> tuple[dict[str, Any], Any, Any, Any, dict[str, Any]]:
         live_N = ~(self.terminated_N | self.truncated_N)
         self.live_counts.append(int(live_N.sum()))
         rewards_N, num_stages = np.zeros(self.num_envs), len(self.stage_names)
@@ -72,7 +85,7 @@ class ToyReach(VectorEnv):
         for i in np.flatnonzero(live_N):
             for action in np.clip(actions[i].reshape(self.action_chunk, 7), -1, 1):
                 self.control_steps_N[i] += 1
-                if self.control_steps_N[i] == self.diverge_at.get(i):
+                if self.control_steps_N[i] == self.diverge_at.get(int(i)):
                     diverged_N[i] = self.truncated_N[i] = True
                     break
                 self.position_N2[i] += STEP * action[:2]
@@ -94,12 +107,12 @@ class ToyReach(VectorEnv):
         }
         return self._observe(), rewards_N, self.terminated_N.copy(), self.truncated_N.copy(), info
 
-    def _stages(self):
+    def _stages(self) -> NDArray[np.bool_]:
         distance_N = np.linalg.norm(self.position_N2 - self.goal_2, axis=1)
         radii = (SEEN_RADIUS, NEAR_RADIUS, GOAL_RADIUS)[-len(self.stage_names) :]
         return np.stack([distance_N < radius for radius in radii], axis=1)
 
-    def _observe(self):
+    def _observe(self) -> dict[str, Any]:
         image_NHWC = np.zeros((self.num_envs, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8)
         column_N, row_N = np.clip((self.position_N2 + 1) / 2 * IMAGE_SIZE, 0, IMAGE_SIZE - 1).astype(int).T
         image_NHWC[np.arange(self.num_envs), row_N, column_N] = 255
@@ -107,5 +120,5 @@ class ToyReach(VectorEnv):
         proprio_NP[:, :2] = self.position_N2
         return {"agentview": image_NHWC, "wrist": image_NHWC.copy(), "proprio": proprio_NP}
 
-    def close_extras(self, **_kwargs):
+    def close_extras(self, **_kwargs: Any) -> None:
         self.closed_cleanly = True

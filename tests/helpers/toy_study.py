@@ -10,11 +10,13 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import tgrpo_trainer.train
 from tests.helpers.toy_run import make_toy_envs, toy_config
 from tgrpo_envs.command import run_command
 from tgrpo_trainer.__main__ import main
+from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.studies.command import do_study
 from tgrpo_trainer.studies.grid import Method, Study, StudyTask, with_settings
 
@@ -39,20 +41,20 @@ def toy_study() -> Study:
 
 
 def wait_in_the_second_iteration(waits: Path) -> None:
-    run_iteration = tgrpo_trainer.train.run_iteration
+    run_iteration = tgrpo_trainer.train.run_iteration  # type: ignore[attr-defined]
 
-    def waiting(config, envs, student, updater, done, world):
+    def waiting(config: TrainConfig, envs: Any, student: Any, updater: Any, done: int, world: Any) -> Any:
         if done == 1 and config.run.path.match(str(WAITING_RUN)) and not (waits / "go_on").exists():
             (waits / "waits").touch()
             while not (waits / "go_on").exists():
                 time.sleep(0.01)
         return run_iteration(config, envs, student, updater, done, world)
 
-    tgrpo_trainer.train.run_iteration = waiting
+    tgrpo_trainer.train.run_iteration = waiting  # type: ignore[attr-defined, assignment]
 
 
 if __name__ == "__main__":
-    tgrpo_trainer.train.make_envs = make_toy_envs
+    tgrpo_trainer.train.make_envs = make_toy_envs  # type: ignore[attr-defined, assignment]
     if "TOY_WAITS" in os.environ:
         wait_in_the_second_iteration(Path(os.environ["TOY_WAITS"]))
     if sys.argv[1] == "grid":
