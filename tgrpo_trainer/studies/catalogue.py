@@ -43,7 +43,7 @@ TASKS = (
     ),
     StudyTask(
         name="goal_0",
-        overrides={"env": {"suite": "libero_goal", "tasks": (0,)}, "sft": {"num_demos": 4, "max_steps": 300}},
+        overrides={"env": {"suite": "libero_goal", "tasks": (0,)}, "sft": {"num_demos": 2, "max_steps": 150}},
     ),
     # Two steps that the expert can do: the bowl into the open drawer, then the drawer closed. 256 of the suite's 520
     # control steps, for the time that a run may take.
