@@ -8,7 +8,6 @@ A is the code before a change, B after it, run in turn so that both meet the sam
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ import numpy as np
 
 from tgrpo_envs.command import run_command
 from tgrpo_envs.errors import AssetError
+from tgrpo_envs.files import read_json
 from tgrpo_envs.sim.snapshot import FloatArray
 
 CONFIDENCE = 0.95  # of an interval for a median
@@ -81,7 +81,7 @@ def interval_rank(count: int) -> int | None:
 
 def _read(file: Path) -> dict[str, float]:
     try:
-        rows = json.loads(file.read_text(encoding="utf-8"))["measurements"]
+        rows = read_json(file)["measurements"]
         return {f"{row['what']} ({row['unit']})": float(row["value"]) for row in rows}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise AssetError(f"{file} holds no numbers of `bench --out` ({error}); write them first.") from error

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -105,7 +106,7 @@ def run_command(command: Callable[[], str | None], *, where: str = "", speaks: b
         with listening(Interruption()):
             _print(command())
     except TgrpoError as error:
-        sys.stderr.write(f"error{where}: {error}\n")
+        sys.stderr.write(f"error{where}: {visible(str(error))}\n")
         return 2
     except KeyboardInterrupt as interrupt:
         if speaks and _QUIET_VARIABLE not in os.environ:
@@ -144,11 +145,24 @@ def run_child(
     return subprocess.CompletedProcess(command, child.returncode, out, err)
 
 
+def visible(text: str) -> str:
+    """The text as a terminal may show it: what would steer a terminal, or be seen by nobody, as Python's escapes.
+
+    Parts of a message may be a server's, a language model's or a file's. Lines, tabs and spaces of all kinds stay.
+    """
+    if text.replace("\n", "").isprintable():
+        return text
+    return "".join(
+        char if char in "\n\t" or char.isprintable() or unicodedata.category(char) == "Zs" else ascii(char)[1:-1]
+        for char in text
+    )
+
+
 def _print(text: str | None) -> None:
     """Write to standard output, which may be a full disk."""
     try:
         if text is not None:
-            sys.stdout.write(f"{text}\n")
+            sys.stdout.write(f"{visible(text)}\n")
         sys.stdout.flush()
     except BrokenPipeError:
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import secrets
 import shutil
@@ -13,6 +14,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from tgrpo_envs.errors import OutputError, TgrpoError
 
@@ -40,6 +42,28 @@ ARRAY_ERRORS = (
 def cache_dir() -> Path:
     """Folder for everything generated: $TGRPO_CACHE, else ~/.cache/tgrpo. Not created here."""
     return Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/tgrpo").expanduser()
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is not JSON, or not UTF-8.
+    """
+    return load_json(path.read_text(encoding="utf-8"))
+
+
+def load_json(text: str | bytes) -> Any:
+    """What a JSON text holds.
+
+    Raises:
+        ValueError: It is not JSON; for Python, a hundred thousand open brackets are an error of another kind.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 @contextmanager

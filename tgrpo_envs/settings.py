@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict
 from enum import Enum
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -186,10 +186,16 @@ class EnvSettings(SharedSettings):
 def warn_of_blindness(settings: EnvSettings) -> None:
     """Say what to do where a learner would observe nothing of the objects, and did not ask for that by ``off``."""
     if not settings.cameras and not settings.observes_state and settings.detail != "off":
-        gym.logger.warn(
+        _warn_once(
             'cameras=() leaves `proprio`, which says nothing about objects; observe="state" observes them too, and '
             'detail="off" says that nothing of them is wanted.'
         )
+
+
+@cache
+def _warn_once(text: str) -> None:
+    """Once a process: Python forgets what it has shown whenever a library changes the filters of warnings."""
+    gym.logger.warn("%s", text)
 
 
 def check_render_mode(render_mode: str | None) -> str | None:

@@ -198,12 +198,11 @@ def _rewards(scene: Scene) -> list[Measurement]:
     A step is ten milliseconds and its reward a tenth of one: on a busy machine the clock would mostly count other
     processes, and in the step rather than in the reward.
     """
-    what = "stage reward and success, share of a step, N = 8, 1 thread"
-    rows = [Measurement(what, _reward_share(scene, choose_spec("sparse", scene.problem, scene.task)), "%", "<= 3")]
+    specs = {"the goal's template": choose_spec("sparse", scene.problem, scene.task)}
     if spec_path(scene.task, "llm").is_file():
-        spec = choose_spec("llm", scene.problem, scene.task)
-        rows.append(Measurement(f"{what}, stages of a language model", _reward_share(scene, spec), "%", "<= 3"))
-    return rows
+        specs["a language model"] = choose_spec("llm", scene.problem, scene.task)
+    what = "stage reward and success, share of a step, N = 8, 1 thread, stages of"
+    return [Measurement(f"{what} {who}", _reward_share(scene, spec), "%", "<= 3") for who, spec in specs.items()]
 
 
 def _reward_share(scene: Scene, spec: StageSpec) -> float:

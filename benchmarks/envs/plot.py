@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tgrpo_envs.errors import AssetError
 from tgrpo_envs.figure import GRID, INK, two_plots
+from tgrpo_envs.files import read_json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +44,7 @@ class BenchNumbers:
             AssetError: It is no such file.
         """
         try:
-            found = json.loads(file.read_text(encoding="utf-8"))
+            found = read_json(file)
             return cls(found["assets"], {row["what"]: float(row["value"]) for row in found["measurements"]})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise AssetError(f"{file} holds no numbers of `bench --out` ({error}); write them first.") from error

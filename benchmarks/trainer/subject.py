@@ -6,7 +6,6 @@ stand-ins: three letters a token, which gives LIBERO's prompts about as many tok
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,6 +16,7 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
 from benchmarks.trainer.timing import free_memory
 from benchmarks.trainer.work import cache_bytes
 from tgrpo_envs.errors import ConfigError, UnknownNameError
+from tgrpo_envs.files import read_json
 from tgrpo_trainer.metrics.timing import GIB
 from tgrpo_trainer.policy import CONFIG_FILE
 from tgrpo_trainer.policy.openvla.actions import STATISTICS_FILE, ActionCodec, Statistics
@@ -115,7 +115,7 @@ def checkpoint_policy(
     key = "libero_object"  # where the files do not say, loading will
     for name in (STATISTICS_FILE, CONFIG_FILE):
         if (folder / name).is_file():
-            known = json.loads((folder / name).read_text(encoding="utf-8"))
+            known = read_json(folder / name)
             key = next(iter(known.get("norm_stats", {}) if name == CONFIG_FILE else known), key)
             break
     settings = OpenVlaSettings(key, action_chunk=ACTION_CHUNKS[decoding], decoding=decoding, compile=compiled)

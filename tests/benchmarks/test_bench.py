@@ -38,6 +38,9 @@ def test_the_report_and_its_file_agree(tmp_path: Path, monkeypatch: pytest.Monke
     (ours,) = BenchNumbers.load(out).bars().values()
     assert sum(ours) > 0
     assert set(BenchNumbers.load(out).scaling()) == {1, 2}
+    rewards = [row for row in found["measurements"] if "share of a step" in row["what"]]
+    assert [row["what"].partition("stages of ")[2] for row in rewards] == ["the goal's template", "a language model"]
+    assert all(row["unit"] == "%" and row["goal"] == "<= 3" for row in rewards)
     assert any("floor" in row["what"] and row["goal"] == "<= 1.3" for row in found["measurements"])
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.helpers.processes import alive, children_of, started, wait_until
-from tgrpo_envs.command import Interrupted, Interruption, listening, postponing, run_child, run_command
+from tgrpo_envs.command import Interrupted, Interruption, listening, postponing, run_child, run_command, visible
 from tgrpo_envs.errors import ConfigError
 
 ENDINGS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
@@ -23,7 +23,7 @@ BUILDER = "tgrpo_envs.scene.build"
 WRITERS = """
 import subprocess, sys, time
 from pathlib import Path
-from tgrpo_envs.command import run_child, run_command
+from tgrpo_envs.command import run_child, run_command, visible
 from tgrpo_envs.files import atomic_file
 
 def write(name, go_on):
@@ -164,3 +164,25 @@ def test_an_error_of_ours_is_one_line(capsys: pytest.CaptureFixture[str]) -> Non
 
     assert run_command(refuse, where=" on rank 3") == 2
     assert capsys.readouterr().err == "error on rank 3: No.\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("two\nlines\tof caf\u00e9, \u4e2d and \u00a0wide spaces", None),
+        ("\x1b[2J\x1b]0;owned\x07", r"\x1b[2J\x1b]0;owned\x07"),  # clears the screen, renames the window
+        ("a\rb\x08c\x9b31m", r"a\rb\x08c\x9b31m"),
+        ("st\u200bages \u202egnp.exe", r"st\u200bages \u202egnp.exe"),  # nothing to be seen; right to left
+        ("half \ud800", r"half \ud800"),  # which UTF-8 lacks
+    ],
+)
+def test_nothing_that_is_printed_steers_the_terminal(
+    text: str, shown: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> str:
+        raise ConfigError(text)
+
+    shown = text if shown is None else shown
+    assert visible(text) == shown
+    assert (run_command(lambda: text), run_command(fail)) == (0, 2)
+    assert capsys.readouterr() == (f"{shown}\n", f"error: {shown}\n")

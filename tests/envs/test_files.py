@@ -15,7 +15,7 @@ import pytest
 
 from tgrpo_envs.__main__ import main
 from tgrpo_envs.errors import OutputError, SceneError, StateError
-from tgrpo_envs.files import atomic_file, atomic_folder, naming, output, write_atomically
+from tgrpo_envs.files import atomic_file, atomic_folder, naming, output, read_json, write_atomically
 from tgrpo_envs.scene import load_scene
 from tgrpo_envs.tasks import get_task
 
@@ -167,3 +167,13 @@ def test_a_disk_that_is_full_during_the_first_build_names_the_variable(
     with full_after(200_000), pytest.raises(SceneError, match=r"File too large.*TGRPO_CACHE"):
         load_scene(get_task("libero_object", 0), "primitive")
     assert [path for path in (tmp_path / "scenes").rglob("*") if not path.is_dir()] == []
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff", b"[" * 100_000, b'{"a": ' * 100_000, b""])
+def test_what_is_no_json_is_one_kind_of_error(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    path.write_text('{"a": [1, 2.5, null]}')
+    assert read_json(path) == {"a": [1, 2.5, None]}
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"line 1|utf-8|nested too deeply"):
+        read_json(path)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
+from tgrpo_envs import settings
 from tgrpo_envs.errors import ConfigError, UnknownNameError
 
 ID = "tgrpo_envs:TGRPO-LiberoObject-v0"
@@ -140,8 +141,13 @@ def test_a_copy_goes_on_with_the_same_states() -> None:
 
 
 def test_no_camera_and_no_state_is_warned_of_unless_it_is_asked_for() -> None:
-    with pytest.warns(UserWarning, match='observe="state" observes them too'):
-        gym.make(ID, cameras=(), assets="primitive")
+    settings._warn_once.cache_clear()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")  # as after any library that changes the filters
+        gym.make(ID, cameras=(), assets="primitive").close()
+        gym.make_vec(ID, 2, cameras=(), assets="primitive").close()
+    (said,) = [str(each.message) for each in caught if "cameras=()" in str(each.message)]
+    assert 'observe="state" observes them too' in said
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         gym.make(ID, detail="off", assets="primitive")

@@ -79,6 +79,17 @@ def drips(seconds: float, *, headers: bool = False) -> Behaviour:
     return behave
 
 
+def writes(data: bytes) -> Behaviour:
+    """These bytes in place of an answer of HTTP, then the end of the connection."""
+
+    def behave(handler: Handler) -> None:
+        with contextlib.suppress(OSError):
+            handler.wfile.write(data)
+        handler.close_connection = True
+
+    return behave
+
+
 def hangs_up(handler: Handler) -> None:
     handler.close_connection = True
 

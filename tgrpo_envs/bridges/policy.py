@@ -80,8 +80,8 @@ def check_actions(answer: object, whose: str, replan_steps: int) -> FloatArray:
     actions_CA = np.atleast_2d(given)
     if actions_CA.ndim != 2 or actions_CA.shape[1] != ACTION_SIZE or len(actions_CA) < replan_steps:
         raise PolicyError(
-            f"{whose} answered with the shape {given.shape}; an action has the shape (C, {ACTION_SIZE}) with C at "
-            f"least {replan_steps}, the control steps that are played of each answer (--replan-steps)."
+            f"{whose} answered with the shape {given.shape}; LIBERO's actions have the shape (C, {ACTION_SIZE}) "
+            f"with C at least {replan_steps}, the control steps that are played of each answer (--replan-steps)."
         )
     if not np.isfinite(actions_CA).all():
         raise PolicyError(f"{whose} answered with NaN or infinity; actions are numbers in [-1, 1].")

@@ -7,11 +7,11 @@ Files lie in `specs/<suite>/`, named by task and producer: `<task>.compiled.json
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Literal
 
 from tgrpo_envs.errors import SpecError
+from tgrpo_envs.files import read_json
 from tgrpo_envs.rewards.spec import StageSpec, load_spec, spec_id
 from tgrpo_envs.tasks import Task
 
@@ -64,7 +64,7 @@ def has_passed(task: Task, producer: Producer, folder: Path = SPECS_FOLDER) -> b
 def _certified(path: Path) -> tuple[object, object] | None:
     """Verdict and spec of a certificate, read without the simulator's side; None where there is none."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

@@ -153,9 +153,24 @@ def parse_spec(text: str, source: str = "the text") -> StageSpec:
         SpecError: The text is not JSON, or breaks a rule; each fault is named with its path inside the document.
     """
     try:
-        return StageSpec.model_validate_json(text)
+        spec = StageSpec.model_validate_json(text)
     except ValidationError as error:
         raise SpecError(explain(error, source, MODELS_BY_KEY)) from error
+    if (key := repeated_key(text)) is not None:
+        raise SpecError(f"{source} is not a valid stage spec: {key!r} stands twice in one object; keep one of them.")
+    return spec
+
+
+def repeated_key(text: str) -> str | None:
+    """A key that stands twice in one object of a JSON text: parsers take the last in silence, a reader sees both."""
+    repeated: list[str] = []
+
+    def once(pairs: list[tuple[str, object]]) -> None:
+        names = [name for name, _ in pairs]
+        repeated.extend(name for name in names if names.count(name) > 1)
+
+    json.loads(text, object_pairs_hook=once)
+    return next(iter(repeated), None)
 
 
 def load_spec(path: str | Path) -> StageSpec:
@@ -164,18 +179,26 @@ def load_spec(path: str | Path) -> StageSpec:
     Raises:
         SpecError: The file is missing, too large, not UTF-8 text, or not a valid spec.
     """
-    path = Path(path)
+    return parse_spec(read_spec_text(Path(path)), source=str(path))
+
+
+def read_spec_text(path: Path) -> str:
+    """The text of a spec file, of which no more is read than a spec may have.
+
+    Raises:
+        SpecError: The file is missing, too large, or not UTF-8 text.
+    """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise SpecError(f"Cannot read the stage spec {path}: {error.strerror}.") from error
     if len(data) > MAX_FILE_BYTES:
-        raise SpecError(f"The stage spec {path} has {len(data)} bytes, at most {MAX_FILE_BYTES}.")
+        raise SpecError(f"The stage spec {path} has more than {MAX_FILE_BYTES} bytes; give the spec alone.")
     try:
-        text = data.decode("utf-8")
+        return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise SpecError(f"The stage spec {path} is not UTF-8 text (byte {error.start}).") from error
-    return parse_spec(text, source=str(path))
 
 
 def save_spec(spec: StageSpec, path: str | Path) -> None:

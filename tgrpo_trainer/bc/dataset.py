@@ -18,6 +18,7 @@ from tgrpo_trainer.bc.demo_file import (
     file_instruction,
     open_demonstrations,
     read_demo,
+    refuse_other_control,
     stated_pictures,
     stated_rows,
 )
@@ -98,10 +99,11 @@ def load_demonstrations(
             mirrored (opengl with left and right exchanged); None finds out.
 
     Raises:
-        CheckpointError: The file is missing or damaged, lacks something needed, holds smaller pictures, does not tell
-            how it is laid out, or contradicts what is said of it.
+        CheckpointError: The file is missing or damaged, lacks something needed, holds smaller pictures, was recorded
+            with another controller, does not tell how it is laid out, or contradicts what is said of it.
     """
     with open_demonstrations(path) as data:
+        refuse_other_control(data)
         words = instruction or file_instruction(data)
         stated = stated_rows(data), stated_pictures(data)
         demos: list[StoredDemo] = []

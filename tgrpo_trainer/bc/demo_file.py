@@ -34,6 +34,9 @@ ROWS: dict[str, Rows] = {"before its action": "before", "after its action": "aft
 CONVENTIONS: dict[str, Pictures] = {"opengl": "opengl", "opencv": "upright"}
 """Values of robosuite's attribute `macros_image_convention`, which LIBERO's files have and OpenVLA's do not."""
 
+CONTROL = {"type": "OSC_POSE", "control_delta": True, "output_max": [0.05, 0.05, 0.05, 0.5, 0.5, 0.5]}
+"""LIBERO's controller in robosuite's words: metres and radians of the largest action are those of its environments."""
+
 
 @dataclass(frozen=True)
 class StoredDemo:
@@ -134,6 +137,25 @@ def stated_pictures(data: h5py.Group) -> Pictures | None:
     """
     stated = _stated(data, "macros_image_convention", CONVENTIONS)
     return "opengl" if stated is None and "observation_row" in data.attrs else stated
+
+
+def refuse_other_control(data: h5py.Group) -> None:
+    """Actions mean what they mean to LIBERO's controller, unless the file says that it was recorded with another one.
+
+    Raises:
+        CheckpointError: It says so.
+    """
+    try:
+        options = json.loads(data.attrs["env_args"])["env_kwargs"]
+        stated = {"type": options.get("controller"), **options.get("controller_configs", {})}
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        return  # nothing that is known
+    for name, meant in CONTROL.items():
+        if stated.get(name) not in (None, meant):
+            raise CheckpointError(
+                f"{data.file.filename} was recorded with a controller whose {name} is {str(stated[name])[:80]}; the "
+                f"trainer learns actions of LIBERO's own, whose {name} is {meant}. Record it again with that one."
+            )
 
 
 def file_instruction(data: h5py.Group) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tgrpo_envs.errors import CheckpointError, ConfigError
+from tgrpo_envs.files import read_json
 from tgrpo_trainer.bc.initial_policy import start_policy
 from tgrpo_trainer.config import EnvConfig, TrainConfig
 from tgrpo_trainer.distributed.world import resolve_device
@@ -138,7 +138,7 @@ def _read_settings(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = read_json(path)
     except ValueError as error:
         raise ConfigError(f"{path} is not JSON ({error}), so what lies in its folder cannot be told.") from error
     return settings if isinstance(settings, dict) else {}

@@ -12,7 +12,7 @@ from pathlib import Path
 from torch.utils.tensorboard import SummaryWriter
 
 from tgrpo_envs.errors import CheckpointError
-from tgrpo_envs.files import write_atomically, writing
+from tgrpo_envs.files import load_json, write_atomically, writing
 from tgrpo_trainer.evaluation.result import Evaluation
 from tgrpo_trainer.metrics.wandb_logger import WandbLog
 from tgrpo_trainer.rollout.rollout import Group
@@ -186,8 +186,8 @@ def read_metrics(folder: Path) -> list[dict[str, float | None]]:
     rows = []
     for number, line in enumerate(filter(None, complete.split("\n")), start=1):
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
+            rows.append(load_json(line))
+        except ValueError as error:
             raise CheckpointError(
                 f"{path}, line {number}, is not JSON ({error}); delete that line and go on."
             ) from error

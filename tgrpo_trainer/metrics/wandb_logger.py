@@ -15,6 +15,7 @@ from tgrpo_trainer.run.console import say
 ID_NAME = "wandb_id.txt"
 """The id of a run's page, in its folder: a resumed run goes on with the same page."""
 INIT_TIMEOUT_S = 30.0
+RETRIES = 3  # of a request; a try may take a third of the time above, a wait before the next a sixth
 FINISH_TIMEOUT_S = 60.0
 """Longest wait for an upload at the end; what is not uploaded by then stays on disk for `wandb sync`."""
 
@@ -43,19 +44,16 @@ class WandbLog:
             "resume": "allow",
             "dir": str(folder),
             "config": config.model_dump(mode="json"),
-            "settings": wandb.Settings(
-                init_timeout=INIT_TIMEOUT_S,
-                login_timeout=INIT_TIMEOUT_S,
-                finish_timeout=FINISH_TIMEOUT_S,
-                console="off",
-                silent=True,
-            ),
         }
-        self._run = self._attempt("starting", lambda: wandb.init(**shared), "logging offline; upload with `wandb sync`")
+
+        def start(**more: Any) -> Any:
+            return wandb.init(**shared, settings=_settings(wandb), **more)
+
+        self._run = self._attempt("starting", start, "logging offline; upload with `wandb sync`")
         if self._run is None:
             # Its service may still be trying, and would refuse the same id.
             self._attempt("stopping", lambda: (wandb.teardown(), True))
-            self._run = self._attempt("starting offline", lambda: wandb.init(**shared, mode="offline"))
+            self._run = self._attempt("starting offline", lambda: start(mode="offline"))
         # A resumed run does an interrupted iteration again: with wandb's own step such rows would be dropped.
         self._do("defining its axis", lambda: self._run.define_metric("*", step_metric="iteration"))
 
@@ -80,6 +78,20 @@ class WandbLog:
         except Exception as error:  # noqa: BLE001 - whatever a logging service does, hours of training must not end
             say(f"wandb failed at {what} ({type(error).__name__}: {str(error).splitlines()[0][:200]}); {instead}.")
             return None
+
+
+def _settings(wandb: Any) -> Any:
+    """Quiet, and bounded in time: wandb 0.27 waits for its own attempts whatever `init_timeout` says."""
+    return wandb.Settings(
+        init_timeout=INIT_TIMEOUT_S,
+        login_timeout=INIT_TIMEOUT_S,
+        finish_timeout=FINISH_TIMEOUT_S,
+        x_graphql_retry_max=RETRIES,
+        x_graphql_retry_wait_max_seconds=INIT_TIMEOUT_S / 6,
+        x_graphql_timeout_seconds=INIT_TIMEOUT_S / 3,
+        console="off",
+        silent=True,
+    )
 
 
 def start_wandb(folder: Path, config: TrainConfig) -> WandbLog | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import pkgutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tgrpo_envs.errors import CheckpointError, UnknownNameError
+from tgrpo_envs.files import read_json
 
 if TYPE_CHECKING:
     from tgrpo_trainer.policy.base import Policy  # brings torch
@@ -67,7 +67,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / CONFIG_FILE
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = read_json(path)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is not the settings file of a saved policy: {error}") from error
     if not isinstance(config, dict):

@@ -26,7 +26,7 @@ from typing import Any
 import torch
 
 from tgrpo_envs.errors import CheckpointError
-from tgrpo_envs.files import writing
+from tgrpo_envs.files import read_json, writing
 from tgrpo_trainer.distributed.fsdp import full_state
 from tgrpo_trainer.distributed.world import World
 from tgrpo_trainer.optim.optimizer_files import load_optimizer, param_groups, save_optimizer
@@ -241,7 +241,7 @@ def _discard(folder: Path) -> None:
 def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        manifest: dict[str, Any] = read_json(path)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is missing or damaged, so {folder} cannot be trusted: {error}") from error
     if not isinstance(manifest, dict) or not {"iteration", "score", "files"} <= manifest.keys():

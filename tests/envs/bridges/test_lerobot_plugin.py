@@ -35,7 +35,7 @@ def test_constraints_are_within_what_tgrpo_asks_for() -> None:
         wanted[requirement.name] &= requirement.specifier
     lines = (FOLDER / "constraints.txt").read_text().splitlines()
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
-    assert {"mujoco", "numpy", "torch"} <= pins.keys()
+    assert {"mujoco", "numpy", "torch", "wandb"} <= pins.keys()
     for name, version in pins.items():
         assert name not in wanted or wanted[name].contains(version), name
 

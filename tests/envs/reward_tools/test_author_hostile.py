@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_author_server import GOOD, SECRET, Run, changed
+from test_author_server import GOOD, MILK, SECRET, Run, changed
 
-from tests.helpers.fake_chat import completion, sends, serving
+from tests.helpers.fake_chat import completion, says, sends, serving, writes
+from tgrpo_envs.command import visible
+from tgrpo_envs.errors import SpecError
 from tgrpo_envs.reward_tools.author.generate import FAILED, SAVED
+from tgrpo_envs.reward_tools.author.ingest import ingest_reply
+from tgrpo_envs.rewards.shipped import certificate_path
 from tgrpo_envs.rewards.spec import load_spec, parse_spec
 
 DRAFT = '{"stages": []}'
@@ -126,6 +130,8 @@ WITHOUT = {
     "a word of its own": message(content=GOOD.replace('"lifted"', '"levitated"')),
     "a refusal": message(refusal="I cannot."),
     "a refusal in a part": message(content=[{"type": "refusal", "refusal": f"No {LONE}"}]),
+    "a refusal that clears the screen": message(refusal="\x1b[2J\x1b]0;owned\x07"),
+    "an invisible letter in a field": message(content=GOOD.replace('"stages"', '"st\u200bages"')),
     "a refusal with a key": message(refusal=f"Not with {SECRET}"),
 }
 
@@ -164,6 +170,7 @@ def test_what_holds_no_spec_ends_in_one_sentence(body, tmp_path, monkeypatch):
     run, result, note = outcome_of(body, tmp_path, monkeypatch)
     assert result == FAILED and note and len(note) < 3000 and "Traceback" not in note
     assert not run.out.exists()
+    assert "\x1b" not in visible(note) and "\u200b" not in visible(note)  # as the command prints it
     assert SECRET not in run.all_text()
 
 
@@ -228,3 +235,71 @@ def test_a_charset_that_is_none_does_no_harm(charset, tmp_path, monkeypatch):
     with serving(sends(message(content=GOOD), headers=headers)) as server:
         (outcome,) = Run(tmp_path, server, monkeypatch).write()
     assert outcome.result == SAVED
+
+
+def http(body: bytes, *headers: bytes) -> bytes:
+    return b"\r\n".join([b"HTTP/1.1 200 OK", *headers, b"", body])
+
+
+BODY = message(content=GOOD).encode()
+
+
+@pytest.mark.parametrize(
+    ("data", "result"),
+    [
+        (http(BODY), SAVED),  # to the connection's end
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 2000 + http(BODY), SAVED),
+        (http(message(content=GOOD).encode("utf-16")), FAILED),
+        (http(BODY, b"Transfer-Encoding: chunked").replace(BODY, b"zz\r\n" + BODY), FAILED),
+        (http(BODY, b"Content-Length: 5", b"Content-Length: 7"), FAILED),
+        (b"\x15\x03\x01\x00\x02\x02\x28", FAILED),  # TLS says no
+        (b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n", FAILED),
+    ],
+)
+def test_http_that_is_hardly_any_ends_in_a_spec_or_a_sentence(data, result, tmp_path, monkeypatch):
+    with serving(writes(data)) as server:
+        run = Run(tmp_path, server, monkeypatch)
+        (outcome,) = run.write()
+    assert outcome.result == result and "Traceback" not in outcome.note
+    assert SECRET not in outcome.note + run.all_text()
+
+
+DEEP = b"[" * 100_000
+SPOILT = {"deep": DEEP, "no text": b"\xff", "a list": b"[1]", "nothing": b""}
+
+
+@pytest.mark.parametrize("spoilt", SPOILT.values(), ids=SPOILT)
+def test_spoilt_files_of_earlier_runs_cost_another_question_and_no_more(spoilt, tmp_path, monkeypatch):
+    with serving(says(GOOD)) as server:
+        run = Run(tmp_path, server, monkeypatch)
+        run.write()
+        for path in (run.work / "dialects.json", *(run.work / "replies").rglob("*.json")):
+            path.write_bytes(spoilt)
+        (outcome,) = Run(tmp_path, server, monkeypatch).write()
+        assert outcome.result == SAVED and len(server.requests) == 2
+
+
+def test_a_kept_reply_is_cleaned_as_a_new_one(tmp_path, monkeypatch):
+    """Versions before 0.3 kept lone surrogates, which no file of ours can hold."""
+    with serving(says(GOOD)) as server:
+        run = Run(tmp_path, server, monkeypatch)
+        run.write()
+        (path,) = (run.work / "replies").rglob("*.json")
+        kept = json.loads(path.read_text())
+        kept["answer"]["text"] = f"{LONE} {SECRET} {GOOD}"
+        path.write_text(json.dumps(kept))
+        run = Run(tmp_path, server, monkeypatch)
+        (outcome,) = run.write()
+        assert outcome.result == SAVED and len(server.requests) == 1
+    assert SECRET not in run.provenance.replies[0].text and "?" in run.provenance.replies[0].text
+
+
+@pytest.mark.parametrize("spoilt", [DEEP, b"\xff"], ids=["deep", "no text"])
+def test_spoilt_files_beside_a_spec_are_named(spoilt, tmp_path):
+    path, _ = ingest_reply(MILK, GOOD, "a model", tmp_path)
+    certificate_path(MILK, "llm", tmp_path).write_bytes(spoilt)
+    with pytest.raises(SpecError, match=r"certificate .* cannot be read"):
+        ingest_reply(MILK, GOOD.replace("0.05", "0.06", 1), "a model", tmp_path)
+    path.with_name(f"{MILK.name}.llm.refused.json").write_bytes(spoilt)
+    with pytest.raises(SpecError, match="Cannot read the refused replies"):
+        ingest_reply(MILK, "no", "a model", tmp_path)

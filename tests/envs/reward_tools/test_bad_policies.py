@@ -8,6 +8,7 @@ from contextlib import closing
 import numpy as np
 import pytest
 
+from scripts import measure_cheats
 from tgrpo_envs.expert import ScriptedExpert
 from tgrpo_envs.reward_tools.certify.bad_policies import Act, Actor, bad_policies
 from tgrpo_envs.scene import Scene, load_scene, sample_train_states
@@ -63,3 +64,24 @@ def test_only_what_the_fingers_close_on_is_held(scene: Scene) -> None:
         held, touched = zip(*held_and_touched(scene, play(scene, policies[name], 120)), strict=True)
         assert any(touched), name
         assert not any(held), name
+
+
+def test_the_looser_grasp_of_the_cheats_table_is_the_touch_of_both_fingers(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is held is touched; pressing touches with both fingers and holds nothing; the expert does not differ."""
+    monkeypatch.setattr(measure_cheats, "STATES", 1)
+    monkeypatch.setattr(measure_cheats, "STEPS", 80)
+    row = scene.layout.object_row(CAN[1])
+    episodes = {episode.name: episode for episode in measure_cheats.play(scene)}
+    assert episodes.keys() == {measure_cheats.HONEST, "press", "shove", "rub", "hover", "drag", "fling"}
+    for episode in episodes.values():
+        assert (episode.loose.finger_contact_NO2 >= episode.strict.finger_contact_NO2).all()
+    press, expert = episodes["press"], episodes[measure_cheats.HONEST]
+    assert press.loose.finger_contact_NO2[:, row].all(axis=1).sum() > 10
+    assert not press.strict.finger_contact_NO2[:, row].all(axis=1).any()
+    held_M, touched_M = (each.finger_contact_NO2[:, row].all(axis=1) for each in (expert.strict, expert.loose))
+    assert held_M.sum() > 20 and (touched_M & ~held_M).sum() <= 1
+    lifted = measure_cheats._first_lift(expert.strict)
+    height_M = expert.strict.object_pos_NO3[:, row, 2]
+    assert height_M[lifted] >= height_M[0] + 0.02 > height_M[lifted - 1]

@@ -206,6 +206,11 @@ def test_broken_json_and_large_files_are_refused():
     assert spec is None and finding.code == "E01" and finding.path == "my file"
     spec, (finding,) = lint_text(" " * 20_000, problem, task, "my file")
     assert spec is None and "20000 bytes" in finding.got
+    twice = json.dumps(json.loads(canonical_json(spec_from_goal(problem, task)))).replace(
+        '"task": {', '"task": 1, "task": {', 1
+    )
+    spec, (finding,) = lint_text(twice, problem, task, "my file")
+    assert spec is None and (finding.code, finding.got) == ("E01", "'task' twice")
 
 
 def test_the_score_counts_each_warning_once_and_no_error():

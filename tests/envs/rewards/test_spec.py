@@ -161,11 +161,24 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
     with pytest.raises(SpecError, match=r"latin\.json is not UTF-8 text \(byte 12\)"):
         load_spec(tmp_path / "latin.json")
     (tmp_path / "huge.json").write_text(" " * 20_000)
-    with pytest.raises(SpecError, match=r"huge\.json has 20000 bytes, at most 16384"):
+    with pytest.raises(SpecError, match=r"huge\.json has more than 16384 bytes"):
         load_spec(tmp_path / "huge.json")
+    with pytest.raises(SpecError, match=r"zero has more than 16384 bytes"):
+        load_spec("/dev/zero")  # of which no more is read
     (tmp_path / "typo.json").write_text(stage(0, efort=1))
     with pytest.raises(SpecError, match=re.escape("typo.json is not a valid stage spec:\n  stages[0].efort: unknown")):
         load_spec(tmp_path / "typo.json")
+
+
+@pytest.mark.parametrize("place", ['"stages": [', '"op": "'])
+def test_a_key_that_stands_twice_is_refused(place):
+    """Python's and pydantic's parsers take the last one: what a reader sees first would not count."""
+    text = json.dumps(DOCUMENT)
+    key = place.split('"')[1]
+    twice = text.replace(place, f'"{key}": 0, {place}', 1)
+    assert json.loads(twice) == DOCUMENT
+    with pytest.raises(SpecError, match=f"the text is not a valid stage spec: '{key}' stands twice in one object"):
+        parse_spec(twice)
 
 
 @settings(max_examples=30, deadline=None)

@@ -159,6 +159,28 @@ def test_an_unknown_value_of_the_attribute_is_refused(path, value):
 
 
 @pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"controller": "OSC_POSE"}, None),  # ours
+        ({"controller_configs": {"type": "OSC_POSE", "control_delta": True, "kp": 150}}, None),  # LIBERO's
+        ({"controller_configs": [1]}, None),
+        ([], None),
+        ({"controller": "IK_POSE"}, "whose type is IK_POSE"),
+        ({"controller_configs": {"type": "OSC_POSE", "control_delta": False}}, "whose control_delta is False"),
+        ({"controller_configs": {"output_max": [0.1] * 6}}, r"whose output_max is \[0.1, "),
+    ],
+)
+def test_actions_of_another_controller_are_refused(path, options, said):
+    with h5py.File(path, "r+") as file:
+        file["data"].attrs["env_args"] = json.dumps({"env_kwargs": options})
+    if said is None:
+        assert len(load(path)) == 2 * STEPS
+        return
+    with pytest.raises(CheckpointError, match=rf"demos\.hdf5 was recorded with a controller {said}.* LIBERO's own"):
+        load(path)
+
+
+@pytest.mark.parametrize(
     "problem", [None, "{", "[" * 100_000, json.dumps([]), json.dumps({"language_instruction": 3}), 7]
 )
 def test_a_file_without_words_needs_them_from_its_reader(path, problem):

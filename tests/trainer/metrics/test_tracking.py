@@ -108,6 +108,16 @@ def test_a_failure_while_logging_is_said_once_and_forgotten(tmp_path, monkeypatc
     assert capsys.readouterr().out.count("wandb failed at logging") == 1
 
 
+def test_a_setting_that_this_wandb_refuses_is_said_and_no_end(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setattr(tracking, "RETRIES", "no number")  # as if another version had no such setting
+    log = WandbLog(tmp_path, toy(tmp_path, 1))
+    log.write(1, {"rollout/return": 0.5})
+    log.close()
+    said = capsys.readouterr().out
+    assert "wandb failed at starting (ValidationError" in said and "starting offline (ValidationError" in said
+
+
 def test_a_missing_wandb_is_one_error_before_anything_else(tmp_path, monkeypatch):
     # As an import that fails, and as a folder called wandb beside the run, which is imported as an empty package.
     for module in (None, types.ModuleType("wandb")):

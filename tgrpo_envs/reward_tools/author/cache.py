@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tgrpo_envs.files import write_atomically
+from tgrpo_envs.files import read_json, write_atomically
 from tgrpo_envs.reward_tools.author.answer import Answer
+from tgrpo_envs.reward_tools.author.redaction import clean
 
 
 class ReplyCache:
@@ -28,8 +29,8 @@ class ReplyCache:
         if self._refresh:
             return None
         try:
-            kept = json.loads(self._path(question).read_text(encoding="utf-8"))
-            return Answer.model_validate(kept["answer"]), str(kept["form"])
+            kept = read_json(self._path(question))
+            return Answer.model_validate(clean(kept["answer"])), str(kept["form"])
         except (OSError, ValueError, TypeError, KeyError):
             return None  # none there, or not readable: asking again is always right
 

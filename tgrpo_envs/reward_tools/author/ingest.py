@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tgrpo_envs.errors import ConfigError, SpecError
-from tgrpo_envs.files import write_atomically
+from tgrpo_envs.files import read_json, write_atomically
 from tgrpo_envs.reward_tools.author.cards import load_card
 from tgrpo_envs.reward_tools.author.prompt import render_prompt
 from tgrpo_envs.reward_tools.author.provenance import Provenance, ReplyRecord, make_provenance, now, save_authored
@@ -85,7 +85,7 @@ def _replaced(path: Path) -> tuple[ReplyRecord, ...]:
 def _refused_before(path: Path) -> tuple[ReplyRecord, ...]:
     """The replies that were refused since the task last got a spec."""
     try:
-        return tuple(ReplyRecord.model_validate(each) for each in json.loads(path.read_text(encoding="utf-8")))
+        return tuple(ReplyRecord.model_validate(each) for each in read_json(path))
     except FileNotFoundError:
         return ()
     except (OSError, ValueError, TypeError) as error:

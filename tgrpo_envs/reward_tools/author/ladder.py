@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tgrpo_envs.errors import AuthorError
-from tgrpo_envs.files import write_atomically
+from tgrpo_envs.files import read_json, write_atomically
 from tgrpo_envs.reward_tools.author.answer import Answer
 from tgrpo_envs.reward_tools.author.cards import TaskCard
 from tgrpo_envs.reward_tools.author.client import ChatServer, RequestRefusedError
@@ -160,6 +160,6 @@ def _can_judge(answer: Answer) -> bool:
 
 def _remembered(memory: Path) -> dict[str, Dialect]:
     try:
-        return {name: Dialect.model_validate(each) for name, each in json.loads(memory.read_text("utf-8")).items()}
+        return {name: Dialect.model_validate(each) for name, each in read_json(memory).items()}
     except (OSError, ValueError, AttributeError, ValidationError):
         return {}  # nothing learned yet, or by another version: a few calls find it out again

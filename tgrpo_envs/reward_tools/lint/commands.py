@@ -55,22 +55,16 @@ def diff(a: Path, b: Path) -> str:
 def _lint_file(path: Path, bddl: Path | None, *, warnings: bool, strict: bool) -> tuple[str, bool]:
     from tgrpo_envs.bddl import read_problem
     from tgrpo_envs.reward_tools.lint.rules import FULL_SCORE, lint_score, lint_text
+    from tgrpo_envs.rewards.spec import read_spec_text
     from tgrpo_envs.tasks import bddl_path
 
-    text = _read(path)
+    text = read_spec_text(path)
     task = _task_named_in(text, path, bddl)
     _, findings = lint_text(text, read_problem(bddl_path(task)), task, source=str(path))
     shown = [f"  {finding}" for finding in findings if warnings or finding.is_error]
     score = lint_score(findings)
     passed = score == FULL_SCORE if strict else not any(finding.is_error for finding in findings)
     return "\n".join([f"{path}: score {score}", *shown]), passed
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"Cannot read the stage spec {path} ({error}); give a JSON file.") from error
 
 
 def _task_named_in(text: str, path: Path, bddl: Path | None) -> Task:

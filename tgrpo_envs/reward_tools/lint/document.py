@@ -7,7 +7,7 @@ import re
 from pydantic import ValidationError
 
 from tgrpo_envs.reward_tools.lint.finding import Fault, Faults
-from tgrpo_envs.rewards.spec import MAX_FILE_BYTES, MODELS_BY_KEY, StageSpec
+from tgrpo_envs.rewards.spec import MAX_FILE_BYTES, MODELS_BY_KEY, StageSpec, repeated_key
 from tgrpo_envs.rewards.validation_errors import SpecFault, faults
 
 MALFORMED, OUT_OF_RANGE, GRAPH, VERSION = "E01", "E04", "E05", "E13"
@@ -25,15 +25,20 @@ def read(document: str) -> tuple[StageSpec | None, list[tuple[str, Fault]]]:
         hint = "write fewer stages and shorter rationales"
         return None, [(MALFORMED, Fault("", f"{size} bytes", f"at most {MAX_FILE_BYTES}", "it is too large", hint))]
     try:
-        return StageSpec.model_validate_json(document), []
+        spec = StageSpec.model_validate_json(document)
     except ValidationError as error:
         return None, [(_code(fault), _fault(fault)) for fault in faults(error, MODELS_BY_KEY)]
+    if (key := repeated_key(document)) is not None:
+        why = "the last one would count in silence"
+        return None, [(MALFORMED, Fault("", f"{key!r} twice", "each key once in an object", why, "keep one of them"))]
+    return spec, []
 
 
 def malformed(document: str) -> Faults:
     """The text is JSON of at most 16 kB, with the fields and words of this vocabulary and no others.
 
-    Catches: unknown keys, missing fields, invented words, texts where numbers belong, code instead of data.
+    Catches: unknown keys, keys that stand twice, missing fields, invented words, texts where numbers belong, code
+    instead of data.
     Example: `{"op": "holding", "a": "alphabet_soup_1"}`.
     """
     yield from (fault for code, fault in read(document)[1] if code == MALFORMED)

@@ -9,7 +9,6 @@ statistics leave it as it is (mask False).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from tgrpo_envs.errors import CheckpointError
+from tgrpo_envs.files import load_json
 from tgrpo_trainer.types import ACTION_DIM
 
 STATISTICS_FILE = "dataset_statistics.json"
@@ -65,7 +65,7 @@ def read_statistics(
         CheckpointError: The statistics do not cover the key, or are malformed.
     """
     try:
-        known = json.loads(beside) if beside is not None else config.get("norm_stats")
+        known = load_json(beside) if beside is not None else config.get("norm_stats")
     except ValueError as error:
         raise CheckpointError(f"{STATISTICS_FILE} is not JSON: {error}") from error
     if not isinstance(known, dict) or not known:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tgrpo_envs.errors import CheckpointError
+from tgrpo_envs.files import load_json
 from tgrpo_trainer.policy import CONFIG_FILE
 from tgrpo_trainer.policy.hub import resolve_checkpoint
 from tgrpo_trainer.policy.openvla.parts import read_parts
@@ -92,7 +92,7 @@ def fingerprint(folder: Path) -> str:
         for shard in sorted({stored.shard for stored in headers.values()}):
             with shard.open("rb") as file:
                 size = int.from_bytes(file.read(8), "little")
-                entries = json.loads(file.read(size))
+                entries = load_json(file.read(size))
                 entries.pop("__metadata__", None)
                 for name, entry in sorted(entries.items()):
                     begin, end = entry["data_offsets"]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tgrpo_envs.errors import CheckpointError
+from tgrpo_envs.files import load_json
 from tgrpo_trainer.policy import CONFIG_FILE
 from tgrpo_trainer.policy.openvla.actions import STATISTICS_FILE
 from tgrpo_trainer.policy.openvla.architecture import Architecture, read_architecture
@@ -129,7 +130,7 @@ def read_json(path: Path) -> dict[str, Any]:
         CheckpointError: It is missing or something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = load_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is missing or not JSON: {error}") from error
     if not isinstance(content, dict):

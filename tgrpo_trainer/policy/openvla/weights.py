@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tgrpo_envs.errors import CheckpointError
+from tgrpo_envs.files import read_json
 
 _logger = logging.getLogger(__name__)
 
@@ -126,7 +127,7 @@ def save_weights(folder: Path, state: Mapping[str, Tensor], max_shard_bytes: int
 def _read_index(path: Path) -> dict[str, Path]:
     """The shard of each tensor."""
     try:
-        placed: Any = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        placed: Any = read_json(path)["weight_map"]
         return {str(name): path.parent / str(file) for name, file in placed.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} is not an index of shards: {error!r}.") from error
