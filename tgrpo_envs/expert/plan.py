@@ -99,8 +99,9 @@ def _side_by_side(steps: tuple[Step, ...]) -> tuple[Step, ...]:
 
 def _depth(entry: tuple[str, ...], placed: Sequence[tuple[str, ...]]) -> int:
     """How many objects of the goal lie under this one."""
-    under = [other for other in placed if other[1] == entry[2]]
-    return 1 + _depth(under[0], placed) if under else 0
+    others = [other for other in placed if other is not entry]  # of a user's goal that goes in a circle, each once
+    under = [other for other in others if other[1] == entry[2]]
+    return 1 + _depth(under[0], others) if under else 0
 
 
 def _step(entry: tuple[str, ...]) -> Step:

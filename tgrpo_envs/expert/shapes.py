@@ -188,9 +188,9 @@ def category_of(instance: str) -> str:
 
 
 def owner_of(name: str) -> str:
-    """The instance in ``wooden_cabinet_1_top_region``."""
+    """The instance in ``wooden_cabinet_1_top_region``; a name without a number is its own."""
     parts = name.split("_")
-    number = next(index for index, part in enumerate(parts) if part.isdigit())
+    number = next((index for index, part in enumerate(parts) if part.isdigit()), len(parts))
     return "_".join(parts[: number + 1])
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.expert.measure import ExpertTable, TaskScore, measure_expert
+from tgrpo_envs.expert.plan import plan
 from tgrpo_envs.expert.rollout import EpisodePlan, farthest, plan_episode, run_expert, spread_episodes
 from tgrpo_envs.scene import heldout_states, load_scene
 from tgrpo_envs.scene.states import HELDOUT_SEED
@@ -83,9 +84,9 @@ def test_recorded_episodes_start_farther_apart_than_independent_draws() -> None:
     assert np.mean([gap(plans) for plans in spread]) > 2.0 * np.mean([gap(plans) for plans in drawn])
     # Fixed by the seed, and fewer episodes are the first of more.
     again = list(itertools.islice(spread_episodes(scene, 0, 0.3), 3))
-    for plan, same in zip(again, spread[0][:3], strict=True):
-        np.testing.assert_array_equal(plan.init.states_NX, same.init.states_NX)
-        np.testing.assert_array_equal(plan.noise_T3, same.noise_T3)
+    for one, same in zip(again, spread[0][:3], strict=True):
+        np.testing.assert_array_equal(one.init.states_NX, same.init.states_NX)
+        np.testing.assert_array_equal(one.noise_T3, same.noise_T3)
 
 
 def test_planned_states_are_not_the_held_out_ones_even_for_their_seed() -> None:
@@ -98,6 +99,18 @@ def test_planned_states_are_not_the_held_out_ones_even_for_their_seed() -> None:
 def test_a_task_it_does_not_know_is_refused() -> None:
     with pytest.raises(ConfigError, match="wine_rack_1_top_region"):
         measure_expert("libero_goal", [WINE_RACK], episodes=1, assets="primitive", progress=False)
+
+
+@pytest.mark.parametrize("goal", [("in", "akita_black_bowl_1", "ZONE"), ("turnon", "ZONE"), ("close", "ZONE")])
+def test_a_users_region_without_a_number_is_refused_too(goal: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match=f"no skill for the goal .*{goal[0]}.* ZONE"):
+        plan((goal,))
+
+
+def test_a_goal_that_goes_in_a_circle_has_a_plan_of_every_object_once() -> None:
+    bowl, plate = "akita_black_bowl_1", "plate_1"
+    steps = plan((("on", bowl, plate), ("on", plate, bowl)))
+    assert sorted(step.name for step in steps) == [bowl, plate]
 
 
 def test_the_table_shows_k_of_n_and_where_failures_ended() -> None:
