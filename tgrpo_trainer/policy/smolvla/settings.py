@@ -1,0 +1,16 @@
+"""What can be chosen of a SmolVLA: its checkpoints leave it open."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from tgrpo_trainer.settings import Settings
+
+
+class SmolVlaConfig(Settings):
+    """How a SmolVLA draws its actions (policy.kind smolvla); docs/smolvla.md has the equations."""
+
+    noise_level: float = Field(default=1.0, gt=0)
+    """Noise of the sampled steps from noise to action: sigma = level * sqrt(t); greedy actions have none."""
+    num_steps: int | None = Field(default=None, ge=1)
+    """Steps from noise to action; none = the checkpoint's, 10 of the published ones."""
