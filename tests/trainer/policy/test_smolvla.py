@@ -55,10 +55,15 @@ def lerobots_batch(folder, obs):
     return theirs, before({**LiberoProcessorStep().observation(observation), "task": TEXTS}), after
 
 
+def whole_chunk(first_NX):
+    """For LeRobot, which predicts all control steps: those behind a decision's do not reach it, whatever they hold."""
+    return torch.cat([first_NX.view(3, 3, 9), torch.randn(3, CHUNK - 3, 9)], dim=1)
+
+
 def test_greedy_actions_are_lerobots(folder, policy):
     obs = smolvla_input(policy, TEXTS)
     theirs, batch, after = lerobots_batch(folder / "published", obs)
-    noise = policy.greedy_noise_1X.view(1, CHUNK, -1).repeat(len(TEXTS), 1, 1)
+    noise = whole_chunk(policy.greedy_noise_1X.repeat(3, 1))
     chunk_NCA = after(theirs.predict_action_chunk(dict(batch), noise=noise))
     ours = policy.sample(obs, greedy=True)
     torch.testing.assert_close(ours.actions_NCA, chunk_NCA[:, :3].clamp(-1, 1), rtol=0, atol=1e-5)
@@ -82,8 +87,8 @@ def test_log_probabilities_are_those_of_lerobots_flow(folder, policy, temperatur
     images, masks = theirs.prepare_images(batch)
     texts = (batch["observation.language.tokens"], batch["observation.language.attention_mask"])
     state = theirs.prepare_state(batch)
-    start, path = sample.choices_NK.tensor_split([CHUNK * 9], dim=1)
-    x, path, logp = start.view(3, CHUNK, 9).clone(), path.view(3, STEPS, 3, 7), torch.zeros(3, 3, 7)
+    start, path = sample.choices_NK.tensor_split([3 * 9], dim=1)
+    x, path, logp = whole_chunk(start), path.view(3, STEPS, 3, 7), torch.zeros(3, 3, 7)
     for index in range(STEPS):
         t, dt = 1 - index / STEPS, 1 / STEPS
         # LeRobot's loss is (noise - actions - v)^2 at x = t noise + (1 - t) actions; at noise = actions = x it is v^2.
@@ -117,9 +122,9 @@ def test_the_loss_of_cloning_is_lerobots(folder, policy, monkeypatch):
     monkeypatch.setattr(policy.lerobot.model, "forward", watched)
     terms = policy.bc_loss(obs, actions_NCA)
     normal = (actions_NCA - STATISTICS["action"]["mean"]) / STATISTICS["action"]["std"]
-    batch["action"] = torch.cat([normal, normal[:, -1:].expand(-1, CHUNK - 3, -1)], dim=1)
+    batch["action"] = torch.cat([normal, torch.randn(3, CHUNK - 3, 7)], dim=1)
     batch["action_is_pad"] = (torch.arange(CHUNK) >= 3).expand(3, -1)
-    loss, _ = theirs.forward(batch, noise=seen["noise"], time=seen["time"])
+    loss, _ = theirs.forward(batch, noise=whole_chunk(seen["noise"]), time=seen["time"])
     torch.testing.assert_close(terms.loss_NK.mean(), loss, rtol=1e-5, atol=1e-6)
     again = tiny_smolvla(folder)
     assert torch.equal(again.bc_loss(obs, actions_NCA).loss_NK, terms.loss_NK)  # the same noise in every run
@@ -169,7 +174,7 @@ def test_lerobot_loads_what_is_saved_and_acts_alike(folder, policy, tmp_path):
     obs = smolvla_input(policy, TEXTS)
     theirs, batch, after = lerobots_batch(tmp_path, obs)
     assert (theirs.config.n_action_steps, theirs.config.num_steps) == (3, STEPS)
-    noise = policy.greedy_noise_1X.view(1, CHUNK, -1).repeat(3, 1, 1)
+    noise = whole_chunk(policy.greedy_noise_1X.repeat(3, 1))
     chunk_NCA = after(theirs.predict_action_chunk(dict(batch), noise=noise))
     ours = policy.sample(obs, greedy=True)
     torch.testing.assert_close(ours.actions_NCA, chunk_NCA[:, :3].clamp(-1, 1), rtol=0, atol=1e-5)
@@ -238,7 +243,7 @@ def test_cameras_go_by_the_checkpoints_names(folder, tmp_path):
     policy = SmolVlaPolicy.load(tmp_path, SETTINGS)
     obs = smolvla_input(policy, TEXTS)
     theirs, batch, after = lerobots_batch(tmp_path, obs)
-    noise = policy.greedy_noise_1X.view(1, CHUNK, -1).repeat(3, 1, 1)
+    noise = whole_chunk(policy.greedy_noise_1X.repeat(3, 1))
     chunk_NCA = after(theirs.predict_action_chunk(dict(batch), noise=noise))
     torch.testing.assert_close(
         policy.sample(obs, greedy=True).actions_NCA, chunk_NCA[:, :3].clamp(-1, 1), rtol=0, atol=1e-5

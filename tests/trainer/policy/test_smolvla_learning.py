@@ -1,4 +1,4 @@
-"""SmolVLA through the unchanged trainer: a first ratio of 1, cloning, resuming, LIBERO."""
+"""SmolVLA through the unchanged trainer: a first ratio of 1, cloning, resuming, two ranks, LIBERO."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import json
 import pytest
 import torch
 
+from tests.helpers import toy_env
+from tests.helpers.ranks import on_ranks, use_toy
 from tests.helpers.runs import assert_same_run
 from tests.helpers.tiny_smolvla import SIDE, smolvla_input, tiny_smolvla, write_smolvla
 from tests.helpers.toy_run import make_toy_envs
@@ -15,6 +17,7 @@ from tgrpo_trainer.__main__ import main
 from tgrpo_trainer.bc.behaviour_cloning import train_sft
 from tgrpo_trainer.bc.dataset import DemoDataset
 from tgrpo_trainer.config import EnvConfig, RunConfig, SftConfig
+from tgrpo_trainer.distributed.world import World
 from tgrpo_trainer.metrics.metrics import read_metrics
 from tgrpo_trainer.policy import load_policy
 from tgrpo_trainer.policy.settings import PolicyConfig
@@ -28,7 +31,7 @@ pytest.importorskip("lerobot", reason="LeRobot is not installed: pip install 'tg
 @pytest.fixture
 def toy(monkeypatch):
     monkeypatch.setattr("tgrpo_trainer.train.make_envs", make_toy_envs)
-    monkeypatch.setattr("tests.helpers.toy_env.NEAR_RADIUS", 0.75)  # a drift of half a step earns something
+    monkeypatch.setattr("tests.helpers.toy_env.NEAR_RADIUS", 0.79)  # a drift earns something
     monkeypatch.setattr("tgrpo_trainer.train.write_report", lambda folder: folder / "report.html")
     monkeypatch.setattr("tgrpo_trainer.train._write_videos", lambda *_: None)
 
@@ -40,8 +43,13 @@ def smolvla_run(folder, *, iterations=1, lora=0, **update):
     recipe = get_recipe("smolvla_libero")
     return recipe.replace(
         env=EnvConfig(image_size=16, action_chunk=3, max_control_steps=12),
-        policy=PolicyConfig(kind="smolvla", checkpoint=folder / "published", lora={"rank": lora}),
-        rollout={**recipe.rollout.model_dump(), "num_groups": 2, "num_generations": 4, "filter": "spread"},
+        policy=PolicyConfig(
+            kind="smolvla",
+            checkpoint=folder / "published",
+            lora={"rank": lora},
+            smolvla={"noise_level": 2.5},  # a random policy that goes somewhere
+        ),
+        rollout={**recipe.rollout.model_dump(), "num_groups": 6, "num_generations": 4, "filter": "spread"},
         objective={**recipe.objective.model_dump(), "beta": 0.01, "old_logp": "scored"},
         update={**recipe.update.model_dump(), "learning_rate": 1e-3, "warmup_iterations": 0, **update},
         evaluation={**recipe.evaluation.model_dump(), "every": 10, "num_heldout": 1, "num_official": 1},
@@ -69,6 +77,24 @@ def test_two_iterations_are_one_and_one(tmp_path, toy):
             config = smolvla_run(tmp_path / name, iterations=iterations, final_learning_rate_ratio=1.0)
             train(config.replace(evaluation={"every": 1, "num_heldout": 2, "num_official": 1}))
     assert_same_run(tmp_path / "parts" / "run", tmp_path / "whole" / "run")
+
+
+def one_iteration(world, folder):
+    use_toy(make_toy_envs)
+    toy_env.NEAR_RADIUS = 0.79
+    train(smolvla_run(folder), world)
+    return {}
+
+
+def test_two_ranks_learn_what_one_process_learns(tmp_path, toy):
+    for name in ("one", "two"):
+        write_smolvla(tmp_path / name / "published")
+    one_iteration(World(), tmp_path / "one")
+    on_ranks(one_iteration, tmp_path / "two", folder=tmp_path / "two")
+    one, two = (load_checkpoint(latest_checkpoint(tmp_path / n / "run" / "last")).policy for n in ("one", "two"))
+    torch.testing.assert_close(two.state_dict(), one.state_dict(), rtol=0, atol=1e-5)
+    (row,) = (row for row in read_metrics(tmp_path / "two" / "run") if "update/ratio_max" in row)
+    assert row["update/ratio_max"] == 1.0
 
 
 def test_adapters_are_refused(tmp_path, toy):

@@ -7,8 +7,9 @@ all numbers drawn on the way.
 Greedy actions follow the ODE from noise that is always the same, drawn once with a fixed seed. Zeros would be the most
 probable noise, but lie where no training example did: the length of noise in a thousand dimensions is about 30.
 
-An episode's last decision may be cut off. The choices of control steps that did not run are left out, although noise of
-theirs has reached those that did, through the network.
+A control step attends to those before it alone. So only those of a decision are computed, of the chunk that the model
+predicts. And when an episode ends inside a decision, no noise of steps that did not run has reached those that did: the
+choices that count have all the credit.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_trainer.policy import SETTINGS_FILE
@@ -62,6 +63,7 @@ class SmolVlaPolicy(Policy):
     """
 
     recipe: ClassVar[str] = "smolvla_libero"
+    whole_blocks: ClassVar[bool] = False  # LeRobot calls their layers
     memory_advice: ClassVar[str] = "--update.microbatch-size 1, or fewer steps (--policy.smolvla.num-steps)."
 
     def __init__(self, checkpoint: SmolVlaCheckpoint, settings: SmolVlaSettings) -> None:
@@ -72,10 +74,11 @@ class SmolVlaPolicy(Policy):
         self.inputs = Inputs(checkpoint)
         sizes = self.lerobot.config
         self.sampler = FlowSampler(settings.num_steps or sizes.num_steps, settings.noise_level)
-        places = torch.arange(settings.action_chunk)[:, None] * sizes.max_action_dim + torch.arange(ACTION_DIM)
-        noise_1X = torch.randn(1, sizes.chunk_size * sizes.max_action_dim, generator=torch.Generator().manual_seed(0))
+        noise = torch.randn(sizes.chunk_size, sizes.max_action_dim, generator=torch.Generator().manual_seed(0))
+        sizes.chunk_size = settings.action_chunk  # LeRobot's model looks it up whenever it is called
+        places = torch.arange(sizes.chunk_size)[:, None] * sizes.max_action_dim + torch.arange(ACTION_DIM)
         self.register_buffer("drawn_K", places.flatten(), persistent=False)
-        self.register_buffer("greedy_noise_1X", noise_1X, persistent=False)
+        self.register_buffer("greedy_noise_1X", noise[: sizes.chunk_size].reshape(1, -1), persistent=False)
         self.drawn_K: Tensor
         self.greedy_noise_1X: Tensor
         self._num_cloned = 0
@@ -191,21 +194,15 @@ class SmolVlaPolicy(Policy):
         write_json(folder / SETTINGS_FILE, {"kind": KIND, **asdict(self.settings)})
 
     def _matching(self, obs: PolicyInput, expert_NK: Tensor) -> LogProbs:
-        """Minus the error of each number's velocity, at a time and with noise drawn as LeRobot draws them.
-
-        Demonstrations have the control steps of a decision; those behind them repeat the last, as LeRobot's data do
-        behind the end of an episode, and have no term.
-        """
+        """Minus the error of each number's velocity, at a time and with noise drawn as LeRobot draws them."""
         generator = torch.Generator().manual_seed(self._num_cloned)
         self._num_cloned += 1
-        flow, rows, sizes = self.lerobot.model, len(obs), self.lerobot.config
-        noise_NX = torch.randn(rows, sizes.chunk_size, sizes.max_action_dim, generator=generator).to(expert_NK)
+        rows, width = len(obs), self.lerobot.config.max_action_dim
+        noise = torch.randn(rows, self.action_chunk, width, generator=generator).to(expert_NK)
         time_N = (0.001 + 0.999 * torch.rand(rows, generator=generator) ** (2 / 3)).to(expert_NK)  # Beta(1.5, 1)
-        behind = sizes.chunk_size - self.action_chunk
-        actions_NCA = expert_NK.reshape(rows, -1, ACTION_DIM)
-        actions_NCA = torch.cat([actions_NCA, actions_NCA[:, -1:].expand(-1, behind, -1)], dim=1)
-        padded = torch.nn.functional.pad(actions_NCA, (0, sizes.max_action_dim - ACTION_DIM))
-        loss_NK = flow.forward(*self._seen(obs), padded, noise_NX, time_N).flatten(1)[:, self.drawn_K]
+        padded = nn.functional.pad(expert_NK.reshape(rows, -1, ACTION_DIM), (0, width - ACTION_DIM))
+        losses: Tensor = self.lerobot.model.forward(*self._seen(obs), padded, noise, time_N)
+        loss_NK = losses.flatten(1)[:, self.drawn_K]
         return LogProbs(-loss_NK, torch.zeros_like(loss_NK), time_N[:, None] * loss_NK.detach().sqrt() <= MATCH_WITHIN)
 
     def _seen(self, obs: PolicyInput) -> tuple[Any, ...]:
