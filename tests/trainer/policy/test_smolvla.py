@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch.distributions import Normal
 
-from tests.helpers.tiny_smolvla import CHUNK, IMAGE, STATISTICS, STEPS, smolvla_input, tiny_smolvla, write_smolvla
+from tests.helpers.tiny_smolvla import (
+    CHUNK,
+    IMAGE,
+    STATISTICS,
+    STEPS,
+    WRIST,
+    smolvla_input,
+    tiny_smolvla,
+    write_smolvla,
+)
 from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_trainer.policy import load_policy
 from tgrpo_trainer.policy.smolvla.policy import SmolVlaPolicy, SmolVlaSettings
@@ -230,21 +240,36 @@ def test_what_does_not_fit_is_refused(folder, tmp_path):
 
 
 def test_cameras_go_by_the_checkpoints_names(folder, tmp_path):
-    camera = "observation.images.camera1"
     features = json.loads((folder / "published/config.json").read_text())["input_features"]
-    features = {camera: features.pop(IMAGE), **{n: f for n, f in features.items() if n == "observation.state"}}
+    scene, gripper = "observation.images.front", "observation.images.wrist_image"
+    features |= {scene: features.pop(IMAGE), gripper: features.pop(WRIST)}
     edited(folder, tmp_path, input_features=features)
-    with pytest.raises(CheckpointError, match=r"looks at observation\.images\.camera1, .*rename_map"):
+    with pytest.raises(ConfigError, match=r"cameras are observation\.images\.front and .*policy\.smolvla\.agentview"):
         SmolVlaPolicy.load(tmp_path, SETTINGS)
+    named = replace(SETTINGS, agentview=scene, wrist=gripper)
+    assert_lerobots_actions(SmolVlaPolicy.load(tmp_path, named), tmp_path, {IMAGE: scene, WRIST: gripper})
+    # One camera under the usual name and one under another: LeRobot's model would leave the wrist out and say nothing.
+    features |= {IMAGE: features.pop(scene)}
+    with pytest.raises(ConfigError, match=r"wrist_image.*is given"):
+        SmolVlaPolicy.load(edited(folder, tmp_path, input_features=features), SETTINGS)
+
+
+def test_the_checkpoints_own_renaming_is_followed(folder, tmp_path):
+    features = json.loads((folder / "published/config.json").read_text())["input_features"]
+    camera = "observation.images.camera1"
+    features = {camera: features[IMAGE], "observation.state": features["observation.state"]}
+    edited(folder, tmp_path, input_features=features)
     path = tmp_path / "policy_preprocessor.json"
     steps = json.loads(path.read_text())
     steps["steps"][0]["config"]["rename_map"] = {IMAGE: camera}
     path.write_text(json.dumps(steps))
-    policy = SmolVlaPolicy.load(tmp_path, SETTINGS)
+    assert_lerobots_actions(SmolVlaPolicy.load(tmp_path, SETTINGS), tmp_path)
+
+
+def assert_lerobots_actions(policy, folder, names=None):
     obs = smolvla_input(policy, TEXTS)
-    theirs, batch, after = lerobots_batch(tmp_path, obs)
-    noise = whole_chunk(policy.greedy_noise_1X.repeat(3, 1))
-    chunk_NCA = after(theirs.predict_action_chunk(dict(batch), noise=noise))
-    torch.testing.assert_close(
-        policy.sample(obs, greedy=True).actions_NCA, chunk_NCA[:, :3].clamp(-1, 1), rtol=0, atol=1e-5
-    )
+    theirs, batch, after = lerobots_batch(folder, obs)
+    batch = {(names or {}).get(name, name): value for name, value in batch.items()}
+    chunk_NCA = after(theirs.predict_action_chunk(batch, noise=whole_chunk(policy.greedy_noise_1X.repeat(3, 1))))
+    ours_NCA = policy.sample(obs, greedy=True).actions_NCA
+    torch.testing.assert_close(ours_NCA, chunk_NCA[:, :3].clamp(-1, 1), rtol=0, atol=1e-5)

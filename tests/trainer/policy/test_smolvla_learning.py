@@ -127,7 +127,8 @@ def test_it_is_evaluated_and_trained_on_libero(tmp_path, capsys):
     assert main(["eval", str(tmp_path / "published"), *used, *where, *options, "--out", str(out)]) == 0
     record = json.loads((out / "evaluation.json").read_text())
     assert record["policy"]["kind"] == "smolvla" and record["policy"]["openvla"] is None
-    assert record["policy"]["smolvla"] == {"noise_level": 0.5, "num_steps": None}
+    used = record["policy"]["smolvla"]
+    assert (used["noise_level"], used["num_steps"], used["wrist"]) == (0.5, None, "observation.images.image2")
     arguments = {
         "policy.checkpoint": tmp_path / "published",
         "env.suite": "libero_object",

@@ -12,13 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tgrpo_envs.errors import CheckpointError
+from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.policy.openvla.proprio import libero_state
 from tgrpo_trainer.policy.smolvla.checkpoint import SmolVlaCheckpoint
 from tgrpo_trainer.types import PolicyInput
 
-AGENTVIEW, WRIST, STATE = "observation.images.image", "observation.images.image2", "observation.state"
-"""Names that LeRobot gives to LIBERO's cameras and state."""
+STATE = "observation.state"
 TOKENS, TOKENS_MASK = "observation.language.tokens", "observation.language.attention_mask"
 _OF_TEXTS = ("NewLineTaskProcessorStep", "TokenizerProcessorStep")
 _OF_PLACES = ("AddBatchDimensionProcessorStep", "DeviceProcessorStep")
@@ -30,23 +29,26 @@ class Inputs:
 
     Args:
         checkpoint: With LeRobot's steps.
+        agentview: What it calls the camera that looks at the scene.
+        wrist: What it calls the one on the gripper.
 
     Raises:
-        CheckpointError: It looks at none of LIBERO's cameras.
+        ConfigError: Its cameras have other names.
     """
 
-    def __init__(self, checkpoint: SmolVlaCheckpoint) -> None:
+    def __init__(self, checkpoint: SmolVlaCheckpoint, agentview: str, wrist: str) -> None:
+        self._cameras = (agentview, wrist)
         kinds = {id(step): type(step).__name__ for step in checkpoint.before}
         self._texts = [step for step in checkpoint.before if kinds[id(step)] in _OF_TEXTS]
         self._rows = [step for step in checkpoint.before if kinds[id(step)] not in (*_OF_TEXTS, *_OF_PLACES)]
         self._actions = [step for step in checkpoint.after if type(step).__name__ not in _OF_PLACES]
-        wanted = set(checkpoint.model.config.image_features)
-        given, _ = _run(self._rows, observation={name: torch.zeros(1, 3, 1, 1) for name in (AGENTVIEW, WRIST)})
-        if not wanted & set(given):
-            raise CheckpointError(
-                f"The checkpoint looks at {', '.join(sorted(wanted)) or 'no camera'}, and LIBERO's are "
-                f"{' and '.join(given)}; map them in its policy_preprocessor.json (rename_map), as LeRobot's "
-                "--rename_map does."
+        given, _ = _run(self._rows, observation={name: torch.zeros(1, 3, 1, 1) for name in self._cameras})
+        wanted = checkpoint.model.config.image_features.keys()
+        if not (wanted <= given.keys() or given.keys() <= wanted):  # LeRobot's own rule; what is missing is left out
+            raise ConfigError(
+                f"The checkpoint's cameras are {' and '.join(wanted)}, but it is given {' and '.join(given)}; name "
+                "them with --policy.smolvla.agentview and --policy.smolvla.wrist (of eval: --smolvla.agentview, "
+                "--smolvla.wrist)."
             )
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
@@ -56,9 +58,10 @@ class Inputs:
 
     def batch(self, obs: PolicyInput) -> dict[str, Tensor]:
         """What LeRobot's policies take, normalised."""
+        agentview, wrist = self._cameras
         row = {
-            AGENTVIEW: _picture(obs.agentview_NHWC),
-            WRIST: _picture(obs.wrist_NHWC),
+            agentview: _picture(obs.agentview_NHWC),
+            wrist: _picture(obs.wrist_NHWC),
             STATE: libero_state(obs.proprio_NP),
         }
         batch, _ = _run(self._rows, observation=row)

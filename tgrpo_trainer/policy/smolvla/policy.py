@@ -31,7 +31,7 @@ from tgrpo_trainer.policy.openvla.published import read_json, write_json
 from tgrpo_trainer.policy.randomness import Randomness, drawn_like
 from tgrpo_trainer.policy.smolvla.checkpoint import KIND, SmolVlaCheckpoint, read_checkpoint, write_checkpoint
 from tgrpo_trainer.policy.smolvla.inputs import TOKENS, TOKENS_MASK, Inputs
-from tgrpo_trainer.policy.smolvla.settings import SmolVlaConfig
+from tgrpo_trainer.policy.smolvla.settings import AGENTVIEW, WRIST, SmolVlaConfig
 from tgrpo_trainer.types import ACTION_DIM, ActionSample, CloningTerms, LogProbs, PolicyInput
 
 MATCH_WITHIN = 0.05
@@ -47,12 +47,16 @@ class SmolVlaSettings:
         action_chunk: Control steps a decision, at most those that the model predicts.
         noise_level: See `FlowSampler`.
         num_steps: Steps from noise to action; None as in the checkpoint.
+        agentview: What the checkpoint calls the camera that looks at the scene.
+        wrist: What it calls the one on the gripper.
     """
 
     image_size: int = 256
     action_chunk: int = 10
     noise_level: float = 1.0
     num_steps: int | None = None
+    agentview: str = AGENTVIEW
+    wrist: str = WRIST
 
 
 class SmolVlaPolicy(Policy):
@@ -71,7 +75,7 @@ class SmolVlaPolicy(Policy):
         self.lerobot: Any = checkpoint.model
         self.checkpoint = checkpoint
         self.settings = settings
-        self.inputs = Inputs(checkpoint)
+        self.inputs = Inputs(checkpoint, settings.agentview, settings.wrist)
         sizes = self.lerobot.config
         self.sampler = FlowSampler(settings.num_steps or sizes.num_steps, settings.noise_level)
         noise = torch.randn(sizes.chunk_size, sizes.max_action_dim, generator=torch.Generator().manual_seed(0))
@@ -93,7 +97,7 @@ class SmolVlaPolicy(Policy):
                 "policy.kind is smolvla, which starts from a checkpoint; give its folder, or its name on the hub, with "
                 "--policy.checkpoint FOLDER."
             )
-        settings = SmolVlaSettings(start.image_size, start.action_chunk, chosen.noise_level, chosen.num_steps)
+        settings = SmolVlaSettings(start.image_size, start.action_chunk, **chosen.model_dump())
         return cls.load(resolve_checkpoint(start.checkpoint).folder, settings)
 
     @classmethod
@@ -111,7 +115,7 @@ class SmolVlaPolicy(Policy):
 
         Raises:
             CheckpointError: Something is missing, damaged, or of another model or robot.
-            ConfigError: More control steps a decision than the model predicts.
+            ConfigError: More control steps a decision than the model predicts, or other names of cameras.
             MissingExtraError: LeRobot is not installed.
         """
         chosen = settings or _read_settings(folder)
