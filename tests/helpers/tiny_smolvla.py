@@ -13,7 +13,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Sequence, Split
 
-from tgrpo_trainer.policy.smolvla.policy import SmolVlaPolicy, SmolVlaSettings
+from tgrpo_trainer.policy.smolvla.policy import SmolVlaPolicy
+from tgrpo_trainer.policy.smolvla.settings import SmolVlaSettings
 from tgrpo_trainer.types import PolicyInput
 
 CHUNK, STEPS, SIDE = 6, 4, 32

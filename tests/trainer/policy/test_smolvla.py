@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -23,13 +22,14 @@ from tests.helpers.tiny_smolvla import (
 )
 from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_trainer.policy import load_policy
-from tgrpo_trainer.policy.smolvla.policy import SmolVlaPolicy, SmolVlaSettings
+from tgrpo_trainer.policy.smolvla.policy import SmolVlaPolicy
+from tgrpo_trainer.policy.smolvla.settings import SmolVlaSettings
 from tgrpo_trainer.types import PolicyInput
 
 pytest.importorskip("lerobot", reason="LeRobot is not installed: pip install 'tgrpo[lerobot]' (Python 3.12)")
 
 TEXTS = ["reach the middle", "pick up the bowl and place it in the basket", "reach"]
-SETTINGS = SmolVlaSettings(32, 3)
+SETTINGS = SmolVlaSettings(image_size=32, action_chunk=3)
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +221,7 @@ def edited(folder, tmp_path, **changes):
 
 def test_what_does_not_fit_is_refused(folder, tmp_path):
     with pytest.raises(ConfigError, match=r"env\.action_chunk is 7, but .* predicts 6"):
-        SmolVlaPolicy.load(folder / "published", SmolVlaSettings(32, 7))
+        SmolVlaPolicy.load(folder / "published", SETTINGS.model_copy(update={"action_chunk": 7}))
     with pytest.raises(CheckpointError, match="published SmolVLA without settings of a run"):
         load_policy(folder / "published")
     with pytest.raises(CheckpointError, match=r"no SmolVLA of LeRobot's: the type in its config\.json is pi0"):
@@ -234,6 +234,12 @@ def test_what_does_not_fit_is_refused(folder, tmp_path):
     with pytest.raises(CheckpointError, match=r"weights are missing"):
         SmolVlaPolicy.load(edited(folder, tmp_path, num_vlm_layers=3), SETTINGS)
     edited(folder, tmp_path)
+    (tmp_path / "tgrpo.json").write_text('{"noise_level": -1, "action_chunk": "many"}')
+    with pytest.raises(CheckpointError, match=r"tgrpo\.json does not hold .*noise_level: .*; action_chunk: "):
+        load_policy(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"cut off")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is missing or damaged"):
+        SmolVlaPolicy.load(tmp_path, SETTINGS)
     (tmp_path / "policy_preprocessor.json").unlink()
     with pytest.raises(CheckpointError, match=r"has no policy_preprocessor\.json; .*migrate_policy_normalization"):
         SmolVlaPolicy.load(tmp_path, SETTINGS)
@@ -246,7 +252,7 @@ def test_cameras_go_by_the_checkpoints_names(folder, tmp_path):
     edited(folder, tmp_path, input_features=features)
     with pytest.raises(ConfigError, match=r"cameras are observation\.images\.front and .*policy\.smolvla\.agentview"):
         SmolVlaPolicy.load(tmp_path, SETTINGS)
-    named = replace(SETTINGS, agentview=scene, wrist=gripper)
+    named = SETTINGS.model_copy(update={"agentview": scene, "wrist": gripper})
     assert_lerobots_actions(SmolVlaPolicy.load(tmp_path, named), tmp_path, {IMAGE: scene, WRIST: gripper})
     # One camera under the usual name and one under another: LeRobot's model would leave the wrist out and say nothing.
     features |= {IMAGE: features.pop(scene)}

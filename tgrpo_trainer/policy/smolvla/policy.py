@@ -15,11 +15,11 @@ choices that count have all the credit.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from tgrpo_envs.errors import CheckpointError, ConfigError
@@ -31,32 +31,11 @@ from tgrpo_trainer.policy.openvla.published import read_json, write_json
 from tgrpo_trainer.policy.randomness import Randomness, drawn_like
 from tgrpo_trainer.policy.smolvla.checkpoint import KIND, SmolVlaCheckpoint, read_checkpoint, write_checkpoint
 from tgrpo_trainer.policy.smolvla.inputs import TOKENS, TOKENS_MASK, Inputs
-from tgrpo_trainer.policy.smolvla.settings import AGENTVIEW, WRIST, SmolVlaConfig
+from tgrpo_trainer.policy.smolvla.settings import SmolVlaConfig, SmolVlaSettings
 from tgrpo_trainer.types import ACTION_DIM, ActionSample, CloningTerms, LogProbs, PolicyInput
 
 MATCH_WITHIN = 0.05
 """A number that is so close to the expected one counts as it; in standard deviations of the data's actions."""
-
-
-@dataclass(frozen=True)
-class SmolVlaSettings:
-    """What a checkpoint's own files leave open.
-
-    Attributes:
-        image_size: Side of the environment's pictures in pixels (LIBERO's data: 256).
-        action_chunk: Control steps a decision, at most those that the model predicts.
-        noise_level: See `FlowSampler`.
-        num_steps: Steps from noise to action; None as in the checkpoint.
-        agentview: What the checkpoint calls the camera that looks at the scene.
-        wrist: What it calls the one on the gripper.
-    """
-
-    image_size: int = 256
-    action_chunk: int = 10
-    noise_level: float = 1.0
-    num_steps: int | None = None
-    agentview: str = AGENTVIEW
-    wrist: str = WRIST
 
 
 class SmolVlaPolicy(Policy):
@@ -97,7 +76,7 @@ class SmolVlaPolicy(Policy):
                 "policy.kind is smolvla, which starts from a checkpoint; give its folder, or its name on the hub, with "
                 "--policy.checkpoint FOLDER."
             )
-        settings = SmolVlaSettings(start.image_size, start.action_chunk, **chosen.model_dump())
+        settings = SmolVlaSettings(image_size=start.image_size, action_chunk=start.action_chunk, **chosen.model_dump())
         return cls.load(resolve_checkpoint(start.checkpoint).folder, settings)
 
     @classmethod
@@ -121,7 +100,7 @@ class SmolVlaPolicy(Policy):
         chosen = settings or _read_settings(folder)
         checkpoint = read_checkpoint(folder)
         longest = checkpoint.model.config.chunk_size
-        if not 1 <= chosen.action_chunk <= longest:
+        if chosen.action_chunk > longest:
             raise ConfigError(
                 f"env.action_chunk is {chosen.action_chunk}, but {folder} predicts {longest} control steps; give 1 to "
                 f"{longest}."
@@ -195,7 +174,7 @@ class SmolVlaPolicy(Policy):
         weights = {name.removeprefix("lerobot."): tensor for name, tensor in whole.items()}
         used = {"n_action_steps": self.action_chunk, "num_steps": self.sampler.num_steps}
         write_checkpoint(folder, self.checkpoint, weights, used)
-        write_json(folder / SETTINGS_FILE, {"kind": KIND, **asdict(self.settings)})
+        write_json(folder / SETTINGS_FILE, {"kind": KIND, **self.settings.model_dump()})
 
     def _matching(self, obs: PolicyInput, expert_NK: Tensor) -> LogProbs:
         """Minus the error of each number's velocity, at a time and with noise drawn as LeRobot draws them."""
@@ -207,7 +186,8 @@ class SmolVlaPolicy(Policy):
         padded = nn.functional.pad(expert_NK.reshape(rows, -1, ACTION_DIM), (0, width - ACTION_DIM))
         losses: Tensor = self.lerobot.model.forward(*self._seen(obs), padded, noise, time_N)
         loss_NK = losses.flatten(1)[:, self.drawn_K]
-        return LogProbs(-loss_NK, torch.zeros_like(loss_NK), time_N[:, None] * loss_NK.detach().sqrt() <= MATCH_WITHIN)
+        away_NK = time_N[:, None] * loss_NK.detach().sqrt()  # of the action that the velocity points at, x - t v
+        return LogProbs(-loss_NK, torch.zeros_like(loss_NK), away_NK <= MATCH_WITHIN)
 
     def _seen(self, obs: PolicyInput) -> tuple[Any, ...]:
         """Pictures, which of them are there, tokens, which of them are there, and state, as LeRobot's model wants."""
@@ -250,5 +230,6 @@ def _read_settings(folder: Path) -> SmolVlaSettings:
     content.pop("kind", None)
     try:
         return SmolVlaSettings(**content)
-    except TypeError as error:
-        raise CheckpointError(f"{path} does not hold the settings of a SmolVLA policy: {error}") from error
+    except ValidationError as error:
+        said = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise CheckpointError(f"{path} does not hold the settings of a SmolVLA policy: {said}") from error

@@ -21,3 +21,12 @@ class SmolVlaConfig(Settings):
     """What the checkpoint calls the camera that looks at the scene; see input_features in its config.json."""
     wrist: str = WRIST
     """What it calls the camera on the gripper."""
+
+
+class SmolVlaSettings(SmolVlaConfig):
+    """The same of one policy, as a run saves it beside LeRobot's files."""
+
+    image_size: int = Field(default=256, ge=16)
+    """Side of the environment's pictures in pixels (LIBERO's data: 256)."""
+    action_chunk: int = Field(default=10, ge=1)
+    """Control steps a decision, at most those that the model predicts."""
