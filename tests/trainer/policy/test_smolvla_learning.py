@@ -117,6 +117,27 @@ def test_cloning_brings_actions_near_the_experts(tmp_path):
     assert sum(seen[-20:]) / 20 < 0.5 * sum(seen[:5]) / 5 and near < 0.6 * far
 
 
+def test_a_bandit_that_depends_on_the_instruction_is_learnt(tmp_path):
+    """By its log-probabilities alone: the first number goes up for one instruction and down for the other."""
+    policy = tiny_smolvla(tmp_path)
+    obs = smolvla_input(policy, ["reach the middle", "pick up the bowl"] * 48)
+    wanted_N = torch.tensor([0.4, -0.4] * 48)
+    trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
+    optimiser, generator = torch.optim.Adam(trained, lr=5e-3), torch.Generator().manual_seed(0)
+    errors = []
+    for _ in range(60):
+        sample = policy.sample(obs, generator=generator)
+        error_N = (sample.actions_NCA[:, 0, 0] - wanted_N).abs()
+        errors.append(error_N.mean().item())
+        advantage_N = (error_N.mean() - error_N) / error_N.std()
+        optimiser.zero_grad()
+        (-(advantage_N[:, None] * policy.log_prob(obs, sample.choices_NK).logp_NK[:, :1]).mean()).backward()
+        optimiser.step()
+    assert sum(errors[-5:]) < 0.6 * sum(errors[:5])
+    high, low = policy.sample(obs, greedy=True).actions_NCA[:, 0, 0].view(-1, 2).mean(0).tolist()
+    assert high > 0.15 and low < -0.15
+
+
 def test_it_is_evaluated_and_trained_on_libero(tmp_path, capsys):
     """The real environment with primitive assets: a published folder is played, then one iteration learns from it."""
     write_smolvla(tmp_path / "published")
