@@ -146,10 +146,13 @@ def test_the_loss_of_cloning_is_lerobots(folder, policy, monkeypatch):
         assert seen["time"].quantile(quantile).item() == pytest.approx(beta.quantile(quantile).item(), abs=0.04)
 
 
-def test_only_what_lerobot_trains_is_trained(folder, policy):
+@pytest.mark.parametrize("frozen", [True, False])
+def test_only_what_lerobot_trains_is_trained(tmp_path, frozen):
     from lerobot.policies.smolvla.modeling_smolvla import SmolVLAPolicy
 
-    theirs = SmolVLAPolicy.from_pretrained(folder / "published")
+    write_smolvla(tmp_path / "published", train_expert_only=frozen, freeze_vision_encoder=frozen)
+    policy = tiny_smolvla(tmp_path)
+    theirs = SmolVLAPolicy.from_pretrained(tmp_path / "published")
     trained = {name for name, parameter in theirs.named_parameters() if parameter.requires_grad}
     assert {f"lerobot.{name}" for name in trained} == {n for n, p in policy.named_parameters() if p.requires_grad}
     obs = smolvla_input(policy, TEXTS)
