@@ -18,6 +18,7 @@ from tgrpo_trainer.objectives import Grpo, ReinforceLeaveOneOut, StageReturn, Tg
 from tgrpo_trainer.policy.nano.settings import NanoSettings
 from tgrpo_trainer.policy.openvla.settings import OpenVlaConfig
 from tgrpo_trainer.policy.settings import LoraConfig, PolicyConfig
+from tgrpo_trainer.policy.smolvla.settings import SmolVlaConfig
 
 _MIXED = "0.1..0.9"
 """Groups that SimpleVLA-RL, siiRL and RLinf keep, by their share of successes."""
@@ -207,6 +208,22 @@ def openvla_oft_l1_suite() -> TrainConfig:
     )
 
 
+def smolvla_libero() -> TrainConfig:
+    """SmolVLA's flow on one task; give --policy.checkpoint and a GPU. Not run with published weights."""
+    one_task = openvla_libero()
+    return one_task.replace(
+        # Chunk, steps, groups, clip range, learning rate: RLinf's GRPO of pi0, another flow, on LIBERO. Its last step
+        # is as noisy: 0.5 sqrt(t / (1 - t)) sqrt(D) = 0.14 at t = D = 1/4.
+        env={**one_task.env.model_dump(), "action_chunk": 5},
+        policy=PolicyConfig(kind="smolvla", smolvla=SmolVlaConfig(noise_level=0.6, num_steps=4)),
+        rollout=RolloutConfig(num_groups=8, num_generations=8),
+        objective=Tgrpo(epsilon=0.2, beta=0.0, std_floor=0.1),
+        # RLinf's steps have 2,048 decisions, of many episodes more.
+        update=UpdateConfig(learning_rate=5e-6, num_iterations=1, minibatch_size=256, microbatch_size=8),
+        run=RunConfig(name="smolvla_libero", iterations=100),
+    )
+
+
 def _trajectory_grpo() -> Grpo:
     """The objective of SimpleVLA-RL, siiRL, TorchRL's vla_grpo and RLinf: success compared within groups, no KL."""
     return Grpo(epsilon=0.2, epsilon_high=0.28, beta=0.0)
@@ -221,6 +238,7 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
     "openvla_libero_suite": openvla_libero_suite,
     "openvla_oft_suite": openvla_oft_suite,
     "openvla_oft_l1_suite": openvla_oft_l1_suite,
+    "smolvla_libero": smolvla_libero,
 }
 
 

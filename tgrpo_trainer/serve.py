@@ -22,6 +22,7 @@ from tgrpo_trainer.evaluation.source import find_source, load_source
 from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.policy.openvla.settings import OpenVlaConfig
 from tgrpo_trainer.policy.settings import PolicyConfig
+from tgrpo_trainer.policy.smolvla.settings import SmolVlaConfig
 from tgrpo_trainer.types import PolicyInput
 
 PICTURES = {"agentview": "observation/image", "wrist": "observation/wrist_image"}
@@ -50,6 +51,8 @@ class ServeOptions:
     """Settings for a policy that comes without a run."""
     openvla: OpenVlaConfig = field(default_factory=OpenVlaConfig)
     """How a published OpenVLA is used; a policy that a run saved has its own."""
+    smolvla: SmolVlaConfig = field(default_factory=SmolVlaConfig)
+    """How a published SmolVLA is used; a policy that a run saved has its own."""
 
 
 def serve_policy(options: ServeOptions) -> None:
@@ -60,9 +63,8 @@ def serve_policy(options: ServeOptions) -> None:
         CheckpointError: A policy that is missing or damaged.
     """
     source = find_source(options.checkpoint, options.recipe)
-    policy, _ = load_source(
-        source, source.config.env, PolicyConfig(openvla=options.openvla), options.device or source.config.run.device
-    )
+    chosen = PolicyConfig(openvla=options.openvla, smolvla=options.smolvla)
+    policy, _ = load_source(source, source.config.env, chosen, options.device or source.config.run.device)
     served = ServedPolicy(policy, options.replan_steps)
     with serving(
         served.player,

@@ -30,6 +30,7 @@ from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.policy.nano.settings import NanoGaussianSettings, NanoSettings
 from tgrpo_trainer.policy.openvla.settings import OpenVlaConfig
 from tgrpo_trainer.policy.settings import LoraConfig, PolicyConfig
+from tgrpo_trainer.policy.smolvla.settings import SmolVlaConfig
 from tgrpo_trainer.recipes import RECIPES, get_recipe, quickstart
 from tgrpo_trainer.run.checkpoint import PREFIX
 from tgrpo_trainer.run.layout import iteration_name
@@ -119,7 +120,12 @@ def test_runs_of_earlier_versions_have_their_settings_elsewhere(tmp_path):
 
 def test_each_kind_of_policy_is_there_and_has_its_settings():
     sections = {kind: PolicyConfig(kind=kind).own_settings for kind in POLICIES}
-    assert sections == {"nano": NanoSettings(), "nano_gaussian": NanoGaussianSettings(), "openvla": OpenVlaConfig()}
+    assert sections == {
+        "nano": NanoSettings(),
+        "nano_gaussian": NanoGaussianSettings(),
+        "openvla": OpenVlaConfig(),
+        "smolvla": SmolVlaConfig(),
+    }
     assert all(issubclass(policy_class(kind), Policy) for kind in POLICIES)
 
 

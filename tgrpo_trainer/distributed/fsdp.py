@@ -67,14 +67,15 @@ def shard(policy: Policy, world: World) -> None:
     """Spread the parameters over all ranks, in place, and move this rank's part to its device.
 
     Every element of a ModuleList (a transformer's blocks) is a unit that is gathered and let go by itself; all else is
-    one unit that stays gathered from the beginning of a training pass to the end of its gradient. Gradients are added
-    up in float32.
+    one unit that stays gathered from the beginning of a training pass to the end of its gradient. So is a policy
+    without `whole_blocks`. Gradients are added up in float32.
     """
     mesh = init_device_mesh(world.device.type, (world.size,))
     precision = MixedPrecisionPolicy(reduce_dtype=torch.float32)
     for parameter in policy.parameters():
         parameter.data = parameter.data.contiguous()  # FSDP takes no other layout; nano's is channels-last
-    blocks = [block for module in policy.modules() if isinstance(module, nn.ModuleList) for block in module]
+    lists = [module for module in policy.modules() if isinstance(module, nn.ModuleList) and policy.whole_blocks]
+    blocks = [block for module in lists for block in module]
     for unit in [*reversed(blocks), policy]:
         fully_shard(unit, mesh=mesh, mp_policy=precision)
 

@@ -28,7 +28,6 @@ from tgrpo_trainer.evaluation.source import (
 from tgrpo_trainer.evaluation.tasks import Plan, chosen_tasks, evaluate_tasks, state_sets
 from tgrpo_trainer.policy import policy_kind
 from tgrpo_trainer.policy.base import Policy
-from tgrpo_trainer.policy.openvla.settings import OpenVlaConfig
 from tgrpo_trainer.policy.settings import PolicyConfig
 from tgrpo_trainer.rollout.environment import make_envs
 from tgrpo_trainer.run.rng import Stream, derive_seed
@@ -50,15 +49,15 @@ def run_evaluation(options: EvalOptions, shard: EpisodeSplit = ALONE) -> Evaluat
     """
     _check(options)
     source = find_source(options.checkpoint, options.recipe)
-    if not is_published(source) and (options.image_size or options.action_chunk or options.openvla != OpenVlaConfig()):
+    if not is_published(source) and (options.image_size or options.action_chunk or options.policy != PolicyConfig()):
         raise ConfigError(
-            f"--image-size, --action-chunk and --openvla.* say how a published OpenVLA is used; {options.checkpoint} "
-            "brings its own settings, so leave them out."
+            "--image-size, --action-chunk, --openvla.* and --smolvla.* say how a published model is used; "
+            f"{options.checkpoint} brings its own settings, so leave them out."
         )
     env = chosen_env(options, source.config)
     chosen_tasks(env, options.tasks, source.config.env)  # refuses what does not exist before a policy is loaded
     device = options.device or source.config.run.device
-    policy, iteration = load_source(source, env, PolicyConfig(openvla=options.openvla), device)
+    policy, iteration = load_source(source, env, options.policy, device)
     plan = make_plan(options, source.config, env, policy, iteration)
     evaluations, failures = evaluate_tasks(
         policy,
@@ -70,7 +69,7 @@ def run_evaluation(options: EvalOptions, shard: EpisodeSplit = ALONE) -> Evaluat
     )
     writes = options.out is not None and shard.rank == 0
     file = EvaluationFile(
-        policy=_policy_record(source, policy, iteration, options.openvla),
+        policy=_policy_record(source, policy, iteration, options.policy),
         versions=installed_versions(),
         device=str(policy.device),
         num_envs=options.num_envs,
@@ -140,13 +139,15 @@ def _check(options: EvalOptions) -> None:
         raise ConfigError(f"{options.out} holds an evaluation already; give another folder with --out.")
 
 
-def _policy_record(source: PolicySource, policy: Policy, iteration: int, openvla: OpenVlaConfig) -> PolicyRecord:
+def _policy_record(source: PolicySource, policy: Policy, iteration: int, used: PolicyConfig) -> PolicyRecord:
+    kind = policy_kind(source.policy_folder)
+    published = {kind: getattr(used, kind)} if is_published(source) else {}
     return PolicyRecord(
         path=str(Path(source.folder).resolve()),
         digest=policy_digest(source.policy_folder),
-        kind=policy_kind(source.policy_folder),
+        kind=kind,
         image_size=policy.image_size,
         action_chunk=policy.action_chunk,
         iteration=iteration,
-        openvla=openvla if is_published(source) else None,
+        **published,
     )

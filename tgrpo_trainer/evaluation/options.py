@@ -11,6 +11,8 @@ import tyro
 from tgrpo_envs.perturbation import Kind
 from tgrpo_envs.shared_settings import Suite
 from tgrpo_trainer.policy.openvla.settings import OpenVlaConfig
+from tgrpo_trainer.policy.settings import PolicyConfig
+from tgrpo_trainer.policy.smolvla.settings import SmolVlaConfig
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,18 @@ class EvalOptions:
     device: str | None = None
     """Torch device: auto, cpu, cuda, cuda:0 ...; None = the run's."""
     recipe: str | None = None
-    """Settings for a policy that comes without a run; None = openvla_libero for OpenVLA, quickstart for nano."""
+    """Settings for a policy that comes without a run; None = openvla_libero for OpenVLA, smolvla_libero for
+    SmolVLA, quickstart for nano."""
     image_size: int | None = None
-    """Picture size in pixels for a published OpenVLA; None = the recipe's."""
+    """Picture size in pixels for a published model; None = the recipe's."""
     action_chunk: int | None = None
-    """Control steps a decision for a published OpenVLA; None = the recipe's."""
+    """Control steps a decision for a published model; None = the recipe's."""
     openvla: OpenVlaConfig = field(default_factory=OpenVlaConfig)
     """How a published OpenVLA is used; a policy that a run saved has its own."""
+    smolvla: SmolVlaConfig = field(default_factory=SmolVlaConfig)
+    """How a published SmolVLA is used; a policy that a run saved has its own."""
+
+    @property
+    def policy(self) -> PolicyConfig:
+        """Sections of the kinds that have published models."""
+        return PolicyConfig(openvla=self.openvla, smolvla=self.smolvla)

@@ -13,6 +13,7 @@ from tgrpo_envs.base_settings import Settings
 from tgrpo_trainer.evaluation.failures import FailureVideo
 from tgrpo_trainer.evaluation.result import Evaluation, Pooled, read_json, write_json
 from tgrpo_trainer.policy.openvla.settings import OpenVlaConfig
+from tgrpo_trainer.policy.smolvla.settings import SmolVlaConfig
 
 RECORD_NAME = "evaluation.json"
 BENCHMARK_PACK = "libero"
@@ -27,7 +28,7 @@ class PolicyRecord(Settings):
     digest: str
     """SHA-256 over its files (`evaluation.source.policy_digest`)."""
     kind: str
-    """Kind of policy: nano, nano_gaussian, openvla."""
+    """Kind of policy: nano, nano_gaussian, openvla, smolvla."""
     image_size: int
     """Side of its pictures in pixels."""
     action_chunk: int
@@ -36,6 +37,8 @@ class PolicyRecord(Settings):
     """Training iterations behind it; 0 for a policy that comes without a run."""
     openvla: OpenVlaConfig | None = None
     """How a published OpenVLA was used; none for a policy that brings its own settings."""
+    smolvla: SmolVlaConfig | None = None
+    """The same of a published SmolVLA."""
 
 
 class EvaluationFile(Settings):

@@ -16,6 +16,7 @@ POLICIES: dict[str, str] = {
     "nano": "tgrpo_trainer.policy.nano.policy:NanoPolicy",
     "nano_gaussian": "tgrpo_trainer.policy.nano.gaussian:NanoGaussianPolicy",
     "openvla": "tgrpo_trainer.policy.openvla.policy:OpenVlaPolicy",
+    "smolvla": "tgrpo_trainer.policy.smolvla.policy:SmolVlaPolicy",
 }
 """Kinds of policy: where the class of each is, which is imported when it is asked for (OpenVLA brings transformers)."""
 
@@ -48,7 +49,7 @@ def load_policy(folder: Path) -> Policy:
 
 
 def policy_kind(folder: Path) -> str:
-    """Which kind of policy lies in a folder, by its files; published models have a `model_type` of their own.
+    """Which kind of policy lies in a folder, by its files; published ones have a `model_type` or, LeRobot's, a `type`.
 
     Raises:
         CheckpointError: There is no settings file, or it is damaged.
@@ -56,7 +57,7 @@ def policy_kind(folder: Path) -> str:
     if (folder / ADAPTER_CONFIG_FILE).is_file():  # peft's folders have no config.json, and only OpenVLA saves so
         return "openvla"
     config = read_config(folder)
-    return str(config.get("kind") or config.get("model_type"))
+    return str(config.get("kind") or config.get("model_type") or config.get("type"))
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -60,12 +60,15 @@ class Policy(nn.Module, abc.ABC):
     Attributes:
         recipe: Whose settings are usual for a policy of this kind that comes without a run.
         memory_advice: The kind's own options that save GPU memory, for people; "" if it has none.
+        whole_blocks: Whether the blocks in its `ModuleList`s are called as they are, so that ranks can gather one at a
+            time; else they gather all weights for a pass.
         gradient_checkpointing: Whether activations are computed again in the backward pass.
         adapters: Of a policy whose LoRA adapters are trained; None where its weights are.
     """
 
     recipe: ClassVar[str] = "quickstart"
     memory_advice: ClassVar[str] = ""
+    whole_blocks: ClassVar[bool] = True
     gradient_checkpointing: bool = False
     adapters: LoraSettings | None = None
 

@@ -12,6 +12,7 @@ from tgrpo_envs.errors import UnknownNameError
 from tgrpo_trainer.policy import POLICIES
 from tgrpo_trainer.policy.nano.settings import NanoGaussianSettings, NanoSettings
 from tgrpo_trainer.policy.openvla.settings import OpenVlaConfig
+from tgrpo_trainer.policy.smolvla.settings import SmolVlaConfig
 
 
 class LoraConfig(Settings):
@@ -29,8 +30,8 @@ class PolicyConfig(Settings):
     """What is trained."""
 
     kind: str = "nano"
-    """nano = new, small, learns on a CPU; nano_gaussian = the same with real-valued actions; openvla = starts from
-    checkpoint, published or saved by a run."""
+    """nano = new, small, learns on a CPU; nano_gaussian = the same with real-valued actions; openvla, smolvla = start
+    from checkpoint, published or saved by a run."""
     checkpoint: str | None = None
     """Start from this policy: a folder with config.json, or owner/name[/folder][@revision] on the Hugging Face hub;
     None = a new policy."""
@@ -38,6 +39,7 @@ class PolicyConfig(Settings):
     nano: NanoSettings = NanoSettings()
     nano_gaussian: NanoGaussianSettings = NanoGaussianSettings()
     openvla: OpenVlaConfig = OpenVlaConfig()
+    smolvla: SmolVlaConfig = SmolVlaConfig()
 
     @property
     def own_settings(self) -> Settings | None:

@@ -1,0 +1,29 @@
+"""SmolVLA where LeRobot is not installed: the extra is named, in one sentence."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from tgrpo_trainer.__main__ import main
+from tgrpo_trainer.policy import policy_class, policy_kind
+
+
+@pytest.mark.parametrize("command", ["eval", "train"])
+def test_a_checkpoint_of_lerobots_names_the_extra(tmp_path, monkeypatch, capsys, command):
+    for name in ("lerobot", "lerobot.policies.smolvla.configuration_smolvla"):  # as if it were not there
+        monkeypatch.setitem(sys.modules, name, None)
+    folder = tmp_path / "published"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"type": "smolvla", "chunk_size": 50}))
+    assert policy_kind(folder) == "smolvla" and policy_class("smolvla").is_published(folder)
+    train = ["--recipe", "smolvla_libero", "--policy.checkpoint", str(folder), "--env.assets", "primitive"]
+    options = {
+        "eval": [str(folder), "--assets", "primitive", "--device", "cpu"],
+        "train": [*train, "--run.folder", str(tmp_path), "--run.device", "cpu"],
+    }
+    assert main([command, *options[command]]) != 0
+    said = capsys.readouterr().err
+    assert "needs the package lerobot" in said and "pip install 'tgrpo[lerobot]'" in said and "Python 3.12" in said

@@ -1,0 +1,1 @@
+"""SmolVLA: LeRobot's own classes, with a sampler that learns (`policy.flow`)."""
