@@ -55,7 +55,7 @@ def write_language_model(folder: Path) -> None:
     vision = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     vision |= {"image_size": SIDE, "patch_size": 8}
     shapes: dict[str, Any] = {"text_config": text.to_dict(), "vision_config": vision, "scale_factor": 2}
-    SmolVLMConfig(**shapes, image_token_id=2, pad_token_id=0).save_pretrained(folder)
+    SmolVLMConfig(**shapes | {"image_token_id": 2, "pad_token_id": 0}).save_pretrained(folder)
     size = {"longest_edge": SIDE}
     pictures = {"size": size, "max_image_size": size}
     sampling = {"video_sampling": {"max_frames": 2, "fps": 1, "video_size": size}}

@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
-from tgrpo_envs.errors import CheckpointError, ConfigError
+from tgrpo_envs.errors import CheckpointError, ConfigError, UnknownNameError
 from tgrpo_trainer.policy import SETTINGS_FILE
 from tgrpo_trainer.policy.base import Policy, PolicyStart
 from tgrpo_trainer.policy.flow import FlowSampler, Velocity
@@ -230,6 +229,5 @@ def _read_settings(folder: Path) -> SmolVlaSettings:
     content.pop("kind", None)
     try:
         return SmolVlaSettings(**content)
-    except ValidationError as error:
-        said = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise CheckpointError(f"{path} does not hold the settings of a SmolVLA policy: {said}") from error
+    except (ConfigError, UnknownNameError) as error:
+        raise CheckpointError(f"{path} does not hold the settings of a SmolVLA policy: {error}") from error
