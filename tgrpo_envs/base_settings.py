@@ -43,7 +43,8 @@ class Settings(BaseModel):
 def first_fault(error: ValidationError) -> str:
     """Where the first fault is that pydantic found, and what it is, in one line."""
     wrong = error.errors(include_url=False, include_input=False)[0]
-    return f"{'.'.join(map(str, wrong['loc'])) or 'the whole'}: {wrong['msg'].removeprefix('Value error, ')}"
+    where, fault = ".".join(map(str, wrong["loc"])), wrong["msg"].removeprefix("Value error, ")
+    return f"{where}: {fault}" if where else fault
 
 
 def _refusal(group: type[Settings], error: ValidationError) -> TgrpoError:
@@ -58,6 +59,11 @@ def _refusal(group: type[Settings], error: ValidationError) -> TgrpoError:
     if wrong["type"] == "extra_forbidden":
         return UnknownNameError(f"setting of {group.__name__}", name, group.model_fields)
     if wrong["type"] == "literal_error" and len(path) == 1:
-        allowed = [one for one in get_args(group.model_fields[name].annotation) if isinstance(one, str)]
-        return UnknownNameError(name, given if isinstance(given, str) else shown(given), allowed)
+        given = given if isinstance(given, str) else shown(given)
+        return UnknownNameError(name, given, _literals(group.model_fields[name].annotation))
     return ConfigError(f"{name}={shown(given)} {wrong['msg'].replace('Input should', 'must')}.")
+
+
+def _literals(annotation: Any) -> list[str]:
+    """The words of a `Literal`, which may be one of several alternatives."""
+    return [word for part in get_args(annotation) for word in ([part] if isinstance(part, str) else _literals(part))]

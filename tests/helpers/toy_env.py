@@ -22,7 +22,7 @@ TASKS = {
     0: ("reach the middle", (0.0, 0.0), ("near", "reached")),
     1: ("reach the right side of the field", (0.5, 0.0), ("seen", "near", "reached")),
 }
-IMAGE_SIZE = 16
+IMAGE_SIZE, HORIZON = 16, 24
 FIXED = {"heldout": 40, "official": 50}
 
 
@@ -35,13 +35,12 @@ class ToyReach(VectorEnv[dict[str, Any], Any, Any]):
         *,
         task: int | str = 0,
         action_chunk: int = 2,
-        horizon: int | None = 24,
+        horizon: int | None = HORIZON,
         diverge_at: dict[int, int] | None = None,
         **_ignored: Any,
     ) -> None:
         self.task_description, self.goal_2, self.stage_names = TASKS.get(int(task), TASKS[0])
-        assert horizon is not None
-        self.num_envs, self.action_chunk, self.horizon = num_envs, action_chunk, horizon
+        self.num_envs, self.action_chunk, self.horizon = num_envs, action_chunk, horizon or HORIZON
         self.diverge_at = diverge_at or {}  # member -> control step at which its physics fails
         self.metadata = {"autoreset_mode": AutoresetMode.DISABLED}
         image = gym.spaces.Box(0, 255, (IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)

@@ -91,6 +91,8 @@ def test_mistakes_are_refused():
         RolloutConfig(num_generations=1)
     with pytest.raises((ConfigError, UnknownNameError), match=r"Unknown kind of policy 'nanno'.*Did you mean 'nano'"):
         PolicyConfig(kind="nanno")
+    with pytest.raises(UnknownNameError, match=r"Unknown dtype 'float8'.*'float16'"):
+        OpenVlaConfig(dtype="float8")
     for wrong in ({"rank": -1}, {"alpha": 0}, {"targets": "everything"}):
         with pytest.raises((ConfigError, UnknownNameError)):
             LoraConfig(**wrong)

@@ -104,7 +104,9 @@ class SnapshotFile(Generic[Header]):
                 for prefix in prefixes
             }
         except ValidationError as error:
-            raise StateError(f"{path} is not of this version: {first_fault(error)}; {remedy}.") from error
+            raise StateError(
+                f"{path} has a header that is not of this version ({first_fault(error)}); {remedy}."
+            ) from error
         except ARRAY_ERRORS as error:
             raise StateError(f"{path} cannot be read ({error}); {remedy}.") from error
         return cls(said, layout, snapshots, arrays)

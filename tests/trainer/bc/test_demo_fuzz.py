@@ -237,7 +237,7 @@ def test_spoilt_files_are_read_right_or_refused(recorded, tmp_path):
 
 @pytest.mark.slow
 def test_a_hundred_thousand_spoilt_rows(recorded, tmp_path, capsys):
-    """Prints the numbers of docs/results.md."""
+    """Prints the numbers of docs/results-checks.md."""
     began = time.perf_counter()
     counts = fuzz(recorded, tmp_path, least_rows=100_000, seed=2)
     with capsys.disabled():
