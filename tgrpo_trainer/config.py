@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +9,7 @@ from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from tgrpo_envs.base_settings import Settings
 from tgrpo_envs.errors import ConfigError, UnknownNameError
-from tgrpo_envs.files import write_atomically
+from tgrpo_envs.files import read_json, write_atomically
 from tgrpo_envs.shared_settings import SharedSettings
 from tgrpo_envs.tasks import CUSTOM, Task, choose_task, list_tasks
 from tgrpo_trainer.objectives import Objective, Tgrpo, make_objective
@@ -295,7 +294,7 @@ class TrainConfig(Settings):
                 f"{path} does not exist, so this is not the folder of a run; give one such as runs/quickstart."
             )
         try:
-            values = dict(json.loads(path.read_text(encoding="utf-8")))
+            values = dict(read_json(path))
         except (ValueError, TypeError) as error:
             raise ConfigError(f"{path} does not hold the settings of a run: it is no JSON object ({error}).") from error
         if "tgrpo" in values:

@@ -30,13 +30,14 @@ from tqdm import tqdm
 
 from benchmarks.envs.bench import resident_mib
 from tgrpo_envs.errors import ConfigError
-from tgrpo_envs.files import write_atomically
+from tgrpo_envs.files import read_json, write_atomically
 from tgrpo_envs.scene import Scene, load_scene, sample_train_states
 from tgrpo_envs.sim import control_block
 from tgrpo_envs.sim.controller import SUBSTEPS
 from tgrpo_envs.sim.engine import mujoco
 from tgrpo_envs.sim.pictures import CAMERAS
 from tgrpo_envs.sim.simulator import Simulator
+from tgrpo_envs.sim.snapshot import FloatArray
 from tgrpo_envs.tasks import get_task, list_tasks
 
 MEMBERS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -106,10 +107,13 @@ def measure(options: Options) -> Curves:
             curves.fast_ms[size] = _two_pictures_ms(scene, size, "fast")
             curves.exact_ms[size] = _two_pictures_ms(scene, size, "exact")
     if "threads" in options.parts:
+        locked_s = _locked_seconds(scene)
         for num_envs in tqdm(MODELLED_MEMBERS, desc="Threads", disable=None):
+            shared_s = max(_decision_seconds(options, num_envs) - CHUNK * num_envs * locked_s, 0.0)
             for pictures in (False, True):
                 label = f"{num_envs} members, {'two pictures a decision' if pictures else 'no pictures'}"
-                curves.speedup[label] = _modelled(options, scene, num_envs, pictures=pictures)
+                seconds_DCN = _member_seconds(scene, num_envs, pictures=pictures)
+                curves.speedup[label] = _modelled(seconds_DCN, locked_s, shared_s)
     if "tasks" in options.parts:
         _tasks(options.assets, curves)
     return curves
@@ -164,10 +168,14 @@ def _tasks(assets: str, curves: Curves) -> None:
         simulator.close()
 
 
-def _modelled(options: Options, scene: Scene, num_envs: int, *, pictures: bool) -> dict[int, float]:
-    """Threads to the speed of whole decisions against one thread's, by the model of this module."""
-    seconds_DCN, locked_s = _member_seconds(scene, num_envs, pictures=pictures), _locked_seconds(scene)
-    shared_s = max(_decision_seconds(options, num_envs) - CHUNK * num_envs * locked_s, 0.0)
+def _modelled(seconds_DCN: FloatArray, locked_s: float, shared_s: float) -> dict[int, float]:
+    """Threads to the speed of whole decisions against one thread's, by the model of this module.
+
+    Args:
+        seconds_DCN: Of each member's control steps, in D decisions of C.
+        locked_s: Of each of them, what passes under the interpreter's lock.
+        shared_s: Of a decision, what one thread does for all members.
+    """
     mean_s = {
         threads: shared_s
         + sum(makespan(c_N, threads, locked_s) for d_CN in seconds_DCN for c_N in d_CN) / len(seconds_DCN)
@@ -206,7 +214,7 @@ def _locked_seconds(scene: Scene) -> float:
     return float(np.median(seconds))
 
 
-def _member_seconds(scene: Scene, num_envs: int, *, pictures: bool) -> np.ndarray:
+def _member_seconds(scene: Scene, num_envs: int, *, pictures: bool) -> FloatArray:
     """(D, C, N) processor time of each member's control steps in D decisions of C, pictures with the last."""
     members = [_simulator(scene, 1, seed=row, cameras=tuple(CAMERAS) if pictures else ()) for row in range(num_envs)]
     images = {name: np.zeros((1, 128, 128, 3), np.uint8) for name in CAMERAS} if pictures else None
@@ -263,7 +271,7 @@ def load(path: Path) -> Curves:
         ConfigError: The file holds none.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         speedup = {label: {int(x): y for x, y in points.items()} for label, points in found.pop("speedup").items()}
         return Curves(
             **{name: {int(x): y for x, y in points.items()} for name, points in found.items()}, speedup=speedup

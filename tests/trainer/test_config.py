@@ -164,6 +164,13 @@ def test_settings_of_an_older_version_are_refused_with_the_cure(tmp_path):
         TrainConfig.load(tmp_path / "config.json")
 
 
+@pytest.mark.parametrize("content", ["", "[1]", "3", "[" * 100_000])
+def test_a_file_that_holds_no_settings_is_said_in_a_sentence(content, tmp_path):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ConfigError, match=r"does not hold the settings of a run: it is no JSON object"):
+        TrainConfig.load(tmp_path / "config.json")
+
+
 @pytest.mark.parametrize("filter_", ["uniform", "0.9..0.1", "0.1", "..", "-1..1", "0..nan"])
 def test_a_filter_of_groups_is_a_word_or_a_range(filter_):
     with pytest.raises((ConfigError, UnknownNameError), match="use spread, all, or a range"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgrpo_envs.errors import CheckpointError
+from tgrpo_envs.files import load_json
 from tgrpo_trainer.config import Pictures, Rows
 from tgrpo_trainer.types import ACTION_DIM
 
@@ -146,9 +146,9 @@ def refuse_other_control(data: h5py.Group) -> None:
         CheckpointError: It says so.
     """
     try:
-        options = json.loads(data.attrs["env_args"])["env_kwargs"]
+        options = load_json(data.attrs["env_args"])["env_kwargs"]
         stated = {"type": options.get("controller"), **options.get("controller_configs", {})}
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+    except (KeyError, TypeError, ValueError, AttributeError):
         return  # nothing that is known
     for name, meant in CONTROL.items():
         if stated.get(name) not in (None, meant):
@@ -165,8 +165,8 @@ def file_instruction(data: h5py.Group) -> str:
         CheckpointError: It has none.
     """
     try:
-        words = json.loads(data.attrs["problem_info"])["language_instruction"]
-    except (KeyError, TypeError, ValueError, RecursionError):
+        words = load_json(data.attrs["problem_info"])["language_instruction"]
+    except (KeyError, TypeError, ValueError):
         words = None
     if not isinstance(words, str) or not words:
         raise CheckpointError(
