@@ -238,10 +238,10 @@ def _smooth(places_C3: FloatArray, normals_C3: FloatArray) -> FloatArray:
     for corners in np.split(order_C, np.flatnonzero(np.diff(place_C.ravel()[order_C])) + 1):
         left = corners
         while len(left):
-            near = left[normals_C3[left] @ normals_C3[left[0]] >= _SAME_NORMAL]
+            is_near = normals_C3[left] @ normals_C3[left[0]] >= _SAME_NORMAL
+            near, left = left[is_near], left[~is_near]
             mean_3 = normals_C3[near].sum(axis=0)
             smooth_C3[near] = mean_3 / np.linalg.norm(mean_3)
-            left = np.setdiff1d(left, near, assume_unique=True)
     return smooth_C3
 
 
