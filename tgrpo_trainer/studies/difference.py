@@ -1,13 +1,14 @@
-"""Paired differences between two methods, with a seeded bootstrap over seeds: pure statistics."""
+"""Paired differences between two methods, with Student's interval and a seeded bootstrap's: pure statistics."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 
-from tgrpo_trainer.studies.table import Outcome
+from tgrpo_trainer.studies.table import Outcome, mean_interval
 
 NUM_RESAMPLES = 10_000
 BOOTSTRAP_SEED = 0
@@ -27,8 +28,10 @@ class Difference:
     by_seed: tuple[float, ...]
     """Differences of success rates, each of two runs from the same clone on the same states."""
     mean: float
-    interval: tuple[float, float]
-    """95 % percentile interval of the bootstrap."""
+    over_seeds: tuple[float, float] | None
+    """Student's 95 % interval, over all tasks of the seeds that have every task; None with a single one."""
+    bootstrap: tuple[float, float] | None
+    """95 % percentile interval of the bootstrap; None where a task has a single pair, which has no spread."""
 
     @property
     def num_positive(self) -> int:
@@ -53,10 +56,10 @@ def differences(
     seeds = sorted({one.seed for one in outcomes})
     found: list[Difference] = []
     for better, worse in comparisons:
-        by_task: dict[str, list[float]] = {}
+        by_task: dict[str, dict[int, float]] = {}
         for task in tasks:
-            pairs = [(rates.get((task, better, seed)), rates.get((task, worse, seed))) for seed in seeds]
-            paired = [first - second for first, second in pairs if first is not None and second is not None]
+            pairs = {seed: (rates.get((task, better, seed)), rates.get((task, worse, seed))) for seed in seeds}
+            paired = {seed: a - b for seed, (a, b) in pairs.items() if a is not None and b is not None}
             if paired:
                 by_task[task] = paired
         found += [_difference(better, worse, task, {task: paired}) for task, paired in by_task.items()]
@@ -86,12 +89,16 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def _difference(better: str, worse: str, task: str, paired: Mapping[str, Sequence[float]]) -> Difference:
+def _difference(better: str, worse: str, task: str, by_task: Mapping[str, Mapping[int, float]]) -> Difference:
+    """Of the differences of each task, by seed."""
+    paired = {name: list(by_seed.values()) for name, by_seed in by_task.items()}
+    complete = set.intersection(*(set(by_seed) for by_seed in by_task.values()))
     return Difference(
         task=task,
         better=better,
         worse=worse,
         by_seed=tuple(one for values in paired.values() for one in values),
         mean=float(np.mean([np.mean(values) for values in paired.values()])),
-        interval=bootstrap_interval(paired),
+        over_seeds=mean_interval([fmean(one[seed] for one in by_task.values()) for seed in sorted(complete)]),
+        bootstrap=bootstrap_interval(paired) if min(map(len, paired.values())) > 1 else None,
     )

@@ -21,8 +21,8 @@ SUCCESS_NOTE = (
 )
 DIFFERENCE_NOTE = (
     "Percentage points, each pair from the same clone on the same states; positive: pairs in which the first method "
-    f"succeeded more. 95 %: percentiles of a bootstrap over seeds ({NUM_RESAMPLES} draws), which is too narrow for few "
-    "seeds (docs/studies.md). On every task: each task weighs the same."
+    "succeeded more. Over seeds: Student's 95 % interval. Bootstrap: 95 % of resampled seeds "
+    f"({NUM_RESAMPLES} draws), too narrow for few seeds (docs/studies.md). On every task: each task weighs the same."
 )
 
 

@@ -38,7 +38,7 @@ SUCCESS_HEADINGS = (
     "episodes",
     "over episodes",
 )
-DIFFERENCE_HEADINGS = ("task", "difference", "pairs", "positive", "points", "95 %")
+DIFFERENCE_HEADINGS = ("task", "difference", "pairs", "positive", "points", "over seeds", "bootstrap")
 
 
 def read_outcomes(study: Study, folder: Path, jobs: Sequence[Job]) -> tuple[Outcome, ...]:
@@ -114,14 +114,14 @@ def success_cells(row: MethodSuccess) -> tuple[str, ...]:
 
 def difference_cells(row: Difference) -> tuple[str, ...]:
     """A row of the table of differences as text, in percentage points."""
-    low, high = (100 * one for one in row.interval)
     return (
         row.task,
         f"{row.better} - {row.worse}",
         str(len(row.by_seed)),
         f"{row.num_positive}/{len(row.by_seed)}",
         f"{100 * row.mean:+.1f}",
-        f"[{low:+.1f}, {high:+.1f}]",
+        percent(row.over_seeds, "+.1f"),
+        percent(row.bootstrap, "+.1f"),
     )
 
 

@@ -86,7 +86,7 @@ def success_table(outcomes: Sequence[Outcome], kind: str) -> tuple[MethodSuccess
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """Student's 95 % interval of a mean, not cut at 0 or 1; None of a single value."""
+    """Student's 95 % interval of a mean, not cut at 0 or 1; None of fewer than two values."""
     if len(values) < 2:
         return None
     degrees = len(values) - 1
@@ -96,6 +96,6 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
     return mean - half, mean + half
 
 
-def percent(interval: tuple[float, float] | None) -> str:
-    """An interval in percent, for example `[77, 94]`."""
-    return "" if interval is None else f"[{100 * interval[0]:.0f}, {100 * interval[1]:.0f}]"
+def percent(interval: tuple[float, float] | None, style: str = ".0f") -> str:
+    """An interval in percent, for example `[77, 94]`; nothing for None."""
+    return "" if interval is None else f"[{100 * interval[0]:{style}}, {100 * interval[1]:{style}}]"

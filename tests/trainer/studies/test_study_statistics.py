@@ -51,7 +51,8 @@ def test_pairs_are_of_one_seed_and_unpaired_runs_do_not_count():
     (row,) = differences(outcomes, [("x", "y"), ("x", "nothing")], "heldout_greedy")
     assert (row.task, row.better, row.worse) == ("a", "x", "y")
     assert row.by_seed == (0.25, 0.0) and row.mean == 0.125 and row.num_positive == 1
-    assert row.interval == (0.0, 0.25)  # of both pairs, each twice with probability 1/4
+    assert row.bootstrap == (0.0, 0.25)  # of both pairs, each twice with probability 1/4
+    assert row.over_seeds == pytest.approx((0.125 - 12.7062 * 0.125, 0.125 + 12.7062 * 0.125))
 
 
 def test_each_task_weighs_the_same_whatever_its_seeds():
@@ -60,7 +61,19 @@ def test_each_task_weighs_the_same_whatever_its_seeds():
     a, b, both = differences(outcomes, [("x", "y")], "heldout_greedy")
     assert (a.mean, b.mean, both.mean) == (1.0, 0.0, 0.5)
     assert both.task == EVERY_TASK and both.by_seed == (1.0, 0.0, 0.0, 0.0)
-    assert both.interval == (0.5, 0.5)  # within a task nothing varies
+    assert b.bootstrap == b.over_seeds == (0.0, 0.0)  # nothing varies
+    # One pair has no spread, and one seed has both tasks.
+    assert a.bootstrap is a.over_seeds is both.bootstrap is both.over_seeds is None
+
+
+def test_the_interval_over_tasks_is_that_of_the_seeds_means():
+    outcomes = [outcome("a", "x", seed, k) for seed, k in ((0, 4), (1, 0), (2, 4))]
+    outcomes += [outcome("b", "x", seed, 0) for seed in (0, 1)]  # the third seed lacks this task
+    outcomes += [outcome(task, "y", seed, 0) for task in "ab" for seed in (0, 1, 2)]
+    both = differences(outcomes, [("x", "y")], "heldout_greedy")[-1]
+    assert both.mean == pytest.approx((2 / 3 + 0) / 2)
+    # Seed 0 is (1 + 0) / 2 better and seed 1 nothing: mean 0.25, s / sqrt(2) = 0.25.
+    assert both.over_seeds == pytest.approx((0.25 - 12.7062 * 0.25, 0.25 + 12.7062 * 0.25))
 
 
 def test_the_bootstrap_has_the_quantiles_of_all_resamples():
