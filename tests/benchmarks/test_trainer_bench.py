@@ -39,14 +39,14 @@ UPDATE_ROWS = (
 
 
 @pytest.fixture
-def quick(monkeypatch):
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "COPY_BYTES", {"cpu": 2**20})
     monkeypatch.setattr(timing, "MATRIX_SIZE", {"cpu": 64})
     monkeypatch.setattr(run, "REPEATS", {"cpu": 1})
     monkeypatch.setattr(run, "UPDATE_REPEATS", 1)
 
 
-def test_a_phase_takes_as_long_as_the_slower_of_its_two_limits():
+def test_a_phase_takes_as_long_as_the_slower_of_its_two_limits() -> None:
     roof = Roof(bytes_per_s=100.0, flops_per_s=1000.0)
     moving, computing = Work(flops=500, nbytes=200), Work(flops=3000, nbytes=200)
     assert roof.seconds(moving) == 2.0 and roof.seconds(computing) == 3.0
@@ -55,7 +55,7 @@ def test_a_phase_takes_as_long_as_the_slower_of_its_two_limits():
     assert not_run("decode", "ms", "no GPU").share is None
 
 
-def test_the_table_reads_well():
+def test_the_table_reads_well() -> None:
     rows = [
         Measurement("decode", 40.0, "ms", floor=30.0),
         Measurement("tokens per second", 1234.5, "1/s", ">= 1000"),
@@ -74,7 +74,7 @@ def test_the_table_reads_well():
     ]
 
 
-def test_data_sheets_hold_what_can_be_told_of_them():
+def test_data_sheets_hold_what_can_be_told_of_them() -> None:
     for roof in DATA_SHEETS.values():
         assert 1e12 <= roof.bytes_per_s <= 5e12 and 100e12 < roof.flops_per_s < 1000e12
     # Same chip, other memory.
@@ -82,20 +82,20 @@ def test_data_sheets_hold_what_can_be_told_of_them():
     assert h200.flops_per_s == h100.flops_per_s and h200.bytes_per_s / h100.bytes_per_s == pytest.approx(1.43, abs=0.01)
 
 
-def test_timing_is_the_median_after_the_warm_up(monkeypatch):
+def test_timing_is_the_median_after_the_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 1.0, 10.0, 15.0, 20.0, 22.0])  # 1, 5 and 2 seconds
-    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr("benchmarks.trainer.timing.time.perf_counter", lambda: next(clock))
     calls = []
     assert timing.seconds_of(lambda: calls.append(0), CPU, repeats=3, warmups=2) == 2.0
     assert len(calls) == 5
 
 
-def test_memory_is_told_in_gibibytes():
+def test_memory_is_told_in_gibibytes() -> None:
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     assert 0.05 < timing.peak_memory(CPU) < machine and 0.05 < timing.free_memory(CPU) < machine
 
 
-def test_the_plain_loop_draws_the_tokens_of_cached_decoding(tmp_path):
+def test_the_plain_loop_draws_the_tokens_of_cached_decoding(tmp_path: Path) -> None:
     policy = tiny_openvla(tmp_path).eval()
     obs = openvla_input(policy, ["pick up the bowl"] * 4)
     cached_NK = policy.sample(obs, greedy=True).choices_NK
@@ -110,7 +110,9 @@ def test_the_plain_loop_draws_the_tokens_of_cached_decoding(tmp_path):
     assert torch.isfinite(scored.logp_NK).all() and (scored.entropy_NK > 1).all()
 
 
-def test_the_report_has_every_row_and_its_file_the_same_numbers(tmp_path, quick, capsys):
+def test_the_report_has_every_row_and_its_file_the_same_numbers(
+    tmp_path: Path, quick: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "bench.json"
     options = [
         "--size",
@@ -133,7 +135,12 @@ def test_the_report_has_every_row_and_its_file_the_same_numbers(tmp_path, quick,
     expected |= {"memory bandwidth, data sheet", "matrix product, data sheet"}
     expected |= {"plain loop, batch 1: a decision", "plain loop, batch 1: actions per second"}
     expected |= {"greedy tokens equal to the plain loop's"}
-    whole = ("a decision of all rows", "actions per second", "against the plain loop", "share of the roofline")
+    whole: tuple[str, ...] = (
+        "a decision of all rows",
+        "actions per second",
+        "against the plain loop",
+        "share of the roofline",
+    )
     whole += ("drawn against scored, largest |ratio - 1|",)
     expected |= {f"batch {size}: {what}" for size in (1, 2) for what in (*PHASES, *whole)}
     variants = (
@@ -159,13 +166,15 @@ def test_the_report_has_every_row_and_its_file_the_same_numbers(tmp_path, quick,
     assert rows["batch 2: a decision of all rows"]["floor"] == pytest.approx(sum(floors))
 
 
-def test_a_checkpoint_is_measured_by_its_own_sizes(tmp_path, quick):
+def test_a_checkpoint_is_measured_by_its_own_sizes(tmp_path: Path, quick: None) -> None:
     write_checkpoint(tmp_path / "published")
     report = run.run_bench(tmp_path / "published", None, [1], device="cpu", num_decisions=1, microbatch_size=1)
     assert report.startswith("model published, parameters") and "OpenVLA-7B" not in report
 
 
-def test_mistakes_are_one_sentence(tmp_path, capsys, monkeypatch):
+def test_mistakes_are_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'tiny'"):
         get_size("tinny")
     assert main(["bench", "--size", "70b", "--device", "cpu"]) == 2
@@ -184,20 +193,23 @@ def test_mistakes_are_one_sentence(tmp_path, capsys, monkeypatch):
         refuse_too_large("7b", get_size("7b").architecture, 32, CPU, torch.bfloat16)
 
 
-def test_an_update_that_does_not_fit_is_a_row_that_says_so(quick, monkeypatch):
+def test_an_update_that_does_not_fit_is_a_row_that_says_so(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.trainer.updates.free_memory", lambda device: 0.001)
     report = run.run_bench(None, "tiny", [1], device="cpu", num_decisions=1)
     assert "full update: tokens per second" in report and "needs more than 0 GiB" in report
 
 
 @pytest.mark.parametrize("radius", [0.01, 0.75], ids=["nothing earned", "something earned"])
-def test_an_iteration_is_split_and_always_has_an_update(tmp_path, monkeypatch, radius):
+def test_an_iteration_is_split_and_always_has_an_update(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, radius: float
+) -> None:
     monkeypatch.setattr("benchmarks.trainer.iteration.make_envs", make_toy_envs)
     monkeypatch.setattr("tests.helpers.toy_env.NEAR_RADIUS", radius)
     policy = tiny_openvla(tmp_path, image_size=16)
     before = [parameter.clone() for parameter in policy.parameters()]
     rows = iteration_rows(policy, iteration_config(policy, "primitive", 6), microbatch_size=8)
-    values = {row.what.removeprefix("iteration of 8 episodes: "): row.value for row in rows}
+    named = {row.what.removeprefix("iteration of 8 episodes: "): row.value for row in rows}
+    values = {name: value for name, value in named.items() if value is not None}
     assert list(values) == ["decisions", "environment", "policy", "update", "whole"] and values["decisions"] == 8 * 6
     assert values["environment"] + values["policy"] + values["update"] <= values["whole"]
     assert not all(torch.equal(old, new) for old, new in zip(before, policy.parameters(), strict=True))
@@ -205,7 +217,7 @@ def test_an_iteration_is_split_and_always_has_an_update(tmp_path, monkeypatch, r
 
 
 @pytest.mark.slow
-def test_a_whole_iteration_needs_a_scene_in_the_cache_and_no_libero(tmp_path):
+def test_a_whole_iteration_needs_a_scene_in_the_cache_and_no_libero(tmp_path: Path) -> None:
     """The scene's folder is copied into an empty cache, and a process that cannot import LIBERO plays in it."""
     from tgrpo_envs.scene import load_scene
     from tgrpo_envs.tasks import get_task
@@ -228,7 +240,7 @@ def test_a_whole_iteration_needs_a_scene_in_the_cache_and_no_libero(tmp_path):
     assert [path.name for path in Path(tmp_path / "scenes" / "libero_object").iterdir()] == [copied.name]
 
 
-def test_what_a_gradient_budget_saves_is_measured(capsys):
+def test_what_a_gradient_budget_saves_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     budget.main(num_groups=1, num_members=2, repeats=1)
     # 32 decisions of one group, in one minibatch: four passes each.
     rows = [line.rpartition(",")[0] for line in capsys.readouterr().out.splitlines()]

@@ -13,6 +13,7 @@ import pytest
 from tgrpo_trainer.__main__ import parse_run
 from tgrpo_trainer.bc.initial_policy import start_policy
 from tgrpo_trainer.metrics.metrics import read_metrics
+from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy
 
 FOLDER = Path(__file__).parents[2] / "examples"
 TINY_OPENVLA = FOLDER / "08_tiny_openvla.py"  # has tests of its own
@@ -42,7 +43,9 @@ def test_ppo_on_states_writes_its_curve(tmp_path: Path) -> None:
     assert (tmp_path / "curve" / "curve.png").stat().st_size > 0
 
 
-def test_the_tiny_openvla_starts_with_the_command_that_is_printed(tmp_path, monkeypatch):
+def test_the_tiny_openvla_starts_with_the_command_that_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     printed = run_example(TINY_OPENVLA, "--out", "written", "--run.seed", "3", cwd=tmp_path)
     command = shlex.split(printed.splitlines()[-1].removeprefix("Training: "))
@@ -51,13 +54,14 @@ def test_the_tiny_openvla_starts_with_the_command_that_is_printed(tmp_path, monk
     assert (config.policy.checkpoint, config.run.seed) == ("written", 3)
     policy = start_policy(config.replace(sft={"max_steps": 0}), tmp_path)
     assert policy.action_chunk == config.env.action_chunk and policy.image_size == config.env.image_size
+    assert isinstance(policy, OpenVlaPolicy)
     assert policy.model.architecture == runpy.run_path(str(TINY_OPENVLA))["architecture"]()
     count = sum(parameter.numel() for parameter in policy.parameters())
     assert f"{count / 1e6:.1f} million" in printed and count < 3e6
 
 
 @pytest.mark.slow
-def test_the_tiny_openvla_trains(tmp_path):
+def test_the_tiny_openvla_trains(tmp_path: Path) -> None:
     """Everything once, at the smallest size."""
     small = "--sft.num-demos 1 --sft.max-steps 2 --rollout.num-groups 1 --rollout.num-generations 2 --run.iterations 1"
     small += " --env.horizon 16 --evaluation.num-heldout 1 --evaluation.num-official 1 --run.name small"

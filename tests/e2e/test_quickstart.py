@@ -14,9 +14,12 @@ from tgrpo_trainer.metrics.metrics import read_metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 
+Finished = tuple[Path, subprocess.CompletedProcess[str]]
+"""The run's folder, and the process that did it."""
+
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     folder = tmp_path_factory.mktemp("quickstart")
     finished = subprocess.run(
         [sys.executable, "-m", "tgrpo_trainer", "--recipe", "smoke"],
@@ -31,7 +34,7 @@ def run(tmp_path_factory):
     return folder / "runs" / "smoke", finished
 
 
-def test_it_ends_with_the_report_and_says_where_it_is(run):
+def test_it_ends_with_the_report_and_says_where_it_is(run: Finished) -> None:
     folder, finished = run
     assert finished.stdout.strip().endswith("Report: runs/smoke/report.html")
     page = (folder / "report.html").read_text(encoding="utf-8")
@@ -41,7 +44,7 @@ def test_it_ends_with_the_report_and_says_where_it_is(run):
     assert "pick up the alphabet soup and place it in the basket" in page
 
 
-def test_it_shows_progress_with_success_and_time_left(run):
+def test_it_shows_progress_with_success_and_time_left(run: Finished) -> None:
     _, finished = run
     for phase in ("Cloning", "Evaluating", "Training"):
         assert f"{phase:<12}" in finished.stderr
@@ -51,7 +54,7 @@ def test_it_shows_progress_with_success_and_time_left(run):
     assert "left=" in last
 
 
-def test_videos_are_replays_of_what_was_recorded(run):
+def test_videos_are_replays_of_what_was_recorded(run: Finished) -> None:
     folder, _ = run
     assert {path.name for path in (folder / "videos").iterdir()} == {
         "iteration_000001_best.mp4",
@@ -59,7 +62,7 @@ def test_videos_are_replays_of_what_was_recorded(run):
     }
 
 
-def test_rollouts_are_logged_with_the_task_s_own_stages(run):
+def test_rollouts_are_logged_with_the_task_s_own_stages(run: Finished) -> None:
     folder, _ = run
     rows = read_metrics(folder)
     assert [row["iteration"] for row in rows] == [0, 1, 1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tgrpo_trainer.config import RolloutConfig
 from tgrpo_trainer.distributed.world import World
@@ -72,9 +72,9 @@ def build_batch(
     return batches.build_batch(chosen, world, like), batches.group_metrics(scored, chosen, world)
 
 
-def flat_parameters(policy: NanoPolicy) -> Tensor:
+def flat_parameters(policy: nn.Module) -> Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in policy.parameters()])
 
 
-def flat_gradient(policy: NanoPolicy) -> Tensor:
+def flat_gradient(policy: nn.Module) -> Tensor:
     return torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None])

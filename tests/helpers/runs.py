@@ -11,7 +11,7 @@ from torch import Tensor
 from tgrpo_trainer.evaluation.result import Evaluation, load_evaluations
 from tgrpo_trainer.metrics.metrics import read_metrics
 from tgrpo_trainer.optim.optimizer_files import load_optimizer
-from tgrpo_trainer.run.checkpoint import latest_checkpoint, load_checkpoint
+from tgrpo_trainer.run.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint
 
 TIMINGS = re.compile(r"^(time|memory)/")
 
@@ -47,3 +47,15 @@ def assert_same_run(got: Path, expected: Path) -> None:
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert logged(got) == logged(expected)
     assert evaluated(got) == evaluated(expected)
+
+
+def last_checkpoint(run: Path) -> Checkpoint:
+    """The newest of the checkpoints that a run goes on from."""
+    path = latest_checkpoint(run / "last")
+    assert path is not None
+    return load_checkpoint(path)
+
+
+def finite(row: dict[str, float | None]) -> dict[str, float]:
+    """A row of metrics without those that were NaN or infinite."""
+    return {name: value for name, value in row.items() if value is not None}

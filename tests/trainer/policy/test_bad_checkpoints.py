@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,46 +21,49 @@ from tgrpo_trainer.policy.openvla.saved_settings import OpenVlaSettings
 INDEX = "model.safetensors.index.json"
 FIRST_SHARD = "model-00001-of-00002.safetensors"
 
+Change = Callable[[Path], None]
+"""Something done to a folder."""
 
-def lose_a_shard(folder):
+
+def lose_a_shard(folder: Path) -> None:
     (folder / FIRST_SHARD).unlink()
 
 
-def quantise(folder):
+def quantise(folder: Path) -> None:
     weights = load_file(folder / FIRST_SHARD)
     save_file({name: value.to(torch.int8) for name, value in weights.items()}, folder / FIRST_SHARD)
 
 
-def mix_types(folder):
+def mix_types(folder: Path) -> None:
     weights = load_file(folder / FIRST_SHARD)
     save_file({name: value.to(torch.float16) for name, value in weights.items()}, folder / FIRST_SHARD)
 
 
-def take_another_tokenizer(folder):
+def take_another_tokenizer(folder: Path) -> None:
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     tokenizer["model"]["vocab"] = {word: number + 9000 for word, number in tokenizer["model"]["vocab"].items()}
     tokenizer["post_processor"]["special_tokens"]["<s>"]["ids"] = [9001]
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
 
 
-def keep_only_the_spoken_tokenizer(folder):
+def keep_only_the_spoken_tokenizer(folder: Path) -> None:
     (folder / "tokenizer.json").rename(folder / "tokenizer.model")
 
 
-def become_adapters_without_a_base(folder):
+def become_adapters_without_a_base(folder: Path) -> None:
     (folder / "adapter_config.json").write_text("{}")
 
 
-def add_a_file(name):
-    def add(folder):
+def add_a_file(name: str) -> Change:
+    def add(folder: Path) -> None:
         (folder / name).write_bytes(b"never read")
 
     add.__name__ = f"beside_{name}"
     return add
 
 
-def say_in_the_config(**more):
-    def say(folder):
+def say_in_the_config(**more: Any) -> Change:
+    def say(folder: Path) -> None:
         config = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps({**config, **more}))
 
@@ -65,8 +71,8 @@ def say_in_the_config(**more):
     return say
 
 
-def hold_a_tensor(name):
-    def hold(folder):
+def hold_a_tensor(name: str) -> Change:
+    def hold(folder: Path) -> None:
         weights = load_file(folder / FIRST_SHARD)
         save_file({**weights, name: torch.zeros(2)}, folder / FIRST_SHARD)
         index = json.loads((folder / INDEX).read_text())
@@ -86,7 +92,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize(("change", "said"), OTHERS, ids=lambda value: getattr(value, "__name__", None))
-def test_a_model_of_another_head_or_other_inputs_is_refused_by_name(change, said, tmp_path):
+def test_a_model_of_another_head_or_other_inputs_is_refused_by_name(change: Change, said: str, tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path)
     change(folder)
     with pytest.raises(CheckpointError) as caught:
@@ -94,7 +100,7 @@ def test_a_model_of_another_head_or_other_inputs_is_refused_by_name(change, said
     assert said in str(caught.value) and "plays OpenVLA's token head and OpenVLA-OFT's L1" in str(caught.value)
 
 
-def test_settings_that_say_nothing_against_it_are_taken(tmp_path):
+def test_settings_that_say_nothing_against_it_are_taken(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path)
     say_in_the_config(use_proprio=False, use_film=False, num_images_in_input=1, num_action_chunks=8)(folder)
     for name in ("pytorch_model.bin", "training--5_checkpoint.pt", "lora_adapter"):
@@ -120,7 +126,14 @@ def test_settings_that_say_nothing_against_it_are_taken(tmp_path):
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_it_is_one_sentence_and_exit_code_2(damage, options, said, tmp_path, monkeypatch, capsys):
+def test_it_is_one_sentence_and_exit_code_2(
+    damage: Change | None,
+    options: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.setattr("tgrpo_trainer.train.make_envs", make_toy_envs)
     folder = write_checkpoint(tmp_path / "published")
     if damage is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -13,14 +13,14 @@ from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.objectives.loss import clipped_loss
 from tgrpo_trainer.policy.densities import Density, draw_numbers, entropy, log_density, tempered
 
-THEIRS = {"gaussian": Normal, "laplace": Laplace}
-DENSITIES = get_args(Density)
+THEIRS: dict[Density, Any] = {"gaussian": Normal, "laplace": Laplace}  # torch has no types here
+DENSITIES: tuple[Density, ...] = get_args(Density)
 GRID = torch.linspace(-40.0, 40.0, 800_001, dtype=torch.float64)
 STEP = float(GRID[1] - GRID[0])
 
 
 @pytest.mark.parametrize("density", DENSITIES)
-def test_they_are_torchs(density):
+def test_they_are_torchs(density: Density) -> None:
     generator = torch.Generator().manual_seed(0)
     mean_NK, values_NK = torch.randn(2, 50, 14, generator=generator).unbind()
     scale_K = torch.rand(14, generator=generator) + 0.05
@@ -29,7 +29,7 @@ def test_they_are_torchs(density):
     torch.testing.assert_close(entropy(density, scale_K).expand_as(mean_NK), theirs.entropy())
 
 
-def test_by_hand():
+def test_by_hand() -> None:
     # Laplace with scale 1/2 at distance 1 of its mean: log(1 / (2 / 2)) - 1 / (1/2) = -2; entropy 1 + log(1) = 1.
     half, three, two = (torch.tensor([[value]]) for value in (0.5, 3.0, 2.0))
     assert log_density("laplace", three, two, half[0]).item() == -2.0 and entropy("laplace", half[0]).item() == 1.0
@@ -40,7 +40,7 @@ def test_by_hand():
 
 @pytest.mark.parametrize("density", DENSITIES)
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 1.6])
-def test_a_temperature_divides_the_logarithm_and_the_integrals_agree(density, temperature):
+def test_a_temperature_divides_the_logarithm_and_the_integrals_agree(density: Density, temperature: float) -> None:
     mean, scale = torch.tensor([[0.7]], dtype=torch.float64), torch.tensor([0.4], dtype=torch.float64)
     cold = log_density(density, GRID[:, None], mean, scale)[:, 0]
     logp = log_density(density, GRID[:, None], mean, tempered(density, scale, temperature))[:, 0]
@@ -53,7 +53,7 @@ def test_a_temperature_divides_the_logarithm_and_the_integrals_agree(density, te
 
 
 @pytest.mark.parametrize("density", DENSITIES)
-def test_what_is_drawn_has_the_density(density):
+def test_what_is_drawn_has_the_density(density: Density) -> None:
     mean_NK, scale_K = torch.zeros(200_000, 2), torch.tensor([0.1, 2.0])
     drawn_NK = draw_numbers(density, mean_NK, scale_K, torch.Generator().manual_seed(0))
     assert drawn_NK.mean(0).abs().max() < 0.02
@@ -67,7 +67,7 @@ def test_what_is_drawn_has_the_density(density):
 
 
 @pytest.mark.parametrize("density", DENSITIES)
-def test_the_trainers_kl_is_the_closed_form_on_average(density):
+def test_the_trainers_kl_is_the_closed_form_on_average(density: Density) -> None:
     """KL of two densities: for Laplace log(b2/b1) + (b1 exp(-|m1-m2|/b1) + |m1-m2|) / b2 - 1."""
     (m1, s1), (m2, s2) = (0.1, 0.3), (0.3, 0.4)
     if density == "laplace":
@@ -96,6 +96,6 @@ def test_the_trainers_kl_is_the_closed_form_on_average(density):
 
 
 @pytest.mark.parametrize("density", DENSITIES)
-def test_a_temperature_is_above_0(density):
+def test_a_temperature_is_above_0(density: Density) -> None:
     with pytest.raises(ConfigError, match="temperature is 0"):
         tempered(density, torch.ones(1), 0.0)

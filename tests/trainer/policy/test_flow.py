@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ def starts(rows: int, numbers: int = 4, seed: int = 0) -> Tensor:
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 1.7])
-def test_log_probabilities_are_the_product_of_torchs_normals_along_the_path(temperature):
+def test_log_probabilities_are_the_product_of_torchs_normals_along_the_path(temperature: float) -> None:
     steps, level = 5, 0.8
     sampler, start_NX = FlowSampler(steps, level), starts(7)
     walk = sampler.draw(curved, start_NX, DRAWN_K, temperature=temperature, generator=torch.Generator().manual_seed(1))
@@ -38,7 +39,7 @@ def test_log_probabilities_are_the_product_of_torchs_normals_along_the_path(temp
         score_NX = -(x_NX + (1 - t) * v_NX) / t
         sigma = level * math.sqrt(t)
         mean_NX = x_NX - dt * v_NX + dt * sigma**2 / 2 * score_NX
-        normal = Normal(mean_NX[:, DRAWN_K], sigma * math.sqrt(dt * temperature))
+        normal: Any = Normal(mean_NX[:, DRAWN_K], sigma * math.sqrt(dt * temperature))  # torch has no types here
         expected_NK += normal.log_prob(walk.path_NSK[:, index])
         entropy += normal.entropy()[0, 0].item()
         x_NX = x_NX - dt * v_NX  # what has no noise follows the ODE
@@ -48,14 +49,14 @@ def test_log_probabilities_are_the_product_of_torchs_normals_along_the_path(temp
     assert sampler.entropy(temperature) == pytest.approx(entropy, abs=1e-5)
 
 
-def test_scoring_what_was_drawn_gives_the_same_bits():
+def test_scoring_what_was_drawn_gives_the_same_bits() -> None:
     sampler, start_NX = FlowSampler(6, 1.0), starts(50)
     drawn = sampler.draw(curved, start_NX, DRAWN_K, generator=torch.Generator().manual_seed(1))
     scored = sampler.score(curved, start_NX, DRAWN_K, drawn.path_NSK)
     assert torch.equal(scored.logp_NK, drawn.logp_NK) and torch.equal(scored.path_NSK, drawn.path_NSK)
 
 
-def test_without_noise_it_is_the_odes_path():
+def test_without_noise_it_is_the_odes_path() -> None:
     sampler, start_NX = FlowSampler(8, 1.0), starts(3)
     x_NX = start_NX
     for index in range(8):
@@ -69,7 +70,7 @@ def test_without_noise_it_is_the_odes_path():
     torch.testing.assert_close(still.path_NSK[:, -1], x_NX[:, DRAWN_K], rtol=0, atol=2e-3)
 
 
-def test_densities_integrate_to_one_and_tell_how_often_actions_are_drawn():
+def test_densities_integrate_to_one_and_tell_how_often_actions_are_drawn() -> None:
     """One number, two steps: the integral over the first gives the action's density, beside a histogram of draws."""
 
     def velocity(x_NX: Tensor, t: float) -> Tensor:
@@ -98,11 +99,12 @@ def gaussian_flow(x_NX: Tensor, t: float) -> Tensor:
     """v of actions ~ N(MEAN_X, COVARIANCE_XX) in closed form: E[noise | x] - E[action | x]."""
     inverse_XX = torch.linalg.inv(t**2 * torch.eye(2) + (1 - t) ** 2 * COVARIANCE_XX)
     solved_NX = (x_NX - (1 - t) * MEAN_X) @ inverse_XX
-    return t * solved_NX - (MEAN_X + (1 - t) * solved_NX @ COVARIANCE_XX)
+    velocity_NX: Tensor = t * solved_NX - (MEAN_X + (1 - t) * solved_NX @ COVARIANCE_XX)
+    return velocity_NX
 
 
 @pytest.mark.parametrize("drawn_K", [torch.tensor([0, 1]), torch.tensor([1])], ids=["noise on both", "noise on one"])
-def test_the_marginal_is_the_odes(drawn_K):
+def test_the_marginal_is_the_odes(drawn_K: Tensor) -> None:
     """The actions come out with their own mean and covariance, also where only one number gets noise."""
     sampler, start_NX = FlowSampler(100, 1.5), starts(40_000, 2)
     walk = sampler.draw(gaussian_flow, start_NX, drawn_K, generator=torch.Generator().manual_seed(1))
@@ -120,7 +122,7 @@ def test_the_marginal_is_the_odes(drawn_K):
 
 
 def _others(sampler: FlowSampler, start_NX: Tensor, drawn_K: Tensor, path_NSK: Tensor) -> Tensor:
-    seen = []
+    seen: list[tuple[Tensor, Tensor]] = []
 
     def watched(x_NX: Tensor, t: float) -> Tensor:
         seen.append((x_NX, gaussian_flow(x_NX, t)))
@@ -131,22 +133,22 @@ def _others(sampler: FlowSampler, start_NX: Tensor, drawn_K: Tensor, path_NSK: T
     return (x_NX - v_NX / sampler.num_steps)[:, 0]
 
 
-def test_gradients_are_those_of_the_closed_form():
+def test_gradients_are_those_of_the_closed_form() -> None:
     """A flow that is w everywhere: d logp / dw = -sum (x' - mean) / std^2 (D + D level^2 (1 - t) / 2)."""
     steps, level, w = 4, 0.9, torch.tensor(0.3, requires_grad=True)
     sampler, only, start_NX = FlowSampler(steps, level), torch.tensor([0]), starts(1, 1)
     path_NSK = starts(1, steps, seed=5)[:, :, None]
-    sampler.score(lambda x_NX, _: w.expand_as(x_NX), start_NX, only, path_NSK).logp_NK.sum().backward()
+    torch.autograd.backward(sampler.score(lambda x_NX, _: w.expand_as(x_NX), start_NX, only, path_NSK).logp_NK.sum())
     x, expected = start_NX.item(), 0.0
     for index, chosen in enumerate(path_NSK.flatten().tolist()):
         t, dt = 1 - index / steps, 1 / steps
         mean = x - dt * 0.3 - dt * level**2 / 2 * (x + (1 - t) * 0.3)
         expected -= (chosen - mean) / (level**2 * t * dt) * (dt + dt * level**2 / 2 * (1 - t))
         x = chosen
-    assert w.grad.item() == pytest.approx(expected, rel=1e-4)
+    assert w.grad is not None and w.grad.item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_numbers_without_noise_carry_gradients_from_step_to_step():
+def test_numbers_without_noise_carry_gradients_from_step_to_step() -> None:
     """Beside finite differences: a path's density depends on weights also by way of the numbers that follow the ODE."""
     sampler, start_NX, path_NSK = FlowSampler(5, 1.0), starts(6).double(), starts(6, 10, seed=2).view(6, 5, 2).double()
     weight = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
@@ -156,13 +158,13 @@ def test_numbers_without_noise_carry_gradients_from_step_to_step():
         walk = sampler.score(lambda x_NX, t: torch.tanh(of * x_NX @ turn_XX), start_NX, DRAWN_K, path_NSK)
         return walk.logp_NK.sum()
 
-    logp(weight).backward()
+    torch.autograd.backward(logp(weight))
     with torch.no_grad():
         numerical = (logp(weight + 1e-5) - logp(weight - 1e-5)) / 2e-5
-    assert weight.grad.item() == pytest.approx(numerical.item(), rel=1e-6)
+    assert weight.grad is not None and weight.grad.item() == pytest.approx(numerical.item(), rel=1e-6)
 
 
-def test_a_bandit_is_learnt():
+def test_a_bandit_is_learnt() -> None:
     """Reward for actions near 0.8: the policy gradient moves a flow's constant there, from actions around -0.5."""
     constant = torch.tensor(-0.5, requires_grad=True)  # actions ~ N(constant, 0.3^2)
 
@@ -180,12 +182,12 @@ def test_a_bandit_is_learnt():
         advantage_N = (reward_N - reward_N.mean()) / reward_N.std()
         scored = sampler.score(velocity, start_NX, only, drawn.path_NSK)
         optimiser.zero_grad()
-        (-(advantage_N * scored.logp_NK[:, 0]).mean()).backward()
+        torch.autograd.backward(-(advantage_N * scored.logp_NK[:, 0]).mean())
         optimiser.step()
     assert constant.item() == pytest.approx(0.8, abs=0.1)
 
 
-def test_a_rows_draws_are_its_own():
+def test_a_rows_draws_are_its_own() -> None:
     sampler, start_NX = FlowSampler(3, 1.0), starts(2)
     rows = [torch.Generator().manual_seed(seed) for seed in (5, 6)]
     both = sampler.draw(curved, start_NX, DRAWN_K, generator=rows)

@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,8 +16,8 @@ from tests.helpers.hub_server import COMMIT, REPOSITORY, serve
 from tests.helpers.tiny_openvla import write_checkpoint
 from tgrpo_envs.errors import CheckpointError, MissingExtraError
 from tgrpo_trainer.bc.initial_policy import pin_checkpoint
-from tgrpo_trainer.config import PolicyConfig
 from tgrpo_trainer.policy.hub import FoundCheckpoint, resolve_checkpoint
+from tgrpo_trainer.policy.settings import PolicyConfig
 from tgrpo_trainer.recipes import openvla_libero
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -35,15 +37,16 @@ print(json.dumps(answers))
 """
 
 
-def resolve_elsewhere(names, *, cache, **environment):
+def resolve_elsewhere(names: Sequence[str], *, cache: Path, **environment: str) -> list[Any]:
     """In a process of its own: the hub's address and cache are read when its library is imported."""
     variables = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HOME": str(cache), "NO_PROXY": "127.0.0.1", **environment}
     command = [sys.executable, "-c", SCRIPT, str(HUB), *names]
     finished = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
-    return json.loads(finished.stdout.splitlines()[-1])
+    answers: list[Any] = json.loads(finished.stdout.splitlines()[-1])
+    return answers
 
 
-def test_the_hub_gives_a_pinned_snapshot_without_code_and_later_without_network(tmp_path):
+def test_the_hub_gives_a_pinned_snapshot_without_code_and_later_without_network(tmp_path: Path) -> None:
     published = write_checkpoint(tmp_path / "published")
     for harmful in ("modeling_prismatic.py", "pytorch_model.bin", "weights.pkl", "tokenizer.model", "README.md"):
         (published / harmful).write_text("never run")
@@ -74,7 +77,7 @@ def test_the_hub_gives_a_pinned_snapshot_without_code_and_later_without_network(
     assert "\n" not in missing
 
 
-def test_a_folder_of_a_repository_is_named_after_it_and_pinned_with_it(tmp_path):
+def test_a_folder_of_a_repository_is_named_after_it_and_pinned_with_it(tmp_path: Path) -> None:
     published = write_checkpoint(tmp_path / "published" / "suite" / "step-5").parent.parent
     (published / "suite" / "step-5" / "older").mkdir()
     for stray in (
@@ -99,7 +102,7 @@ def test_a_folder_of_a_repository_is_named_after_it_and_pinned_with_it(tmp_path)
 
 
 @pytest.mark.parametrize("inside", ["", "/sub"])
-def test_what_is_not_downloaded_still_says_that_the_model_is_another(tmp_path, inside):
+def test_what_is_not_downloaded_still_says_that_the_model_is_another(tmp_path: Path, inside: str) -> None:
     published = write_checkpoint(tmp_path / f"published{inside}")
     (published / "noisy_action_projector--150000_checkpoint.pt").write_text("never read")
     with serve(tmp_path / "published") as (address, asked):
@@ -108,13 +111,13 @@ def test_what_is_not_downloaded_still_says_that_the_model_is_another(tmp_path, i
     assert REPOSITORY in answer and not any("/resolve/" in path for path in asked)  # before anything was downloaded
 
 
-def test_without_a_network_it_says_so(tmp_path):
+def test_without_a_network_it_says_so(tmp_path: Path) -> None:
     (answer,) = resolve_elsewhere(["somebody/else"], cache=tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
     assert answer.startswith("somebody/else is not in the hub's cache and cannot be downloaded (")
     assert answer.endswith("or run again with a network.") and "\n" not in answer
 
 
-def test_a_folder_goes_first_and_other_names_are_refused(tmp_path, monkeypatch):
+def test_a_folder_goes_first_and_other_names_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "owner" / "name"
     folder.mkdir(parents=True)
@@ -125,13 +128,15 @@ def test_a_folder_goes_first_and_other_names_are_refused(tmp_path, monkeypatch):
             resolve_checkpoint(name)
 
 
-def test_without_the_hubs_library_the_extra_is_named(monkeypatch):
+def test_without_the_hubs_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(MissingExtraError, match=r"on the hub needs .*'tgrpo\[train\]'"):
         resolve_checkpoint("openvla/openvla-7b")
 
 
-def test_a_run_keeps_the_commit_it_found_and_folders_stay_as_they_are(tmp_path, monkeypatch):
+def test_a_run_keeps_the_commit_it_found_and_folders_stay_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = openvla_libero()
     assert pin_checkpoint(config) == config  # no checkpoint: refused when it starts, with what to give
     local = config.replace(policy={"kind": "openvla", "checkpoint": tmp_path})
@@ -144,6 +149,6 @@ def test_a_run_keeps_the_commit_it_found_and_folders_stay_as_they_are(tmp_path, 
     assert pinned.checkpoint == f"{REPOSITORY}@{COMMIT}" and pinned.openvla == config.policy.openvla
 
 
-def test_settings_hold_the_name_as_text(tmp_path):
-    assert PolicyConfig(checkpoint=tmp_path).checkpoint == str(tmp_path)
+def test_settings_hold_the_name_as_text(tmp_path: Path) -> None:
+    assert PolicyConfig(checkpoint=tmp_path).checkpoint == str(tmp_path)  # type: ignore[arg-type]
     assert PolicyConfig(checkpoint="openvla/openvla-7b").checkpoint == "openvla/openvla-7b"

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from peft import IA3Config, LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from tests.helpers.tiny_oft import write_oft
 from tests.helpers.tiny_openvla import STATISTICS, TINY, published_shapes, tiny_openvla, tiny_weights, write_checkpoint
@@ -21,7 +25,7 @@ SETTINGS = OpenVlaSettings("libero_object", image_size=32)
 # What "all-linear" becomes in the file: the last part of every linear layer's name, and with it the patch convolutions.
 ALL_LINEAR = sorted({name.split(".")[-2] for name, shape in published_shapes(TINY).items() if len(shape) in (2, 4)})
 ALL_LINEAR = [name for name in ALL_LINEAR if name not in ("embed_tokens", "attn_pool")]
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "all-linear": {"target_modules": ALL_LINEAR, "lora_alpha": 16, "init_lora_weights": "gaussian"},
     "attention, rank-stabilised": {"target_modules": ["q_proj", "v_proj"], "use_rslora": True, "lora_alpha": 8},
     "a pattern, as a causal model": {"target_modules": r".*layers\.1\..*_proj", "task_type": "CAUSAL_LM"},
@@ -29,7 +33,7 @@ VARIANTS = {
 }
 
 
-def foreign(folder, base, **config):
+def foreign(folder: Path, base: Path, **config: Any) -> dict[str, Tensor]:
     """Adapters as peft leaves them, of random numbers, and the weights that peft makes of them and their base."""
     policy = tiny_openvla(base)
     task_type = config.pop("task_type", None)
@@ -41,17 +45,17 @@ def foreign(folder, base, **config):
         for parameter in wrapped.parameters():
             if parameter.requires_grad:
                 parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-    wrapped.save_pretrained(folder)
+    wrapped.save_pretrained(str(folder))
     return wrapped.merge_and_unload().state_dict()
 
 
-def exported(adapters, out):
+def exported(adapters: Path, out: Path) -> OpenVlaPolicy:
     assert main(["export", str(adapters), str(out)]) == 0
     return OpenVlaPolicy.load(out, SETTINGS)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_export_gives_what_peft_makes_of_them(tmp_path, variant):
+def test_export_gives_what_peft_makes_of_them(tmp_path: Path, variant: str) -> None:
     merged = foreign(tmp_path / "adapters", tmp_path / "base", **VARIANTS[variant])
     state = exported(tmp_path / "adapters", tmp_path / "out").model.state_dict()
     assert state.keys() == merged.keys() == published_shapes(TINY).keys()
@@ -64,7 +68,7 @@ def test_export_gives_what_peft_makes_of_them(tmp_path, variant):
     assert not (tmp_path / "out" / "tgrpo.json").exists() and not (tmp_path / "out" / "adapter_config.json").exists()
 
 
-def test_a_head_that_peft_kept_whole_beside_its_adapter_is_the_base_of_the_merge(tmp_path):
+def test_a_head_that_peft_kept_whole_beside_its_adapter_is_the_base_of_the_merge(tmp_path: Path) -> None:
     foreign(tmp_path / "adapters", tmp_path / "base", target_modules=["lm_head"], lora_alpha=8)
     path, head = tmp_path / "adapters" / "adapter_model.safetensors", "language_model.lm_head.weight"
     weights = load_file(path)
@@ -77,7 +81,7 @@ def test_a_head_that_peft_kept_whole_beside_its_adapter_is_the_base_of_the_merge
 
 
 @pytest.mark.parametrize("where", ["own", "above"])
-def test_the_adapters_own_statistics_go_before_the_bases(tmp_path, where):
+def test_the_adapters_own_statistics_go_before_the_bases(tmp_path: Path, where: str) -> None:
     adapters = tmp_path / "run" / "lora_adapter"
     foreign(adapters, tmp_path / "base", **VARIANTS["all-linear"])
     statistics = {"mine": STATISTICS["libero_spatial"]}
@@ -89,7 +93,7 @@ def test_the_adapters_own_statistics_go_before_the_bases(tmp_path, where):
 
 
 @pytest.mark.parametrize("film", [False, True], ids=["head and projector", "and FiLM"])
-def test_what_oft_saved_whole_beside_its_adapters_goes_along(tmp_path, film):
+def test_what_oft_saved_whole_beside_its_adapters_goes_along(tmp_path: Path, film: bool) -> None:
     """OFT's folder: parts above, adapters within, whose vision layers are FiLM's under other names."""
     run = write_oft(tmp_path / "run", film=film)
     for path in [*run.glob("model*"), run / "config.json", run / "tokenizer.json"]:
@@ -109,7 +113,7 @@ def test_what_oft_saved_whole_beside_its_adapters_goes_along(tmp_path, film):
     assert film == any(".scale." in name for name in state) and "action_head.model.fc1.weight" in state
 
 
-def weights_file(path, wrapper="", **more):
+def weights_file(path: Path, wrapper: str = "", **more: Any) -> str:
     """As RLinf's FSDP saves a model with a critic."""
     state = {f"{wrapper}{name}": value + 0.5 for name, value in tiny_weights().items()}
     torch.save({**state, "value_head.0.weight": torch.zeros(3), **more}, path)
@@ -117,7 +121,7 @@ def weights_file(path, wrapper="", **more):
 
 
 @pytest.mark.parametrize("wrapper", ["", "module.", "_fsdp_wrapped_module."])
-def test_a_file_of_weights_becomes_a_checkpoint(tmp_path, caplog, wrapper):
+def test_a_file_of_weights_becomes_a_checkpoint(tmp_path: Path, caplog: pytest.LogCaptureFixture, wrapper: str) -> None:
     base, given = write_checkpoint(tmp_path / "base"), weights_file(tmp_path / "full_weights.pt", wrapper)
     assert main(["export", given, str(tmp_path / "out"), "--base", str(base)]) == 0
     assert "value head is not used, and left out: value_head.0.weight" in caplog.text
@@ -138,7 +142,14 @@ def test_a_file_of_weights_becomes_a_checkpoint(tmp_path, caplog, wrapper):
         ({}, ["--base", "nowhere"], "neither a folder nor a name on the hub"),
     ],
 )
-def test_another_file_of_weights_is_one_sentence(tmp_path, capsys, monkeypatch, more, options, said):
+def test_another_file_of_weights_is_one_sentence(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    more: dict[str, Any],
+    options: list[str],
+    said: str,
+) -> None:
     monkeypatch.chdir(tmp_path)
     write_checkpoint(tmp_path / "base")
     assert main(["export", weights_file(tmp_path / "w.pt", **more), "out", *options]) == 2
@@ -147,44 +158,44 @@ def test_another_file_of_weights_is_one_sentence(tmp_path, capsys, monkeypatch, 
     assert not (tmp_path / "out").exists()
 
 
-def lose_the_base(adapters):
+def lose_the_base(adapters: Path) -> None:
     (adapters.parent / "base").rename(adapters.parent / "moved")
 
 
-def name_no_base(adapters):
+def name_no_base(adapters: Path) -> None:
     config = json.loads((adapters / "adapter_config.json").read_text())
     (adapters / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": None}))
 
 
-def store_a_pickle(adapters):
+def store_a_pickle(adapters: Path) -> None:
     (adapters / "adapter_model.safetensors").rename(adapters / "adapter_model.bin")
 
 
-def lose_a_tensor(adapters):
+def lose_a_tensor(adapters: Path) -> None:
     weights = load_file(adapters / "adapter_model.safetensors")
     save_file(dict(list(weights.items())[1:]), adapters / "adapter_model.safetensors")
 
 
-def hold_a_stray(adapters):
+def hold_a_stray(adapters: Path) -> None:
     weights = load_file(adapters / "adapter_model.safetensors")
     save_file({**weights, "base_model.model.cheese.lora_A.weight": torch.zeros(2)}, adapters / PEFT_WEIGHTS)
 
 
-def take_another_model(adapters):
+def take_another_model(adapters: Path) -> None:
     weights = load_file(adapters / "adapter_model.safetensors")
     name = next(name for name in weights if "lora_A" in name)
     save_file({**weights, name: torch.zeros(4, 999)}, adapters / "adapter_model.safetensors")
 
 
-def take_another_method(adapters):
+def take_another_method(adapters: Path) -> None:
     config = json.loads((adapters / "adapter_config.json").read_text())
-    IA3Config(target_modules=["q_proj"], feedforward_modules=[]).save_pretrained(adapters)
+    IA3Config(target_modules=["q_proj"], feedforward_modules=[]).save_pretrained(str(adapters))
     other = json.loads((adapters / "adapter_config.json").read_text())
     other["base_model_name_or_path"] = config["base_model_name_or_path"]
     (adapters / "adapter_config.json").write_text(json.dumps(other))
 
 
-def belong_to_a_head(adapters):
+def belong_to_a_head(adapters: Path) -> None:
     (adapters / "noisy_action_projector--5_checkpoint.pt").write_text("")
 
 
@@ -202,7 +213,9 @@ def belong_to_a_head(adapters):
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_what_cannot_be_merged_is_one_sentence_and_leaves_nothing(damage, said, tmp_path, capsys):
+def test_what_cannot_be_merged_is_one_sentence_and_leaves_nothing(
+    damage: Callable[[Path], None], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     foreign(tmp_path / "adapters", tmp_path / "base", target_modules=["q_proj"])
     damage(tmp_path / "adapters")
     before = set(tmp_path.iterdir())
@@ -213,7 +226,9 @@ def test_what_cannot_be_merged_is_one_sentence_and_leaves_nothing(damage, said, 
 
 
 @pytest.mark.parametrize("command", ["train", "eval"])
-def test_the_advice_elsewhere_is_the_command_that_works(command, tmp_path, capsys, monkeypatch):
+def test_the_advice_elsewhere_is_the_command_that_works(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     foreign(tmp_path / "adapters", tmp_path / "base", target_modules=["q_proj"])
     given = {
@@ -227,11 +242,11 @@ def test_the_advice_elsewhere_is_the_command_that_works(command, tmp_path, capsy
     assert exists_whole(tmp_path / "out")
 
 
-def exists_whole(folder):
+def exists_whole(folder: Path) -> bool:
     return OpenVlaPolicy.load(folder, SETTINGS).model.state_dict().keys() == published_shapes(TINY).keys()
 
 
-def test_adapters_on_the_hub_are_merged_by_their_name(tmp_path, monkeypatch):
+def test_adapters_on_the_hub_are_merged_by_their_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tgrpo_trainer.policy.hub import FoundCheckpoint
 
     foreign(tmp_path / "adapters", tmp_path / "base", target_modules=["q_proj"])

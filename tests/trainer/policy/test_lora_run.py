@@ -4,31 +4,39 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_openvla_train import toy  # noqa: F401 - a fixture
 
+from tests.helpers.runs import finite
 from tests.helpers.tiny_openvla import TINY, openvla_input, published_shapes
 from tests.helpers.toy_run import tiny_openvla_run
+from tests.trainer.policy.test_openvla_train import toy  # noqa: F401 - a fixture
 from tgrpo_envs.errors import CheckpointError
 from tgrpo_trainer.__main__ import main
 from tgrpo_trainer.bc.initial_policy import start_policy
+from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.distributed.fsdp import ShardedPolicy
 from tgrpo_trainer.distributed.world import World
 from tgrpo_trainer.metrics.metrics import read_metrics
 from tgrpo_trainer.optim.optimizer import trained_parameters
 from tgrpo_trainer.optim.reference import OwnReference, SwappedReference, first_weights, make_reference
 from tgrpo_trainer.policy import load_policy
+from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy
 from tgrpo_trainer.run.checkpoint import latest_checkpoint, load_checkpoint
 from tgrpo_trainer.train import train
+from tgrpo_trainer.types import Batch
 
 pytestmark = pytest.mark.usefixtures("toy")
 TIMES = ("time/", "memory/")
 
 
-def lora_run(tmp_path, name="run", *, iterations=2, optimizer="adamw_master", **policy):
+def lora_run(
+    tmp_path: Path, name: str = "run", *, iterations: int = 2, optimizer: str = "adamw_master", **policy: Any
+) -> TrainConfig:
     config = tiny_openvla_run(tmp_path, iterations=iterations, lora=4, **policy)
     return config.replace(
         objective={**config.objective.model_dump(), "beta": 0.5},
@@ -38,15 +46,17 @@ def lora_run(tmp_path, name="run", *, iterations=2, optimizer="adamw_master", **
     )
 
 
-def last(folder):
-    return latest_checkpoint(folder / "last")
+def last(folder: Path) -> Path:
+    path = latest_checkpoint(folder / "last")
+    assert path is not None
+    return path
 
 
-def rows(folder):
-    return [{k: v for k, v in row.items() if not k.startswith(TIMES)} for row in read_metrics(folder)]
+def rows(folder: Path) -> list[dict[str, float]]:
+    return [{k: v for k, v in finite(row).items() if not k.startswith(TIMES)} for row in read_metrics(folder)]
 
 
-def test_checkpoints_hold_adapters_and_resuming_is_exact(tmp_path):
+def test_checkpoints_hold_adapters_and_resuming_is_exact(tmp_path: Path) -> None:
     for name, parts in (("whole", [2]), ("parts", [1, 2])):
         for iterations in parts:
             train(lora_run(tmp_path, name, iterations=iterations))
@@ -63,10 +73,11 @@ def test_checkpoints_hold_adapters_and_resuming_is_exact(tmp_path):
     assert abs(learnt[0][0]["update/kl"]) < 1e-6 < learnt[0][1]["update/kl"]
 
 
-def test_the_switch_scores_as_a_copy_of_the_base_does(tmp_path):
+def test_the_switch_scores_as_a_copy_of_the_base_does(tmp_path: Path) -> None:
     config = lora_run(tmp_path)
     train(config)
     policy = load_checkpoint(last(tmp_path / "run")).policy
+    assert isinstance(policy, OpenVlaPolicy)
     first = load_checkpoint(tmp_path / "run" / "checkpoints" / "iteration_000000").policy
     switch = make_reference(config, ShardedPolicy(policy, World()), lambda: first)
     assert isinstance(switch, OwnReference)
@@ -77,31 +88,25 @@ def test_the_switch_scores_as_a_copy_of_the_base_does(tmp_path):
     cloned = config.replace(sft={**config.sft.model_dump(), "max_steps": 1})
     assert isinstance(make_reference(cloned, ShardedPolicy(policy, World()), lambda: first), SwappedReference)
 
-    class Rows:
-        def __init__(self, index):
-            self.observations = openvla_input(policy, ["reach the middle"] * 5).rows(index)
-            self.choices_NK = torch.arange(35).view(5, 7)[index]
-
-        def rows(self, index):
-            return Rows(index)
-
-        def to(self, device):
-            return self
-
-        def __len__(self):
-            return len(self.choices_NK)
-
-    batch = Rows(slice(None))
+    batch = Batch(
+        observations=openvla_input(policy, ["reach the middle"] * 5),
+        choices_NK=torch.arange(35).view(5, 7),
+        old_logp_NK=torch.zeros(5, 7),
+        mask_NK=torch.ones(5, 7, dtype=torch.bool),
+        advantages_N=torch.zeros(5),
+        weights_N=torch.full((5,), 0.2, dtype=torch.float64),
+    )
     assert torch.equal(switch.log_probs(batch), swap.log_probs(batch))
     obs, tokens_NK = batch.observations, batch.choices_NK
     assert torch.equal(switch.log_probs(batch), first.eval().log_prob(obs, tokens_NK, 1.5).logp_NK.detach())
     assert not torch.equal(switch.log_probs(batch), policy.log_prob(obs, tokens_NK, 1.5).logp_NK)
 
 
-def test_export_merges_adapters_and_copies_full_policies(tmp_path, capsys):
+def test_export_merges_adapters_and_copies_full_policies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(lora_run(tmp_path, "lora", iterations=1))
     assert main(["export", str(tmp_path / "lora"), str(tmp_path / "out" / "merged")]) == 0
     merged, adapted = load_policy(tmp_path / "out" / "merged"), load_checkpoint(last(tmp_path / "lora")).policy
+    assert isinstance(merged, OpenVlaPolicy)
     stored = load_file(tmp_path / "out" / "merged" / "model-00001-of-00001.safetensors")
     assert {name: tuple(value.shape) for name, value in stored.items()} == published_shapes(TINY)
     obs, tokens_NK = openvla_input(merged, ["reach the middle"] * 3), torch.arange(21).view(3, 7)
@@ -113,6 +118,7 @@ def test_export_merges_adapters_and_copies_full_policies(tmp_path, capsys):
 
     # A run goes on from the merged policy, and does not start from adapters.
     again = start_policy(lora_run(tmp_path).replace(policy=policy_at(tmp_path / "out" / "merged")), tmp_path)
+    assert isinstance(again, OpenVlaPolicy)
     assert all(torch.equal(value, stored[name]) for name, value in again.model.state_dict().items())
     with pytest.raises(CheckpointError, match=r"tgrpo_trainer export .*iteration_000001 OUT"):
         start_policy(lora_run(tmp_path).replace(policy=policy_at(last(tmp_path / "lora") / "policy")), tmp_path)
@@ -125,18 +131,18 @@ def test_export_merges_adapters_and_copies_full_policies(tmp_path, capsys):
     }
 
 
-def policy_at(folder):
+def policy_at(folder: Path) -> dict[str, Any]:
     return {"kind": "openvla", "checkpoint": folder}
 
 
-def test_a_moved_base_is_named_when_resuming(tmp_path):
+def test_a_moved_base_is_named_when_resuming(tmp_path: Path) -> None:
     train(lora_run(tmp_path, iterations=1))
     shutil.move(tmp_path / "published", tmp_path / "elsewhere")
     with pytest.raises(CheckpointError, match="their base cannot be had"):
         load_checkpoint(last(tmp_path / "run"))
 
 
-def test_bfloat16_trains_by_stochastic_rounding(tmp_path):
+def test_bfloat16_trains_by_stochastic_rounding(tmp_path: Path) -> None:
     config = lora_run(tmp_path, iterations=1, optimizer="adamw_stochastic", dtype="bfloat16")
     train(config)
     policy = load_checkpoint(last(tmp_path / "run")).policy

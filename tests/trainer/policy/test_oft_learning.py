@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch.distributions import Laplace, Normal
 
-from tests.helpers.runs import assert_same_run
+from tests.helpers.runs import assert_same_run, finite, last_checkpoint
 from tests.helpers.tiny_oft import tiny_oft, write_oft
 from tests.helpers.tiny_openvla import openvla_input
 from tests.helpers.toy_run import make_toy_envs, tiny_openvla_run
@@ -17,20 +19,19 @@ from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.__main__ import main
 from tgrpo_trainer.bc.behaviour_cloning import train_sft
 from tgrpo_trainer.bc.dataset import DemoDataset
-from tgrpo_trainer.config import SftConfig
+from tgrpo_trainer.config import SftConfig, TrainConfig
 from tgrpo_trainer.metrics.metrics import read_metrics
 from tgrpo_trainer.policy import load_policy
 from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy
 from tgrpo_trainer.policy.openvla.saved_settings import OpenVlaSettings
 from tgrpo_trainer.recipes import get_recipe
-from tgrpo_trainer.run.checkpoint import latest_checkpoint, load_checkpoint
 from tgrpo_trainer.train import train
 
 TEXTS = ["pick up the bowl", "reach the middle", "reach"]
 
 
 @pytest.fixture
-def toy(monkeypatch):
+def toy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tgrpo_trainer.train.make_envs", make_toy_envs)
     monkeypatch.setattr("tests.helpers.toy_env.NEAR_RADIUS", 0.75)  # a drift of half a step earns something
     monkeypatch.setattr("tgrpo_trainer.train.write_report", lambda folder: folder / "report.html")
@@ -39,14 +40,16 @@ def toy(monkeypatch):
 
 @pytest.mark.parametrize(("noise", "theirs"), [("laplace", Laplace), ("gaussian", Normal)])
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 1.6])
-def test_probabilities_are_torchs_around_the_heads_numbers(tmp_path, noise, theirs, temperature):
+def test_probabilities_are_torchs_around_the_heads_numbers(
+    tmp_path: Path, noise: str, theirs: type[Laplace] | type[Normal], temperature: float
+) -> None:
     policy = tiny_oft(tmp_path, noise=noise, noise_scale=0.3)
     obs = openvla_input(policy, TEXTS)
     mean_NK = policy.sample(obs, greedy=True).choices_NK
     sample = policy.sample(obs, temperature=temperature, generator=torch.Generator().manual_seed(1))
     scored = policy.log_prob(obs, sample.choices_NK, temperature)
     assert torch.equal(scored.logp_NK, sample.logp_NK)  # the same rows: bit for bit, so the ratio is exactly 1
-    density = theirs(mean_NK, torch.tensor(0.3 * (temperature if noise == "laplace" else math.sqrt(temperature))))
+    density: Any = theirs(mean_NK, torch.tensor(0.3 * (temperature if noise == "laplace" else math.sqrt(temperature))))
     torch.testing.assert_close(scored.logp_NK, density.log_prob(sample.choices_NK), rtol=0, atol=2e-5)
     torch.testing.assert_close(scored.entropy_NK, density.entropy(), rtol=0, atol=1e-5)
     assert policy.log_prob(obs, mean_NK).greedy_NK.all() and not scored.greedy_NK.all()
@@ -54,20 +57,22 @@ def test_probabilities_are_torchs_around_the_heads_numbers(tmp_path, noise, thei
     assert policy.counted(torch.arange(8)[None] < 3).sum() == 21
 
 
-def test_gradients_are_those_of_the_closed_form(tmp_path):
+def test_gradients_are_those_of_the_closed_form(tmp_path: Path) -> None:
     """d log p / d log_scale of a Laplace: (|x - mean| / b - 1) db/dl / b, with db/dl = b - 0.01."""
     policy = tiny_oft(tmp_path, noise_scale=0.21)
     obs = openvla_input(policy, TEXTS[:1])
     mean_NK = policy.sample(obs, greedy=True).choices_NK
-    policy.log_prob(obs, mean_NK + 0.42).logp_NK.sum().backward()
+    torch.autograd.backward(policy.log_prob(obs, mean_NK + 0.42).logp_NK.sum())
     # Eight control steps share a scale.
     expected = 8 * (0.42 / 0.21 - 1.0) * (0.21 - 0.01) / 0.21
     torch.testing.assert_close(policy.model.log_scale_A.grad, torch.full((7,), expected), rtol=0, atol=1e-4)
-    assert all(parameter.grad is not None for parameter in policy.model.action_head.parameters())
-    assert policy.model.proprio_projector.fc1.weight.grad.abs().max() > 0
+    head, projector = policy.model.action_head, policy.model.proprio_projector
+    assert head is not None and all(parameter.grad is not None for parameter in head.parameters())
+    gradient = None if projector is None else projector.fc1.weight.grad
+    assert gradient is not None and gradient.abs().max() > 0
 
 
-def test_cloning_fits_the_head_and_the_scale(tmp_path):
+def test_cloning_fits_the_head_and_the_scale(tmp_path: Path) -> None:
     policy = tiny_oft(tmp_path, image_size=16)
     obs = openvla_input(policy, ["reach the middle"] * 6)
     actions_MCA = torch.rand(6, 8, 7, generator=torch.Generator().manual_seed(0)) * 0.8 - 0.4
@@ -82,7 +87,7 @@ def test_cloning_fits_the_head_and_the_scale(tmp_path):
     assert sum(seen[-5:]) / 5 < seen[0] - 1.0 and not torch.equal(policy.model.log_scale_A, before)
 
 
-def oft_run(folder, *, lora=0, iterations=1, **update):
+def oft_run(folder: Path, *, lora: int = 0, iterations: int = 1, **update: Any) -> TrainConfig:
     """The recipe, cut to the toy task."""
     if not (folder / "published").is_dir():
         write_oft(folder / "published")
@@ -96,23 +101,23 @@ def oft_run(folder, *, lora=0, iterations=1, **update):
 
 
 @pytest.mark.parametrize("lora", [0, 4])
-def test_the_recipe_learns_at_tiny_size(tmp_path, toy, lora):
+def test_the_recipe_learns_at_tiny_size(tmp_path: Path, toy: None, lora: int) -> None:
     assert get_recipe("openvla_oft_l1_suite").env.action_chunk == 8
     train(oft_run(tmp_path, lora=lora))
-    (row,) = (row for row in read_metrics(tmp_path / "run") if "update/ratio_max" in row)
+    (row,) = (finite(row) for row in read_metrics(tmp_path / "run") if "update/ratio_max" in row)
     # One minibatch, in the micro-batches that scored it: every ratio of the first step is 1.
     assert row["update/optimiser_steps"] == 1 and row["update/grad_norm"] > 0
     assert row["update/ratio_max"] == 1.0 and row["update/kl"] == 0.0 and row["update/approx_kl"] == 0.0
     assert abs(row["update/sampling_ratio_max"] - 1.0) < 1e-4  # drawn beside other rows
     first = load_policy(tmp_path / "run" / "checkpoints" / "iteration_000000" / "policy")
-    last = load_checkpoint(latest_checkpoint(tmp_path / "run" / "last")).policy
+    last = last_checkpoint(tmp_path / "run").policy
     assert isinstance(last, OpenVlaPolicy)
     changed = {name for name, value in first.named_parameters() if not torch.equal(value, last.state_dict()[name])}
     assert {name.split(".")[1] for name in changed} >= {"action_head", "proprio_projector", "language_model"}
     assert ("model.log_scale_A" in changed) == (lora == 0)
 
 
-def test_two_iterations_are_one_and_one(tmp_path, toy):
+def test_two_iterations_are_one_and_one(tmp_path: Path, toy: None) -> None:
     for name, lengths in (("whole", [2]), ("parts", [1, 2])):
         (tmp_path / name).mkdir()
         for iterations in lengths:
@@ -121,33 +126,37 @@ def test_two_iterations_are_one_and_one(tmp_path, toy):
     assert_same_run(tmp_path / "parts" / "run", tmp_path / "whole" / "run")
 
 
-def test_the_scale_is_saved_and_chosen_anew(tmp_path):
+def test_the_scale_is_saved_and_chosen_anew(tmp_path: Path) -> None:
     policy, saved = tiny_oft(tmp_path / "published"), tmp_path / "saved"
     torch.testing.assert_close(policy.model.scale(), torch.full((7,), 0.135))
     with torch.no_grad():
-        policy.model.log_scale_A += torch.arange(7) / 10
+        policy.model.log_scale_A.add_(torch.arange(7) / 10)
     saved.mkdir()
     policy.save(saved)
-    assert torch.equal(load_policy(saved).model.log_scale_A, policy.model.log_scale_A)
+    again = load_policy(saved)
+    assert isinstance(again, OpenVlaPolicy) and torch.equal(again.model.log_scale_A, policy.model.log_scale_A)
     settings = OpenVlaSettings("libero_object", 32, 8, decoding="parallel", noise_scale=0.4)
     torch.testing.assert_close(OpenVlaPolicy.load(saved, settings).model.scale(), torch.full((7,), 0.4))
     with pytest.raises(ConfigError, match=r"noise_scale is 0\.01"):
         OpenVlaSettings("libero_object", noise_scale=0.01)
 
 
-def test_adapters_are_merged_into_the_authors_layout(tmp_path, toy, capsys):
+def test_adapters_are_merged_into_the_authors_layout(
+    tmp_path: Path, toy: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     train(oft_run(tmp_path, lora=4))
     out = tmp_path / "merged"
     assert main(["export", str(tmp_path / "run"), str(out)]) == 0
-    trained = load_checkpoint(latest_checkpoint(tmp_path / "run" / "last")).policy
+    trained = last_checkpoint(tmp_path / "run").policy
     merged = load_policy(out)
+    assert isinstance(trained, OpenVlaPolicy)
     assert {path.name for path in out.glob("*.pt")} == {path.name for path in (tmp_path / "published").glob("*.pt")}
     obs = openvla_input(trained, TEXTS)
     theirs, ours = (each.sample(obs, greedy=True).choices_NK for each in (trained, merged))
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
 
-def test_it_is_evaluated_and_trained_on_libero(tmp_path, capsys):
+def test_it_is_evaluated_and_trained_on_libero(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The real environment with primitive assets: a published folder is played, then one iteration learns from it."""
     write_oft(tmp_path / "published")
     used = ["--openvla.decoding", "parallel", "--action-chunk", "8", "--image-size", "64"]
@@ -181,4 +190,5 @@ def test_it_is_evaluated_and_trained_on_libero(tmp_path, capsys):
     run = tmp_path / "openvla_oft_l1_suite"
     (row,) = (row for row in read_metrics(run) if "update/optimiser_steps" in row)
     assert row["update/optimiser_steps"] == 1 and row["update/ratio_max"] == pytest.approx(1.0, abs=1e-4)
-    assert load_checkpoint(latest_checkpoint(run / "last")).policy.settings.noise_scale == 0.5
+    policy = last_checkpoint(run).policy
+    assert isinstance(policy, OpenVlaPolicy) and policy.settings.noise_scale == 0.5

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from tests.helpers.tiny_openvla import STATISTICS
 from tgrpo_envs.errors import CheckpointError
@@ -18,7 +19,7 @@ SCALED = (True,) * 6 + (False,)
 CODEC = ActionCodec(Statistics("made_up", Q01, Q99, SCALED), num_bins=256, vocab_end=32000)
 
 
-def published_decode(ids):
+def published_decode(ids: NDArray[np.int64]) -> NDArray[np.float64]:
     """What the published model does with generated ids, and then its LIBERO evaluation with the gripper."""
     bins = np.linspace(-1, 1, 256)
     centres = (bins[:-1] + bins[1:]) / 2
@@ -29,15 +30,16 @@ def published_decode(ids):
     return action
 
 
-def published_encode(actions):
+def published_encode(actions: NDArray[np.float64]) -> NDArray[np.int64]:
     """The LIBERO transform, the normalisation and the tokenizer of the published training data."""
     actions = np.concatenate([actions[..., :6], 1 - np.clip(actions[..., 6:], 0, 1)], axis=-1)
     low, high = np.array(Q01), np.array(Q99)
     unit = np.where(SCALED, np.clip(2 * (actions - low) / (high - low + 1e-8) - 1, -1, 1), actions)
-    return 32000 - np.digitize(np.clip(unit, -1, 1), np.linspace(-1, 1, 256))
+    ids: NDArray[np.int64] = 32000 - np.digitize(np.clip(unit, -1, 1), np.linspace(-1, 1, 256))
+    return ids
 
 
-def test_the_numbers_of_one_action_by_hand():
+def test_the_numbers_of_one_action_by_hand() -> None:
     # 256 edges from -1 to 1: bin b has its centre at (2 b + 1) / 255 - 1, so bins 0, 127, 254 at -254/255, 0, 254/255.
     tokens = torch.tensor([[127, 254, 0, 255, 127, 127, 254]])
     assert CODEC.token_ids(tokens).tolist() == [[31872, 31745, 31999, 31744, 31872, 31872, 31745]]
@@ -46,13 +48,13 @@ def test_the_numbers_of_one_action_by_hand():
     assert CODEC.decode(torch.tensor([[127] * 7]))[0, 0, -1] == 1.0  # gripper 0 is closed, which is +1
 
 
-def test_decoding_is_the_published_formula():
+def test_decoding_is_the_published_formula() -> None:
     tokens_NK = torch.randint(0, 256, (500, 14), generator=torch.Generator().manual_seed(0))
     ids = CODEC.token_ids(tokens_NK).numpy().reshape(500, 2, 7)
     np.testing.assert_allclose(CODEC.decode(tokens_NK).numpy(), np.clip(published_decode(ids), -1, 1), atol=1e-6)
 
 
-def test_encoding_is_the_published_formula():
+def test_encoding_is_the_published_formula() -> None:
     rng = np.random.default_rng(0)
     actions = rng.uniform(-1.2, 1.2, (500, 2, 7)).clip(-1, 1).astype(np.float32)
     actions[:, :, -1] = np.sign(actions[:, :, -1])
@@ -61,7 +63,7 @@ def test_encoding_is_the_published_formula():
     np.testing.assert_array_equal(ids.numpy(), published_encode(actions.astype(np.float64)).reshape(500, 14))
 
 
-def test_encoding_undoes_decoding():
+def test_encoding_undoes_decoding() -> None:
     tokens_NK = torch.arange(255)[:, None].repeat(1, 7)
     again_NK = CODEC.encode(CODEC.decode(tokens_NK))
     assert torch.equal(again_NK[:, :6], tokens_NK[:, :6])
@@ -69,7 +71,7 @@ def test_encoding_undoes_decoding():
     assert set(again_NK[:, 6].tolist()) == {127, 255}
 
 
-def test_statistics_are_found_by_suite_and_a_fine_tuned_models_own_win():
+def test_statistics_are_found_by_suite_and_a_fine_tuned_models_own_win() -> None:
     config = {"norm_stats": STATISTICS}
     assert read_statistics(config, None, "libero_object").key == "libero_object_no_noops"
     assert read_statistics(config, None, "libero_spatial").low == (-1.0,) * 7
@@ -77,7 +79,7 @@ def test_statistics_are_found_by_suite_and_a_fine_tuned_models_own_win():
     assert read_statistics(config, own, "libero_object").low == (-1.0,) * 7
 
 
-def test_statistics_that_do_not_fit_are_refused_with_what_there_is():
+def test_statistics_that_do_not_fit_are_refused_with_what_there_is() -> None:
     config = {"norm_stats": STATISTICS}
     with pytest.raises(CheckpointError, match=r"'libero_90'.*libero_object_no_noops, libero_spatial.*unnorm-key"):
         read_statistics(config, None, "libero_90")
@@ -92,6 +94,6 @@ def test_statistics_that_do_not_fit_are_refused_with_what_there_is():
         read_statistics({"norm_stats": {"libero_object": {"action": {"q01": [0.0] * 7}}}}, None, "libero_object")
 
 
-def test_a_mask_that_is_not_there_scales_everything():
+def test_a_mask_that_is_not_there_scales_everything() -> None:
     action = {"q01": list(Q01), "q99": list(Q99)}
     assert read_statistics({"norm_stats": {"a": {"action": action}}}, None, "a").scaled == (True,) * 7

@@ -4,29 +4,38 @@ from __future__ import annotations
 
 import copy
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from tests.helpers.tiny_openvla import TINY, openvla_input, tiny_openvla
 from tgrpo_trainer.policy.openvla.decoding import PLACES_MULTIPLE
+from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy
 
 TEXTS = ["pick up the bowl", "Reach the middle", "pick up the red bowl", "reach"]
 HEADS = 4
 
 
-def seeded(seed=1):
+def seeded(seed: int = 1) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def memory_of(policy):
+def keys_of(policy: OpenVlaPolicy) -> list[Tensor]:
+    """What the cache keeps, one per layer."""
+    assert policy.decoder._cache is not None
+    return [keys for keys in policy.decoder._cache._keys if keys is not None]
+
+
+def memory_of(policy: OpenVlaPolicy) -> list[int]:
     """Addresses of the cache's memory, one per layer."""
-    return [keys.data_ptr() for keys in policy.decoder._cache._keys]
+    return [keys.data_ptr() for keys in keys_of(policy)]
 
 
-def test_every_step_has_the_same_shapes(tmp_path):
+def test_every_step_has_the_same_shapes(tmp_path: Path) -> None:
     policy = tiny_openvla(tmp_path).eval()
-    seen = []
+    seen: list[tuple[torch.Size, Tensor]] = []
     attention = policy.model.language_model.model.layers[0].self_attn
     attention.register_forward_pre_hook(
         lambda _, args, kwargs: seen.append((kwargs["hidden_states"].shape, kwargs["attention_mask"])), with_kwargs=True
@@ -43,10 +52,10 @@ def test_every_step_has_the_same_shapes(tmp_path):
         longest = obs.instruction_NL[2].count_nonzero() == obs.instruction_NL.shape[1]
         assert longest and int((mask[2] == 0).sum()) == prefix + k + 1
         assert torch.isinf(mask[:, 0, 0, prefix + k + 1 :]).all()
-    assert policy.decoder._cache._keys[0].shape == (4, HEADS, capacity, TINY.width // HEADS)
+    assert keys_of(policy)[0].shape == (4, HEADS, capacity, TINY.width // HEADS)
 
 
-def test_memory_is_kept_for_the_next_decision_and_leaves_no_trace_in_it(tmp_path):
+def test_memory_is_kept_for_the_next_decision_and_leaves_no_trace_in_it(tmp_path: Path) -> None:
     policy = tiny_openvla(tmp_path).eval()
     obs, other = openvla_input(policy, TEXTS), openvla_input(policy, TEXTS[::-1], seed=5)
     first = policy.sample(obs, generator=seeded())
@@ -64,7 +73,7 @@ def test_memory_is_kept_for_the_next_decision_and_leaves_no_trace_in_it(tmp_path
     assert policy.decoder._cache is None
 
 
-def test_memory_follows_the_weights_type(tmp_path):
+def test_memory_follows_the_weights_type(tmp_path: Path) -> None:
     policy = tiny_openvla(tmp_path).eval()
     obs = openvla_input(policy, TEXTS)
     exact = policy.sample(obs, greedy=True)
@@ -72,12 +81,12 @@ def test_memory_follows_the_weights_type(tmp_path):
     again = policy.sample(obs, greedy=True)
     assert torch.equal(again.choices_NK, exact.choices_NK)
     torch.testing.assert_close(again.logp_NK, exact.logp_NK, rtol=0, atol=1e-5)
-    assert policy.decoder._cache._keys[0].dtype == torch.float64
+    assert keys_of(policy)[0].dtype == torch.float64
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-def test_a_compiled_step_draws_the_same_tokens(tmp_path):
+def test_a_compiled_step_draws_the_same_tokens(tmp_path: Path) -> None:
     plain, compiled = tiny_openvla(tmp_path / "plain"), tiny_openvla(tmp_path / "compiled", compile=True)
     obs = openvla_input(plain, TEXTS)
     compiled.eval()

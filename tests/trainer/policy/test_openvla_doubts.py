@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
-from test_openvla_policy import reference_logits as autoregressive_logits
 
 from tests.helpers.tiny_openvla import NUM_BINS, VOCAB_END, openvla_input, tiny_openvla
 from tests.helpers.toy_run import make_toy_envs
+from tests.trainer.policy.test_openvla_policy import reference_logits as autoregressive_logits
 from tgrpo_trainer.config import EnvConfig
 from tgrpo_trainer.policy.openvla.decoding import parallel_hidden, teacher_forced_hidden
-from tgrpo_trainer.policy.openvla.doubts import find_doubt
+from tgrpo_trainer.policy.openvla.doubts import Decoding, find_doubt
+from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy
 from tgrpo_trainer.rollout.rollout import Sampling, play
+from tgrpo_trainer.types import PolicyInput
 
 TEXTS = ["pick up the bowl", "reach the middle", "reach"]
 ACTIONS = slice(VOCAB_END - NUM_BINS, VOCAB_END)
-SETTINGS = {"autoregressive": {}, "parallel": {"decoding": "parallel", "action_chunk": 8}}
+SETTINGS: dict[Decoding, dict[str, Any]] = {
+    "autoregressive": {},
+    "parallel": {"decoding": "parallel", "action_chunk": 8},
+}
 
 
-def trained_for(decoding, policy, obs):
+def trained_for(decoding: Decoding, policy: OpenVlaPolicy, obs: PolicyInput) -> OpenVlaPolicy:
     """Make its head give action tokens all probability where it is decoded this way, and none where the other way.
 
     A linear rule between the hidden states of both, found by least squares, is added to the action rows of the head.
@@ -39,7 +47,9 @@ def trained_for(decoding, policy, obs):
 
 @pytest.mark.parametrize("trained", SETTINGS)
 @pytest.mark.parametrize("played", SETTINGS)
-def test_only_the_other_decoding_is_doubted_and_the_right_one_named(tmp_path, trained, played):
+def test_only_the_other_decoding_is_doubted_and_the_right_one_named(
+    tmp_path: Path, trained: Decoding, played: Decoding
+) -> None:
     policy = tiny_openvla(tmp_path, **SETTINGS[played])
     obs = openvla_input(policy, TEXTS)
     trained_for(trained, policy, obs)
@@ -49,13 +59,14 @@ def test_only_the_other_decoding_is_doubted_and_the_right_one_named(tmp_path, tr
     if trained == played:
         assert said is None
     else:
+        assert said is not None
         chunk = 8 if trained == "parallel" else 1
         assert f"--policy.openvla.decoding {trained} --env.action-chunk {chunk}" in said
         assert f"--openvla.decoding {trained} --action-chunk {chunk}" in said
         assert f"hardly trained for {played} decoding" in said
 
 
-def test_the_share_is_that_of_a_plain_llama(tmp_path):
+def test_the_share_is_that_of_a_plain_llama(tmp_path: Path) -> None:
     policy = tiny_openvla(tmp_path).eval()
     obs = openvla_input(policy, TEXTS[:1])
     tokens_NK = policy.sample(obs, greedy=True).choices_NK
@@ -68,7 +79,7 @@ def test_the_share_is_that_of_a_plain_llama(tmp_path):
         assert share_K[k].item() == pytest.approx(expected.item(), abs=1e-5)
 
 
-def test_a_rollout_asks_and_the_policy_plays_on_as_before(tmp_path, capsys):
+def test_a_rollout_asks_and_the_policy_plays_on_as_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     env = EnvConfig(image_size=16, action_chunk=1, horizon=3)
     played, said = [], []
     for inspected in (False, True):
@@ -87,9 +98,9 @@ def test_a_rollout_asks_and_the_policy_plays_on_as_before(tmp_path, capsys):
     assert said[0].count("\n") == 1 and said[1] == ""
 
 
-def test_adapters_of_the_head_count(tmp_path):
+def test_adapters_of_the_head_count(tmp_path: Path) -> None:
     """The head may be a layer with LoRA beside it."""
-    from test_lora import adapted, learn_something
+    from tests.trainer.policy.test_lora import adapted, learn_something
 
     policy = learn_something(adapted(tmp_path)).eval()
     obs = openvla_input(policy, TEXTS)

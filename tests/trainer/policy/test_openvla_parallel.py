@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from tests.helpers.tiny_openvla import NUM_BINS, VOCAB_END, openvla_input, tiny_openvla
 from tgrpo_trainer.policy import load_policy
 from tgrpo_trainer.policy.openvla.pictures import prepare_pictures
+from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy
+from tgrpo_trainer.types import PolicyInput
 
 TEXTS = ["pick up the bowl", "reach the middle", "reach"]
 CHUNK = 8
 
 
 @pytest.fixture
-def policy(tmp_path):
+def policy(tmp_path: Path) -> OpenVlaPolicy:
     return tiny_openvla(tmp_path, decoding="parallel", action_chunk=CHUNK)
 
 
 @torch.no_grad()
-def reference_logits(policy, obs, row):
+def reference_logits(policy: OpenVlaPolicy, obs: PolicyInput, row: int) -> Tensor:
     """One row alone as the published code lays it out, through transformers' own switch for two-way attention."""
     model = policy.model
     llama = model.language_model
@@ -40,10 +44,11 @@ def reference_logits(policy, obs, row):
     llama.config._attn_implementation = "sdpa"
     first = patches.shape[1] + len(prompt) - 1  # the last token of the prompt predicts the first action token
     ids = VOCAB_END - 1 - torch.arange(NUM_BINS)
-    return logits[first : first + 7 * CHUNK][:, ids]
+    logits_KV: Tensor = logits[first : first + 7 * CHUNK][:, ids]
+    return logits_KV
 
 
-def test_a_chunk_is_drawn_from_the_published_layout(policy):
+def test_a_chunk_is_drawn_from_the_published_layout(policy: OpenVlaPolicy) -> None:
     policy.eval()
     obs = openvla_input(policy, TEXTS)
     sample = policy.sample(obs, temperature=1.6, generator=torch.Generator().manual_seed(0))
@@ -54,7 +59,7 @@ def test_a_chunk_is_drawn_from_the_published_layout(policy):
         torch.testing.assert_close(sample.logp_NK[row], expected_K, rtol=0, atol=1e-4)
 
 
-def test_scoring_agrees_and_ignores_neighbours_and_padding(policy):
+def test_scoring_agrees_and_ignores_neighbours_and_padding(policy: OpenVlaPolicy) -> None:
     obs = openvla_input(policy, TEXTS)
     sample = policy.sample(obs, generator=torch.Generator().manual_seed(0))
     whole = policy.log_prob(obs, sample.choices_NK)
@@ -65,7 +70,7 @@ def test_scoring_agrees_and_ignores_neighbours_and_padding(policy):
         torch.testing.assert_close(scored.logp_NK[0], whole.logp_NK[row], rtol=0, atol=1e-5)
 
 
-def test_tokens_of_a_chunk_are_independent_given_what_is_seen(policy):
+def test_tokens_of_a_chunk_are_independent_given_what_is_seen(policy: OpenVlaPolicy) -> None:
     obs = openvla_input(policy, TEXTS[:1])
     tokens_NK = torch.zeros(1, 56, dtype=torch.int64)
     changed_NK = tokens_NK.clone()
@@ -75,11 +80,12 @@ def test_tokens_of_a_chunk_are_independent_given_what_is_seen(policy):
     assert (first.logp_NK != second.logp_NK).nonzero().tolist() == [[0, 5]]
 
 
-def test_settings_survive_saving(policy, tmp_path):
+def test_settings_survive_saving(policy: OpenVlaPolicy, tmp_path: Path) -> None:
     saved = tmp_path / "saved"
     saved.mkdir()
     policy.save(saved)
     loaded = load_policy(saved)
+    assert isinstance(loaded, OpenVlaPolicy)
     obs = openvla_input(policy, TEXTS)
     assert (loaded.action_chunk, loaded.tokens_per_decision) == (CHUNK, 56)
     assert torch.equal(loaded.sample(obs, greedy=True).actions_NCA, policy.sample(obs, greedy=True).actions_NCA)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.helpers.tiny_openvla import (
@@ -23,21 +28,22 @@ from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_trainer.policy.openvla.pictures import prepare_pictures
 from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy
 from tgrpo_trainer.policy.openvla.saved_settings import OpenVlaSettings
+from tgrpo_trainer.types import PolicyInput
 
 TEXTS = ["pick up the bowl", "Reach the middle", "pick up the red bowl", "reach"]
 
 
 @pytest.fixture
-def policy(tmp_path):
+def policy(tmp_path: Path) -> OpenVlaPolicy:
     return tiny_openvla(tmp_path)
 
 
-def seeded(seed=1):
+def seeded(seed: int = 1) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
 @torch.no_grad()
-def reference_logits(policy, obs, row, ids_so_far):
+def reference_logits(policy: OpenVlaPolicy, obs: PolicyInput, row: int, ids_so_far: Tensor) -> Tensor:
     """One row, alone, without padding or cache, through transformers' own causal mask: logits over the vocabulary."""
     model = policy.model
     prompt = obs.instruction_NL[row]
@@ -46,10 +52,11 @@ def reference_logits(policy, obs, row, ids_so_far):
     patches = model.projector(model.vision_backbone(pixels))
     words = model.language_model.get_input_embeddings()(torch.cat([prompt, ids_so_far]))[None]
     embeddings = torch.cat([words[:, :1], patches, words[:, 1:]], dim=1)
-    return model.language_model(inputs_embeds=embeddings).logits[0, -1]
+    logits_V: Tensor = model.language_model(inputs_embeds=embeddings).logits[0, -1]
+    return logits_V
 
 
-def test_each_token_is_drawn_from_a_plain_llamas_distribution_over_action_tokens(policy):
+def test_each_token_is_drawn_from_a_plain_llamas_distribution_over_action_tokens(policy: OpenVlaPolicy) -> None:
     policy.eval()
     obs = openvla_input(policy, TEXTS)
     sample = policy.sample(obs, temperature=0.7, generator=seeded())
@@ -68,7 +75,7 @@ def test_each_token_is_drawn_from_a_plain_llamas_distribution_over_action_tokens
 
 @pytest.mark.parametrize("temperature", [0.5, 1.6])
 @pytest.mark.parametrize("greedy", [True, False])
-def test_log_prob_gives_the_numbers_sample_gave(policy, temperature, greedy):
+def test_log_prob_gives_the_numbers_sample_gave(policy: OpenVlaPolicy, temperature: float, greedy: bool) -> None:
     obs = openvla_input(policy, TEXTS)
     sample = policy.sample(obs, temperature=temperature, greedy=greedy, generator=seeded())
     scored = policy.log_prob(obs, sample.choices_NK, temperature)
@@ -81,7 +88,7 @@ def test_log_prob_gives_the_numbers_sample_gave(policy, temperature, greedy):
         assert scored.greedy_NK.all()
 
 
-def test_neither_neighbours_nor_padding_change_a_row(policy):
+def test_neither_neighbours_nor_padding_change_a_row(policy: OpenVlaPolicy) -> None:
     obs = openvla_input(policy, TEXTS)
     sample = policy.sample(obs, greedy=True)
     whole = policy.log_prob(obs, sample.choices_NK).logp_NK
@@ -95,7 +102,7 @@ def test_neither_neighbours_nor_padding_change_a_row(policy):
     torch.testing.assert_close(policy.log_prob(padded, sample.choices_NK).logp_NK, whole, rtol=0, atol=1e-5)
 
 
-def test_later_tokens_depend_on_earlier_ones_and_never_the_other_way_round(policy):
+def test_later_tokens_depend_on_earlier_ones_and_never_the_other_way_round(policy: OpenVlaPolicy) -> None:
     obs = openvla_input(policy, TEXTS[:1])
     tokens_NK = torch.zeros(1, 7, dtype=torch.int64)
     changed_NK = tokens_NK.clone()
@@ -104,16 +111,22 @@ def test_later_tokens_depend_on_earlier_ones_and_never_the_other_way_round(polic
     assert (difference_K[:4] < 1e-6).all() and (difference_K[4:] > 1e-5).all()
 
 
-class Waits(TorchDispatchMode):
+class Waits(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes the operations that make the host wait for a device: values read, shapes that depend on values."""
 
     waiting = (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.aten.multinomial)
 
-    def __init__(self):
-        super().__init__()
-        self.seen = []
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seen: list[OpOverload] = []
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self,
+        func: OpOverload,
+        types: Collection[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
         if func.overloadpacket in self.waiting:
             self.seen.append(func)
         return func(*args, **(kwargs or {}))
@@ -124,7 +137,7 @@ class Waits(TorchDispatchMode):
     [{}, {"decoding": "parallel", "action_chunk": 8}, {"jpeg": True}],
     ids=["one by one", "parallel", "jpeg"],
 )
-def test_decoding_never_waits_for_the_device(tmp_path, settings):
+def test_decoding_never_waits_for_the_device(tmp_path: Path, settings: dict[str, Any]) -> None:
     policy = tiny_openvla(tmp_path, **settings)
     obs, generator = openvla_input(policy, TEXTS), seeded()
     with Waits() as waits:
@@ -139,7 +152,7 @@ def test_decoding_never_waits_for_the_device(tmp_path, settings):
     [{}, {"decoding": "parallel", "action_chunk": 8}, {"jpeg": True}],
     ids=["one by one", "parallel", "jpeg"],
 )
-def test_on_a_gpu_the_same_numbers_and_no_waiting(tmp_path, settings):
+def test_on_a_gpu_the_same_numbers_and_no_waiting(tmp_path: Path, settings: dict[str, Any]) -> None:
     policy = tiny_openvla(tmp_path, **settings)
     obs = openvla_input(policy, TEXTS)
     expected = policy.sample(obs, greedy=True)
@@ -159,7 +172,7 @@ def test_on_a_gpu_the_same_numbers_and_no_waiting(tmp_path, settings):
 @pytest.mark.parametrize(
     ("name", "matters"), [("agentview_NHWC", True), ("instruction_NL", True), ("wrist_NHWC", False)]
 )
-def test_it_looks_at_the_agentview_and_reads_the_instruction(policy, name, matters):
+def test_it_looks_at_the_agentview_and_reads_the_instruction(policy: OpenVlaPolicy, name: str, matters: bool) -> None:
     obs, other = openvla_input(policy, TEXTS[:2]), openvla_input(policy, TEXTS[1::-1], seed=9)
     tokens_NK = torch.full((2, 7), 100)
     changed = dataclasses.replace(obs, **{name: getattr(other, name)})
@@ -167,14 +180,14 @@ def test_it_looks_at_the_agentview_and_reads_the_instruction(policy, name, matte
     assert ((difference.abs().sum(1) > 1e-5) == matters).all()
 
 
-def test_prompts_have_the_published_form(policy):
+def test_prompts_have_the_published_form(policy: OpenVlaPolicy) -> None:
     text = policy.prompter.tokenizer.decode(policy.encode_instructions(["Pick up the bowl"])[0].tolist())
     words = "".join(text.split()).replace("▁", " ").strip()
     assert words == "<s> In: What action should the robot take to pick up the bowl? Out:"
     assert policy.encode_instructions(["reach"])[0, -1] == 3  # the empty token, 29871 in Llama's vocabulary
 
 
-def test_drawing_is_repeatable_and_hotter_is_flatter(policy):
+def test_drawing_is_repeatable_and_hotter_is_flatter(policy: OpenVlaPolicy) -> None:
     obs = openvla_input(policy, TEXTS * 4)
     draws = [policy.sample(obs, generator=seeded(seed)).choices_NK for seed in (3, 3, 4)]
     assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
@@ -184,21 +197,21 @@ def test_drawing_is_repeatable_and_hotter_is_flatter(policy):
         policy.sample(obs, temperature=0.0)
 
 
-def test_gradient_checkpointing_changes_memory_and_nothing_else(tmp_path, policy):
+def test_gradient_checkpointing_changes_memory_and_nothing_else(tmp_path: Path, policy: OpenVlaPolicy) -> None:
     again = tiny_openvla(tmp_path / "again", gradient_checkpointing=True)
     obs, tokens_NK = openvla_input(policy, TEXTS), torch.full((4, 7), 60)
     gradients = []
     for each in (policy.train(), again.train()):
         sample = each.sample(obs, greedy=True)  # in training mode too: the cache must not be bypassed
         assert each.log_prob(obs, sample.choices_NK).greedy_NK.all() and each.training
-        each.log_prob(obs, tokens_NK).logp_NK.sum().backward()
+        torch.autograd.backward(each.log_prob(obs, tokens_NK).logp_NK.sum())
         gradients.append({name: p.grad for name, p in each.named_parameters() if p.requires_grad})
     assert len(gradients[0]) > 60 and all(grad is not None for grad in gradients[0].values())
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-4, atol=1e-6)
 
 
-def test_a_model_with_one_tower(tmp_path):
+def test_a_model_with_one_tower(tmp_path: Path) -> None:
     policy = tiny_openvla(tmp_path, ONE_SIGLIP)
     assert policy.towers == ("siglip",)
     obs = openvla_input(policy, TEXTS)
@@ -206,7 +219,7 @@ def test_a_model_with_one_tower(tmp_path):
     torch.testing.assert_close(policy.log_prob(obs, sample.choices_NK).logp_NK, sample.logp_NK, rtol=0, atol=1e-4)
 
 
-def test_bfloat16_is_close_and_scores_in_float32(tmp_path, policy):
+def test_bfloat16_is_close_and_scores_in_float32(tmp_path: Path, policy: OpenVlaPolicy) -> None:
     settings = OpenVlaSettings("libero_object", image_size=32)
     rough = OpenVlaPolicy.load(write_checkpoint(tmp_path / "rough"), settings, dtype="bfloat16")
     obs, tokens_NK = openvla_input(policy, TEXTS), torch.full((4, 7), 60)
@@ -215,7 +228,7 @@ def test_bfloat16_is_close_and_scores_in_float32(tmp_path, policy):
     torch.testing.assert_close(scored.logp_NK, policy.log_prob(obs, tokens_NK).logp_NK, rtol=0, atol=0.3)
 
 
-def test_logits_are_not_rounded_to_bfloat16(tmp_path):
+def test_logits_are_not_rounded_to_bfloat16(tmp_path: Path) -> None:
     settings = OpenVlaSettings("libero_object", image_size=32)
     model = OpenVlaPolicy.load(write_checkpoint(tmp_path), settings, dtype="bfloat16").model
     hidden_NKD = torch.randn(2, 3, TINY.width, generator=seeded()).bfloat16()
@@ -226,7 +239,7 @@ def test_logits_are_not_rounded_to_bfloat16(tmp_path):
     torch.testing.assert_close(model.action_logits(hidden_NKD).double(), expected_NKV, rtol=0, atol=1e-5)
 
 
-def test_another_models_tokenizer_is_refused(tmp_path):
+def test_another_models_tokenizer_is_refused(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path)
     settings = OpenVlaSettings("libero_object")
     path = folder / "tokenizer.json"
@@ -242,7 +255,7 @@ def test_another_models_tokenizer_is_refused(tmp_path):
         OpenVlaPolicy.load(folder, settings)
 
 
-def test_chunks_need_parallel_decoding():
+def test_chunks_need_parallel_decoding() -> None:
     with pytest.raises(ConfigError, match="parallel"):
         OpenVlaSettings("libero_object", action_chunk=8)
     assert TINY.layers == 2  # every layer of the tiny model uses the cache

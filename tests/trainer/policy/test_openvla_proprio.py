@@ -13,7 +13,7 @@ from tgrpo_trainer.policy.openvla.actions import Statistics
 from tgrpo_trainer.policy.openvla.proprio import ProprioCodec, libero_state
 
 
-def test_it_is_the_simulators_state_whatever_the_angle():
+def test_it_is_the_simulators_state_whatever_the_angle() -> None:
     scene = load_scene(get_task("libero_object", 0), "primitive")
     simulator = Simulator(scene, 2, cameras=())
     simulator.reset(official_states(scene).take(np.array([3, 7])), np.ones(2, dtype=bool))
@@ -31,7 +31,7 @@ def test_it_is_the_simulators_state_whatever_the_angle():
     assert angles.min() < np.pi < angles.max()  # a folded angle would have been another
 
 
-def test_any_rotation_with_a_positive_x_comes_back():
+def test_any_rotation_with_a_positive_x_comes_back() -> None:
     rng = np.random.default_rng(1)
     quaternions_N4 = rng.normal(size=(500, 4))
     quaternions_N4[:4] = np.eye(4)  # each entry is the largest of one
@@ -47,7 +47,7 @@ def test_any_rotation_with_a_positive_x_comes_back():
     np.testing.assert_allclose(libero_state(proprio_NP)[usual, 3:6], vectors_N3[usual], rtol=0, atol=1e-5)
 
 
-def test_normalising_by_hand():
+def test_normalising_by_hand() -> None:
     low, high = (0.0, -1.0, 0.5, 1.0, -3.0, -2.0, 0.0, -0.04), (1.0, 1.0, 0.7, 3.5, 3.0, 2.0, 0.04, 0.0)
     codec = ProprioCodec(Statistics("made up", low, high, (True,) * 7 + (False,)))
     state_8 = np.array([0.25, 0.5, 0.9, 3.0, 0.0, 0.0, 0.01, -0.03])

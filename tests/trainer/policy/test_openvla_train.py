@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from tests.helpers.runs import finite, last_checkpoint
 from tests.helpers.tiny_openvla import STATISTICS, openvla_input, tiny_openvla, write_checkpoint
 from tests.helpers.toy_run import make_toy_envs, tiny_openvla_run
 from tgrpo_envs.errors import CheckpointError, ConfigError
@@ -17,12 +20,11 @@ from tgrpo_trainer.metrics.metrics import read_metrics
 from tgrpo_trainer.policy import load_policy
 from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy
 from tgrpo_trainer.recipes import get_recipe
-from tgrpo_trainer.run.checkpoint import latest_checkpoint, load_checkpoint
 from tgrpo_trainer.train import train
 
 
 @pytest.fixture
-def toy(monkeypatch):
+def toy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tgrpo_trainer.train.make_envs", make_toy_envs)
     monkeypatch.setattr(
         "tests.helpers.toy_env.NEAR_RADIUS", 0.75
@@ -32,17 +34,17 @@ def toy(monkeypatch):
 
 
 @pytest.mark.parametrize(("chunk", "decoding"), [(1, "autoregressive"), (4, "parallel")])
-def test_one_iteration_learns_saves_and_goes_on(tmp_path, toy, chunk, decoding):
+def test_one_iteration_learns_saves_and_goes_on(tmp_path: Path, toy: None, chunk: int, decoding: str) -> None:
     config = tiny_openvla_run(tmp_path, chunk=chunk, decoding=decoding)
     train(config)
-    metrics = next(row for row in read_metrics(tmp_path / "run") if "update/optimiser_steps" in row)
+    metrics = next(finite(row) for row in read_metrics(tmp_path / "run") if "update/optimiser_steps" in row)
     # The only gradient step sees the policy that drew, which is also the reference: ratios of 1, no divergence.
     assert metrics["update/optimiser_steps"] == 1 and metrics["update/grad_norm"] > 0
     assert metrics["update/ratio_max"] == pytest.approx(1, abs=1e-3) and abs(metrics["update/kl"]) < 1e-6
 
     first = load_policy(tmp_path / "run" / "checkpoints" / "iteration_000000" / "policy")
-    last = load_checkpoint(latest_checkpoint(tmp_path / "run" / "last")).policy
-    assert isinstance(first, OpenVlaPolicy) and first.settings == last.settings
+    last = last_checkpoint(tmp_path / "run").policy
+    assert isinstance(first, OpenVlaPolicy) and isinstance(last, OpenVlaPolicy) and first.settings == last.settings
     assert first.settings.unnorm_key == "libero_object" and first.action_chunk == chunk
     changed = {name for name, value in first.named_parameters() if not torch.equal(value, last.state_dict()[name])}
     assert {name.split(".")[1] for name in changed} == {"vision_backbone", "projector", "language_model"}
@@ -50,13 +52,13 @@ def test_one_iteration_learns_saves_and_goes_on(tmp_path, toy, chunk, decoding):
 
     longer = config.replace(run={**config.run.model_dump(), "iterations": 2})
     train(longer)
-    assert load_checkpoint(latest_checkpoint(tmp_path / "run" / "last")).iteration == 2
+    assert last_checkpoint(tmp_path / "run").iteration == 2
 
 
 @pytest.mark.parametrize(
     ("name", "chunk", "lora"), [("openvla_libero_suite", 1, 4), ("openvla_oft_suite", 4, 0)], ids=["one by one", "oft"]
 )
-def test_recipes_for_a_suite_learn_at_tiny_size(tmp_path, toy, name, chunk, lora):
+def test_recipes_for_a_suite_learn_at_tiny_size(tmp_path: Path, toy: None, name: str, chunk: int, lora: int) -> None:
     recipe = get_recipe(name)
     decoding = recipe.policy.openvla.decoding
     assert (recipe.env.action_chunk, decoding) == ((1, "autoregressive") if chunk == 1 else (8, "parallel"))
@@ -68,11 +70,11 @@ def test_recipes_for_a_suite_learn_at_tiny_size(tmp_path, toy, name, chunk, lora
             update={**recipe.update.model_dump(), "learning_rate": 1e-3},
         )
     )
-    metrics = next(row for row in read_metrics(tmp_path / "run") if "update/optimiser_steps" in row)
+    metrics = next(finite(row) for row in read_metrics(tmp_path / "run") if "update/optimiser_steps" in row)
     assert metrics["update/grad_norm"] > 0 and metrics["update/kl"] == 0
 
 
-def test_it_starts_from_a_runs_checkpoint_as_from_a_published_one(tmp_path):
+def test_it_starts_from_a_runs_checkpoint_as_from_a_published_one(tmp_path: Path) -> None:
     config = tiny_openvla_run(tmp_path)
     policy = start_policy(config, tmp_path)
     saved = tmp_path / "saved"
@@ -83,12 +85,13 @@ def test_it_starts_from_a_runs_checkpoint_as_from_a_published_one(tmp_path):
         env={**config.env.model_dump(), "suite": "libero_spatial", "image_size": 32},
     )
     again = start_policy(other, tmp_path)
+    assert isinstance(again, OpenVlaPolicy)
     assert again.image_size == 32 and again.settings.unnorm_key == "libero_spatial"
     assert torch.equal(again.codec.low_A, torch.tensor(STATISTICS["libero_spatial"]["action"]["q01"]).double())
     assert again.settings.gradient_checkpointing
 
 
-def test_what_cannot_work_is_refused_at_the_start(tmp_path):
+def test_what_cannot_work_is_refused_at_the_start(tmp_path: Path) -> None:
     config = tiny_openvla_run(tmp_path)
     nothing = config.replace(policy={"kind": "openvla"})
     with pytest.raises(ConfigError, match=r"--policy\.checkpoint"):
@@ -102,7 +105,7 @@ def test_what_cannot_work_is_refused_at_the_start(tmp_path):
         start_policy(config.replace(policy={"checkpoint": tmp_path / "published"}), tmp_path)
 
 
-def test_cloning_learns_demonstrations_by_heart(tmp_path):
+def test_cloning_learns_demonstrations_by_heart(tmp_path: Path) -> None:
     policy = tiny_openvla(tmp_path, image_size=16)
     obs = openvla_input(policy, ["reach the middle"] * 6)
     generator = torch.Generator().manual_seed(0)
@@ -118,7 +121,7 @@ def test_cloning_learns_demonstrations_by_heart(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command_line_trains_it_on_libero(tmp_path, capsys):
+def test_the_command_line_trains_it_on_libero(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """LIBERO's simulator with primitive assets and 64-pixel pictures, which the policy resizes to its own 28."""
     write_checkpoint(tmp_path / "published")
     options = {
@@ -138,5 +141,5 @@ def test_the_command_line_trains_it_on_libero(tmp_path, capsys):
     arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]
     assert main(["train", "--recipe", "openvla_libero", *arguments]) == 0
     assert (tmp_path / "openvla_libero" / "report.html").is_file()
-    policy = load_checkpoint(latest_checkpoint(tmp_path / "openvla_libero" / "last")).policy
+    policy = last_checkpoint(tmp_path / "openvla_libero").policy
     assert isinstance(policy, OpenVlaPolicy) and policy.image_size == 64

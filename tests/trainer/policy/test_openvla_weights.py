@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from tests.helpers.tiny_openvla import (
     FULL,
@@ -16,6 +20,7 @@ from tests.helpers.tiny_openvla import (
     STATISTICS,
     TINY,
     TINY_DINO,
+    Shapes,
     Sizes,
     published_shapes,
     tiny_config,
@@ -39,22 +44,22 @@ NUM_TENSORS_7B = {"vision_backbone": 685, "projector": 6, "language_model": 291}
 ONE_DINO = Sizes((TINY_DINO,), TINY.vocab, TINY.width, TINY.mlp, TINY.layers)
 
 
-def shapes_of(model):
+def shapes_of(model: OpenVlaModel) -> Shapes:
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
-def load(folder, **options):
+def load(folder: Path, **options: Any) -> OpenVlaPolicy:
     return OpenVlaPolicy.load(folder, SETTINGS, **options)
 
 
-def change_shard(folder, change):
+def change_shard(folder: Path, change: Callable[[dict[str, Tensor]], None]) -> None:
     weights = load_file(folder / FIRST_SHARD)
     change(weights)
     save_file(weights, folder / FIRST_SHARD, metadata={"format": "pt"})
 
 
 @pytest.mark.parametrize("sizes", [FULL, TINY, ONE_DINO, ONE_SIGLIP], ids=["7b", "tiny", "dinov2", "siglip"])
-def test_names_and_shapes_are_the_published_ones(sizes):
+def test_names_and_shapes_are_the_published_ones(sizes: Sizes) -> None:
     published = published_shapes(sizes)
     architecture = read_architecture(tiny_config(sizes), published)
     with torch.device("meta"):
@@ -67,7 +72,7 @@ def test_names_and_shapes_are_the_published_ones(sizes):
         assert architecture.llama == LlamaShape(32064, 4096, 11008, 32, 32, 32, 1e-6, 10000.0, 2048, 1, 2)
 
 
-def test_towers_are_told_apart_by_the_config_also_in_its_older_form():
+def test_towers_are_told_apart_by_the_config_also_in_its_older_form() -> None:
     shapes = published_shapes(TINY)
     old = {key: value for key, value in tiny_config(TINY).items() if not key.startswith(("timm", "use_fused"))}
     assert read_architecture(old, shapes) == read_architecture(tiny_config(TINY), shapes)
@@ -75,7 +80,7 @@ def test_towers_are_told_apart_by_the_config_also_in_its_older_form():
         read_architecture({"vision_backbone_id": "clip-vit-l"}, shapes)
 
 
-def test_a_config_that_contradicts_the_tensors_is_refused():
+def test_a_config_that_contradicts_the_tensors_is_refused() -> None:
     config = tiny_config(TINY)
     config["text_config"]["vocab_size"] += 64
     with pytest.raises(CheckpointError, match="vocab_size"):
@@ -91,7 +96,7 @@ def test_a_config_that_contradicts_the_tensors_is_refused():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("num_tokens", [7, 56])
-def test_the_full_size_fits_together(num_tokens):
+def test_the_full_size_fits_together(num_tokens: int) -> None:
     """A pass on the meta device: shapes only. 1 + 256 + 29 places of the prefix, then the action tokens."""
     architecture = read_architecture(tiny_config(FULL), published_shapes(FULL))
     with torch.device("meta"):
@@ -105,7 +110,7 @@ def test_the_full_size_fits_together(num_tokens):
     assert logits_NKV.shape == (2, num_tokens, 256)
 
 
-def test_weights_arrive_bit_for_bit(tmp_path):
+def test_weights_arrive_bit_for_bit(tmp_path: Path) -> None:
     policy = tiny_openvla(tmp_path)
     weights = tiny_weights()
     state = policy.model.state_dict()
@@ -113,15 +118,20 @@ def test_weights_arrive_bit_for_bit(tmp_path):
     assert all(torch.equal(state[name], weights[name]) for name in weights)
 
 
-def test_what_is_stored_and_never_used_needs_no_gradient(tmp_path):
+def test_what_is_stored_and_never_used_needs_no_gradient(tmp_path: Path) -> None:
     frozen = {name for name, p in tiny_openvla(tmp_path).model.named_parameters() if not p.requires_grad}
-    expected = ("featurizer.blocks.2.", "featurizer.norm.", "fused_featurizer.blocks.1.", "fused_featurizer.norm.")
+    expected: tuple[str, ...] = (
+        "featurizer.blocks.2.",
+        "featurizer.norm.",
+        "fused_featurizer.blocks.1.",
+        "fused_featurizer.norm.",
+    )
     expected += ("fused_featurizer.attn_pool.",)
     stored = published_shapes(TINY)
     assert frozen == {name for name in stored if name.startswith(tuple(f"vision_backbone.{one}" for one in expected))}
 
 
-def test_every_missing_and_unexpected_tensor_is_named(tmp_path):
+def test_every_missing_and_unexpected_tensor_is_named(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path, num_shards=1)
     shard, lost = (
         folder / "model-00001-of-00001.safetensors",
@@ -138,7 +148,7 @@ def test_every_missing_and_unexpected_tensor_is_named(tmp_path):
     assert all(name in message for name in lost) and "unexpected: critic.weight" in message
 
 
-def test_a_value_head_is_left_out_and_named(tmp_path, caplog):
+def test_a_value_head_is_left_out_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = write_checkpoint(tmp_path, num_shards=1)
     (folder / INDEX).unlink()
     weights = load_file(folder / "model-00001-of-00001.safetensors")
@@ -150,14 +160,14 @@ def test_a_value_head_is_left_out_and_named(tmp_path, caplog):
     assert record.levelname == "WARNING" and all(name in record.getMessage() for name in critic)
 
 
-def test_index_and_shards_must_agree(tmp_path):
+def test_index_and_shards_must_agree(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path)
     change_shard(folder, lambda weights: weights.update(stray=torch.zeros(2)))
     with pytest.raises(CheckpointError, match="unexpected: stray"):
         load(folder)
 
 
-def test_a_missing_or_damaged_shard_is_named(tmp_path):
+def test_a_missing_or_damaged_shard_is_named(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path)
     shard = folder / FIRST_SHARD
     whole = shard.read_bytes()
@@ -172,7 +182,7 @@ def test_a_missing_or_damaged_shard_is_named(tmp_path):
         load(folder)
 
 
-def test_a_tensor_of_another_shape_is_named(tmp_path):
+def test_a_tensor_of_another_shape_is_named(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path)
     name = next(name for name in load_file(folder / FIRST_SHARD) if name.endswith("mlp.fc2.bias"))
     change_shard(folder, lambda weights: weights.update({name: torch.zeros(5)}))
@@ -180,7 +190,7 @@ def test_a_tensor_of_another_shape_is_named(tmp_path):
         load(folder)
 
 
-def test_quantised_weights_are_refused_and_mixed_floats_need_a_choice(tmp_path):
+def test_quantised_weights_are_refused_and_mixed_floats_need_a_choice(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path)
     name = "language_model.model.norm.weight"
     change = {name: torch.ones(TINY.width, dtype=torch.bfloat16)}
@@ -195,7 +205,7 @@ def test_quantised_weights_are_refused_and_mixed_floats_need_a_choice(tmp_path):
         load(folder, dtype="bfloat16")
 
 
-def test_saving_writes_the_published_format_and_changes_nothing(tmp_path):
+def test_saving_writes_the_published_format_and_changes_nothing(tmp_path: Path) -> None:
     source = write_checkpoint(tmp_path / "source")
     (source / "dataset_statistics.json").write_text(json.dumps(STATISTICS))
     (source / "preprocessor_config.json").write_text("{}")
@@ -224,7 +234,7 @@ def test_saving_writes_the_published_format_and_changes_nothing(tmp_path):
     assert all(torch.equal(tensor, policy.state_dict()[name]) for name, tensor in again.state_dict().items())
 
 
-def test_a_published_folder_needs_settings(tmp_path):
+def test_a_published_folder_needs_settings(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path)
     with pytest.raises(CheckpointError, match=r"--policy\.kind openvla"):
         load_policy(folder)
@@ -233,7 +243,7 @@ def test_a_published_folder_needs_settings(tmp_path):
         load_policy(folder)
 
 
-def test_the_saved_type_is_written_down(tmp_path):
+def test_the_saved_type_is_written_down(tmp_path: Path) -> None:
     policy = load(write_checkpoint(tmp_path / "source"), dtype="bfloat16")
     (tmp_path / "saved").mkdir()
     policy.save(tmp_path / "saved")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 from torch.distributions import Normal
 
 from tests.helpers.tiny_smolvla import (
@@ -33,18 +36,18 @@ SETTINGS = SmolVlaSettings(image_size=32, action_chunk=3)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("smolvla")
     write_smolvla(folder / "published")
     return folder
 
 
 @pytest.fixture
-def policy(folder):
+def policy(folder: Path) -> SmolVlaPolicy:
     return tiny_smolvla(folder)
 
 
-def lerobots_batch(folder, obs):
+def lerobots_batch(folder: Path, obs: PolicyInput) -> tuple[Any, dict[str, Any], Any]:
     """The same moment as LeRobot's LIBERO environment gives it, through its own processors."""
     from lerobot.policies.factory import make_pre_post_processors
     from lerobot.policies.smolvla.modeling_smolvla import SmolVLAPolicy
@@ -65,12 +68,12 @@ def lerobots_batch(folder, obs):
     return theirs, before({**LiberoProcessorStep().observation(observation), "task": TEXTS}), after
 
 
-def whole_chunk(first_NX):
+def whole_chunk(first_NX: Tensor) -> Tensor:
     """For LeRobot, which predicts all control steps: those behind a decision's do not reach it, whatever they hold."""
     return torch.cat([first_NX.view(3, 3, 9), torch.randn(3, CHUNK - 3, 9)], dim=1)
 
 
-def test_greedy_actions_are_lerobots(folder, policy):
+def test_greedy_actions_are_lerobots(folder: Path, policy: SmolVlaPolicy) -> None:
     obs = smolvla_input(policy, TEXTS)
     theirs, batch, after = lerobots_batch(folder / "published", obs)
     noise = whole_chunk(policy.greedy_noise_1X.repeat(3, 1))
@@ -87,7 +90,7 @@ def test_greedy_actions_are_lerobots(folder, policy):
 
 
 @pytest.mark.parametrize("temperature", [0.6, 1.0])
-def test_log_probabilities_are_those_of_lerobots_flow(folder, policy, temperature):
+def test_log_probabilities_are_those_of_lerobots_flow(folder: Path, policy: SmolVlaPolicy, temperature: float) -> None:
     """The path scored again by hand, with velocities from LeRobot's own loop, one step at a time."""
     obs = smolvla_input(policy, TEXTS)
     sample = policy.sample(obs, temperature=temperature, generator=torch.Generator().manual_seed(1))
@@ -107,25 +110,27 @@ def test_log_probabilities_are_those_of_lerobots_flow(folder, policy, temperatur
         v = (squared - up + 1) / 2  # (1 - v)^2 = 1 - 2 v + v^2
         std = math.sqrt(t * dt * temperature)
         mean = (x - dt * v - dt / 2 * (x + (1 - t) * v))[:, :3, :7]
-        logp += Normal(mean, std).log_prob(path[:, index])
+        normal: Any = Normal(mean, std)  # torch has no types here
+        logp += normal.log_prob(path[:, index])
         x = x - dt * v
         x[:, :3, :7] = path[:, index]
     torch.testing.assert_close(sample.logp_NK, logp.flatten(1), rtol=0, atol=2e-4)
-    entropy = sum(Normal(0, math.sqrt(temperature * (STEPS - i)) / STEPS).entropy() for i in range(STEPS))
+    drawn: list[Any] = [Normal(0, math.sqrt(temperature * (STEPS - i)) / STEPS) for i in range(STEPS)]
+    entropy = torch.stack([normal.entropy() for normal in drawn]).sum()
     torch.testing.assert_close(scored.entropy_NK, entropy.expand(3, 21), rtol=0, atol=1e-5)
     last = path[:, -1] * STATISTICS["action"]["std"] + STATISTICS["action"]["mean"]
     torch.testing.assert_close(sample.actions_NCA, last.clamp(-1, 1))
     assert torch.equal(policy.counted(torch.tensor([[True, True, False]])), torch.arange(21)[None] < 14)
 
 
-def test_the_loss_of_cloning_is_lerobots(folder, policy, monkeypatch):
+def test_the_loss_of_cloning_is_lerobots(folder: Path, policy: SmolVlaPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
     obs = smolvla_input(policy, TEXTS)
     theirs, batch, _ = lerobots_batch(folder / "published", obs)
     actions_NCA = torch.rand(3, 3, 7, generator=torch.Generator().manual_seed(0)) * 2 - 1
     seen = {}
     forward = policy.lerobot.model.forward
 
-    def watched(*arguments):
+    def watched(*arguments: Any) -> Any:
         seen["noise"], seen["time"] = arguments[-2:]
         return forward(*arguments)
 
@@ -147,7 +152,7 @@ def test_the_loss_of_cloning_is_lerobots(folder, policy, monkeypatch):
 
 
 @pytest.mark.parametrize("frozen", [True, False])
-def test_only_what_lerobot_trains_is_trained(tmp_path, frozen):
+def test_only_what_lerobot_trains_is_trained(tmp_path: Path, frozen: bool) -> None:
     from lerobot.policies.smolvla.modeling_smolvla import SmolVLAPolicy
 
     write_smolvla(tmp_path / "published", train_expert_only=frozen, freeze_vision_encoder=frozen)
@@ -157,17 +162,17 @@ def test_only_what_lerobot_trains_is_trained(tmp_path, frozen):
     assert {f"lerobot.{name}" for name in trained} == {n for n, p in policy.named_parameters() if p.requires_grad}
     obs = smolvla_input(policy, TEXTS)
     sample = policy.sample(obs, generator=torch.Generator().manual_seed(0))
-    policy.log_prob(obs, sample.choices_NK).logp_NK.sum().backward()
+    torch.autograd.backward(policy.log_prob(obs, sample.choices_NK).logp_NK.sum())
     for name, parameter in policy.named_parameters():
         moved = parameter.grad is not None and bool(parameter.grad.abs().max() > 0)
         assert moved == parameter.requires_grad, name
 
 
-def test_gradients_are_the_finite_differences(policy):
+def test_gradients_are_the_finite_differences(policy: SmolVlaPolicy) -> None:
     obs = smolvla_input(policy, TEXTS[:1])
     choices_NK = policy.sample(obs, generator=torch.Generator().manual_seed(0)).choices_NK
     bias = policy.lerobot.model.action_out_proj.bias
-    policy.log_prob(obs, choices_NK).logp_NK.sum().backward()
+    torch.autograd.backward(policy.log_prob(obs, choices_NK).logp_NK.sum())
     for place in (0, 8):  # 8 pads an action: it has no noise, and reaches the density by way of the next step
         numbers = []
         for change in (1e-2, -1e-2):
@@ -178,7 +183,7 @@ def test_gradients_are_the_finite_differences(policy):
         assert bias.grad[place].item() == pytest.approx((numbers[0] - numbers[1]) / 2e-2, rel=2e-2, abs=1e-2)
 
 
-def test_lerobot_loads_what_is_saved_and_acts_alike(folder, policy, tmp_path):
+def test_lerobot_loads_what_is_saved_and_acts_alike(folder: Path, policy: SmolVlaPolicy, tmp_path: Path) -> None:
     with torch.no_grad():
         for parameter in policy.parameters():
             if parameter.requires_grad:
@@ -199,7 +204,7 @@ def test_lerobot_loads_what_is_saved_and_acts_alike(folder, policy, tmp_path):
     assert load_file(tmp_path / "model.safetensors").keys() == load_file(folder / "published/model.safetensors").keys()
 
 
-def test_weights_keep_the_type_they_are_stored_in(folder, tmp_path):
+def test_weights_keep_the_type_they_are_stored_in(folder: Path, tmp_path: Path) -> None:
     """lerobot-train leaves the language model in bfloat16 where it began with published weights."""
     published = tmp_path / "published"
     write_smolvla(published)
@@ -213,7 +218,7 @@ def test_weights_keep_the_type_they_are_stored_in(folder, tmp_path):
     assert sample.logp_NK.dtype == torch.float32 and sample.logp_NK.isfinite().all()
 
 
-def edited(folder, tmp_path, **changes):
+def edited(folder: Path, tmp_path: Path, **changes: Any) -> Path:
     """The checkpoint with another config.json."""
     for path in (folder / "published").iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
@@ -222,7 +227,7 @@ def edited(folder, tmp_path, **changes):
     return tmp_path
 
 
-def test_what_does_not_fit_is_refused(folder, tmp_path):
+def test_what_does_not_fit_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"env\.action_chunk is 7, but .* predicts 6"):
         SmolVlaPolicy.load(folder / "published", SETTINGS.model_copy(update={"action_chunk": 7}))
     with pytest.raises(CheckpointError, match="published SmolVLA without settings of a run"):
@@ -248,7 +253,7 @@ def test_what_does_not_fit_is_refused(folder, tmp_path):
         SmolVlaPolicy.load(tmp_path, SETTINGS)
 
 
-def test_cameras_go_by_the_checkpoints_names(folder, tmp_path):
+def test_cameras_go_by_the_checkpoints_names(folder: Path, tmp_path: Path) -> None:
     features = json.loads((folder / "published/config.json").read_text())["input_features"]
     scene, gripper = "observation.images.front", "observation.images.wrist_image"
     features |= {scene: features.pop(IMAGE), gripper: features.pop(WRIST)}
@@ -263,7 +268,7 @@ def test_cameras_go_by_the_checkpoints_names(folder, tmp_path):
         SmolVlaPolicy.load(edited(folder, tmp_path, input_features=features), SETTINGS)
 
 
-def test_the_checkpoints_own_renaming_is_followed(folder, tmp_path):
+def test_the_checkpoints_own_renaming_is_followed(folder: Path, tmp_path: Path) -> None:
     features = json.loads((folder / "published/config.json").read_text())["input_features"]
     camera = "observation.images.camera1"
     features = {camera: features[IMAGE], "observation.state": features["observation.state"]}
@@ -275,7 +280,7 @@ def test_the_checkpoints_own_renaming_is_followed(folder, tmp_path):
     assert_lerobots_actions(SmolVlaPolicy.load(tmp_path, SETTINGS), tmp_path)
 
 
-def assert_lerobots_actions(policy, folder, names=None):
+def assert_lerobots_actions(policy: SmolVlaPolicy, folder: Path, names: dict[str, str] | None = None) -> None:
     obs = smolvla_input(policy, TEXTS)
     theirs, batch, after = lerobots_batch(folder, obs)
     batch = {(names or {}).get(name, name): value for name, value in batch.items()}

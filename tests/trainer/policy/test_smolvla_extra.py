@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,9 @@ from tgrpo_trainer.policy import policy_class, policy_kind
 
 
 @pytest.mark.parametrize("command", ["eval", "train"])
-def test_a_checkpoint_of_lerobots_names_the_extra(tmp_path, monkeypatch, capsys, command):
+def test_a_checkpoint_of_lerobots_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
     for name in ("lerobot", "lerobot.policies.smolvla.configuration_smolvla"):  # as if it were not there
         monkeypatch.setitem(sys.modules, name, None)
     folder = tmp_path / "published"
