@@ -27,13 +27,13 @@ from tgrpo_trainer.run.rng import Stream, derive_seed, make_generator
 def pin_checkpoint(config: TrainConfig) -> TrainConfig:
     """The same run with its starting checkpoint at hand and named so that resuming finds the same one.
 
-    A name on the hub gets the commit it stands for now; whatever is missing is downloaded.
+    A name on the hub gets the commit it stands for now, and a folder its whole path; whatever is missing is downloaded.
 
     Raises:
         CheckpointError: It is neither a folder nor to be had from the hub.
     """
     policy = config.policy
-    if policy.checkpoint is None or Path(policy.checkpoint).is_dir():
+    if policy.checkpoint is None:
         return config
     return config.replace(policy={**policy.model_dump(), "checkpoint": resolve_checkpoint(policy.checkpoint).pinned})
 
