@@ -24,8 +24,8 @@ from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.evaluation.options import EvalOptions
 from tgrpo_trainer.objectives import OBJECTIVES, with_kind
 from tgrpo_trainer.recipes import RECIPES, get_recipe
-from tgrpo_trainer.run.layout import CONFIG_NAME, LAST_NAME
-from tgrpo_trainer.run.resume import only_writer, refuse_changes, settings_of_run
+from tgrpo_trainer.run.layout import LAST_NAME
+from tgrpo_trainer.run.resume import only_writer, refuse_changes, refuse_taken, settings_of_run
 from tgrpo_trainer.run.signals import Signals
 from tgrpo_trainer.studies.catalogue import get_study
 from tgrpo_trainer.studies.options import StudyOptions, study_help
@@ -264,16 +264,8 @@ def parse_run(command: str, arguments: Sequence[str]) -> TrainConfig:
     )
     if chosen.resume is not None:
         refuse_changes(default, config)
-    elif Path(config.run.name).name in ("", ".."):
-        raise ConfigError(
-            f"--run.name is {config.run.name!r}, which names no folder; give one like {default.run.name}."
-        )
-    # Of several ranks the first looks, before it makes the folder itself.
-    elif not _rank() and (config.run.path / CONFIG_NAME).exists():
-        raise ConfigError(
-            f"{config.run.path} holds a run already. Go on with it: {PROG} {command} --resume {config.run.path} "
-            "- or give the new one another name: --run.name NAME."
-        )
+    elif not _rank():  # of several ranks the first looks, before it makes the folder itself
+        refuse_taken(config, f"{PROG} {command}")
     return config
 
 

@@ -1,4 +1,4 @@
-"""Going on with a run: its settings, what of them may no longer change, and that one process at a time writes to it."""
+"""Whose a run's folder is: a new run's, one's that goes on as it began, and one process's at a time."""
 
 from __future__ import annotations
 
@@ -11,12 +11,47 @@ from pathlib import Path
 from tgrpo_envs.arrays import shown
 from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.config import TrainConfig
-from tgrpo_trainer.run.layout import CONFIG_NAME
+from tgrpo_trainer.run.layout import (
+    CHECKPOINTS_NAME,
+    CONFIG_NAME,
+    DEMONSTRATIONS_FOLDER,
+    DEMONSTRATIONS_NAME,
+    EVALUATIONS_NAME,
+    LAST_NAME,
+)
 
 FREE = ("num_threads", "max_open_tasks")
 """Settings of `env` that change time and memory only."""
 PLACE = ("name", "folder", "seed")
 """Settings of `run` that stay: its folder, and what every random number follows from."""
+
+RESULTS = (LAST_NAME, CHECKPOINTS_NAME, EVALUATIONS_NAME, DEMONSTRATIONS_NAME, DEMONSTRATIONS_FOLDER)
+"""What a run finds in its folder it takes for its own, and does not make again."""
+
+
+def refuse_taken(config: TrainConfig, command: str) -> None:
+    """A new run begins in a folder without another's settings or results.
+
+    Args:
+        config: The new run's.
+        command: What goes on with a run, without `--resume`.
+
+    Raises:
+        ConfigError: Another run's are there, or it is no folder of its own.
+    """
+    folder, name = config.run.path, config.run.name
+    if Path(name).name in ("", ".."):
+        raise ConfigError(f"run.name is {name!r}, which names no folder in {config.run.folder}; give one such as run.")
+    if (folder / CONFIG_NAME).exists():
+        raise ConfigError(
+            f"{folder} holds a run already. Go on with it: {command} --resume {folder} - or give the new one another "
+            "name: --run.name NAME."
+        )
+    if left := [name for name in RESULTS if (folder / name).exists()]:
+        raise ConfigError(
+            f"{folder} holds {left[0]} of another run, whose {CONFIG_NAME} is gone; a new one would take it for its "
+            "own, so give that another name: --run.name NAME."
+        )
 
 
 def settings_of_run(folder: Path) -> TrainConfig:

@@ -100,7 +100,7 @@ def test_a_rank_left_over_in_the_environment_overwrites_no_run(
 @pytest.mark.parametrize("name", ["", ".", "..", "a/.."])
 def test_a_run_has_a_folder_of_its_own(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--recipe", "smoke", "--run.name", name]) == 2
-    assert f"--run.name is {name!r}, which names no folder" in capsys.readouterr().err
+    assert f"run.name is {name!r}, which names no folder in runs" in capsys.readouterr().err
     assert not Path("runs").exists()
 
 
@@ -156,3 +156,11 @@ def test_a_reward_file_is_named_by_its_whole_path(tmp_path: Path) -> None:
     chosen = TrainConfig(**config.model_dump() | {"env": {**config.env.model_dump(), "reward": "spec.json"}})
     assert chosen.env.reward == str(tmp_path / "spec.json")
     assert config.replace(env={**config.env.model_dump(), "reward": "compiled"}).env.reward == "compiled"
+
+
+@pytest.mark.parametrize("left", ["last", "checkpoints", "evaluations", "demonstrations.hdf5", "demonstrations"])
+def test_a_new_run_takes_nothing_of_one_whose_settings_are_gone(left: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It would go on from that one's policy, or take its evaluations or demonstrations for its own."""
+    Path("runs/smoke", left).mkdir(parents=True)
+    assert main(["train", "--recipe", "smoke"]) == 2
+    assert f"runs/smoke holds {left} of another run, whose config.json is gone" in capsys.readouterr().err
