@@ -121,13 +121,13 @@ def init_world(device: str, *, timeout_minutes: float) -> World:
     chosen = resolve_device(device)
     if size <= 1:
         return World(device=chosen)
+    if chosen.index is not None:
+        raise ConfigError(f"run.device is {device!r}, but each of {size} ranks needs its own; use auto, cpu or cuda.")
     rank, local_rank, local_size = _told("RANK"), _told("LOCAL_RANK", 0), _told("LOCAL_WORLD_SIZE", 0)
     if rank >= size or not os.environ.get("MASTER_ADDR") or _told("MASTER_PORT") == 0:
         raise ConfigError(
             f"WORLD_SIZE is {size}, but RANK is {rank} and MASTER_ADDR {os.environ.get('MASTER_ADDR')}; {_LAUNCHERS}."
         )
-    if chosen.index is not None:
-        raise ConfigError(f"run.device is {device!r}, but each of {size} ranks needs its own; use auto, cpu or cuda.")
     if chosen.type == "cuda":
         if local_rank >= torch.cuda.device_count():
             raise ConfigError(
