@@ -100,7 +100,8 @@ def run_command(command: Callable[[], str | None], *, where: str = "", speaks: b
         speaks: Whether it says that it was interrupted; of several processes one does.
 
     Returns:
-        The exit code: 0; 2 after an error of ours; 130 after Ctrl-C, 143 after SIGTERM.
+        The exit code: 0; 2 after an error of ours, or of a path that the system refuses; 130 after Ctrl-C, 143 after
+            SIGTERM.
     """
     try:
         with listening(Interruption()):
@@ -114,6 +115,12 @@ def run_command(command: Callable[[], str | None], *, where: str = "", speaks: b
         return interrupt.exit_code if isinstance(interrupt, Interrupted) else Interrupted(signal.SIGINT).exit_code
     except BrokenPipeError:  # the reader, `head` for one, has seen enough
         _forget_stdout()
+    except OSError as error:
+        if error.filename is None:
+            raise
+        reason = error.strerror or type(error).__name__
+        sys.stderr.write(f"error{where}: {visible(str(error.filename))} cannot be used ({reason}); check that path.\n")
+        return 2
     return 0
 
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 
 class TgrpoError(Exception):
     """Base of everything this distribution raises on purpose; catch it to catch all of them."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For copies, and for another process: the message is made already, whatever a class makes it from."""
+        return _again, (type(self), self.args), vars(self)
 
 
 class UnknownNameError(TgrpoError, ValueError):
@@ -103,6 +108,12 @@ class MissingExtraError(TgrpoError, ImportError):
 
 class RankError(TgrpoError, RuntimeError):
     """Another process of a run on several devices has failed or is gone."""
+
+
+def _again(kind: type[TgrpoError], args: tuple[Any, ...]) -> TgrpoError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    return error
 
 
 def _listing(names: list[str], limit: int = 12) -> str:

@@ -24,7 +24,8 @@ from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.evaluation.options import EvalOptions
 from tgrpo_trainer.objectives import OBJECTIVES, with_kind
 from tgrpo_trainer.recipes import RECIPES, get_recipe
-from tgrpo_trainer.run.layout import CONFIG_NAME, LAST_NAME
+from tgrpo_trainer.run.layout import LAST_NAME
+from tgrpo_trainer.run.resume import only_writer, refuse_changes, refuse_taken, settings_of_run
 from tgrpo_trainer.run.signals import Signals
 from tgrpo_trainer.studies.catalogue import get_study
 from tgrpo_trainer.studies.options import StudyOptions, study_help
@@ -193,6 +194,8 @@ class MemoryOptions:
 def memory_command(arguments: Sequence[str]) -> str:
     """Print what a training of OpenVLA needs of a GPU's memory, and what fits."""
     options = tyro.cli(MemoryOptions, args=arguments, prog=f"{PROG} memory")
+    if min(options.num_gpus, default=0) < 1:
+        raise ConfigError(f"--num-gpus is {' '.join(map(str, options.num_gpus)) or 'empty'}; give numbers from 1 on.")
     from tgrpo_trainer.memory.forecast import describe_memory
     from tgrpo_trainer.policy.openvla.footprint import find_architecture, measure_footprint
 
@@ -241,9 +244,9 @@ def parse_run(command: str, arguments: Sequence[str]) -> TrainConfig:
 
     Raises:
         UnknownNameError: No such recipe or objective.
-        ConfigError: The folder of a new run is taken, or the one to resume holds no run.
+        ConfigError: The folder of a new run is taken, or the one to resume holds no run or one of other settings.
     """
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first = argparse.ArgumentParser(f"{PROG} {command}", add_help=False, allow_abbrev=False)
     first.add_argument("--recipe")
     first.add_argument("--resume", type=Path)
     first.add_argument("--objective.kind", dest="kind")
@@ -253,23 +256,16 @@ def parse_run(command: str, arguments: Sequence[str]) -> TrainConfig:
     overrides = [ONE_TASK.sub("--env.tasks", given) for given in overrides]
     if chosen.recipe is not None and chosen.resume is not None:
         raise ConfigError("--recipe starts a run and --resume goes on with one; give only one of them.")
-    if chosen.resume is not None:
-        folder = chosen.resume
-        default = TrainConfig.load(folder / CONFIG_NAME)
-        default = default.replace(run={**default.run.model_dump(), "folder": folder.parent, "name": folder.name})
-    else:
-        default = get_recipe(chosen.recipe or "quickstart")
+    default = settings_of_run(chosen.resume) if chosen.resume is not None else get_recipe(chosen.recipe or "quickstart")
     if chosen.kind is not None:
         default = default.replace(objective=with_kind(default.objective, chosen.kind))
     config = tyro.cli(
         TrainConfig, default=default, args=overrides, prog=f"{PROG} {command}", description=_run_description(command)
     )
-    # Of several ranks the first looks, before it makes the folder itself.
-    if chosen.resume is None and _rank() == 0 and (config.run.path / CONFIG_NAME).exists():
-        raise ConfigError(
-            f"{config.run.path} holds a run already. Go on with it: {PROG} {command} --resume {config.run.path} "
-            "- or give the new one another name: --run.name NAME."
-        )
+    if chosen.resume is not None:
+        refuse_changes(default, config)
+    elif not _rank():  # of several ranks the first looks, before it makes the folder itself
+        refuse_taken(config, f"{PROG} {command}")
     return config
 
 
@@ -290,9 +286,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with needs_extra("train"):
             return COMMANDS[command](given)
 
-    is_rank = "RANK" in os.environ
-    code = run_command(run, where=f" on rank {_rank()}" if is_rank else "", speaks=_rank() == 0)
-    if is_rank and code > 2:
+    rank = _rank()
+    code = run_command(run, where="" if rank is None else f" on rank {rank}", speaks=not rank)
+    if rank is not None and code > 2:
         _leave_at_once(code)  # what torch would wait for on the way out, other ranks no longer do
     return code
 
@@ -302,27 +298,31 @@ def _interruptible(folder: Path) -> Iterator[Signals]:
     """On Ctrl-C or SIGTERM finish the iteration, save and leave, on a second one leave at once; say how to go on."""
     from tgrpo_trainer.run.checkpoint import latest_checkpoint
 
-    signals = Signals(announce=_rank() == 0)
+    signals = Signals(announce=not _rank())
     try:
         with signals.install():
             yield signals
     except Interrupted as interrupted:
-        if _rank() == 0:
+        if not _rank():
             last = latest_checkpoint(folder / LAST_NAME)
             state = (
                 "no iteration has finished" if last is None else f"finished and on disk: {last.name.replace('_', ' ')}"
             )
             sys.stderr.write(f"\nInterrupted; {state}. Go on with: {PROG} train --resume {folder}\n")
-        if "RANK" in os.environ:
+        if _rank() is not None:
             _leave_at_once(interrupted.exit_code)
         raise SystemExit(interrupted.exit_code) from None
 
 
-def _run_folder(config: TrainConfig) -> AbstractContextManager[None]:
-    """Errors about what is written into the run's folder name the setting; the first rank tries it before."""
-    if _rank() > 0:
-        return naming(config.run.path, "--run.folder")
-    return output(config.run.path, "--run.folder", is_folder=True)
+@contextmanager
+def _run_folder(config: TrainConfig) -> Iterator[None]:
+    """Errors about what is written into the run's folder name the setting; the first rank tries and locks it before."""
+    if _rank():
+        with naming(config.run.path, "--run.folder"):
+            yield
+        return
+    with output(config.run.path, "--run.folder", is_folder=True), only_writer(config.run.path):
+        yield
 
 
 @contextmanager
@@ -359,9 +359,10 @@ def _leave_at_once(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _rank() -> int:
-    """This process's rank, as its launcher says."""
-    return int(os.environ.get("RANK", "0"))
+def _rank() -> int | None:
+    """This process's rank among several, as their launcher says; None of one alone, whatever RANK is left from."""
+    size, rank = (os.environ.get(name, "") for name in ("WORLD_SIZE", "RANK"))
+    return int(rank) if size.isdecimal() and int(size) > 1 and rank.isdecimal() else None
 
 
 def _run_description(command: str) -> str:

@@ -10,10 +10,10 @@ from pydantic import Field, SerializeAsAny, field_validator, model_validator
 from tgrpo_envs.base_settings import Settings
 from tgrpo_envs.errors import ConfigError, UnknownNameError
 from tgrpo_envs.files import read_json, write_atomically
-from tgrpo_envs.shared_settings import SharedSettings
+from tgrpo_envs.shared_settings import REWARDS, SharedSettings
 from tgrpo_envs.tasks import CUSTOM, Task, choose_task, list_tasks
 from tgrpo_trainer.objectives import Objective, Tgrpo, make_objective
-from tgrpo_trainer.policy.settings import PolicyConfig
+from tgrpo_trainer.policy.settings import MIN_TEMPERATURE, PolicyConfig
 
 Rows = Literal["before", "after"]
 Pictures = Literal["opengl", "upright", "turned", "mirrored"]
@@ -47,6 +47,12 @@ class EnvConfig(SharedSettings):
             whole = type(bddl)(Path(bddl).resolve())  # a string stays one, as JSON has it
             values = values | {"bddl": whole, "suite": CUSTOM, "tasks": (0,)}
         return values
+
+    @field_validator("reward")
+    @classmethod
+    def _whole_path(cls, value: str) -> str:
+        """A run is resumed from any folder, so the path of a reward is whole too."""
+        return str(Path(value).resolve()) if value not in REWARDS and Path(value).is_file() else value
 
     @field_validator("tasks", mode="before")
     @classmethod
@@ -137,7 +143,7 @@ class RolloutConfig(Settings):
     """Start states per iteration (B); with several tasks, each draw takes the next task of a shuffled round."""
     num_generations: int = Field(default=8, ge=2)
     """Trajectories per start state (the group size G)."""
-    temperature: float = Field(default=1.0, gt=0)
+    temperature: float = Field(default=1.0, ge=MIN_TEMPERATURE)
     """Temperature of the action distribution during rollouts."""
     end: Literal["each", "any_success"] = "each"
     """each = every member finishes; any_success = a group is cut when one of its members succeeds (the paper)."""
@@ -220,11 +226,11 @@ class EvaluationConfig(Settings):
 
     every: int = Field(default=10, ge=1)
     """Iterations between evaluations (the first and the last policy are always evaluated)."""
-    num_heldout: int = Field(default=64, ge=1)
-    """Held-out region states of each task."""
+    num_heldout: int = Field(default=64, ge=1, le=200)
+    """Held-out region states of each task; there are 200."""
     num_official: int = Field(default=50, ge=0, le=50)
     """LIBERO's official initial states of each task; 0 = none."""
-    temperature: float = Field(default=1.0, gt=0)
+    temperature: float = Field(default=1.0, ge=MIN_TEMPERATURE)
     """Temperature of the sampled evaluation (greedy is always run beside it)."""
 
 

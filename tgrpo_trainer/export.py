@@ -8,6 +8,7 @@ from pathlib import Path
 import tyro
 
 from tgrpo_envs import text_table
+from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.files import naming
 from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.evaluation.result import Pooled, load_evaluations, pool
@@ -41,11 +42,15 @@ def export(options: ExportOptions) -> str:
         Where the policy is, in words.
 
     Raises:
-        ConfigError: See `find_source` and `export_policy`.
+        ConfigError: `public` without `push`; see `find_source` and `export_policy`.
         CheckpointError: See `export_policy`.
         OutputError: The folder cannot be written, or the hub refuses.
         MissingExtraError: huggingface_hub is not installed.
     """
+    if options.public and options.push is None:
+        raise ConfigError(
+            "--public says who sees what is uploaded; say where to with --push OWNER/NAME, or leave it out."
+        )
     given = Path(options.checkpoint)
     checkpoint = given if given.is_file() else find_source(given).folder
     if options.push is not None:

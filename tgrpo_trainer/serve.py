@@ -87,16 +87,17 @@ class ServedPolicy:
         replan_steps: Control steps that clients play of each answer; None is all of it.
 
     Raises:
-        ConfigError: More steps than an answer has.
+        ConfigError: No step, or more than an answer has.
     """
 
     def __init__(self, policy: Policy, replan_steps: int | None = None) -> None:
         policy.eval()
         self.policy = policy
-        self.replan_steps = replan_steps or policy.action_chunk
+        self.replan_steps = policy.action_chunk if replan_steps is None else replan_steps
         if not 0 < self.replan_steps <= policy.action_chunk:
             raise ConfigError(
-                f"--replan-steps is {replan_steps}; an answer of this policy has {policy.action_chunk} control steps."
+                f"--replan-steps is {replan_steps}; give 1 to {policy.action_chunk}, the control steps of an answer of "
+                "this policy."
             )
         self._one_at_a_time = threading.Lock()
 

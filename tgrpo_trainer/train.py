@@ -131,6 +131,10 @@ def clone(config: TrainConfig, world: World = ALONE) -> Path:
 
     Returns:
         The checkpoint of the cloned policy.
+
+    Raises:
+        ConfigError: The run has learnt already.
+        TgrpoError: See `start_policy`.
     """
     if world.size == 1:
         world = World(device=resolve_device(config.run.device))
@@ -138,6 +142,11 @@ def clone(config: TrainConfig, world: World = ALONE) -> Path:
         config, folder = _open_folder(config, world)
         _rank_envs(config, world).close()  # refuses settings that cannot work
         start, _ = _last_or_cloned(config, folder, Stopwatch(), world)
+        if start.iteration > 0:
+            raise ConfigError(
+                f"{folder} holds no clone alone, but a run of {start.iteration} iterations; go on with train --resume "
+                f"{folder}, or start a new run."
+            )
     return start.folder
 
 
@@ -224,7 +233,8 @@ def _open_folder(config: TrainConfig, world: World) -> tuple[TrainConfig, Path]:
         if world.is_main:
             if config.run.wandb_project is not None:
                 import_wandb()  # missing? Better said now than after the demonstrations.
-            config = pin_checkpoint(config)
+            if latest_checkpoint(folder / LAST_NAME) is None:  # else nothing is read from there any more
+                config = pin_checkpoint(config)
             folder.mkdir(parents=True, exist_ok=True)
             config.save(folder / CONFIG_NAME)
     config = world.broadcast(config)

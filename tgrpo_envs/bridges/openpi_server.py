@@ -79,8 +79,8 @@ def serving(
             process_request=check,
             ping_interval=None,
         )
-    except OSError as error:
-        raise ConfigError(f"{host}:{port} cannot be listened on ({error}); give another --port.") from error
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"{host}:{port} cannot be listened on ({error}); give another --port or --host.") from error
     with server:
         yield server
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tgrpo_envs.errors import CheckpointError
+from tgrpo_envs.tasks import Task
 from tgrpo_trainer.bc.demo_file import (
     StoredDemo,
     demonstration_groups,
@@ -19,6 +20,7 @@ from tgrpo_trainer.bc.demo_file import (
     open_demonstrations,
     read_demo,
     refuse_other_control,
+    refuse_other_task,
     stated_pictures,
     stated_rows,
 )
@@ -77,6 +79,7 @@ def load_demonstrations(
     *,
     action_chunk: int,
     image_size: int,
+    task: Task | None = None,
     instruction: str | None = None,
     rows: Rows | None = None,
     pictures: Pictures | None = None,
@@ -92,6 +95,7 @@ def load_demonstrations(
         path: The HDF5 file.
         action_chunk: C, actions a decision.
         image_size: Side of the pictures wanted, in pixels.
+        task: The task they are learnt for; None takes any.
         instruction: Words to learn the task under; None takes the file's. Give the environment's, since LIBERO's files
             and file names word some tasks differently.
         rows: Whether rows were seen before or after their actions; None finds out.
@@ -100,10 +104,13 @@ def load_demonstrations(
 
     Raises:
         CheckpointError: The file is missing or damaged, lacks something needed, holds smaller pictures, was recorded
-            with another controller, does not tell how it is laid out, or contradicts what is said of it.
+            with another controller, is of another of LIBERO's tasks, does not tell how it is laid out, or contradicts
+            what is said of it.
     """
     with open_demonstrations(path) as data:
         refuse_other_control(data)
+        if task is not None:
+            refuse_other_task(data, task)
         words = instruction or file_instruction(data)
         stated = stated_rows(data), stated_pictures(data)
         demos: list[StoredDemo] = []
@@ -133,8 +140,8 @@ def load_demonstrations(
     agentview, wrist, proprio, actions, valid = (
         torch.from_numpy(np.concatenate(column)) for column in zip(*parts, strict=True)
     )
-    task = torch.zeros(len(proprio), dtype=torch.int64)
-    return DemoDataset(agentview, wrist, proprio, actions, valid, task, (words,), str(layout))
+    first = torch.zeros(len(proprio), dtype=torch.int64)
+    return DemoDataset(agentview, wrist, proprio, actions, valid, first, (words,), str(layout))
 
 
 def _decisions(demo: StoredDemo, layout: Layout, action_chunk: int) -> tuple[NDArray[np.generic], ...]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 import h5py
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tgrpo_envs.errors import CheckpointError
 from tgrpo_envs.files import load_json
+from tgrpo_envs.tasks import CUSTOM, Task, list_tasks
 from tgrpo_trainer.config import Pictures, Rows
 from tgrpo_trainer.types import ACTION_DIM
 
@@ -156,6 +157,23 @@ def refuse_other_control(data: h5py.Group) -> None:
                 f"{data.file.filename} was recorded with a controller whose {name} is {str(stated[name])[:80]}; the "
                 f"trainer learns actions of LIBERO's own, whose {name} is {meant}. Record it again with that one."
             )
+
+
+def refuse_other_task(data: h5py.Group, task: Task) -> None:
+    """What shows one of LIBERO's tasks is not learnt under the words of another.
+
+    Files of LIBERO and of ours name their task. One that names none of LIBERO's, such as a copy's, is taken.
+
+    Raises:
+        CheckpointError: It names another one.
+    """
+    stated = data.attrs.get("bddl_file_name")
+    name = PurePosixPath(stated.decode("utf-8", "replace") if isinstance(stated, bytes) else str(stated)).stem
+    if task.suite != CUSTOM and name != task.name and name in {one.name for one in list_tasks()}:
+        raise CheckpointError(
+            f"{data.file.filename} shows the task {name}, and would be learnt as {task.name}; give a file of that one, "
+            "or with several tasks the files in the order of the tasks."
+        )
 
 
 def file_instruction(data: h5py.Group) -> str:

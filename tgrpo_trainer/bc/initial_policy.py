@@ -23,17 +23,20 @@ from tgrpo_trainer.run.console import progress, say
 from tgrpo_trainer.run.layout import DEMONSTRATIONS_FOLDER, DEMONSTRATIONS_NAME
 from tgrpo_trainer.run.rng import Stream, derive_seed, make_generator
 
+NOT_RECORDED = ("perturb", "detail", "fixture_poses")
+"""Settings that change what is seen, and that the scripted expert's recorder does not have."""
+
 
 def pin_checkpoint(config: TrainConfig) -> TrainConfig:
     """The same run with its starting checkpoint at hand and named so that resuming finds the same one.
 
-    A name on the hub gets the commit it stands for now; whatever is missing is downloaded.
+    A name on the hub gets the commit it stands for now, and a folder its whole path; whatever is missing is downloaded.
 
     Raises:
         CheckpointError: It is neither a folder nor to be had from the hub.
     """
     policy = config.policy
-    if policy.checkpoint is None or Path(policy.checkpoint).is_dir():
+    if policy.checkpoint is None:
         return config
     return config.replace(policy={**policy.model_dump(), "checkpoint": resolve_checkpoint(policy.checkpoint).pinned})
 
@@ -110,6 +113,7 @@ def _load(config: TrainConfig, task: EnvConfig, path: Path) -> DemoDataset:
         path,
         action_chunk=task.action_chunk,
         image_size=task.image_size,
+        task=task.resolved_task,
         instruction=task.resolved_task.instruction,
         rows=config.sft.demo_rows if brought else "before",
         pictures=config.sft.demo_pictures if brought else "opengl",
@@ -147,6 +151,9 @@ def _new_or_saved(config: TrainConfig) -> Policy:
 def _record_demonstrations(config: TrainConfig, folder: Path) -> None:
     """The run's own demonstrations, by `tgrpo_envs`' scripted expert in its own process, where they are not there."""
     files = demonstration_files(config, folder)
+    usual = EnvConfig()
+    if other := [f"env.{name}" for name in NOT_RECORDED if getattr(config.env, name) != getattr(usual, name)]:
+        say(f"Warning: demonstrations are recorded as if {', '.join(other)} were not set, and cloned so.")
     with progress("Recording", len(files), shown=len(files) > 1) as bar:
         for number, (env, path) in enumerate(files):
             if not path.is_file():

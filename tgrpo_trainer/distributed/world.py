@@ -114,16 +114,20 @@ def init_world(device: str, *, timeout_minutes: float) -> World:
 
     Raises:
         ConfigError: A device that torch does not know or this machine does not have, or a numbered one for several
-            ranks.
+            ranks; a launcher's variables that are incomplete.
         RankError: The other ranks cannot be reached.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = _told("WORLD_SIZE", 1)
     chosen = resolve_device(device)
-    if size == 1:
+    if size <= 1:
         return World(device=chosen)
-    local_rank, local_size = (int(os.environ.get(name, "0")) for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"))
     if chosen.index is not None:
         raise ConfigError(f"run.device is {device!r}, but each of {size} ranks needs its own; use auto, cpu or cuda.")
+    rank, local_rank, local_size = _told("RANK"), _told("LOCAL_RANK", 0), _told("LOCAL_WORLD_SIZE", 0)
+    if rank >= size or not os.environ.get("MASTER_ADDR") or _told("MASTER_PORT") == 0:
+        raise ConfigError(
+            f"WORLD_SIZE is {size}, but RANK is {rank} and MASTER_ADDR {os.environ.get('MASTER_ADDR')}; {_LAUNCHERS}."
+        )
     if chosen.type == "cuda":
         if local_rank >= torch.cuda.device_count():
             raise ConfigError(
@@ -137,6 +141,21 @@ def init_world(device: str, *, timeout_minutes: float) -> World:
             "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo", timeout=timedelta(minutes=timeout_minutes)
         )
     return World(dist.get_rank(), size, local_rank, local_size or size, chosen)
+
+
+_LAUNCHERS = "start ranks with torchrun or another launcher, which says it all, or unset WORLD_SIZE for one process"
+
+
+def _told(name: str, default: int | None = None) -> int:
+    """A number that a launcher leaves in the environment.
+
+    Raises:
+        ConfigError: It is no whole number, or not there and has no default.
+    """
+    given = os.environ.get(name) or (None if default is None else str(default))
+    if given is None or not given.isdecimal():
+        raise ConfigError(f"The variable {name} is {given!r}, not a whole number; {_LAUNCHERS}.")
+    return int(given)
 
 
 def leave_world(world: World) -> None:
@@ -187,4 +206,11 @@ def resolve_device(name: str) -> torch.device:
             f"run.device is {name!r}, but torch sees {torch.cuda.device_count()} GPUs here; use auto or cpu, or look "
             "at nvidia-smi for one that has disappeared."
         )
+    if device.type not in ("cpu", "cuda"):
+        try:
+            torch.zeros(1, device=device).item()
+        except Exception as error:  # each kind of device has its own way to say that it is not here
+            raise ConfigError(
+                f"run.device is {name!r}, where torch cannot compute on this machine; use auto, cpu, cuda or cuda:N."
+            ) from error
     return device

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import closing
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from tgrpo_trainer.evaluation.source import (
 from tgrpo_trainer.evaluation.tasks import Plan, chosen_tasks, evaluate_tasks, state_sets
 from tgrpo_trainer.policy import policy_kind
 from tgrpo_trainer.policy.base import Policy
-from tgrpo_trainer.policy.settings import PolicyConfig
+from tgrpo_trainer.policy.settings import MIN_TEMPERATURE, PolicyConfig
 from tgrpo_trainer.rollout.environment import make_envs
 from tgrpo_trainer.run.rng import Stream, derive_seed
 
@@ -67,7 +68,6 @@ def run_evaluation(options: EvalOptions, shard: EpisodeSplit = ALONE) -> Evaluat
         num_failures=options.videos,
         shard=shard,
     )
-    writes = options.out is not None and shard.rank == 0
     file = EvaluationFile(
         policy=_policy_record(source, policy, iteration, options.policy),
         versions=installed_versions(),
@@ -76,9 +76,13 @@ def run_evaluation(options: EvalOptions, shard: EpisodeSplit = ALONE) -> Evaluat
         note=comparability([one.asset_pack for one in evaluations]),
         evaluations=evaluations,
         pooled=pool(evaluations),
-        videos=write_failures(options.out, failures, make_envs) if writes and options.out else (),
+        videos=(),
     )
-    if writes and options.out:
+    if options.out is None or shard.rank != 0:
+        return file
+    file.save(options.out)  # before the videos: whatever keeps these from being made, what was counted stays
+    if failures:
+        file = file.model_copy(update={"videos": write_failures(options.out, failures, make_envs)})
         file.save(options.out)
     return file
 
@@ -105,7 +109,10 @@ def chosen_env(options: EvalOptions, config: TrainConfig) -> EnvConfig:
         env |= {"horizon": None, "tasks": (0,), "bddl": None}
         if own.reward_is_file:
             env["reward"] = "stages"
-    return EnvConfig(**env | {name: value for name, value in changes.items() if value is not None})
+    chosen = EnvConfig(**env | {name: value for name, value in changes.items() if value is not None})
+    if chosen.perturb is None and (options.perturb_level, options.perturb_seed) != (None, None):
+        raise ConfigError("--perturb-level and --perturb-seed say which change of a kind; name it with --perturb KIND.")
+    return chosen
 
 
 def make_plan(options: EvalOptions, config: TrainConfig, env: EnvConfig, policy: Policy, iteration: int) -> Plan:
@@ -131,8 +138,10 @@ def _check(options: EvalOptions) -> None:
         value = getattr(options, name)
         if value is not None and value < smallest:
             raise ConfigError(f"--{name.replace('_', '-')} is {value}; give {smallest} or more.")
-    if options.temperature is not None and not options.temperature > 0:
-        raise ConfigError(f"--temperature is {options.temperature}; give a number above 0, or --mode greedy.")
+    if options.temperature is not None and not MIN_TEMPERATURE <= options.temperature < math.inf:
+        raise ConfigError(
+            f"--temperature is {options.temperature}; give a number of at least {MIN_TEMPERATURE:g}, or --mode greedy."
+        )
     if options.videos and options.out is None:
         raise ConfigError("--videos are written beside the record; say where with --out FOLDER.")
     if options.out is not None and (options.out / RECORD_NAME).exists():

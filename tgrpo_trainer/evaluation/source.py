@@ -94,10 +94,19 @@ def load_source(source: PolicySource, env: EnvConfig, policy: PolicyConfig, devi
         CheckpointError: A file is missing or damaged.
         ConfigError: Settings that do not fit the policy.
     """
+    published = is_published(source)
+    usual = PolicyConfig()
+    for kind in ("openvla", "smolvla"):
+        if getattr(policy, kind) != getattr(usual, kind) and not (published and kind == source.kind):
+            other = f"of kind {source.kind}" if published else "a run's, with its own settings"
+            raise ConfigError(
+                f"--{kind}.* says how a published policy of that kind is used, but {source.folder} is {other}; leave "
+                "it out."
+            )
     if source.kind is None:
         checkpoint = load_checkpoint(source.folder)
         return checkpoint.policy.to(resolve_device(device)), checkpoint.iteration
-    if is_published(source):
+    if published:
         config = source.config.replace(
             env=env,
             policy={**policy.model_dump(), "kind": source.kind, "checkpoint": str(source.folder)},

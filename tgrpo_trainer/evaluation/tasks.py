@@ -9,7 +9,7 @@ from functools import partial
 
 from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.config import EnvConfig, TrainConfig
-from tgrpo_trainer.evaluation.evaluate import ALONE, EpisodeSplit, advance, evaluate
+from tgrpo_trainer.evaluation.evaluate import ALONE, EpisodeSplit, advance, check_state_ids, evaluate
 from tgrpo_trainer.evaluation.failures import Failure
 from tgrpo_trainer.evaluation.result import Evaluation, Mode, StateSet
 from tgrpo_trainer.policy.base import Policy
@@ -57,7 +57,7 @@ def chosen_tasks(env: EnvConfig, chosen: Sequence[str], own: EnvConfig) -> tuple
         raise ConfigError(
             f"{env.suite} is not the suite the policy comes from, so say which of its tasks: --tasks all, or numbers."
         )
-    names = tuple(int(one) if one.isdigit() else one for one in chosen) or own.tasks
+    names = tuple(int(one) if one.isdecimal() else one for one in chosen) or own.tasks
     stages = env.model_copy(update={"tasks": names, "reward": "stages"})
     known = [_index(task) for task in own.of_each_task()] if env.suite == own.suite else []
     tasks = []
@@ -108,7 +108,7 @@ def evaluate_tasks(
         One evaluation for each task, set and mode, in this order, and the failures.
 
     Raises:
-        ConfigError: More states than a set has.
+        ConfigError: More states than a set has; nothing was played then.
     """
     evaluations: list[Evaluation] = []
     failures: list[Failure] = []
@@ -119,6 +119,8 @@ def evaluate_tasks(
         for env in plan.tasks:
             kept = _Kept(num_failures)
             with lend(env, max(1, min(num_envs, most))) as envs:
+                for states, count in plan.counts.items():  # all sets, before any is played
+                    check_state_ids(envs, states, range(count))
                 for states, mode in kinds:
                     evaluation = evaluate(
                         policy,

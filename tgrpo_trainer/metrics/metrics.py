@@ -177,21 +177,30 @@ def read_metrics(folder: Path) -> list[dict[str, float | None]]:
     A last line without its newline is what a killed process left, and is skipped.
 
     Raises:
-        CheckpointError: A line is not JSON.
+        CheckpointError: A line is not such a row.
     """
     path = folder / JSONL_NAME
     if not path.is_file():
         return []
-    complete, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
+    complete, _, _ = path.read_bytes().rpartition(b"\n")
     rows = []
-    for number, line in enumerate(filter(None, complete.split("\n")), start=1):
+    for number, line in enumerate(complete.split(b"\n"), start=1):
         try:
-            rows.append(load_json(line))
+            rows += [_row(line)] if line else []
         except ValueError as error:
             raise CheckpointError(
-                f"{path}, line {number}, is not JSON ({error}); delete that line and go on."
+                f"{path}, line {number}, is not a row of metrics ({error}); delete it and go on."
             ) from error
     return rows
+
+
+def _row(line: bytes) -> dict[str, float | None]:
+    row = load_json(line)
+    numbers = isinstance(row, dict) and all(value is None or isinstance(value, int | float) for value in row.values())
+    if not numbers or not isinstance(row.get("iteration"), int):
+        raise ValueError("it should be an object of numbers with an iteration")
+    found: dict[str, float | None] = row
+    return found
 
 
 def _return_std(group: Group) -> float:

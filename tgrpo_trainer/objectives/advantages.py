@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.types import taken
 
 ZERO_SPREAD = 1e-9
@@ -64,17 +65,17 @@ def masked_rewards(rewards_GT: object, mask_GT: object) -> tuple[Tensor, Tensor]
     """Rewards in float64, 0 where the mask is False, and the mask; from tensors, arrays or lists.
 
     Raises:
-        ValueError: Fewer than two members, shapes that differ, or a reward that is not finite.
-        ConfigError: Rewards that are no numbers, or a mask that is not of truth values.
+        ConfigError: Fewer than two members, shapes that differ, a reward that is no finite number, or a mask that is
+            not of truth values.
     """
     rewards, mask = taken(rewards_GT, "rewards_GT"), taken(mask_GT, "mask_GT", flags=True)
     if rewards.shape != mask.shape or rewards.ndim != 2 or rewards.shape[0] < 2:
-        raise ValueError(
+        raise ConfigError(
             f"rewards {tuple(rewards.shape)} and mask {tuple(mask.shape)} must share a shape (G, T) with G >= 2."
         )
     rewards = rewards.masked_fill(~mask, 0.0)
     if not rewards.isfinite().all():
-        raise ValueError("rewards_GT holds NaN or infinity where the mask is True.")
+        raise ConfigError("rewards_GT holds NaN or infinity where the mask is True.")
     return rewards, mask
 
 

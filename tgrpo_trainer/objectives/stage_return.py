@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.objectives.base import NormalisedObjective
 
 if TYPE_CHECKING:
@@ -82,8 +83,8 @@ def stage_return_advantages(
         std_floor: Smallest standard deviation divided by.
 
     Raises:
-        ValueError: Fewer than two members, shapes that differ, or a reward that is not finite.
-        ConfigError: Rewards that are no numbers, or a mask that is not of truth values.
+        ConfigError: Fewer than two members, shapes that differ, a reward that is no finite number, or a mask that is
+            not of truth values.
     """
     from tgrpo_trainer.objectives.advantages import (
         clock_labels,
@@ -96,7 +97,7 @@ def stage_return_advantages(
 
     rewards_GT, mask_GT = masked_rewards(rewards_GT, mask_GT)
     if stage_GT.shape != mask_GT.shape:
-        raise ValueError(f"stages {tuple(stage_GT.shape)} and mask {tuple(mask_GT.shape)} must share a shape (G, T).")
+        raise ConfigError(f"stages {tuple(stage_GT.shape)} and mask {tuple(mask_GT.shape)} must share a shape (G, T).")
     returns_GT = returns_to_go(rewards_GT, discount)
     if anchor == "entry":
         step = compare_entries(returns_GT, mask_GT, stage_GT, scale=scale, std_floor=std_floor)

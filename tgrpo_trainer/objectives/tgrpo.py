@@ -69,8 +69,8 @@ def tgrpo_advantages(
         std_floor: Smallest standard deviation divided by.
 
     Raises:
-        ValueError: Fewer than two members, shapes that differ, or a reward that is not finite.
-        ConfigError: Rewards that are no numbers, or a mask that is not of truth values.
+        ConfigError: Fewer than two members, shapes that differ, a reward that is no finite number, or a mask that is
+            not of truth values.
     """
     from tgrpo_trainer.objectives.advantages import clock_labels, compare, fuse, masked_rewards, trajectory_term
 

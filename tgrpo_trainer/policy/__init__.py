@@ -52,12 +52,18 @@ def policy_kind(folder: Path) -> str:
     """Which kind of policy lies in a folder, by its files; published ones have a `model_type` or, LeRobot's, a `type`.
 
     Raises:
-        CheckpointError: There is no settings file, or it is damaged.
+        CheckpointError: There is no settings file, or it is damaged, or of something else.
     """
     if (folder / ADAPTER_CONFIG_FILE).is_file():  # peft's folders have no config.json, and only OpenVLA saves so
         return "openvla"
     config = read_config(folder)
-    return str(config.get("kind") or config.get("model_type") or config.get("type"))
+    kind = config.get("kind") or config.get("model_type") or config.get("type")
+    if kind is None:
+        whose = "names no kind of policy; give the folder of one"
+        if "rollout" in config:
+            whose = "is a run's; give one of its policies, such as checkpoints/iteration_NNNNNN/policy"
+        raise CheckpointError(f"{folder / CONFIG_FILE} {whose}.")
+    return str(kind)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

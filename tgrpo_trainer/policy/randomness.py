@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from tgrpo_envs.errors import ConfigError
+from tgrpo_trainer.policy.settings import MIN_TEMPERATURE
 
 Randomness = torch.Generator | Sequence[torch.Generator] | None
 """One generator for all rows; or one for each row, which makes a row's draws independent of the rows beside it; or None
@@ -36,9 +38,10 @@ def check_temperature(temperature: float) -> None:
     """Refuse what no distribution can be divided by.
 
     Raises:
-        ConfigError: It is not above 0.
+        ConfigError: It is below MIN_TEMPERATURE or not finite.
     """
-    if not temperature > 0.0:
+    if not MIN_TEMPERATURE <= temperature < math.inf:
         raise ConfigError(
-            f"temperature is {temperature}; use a value above 0, or greedy=True for the most probable action."
+            f"temperature is {temperature}; use a value of at least {MIN_TEMPERATURE:g}, or greedy=True for the most "
+            "probable action."
         )

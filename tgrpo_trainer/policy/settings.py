@@ -14,6 +14,9 @@ from tgrpo_trainer.policy.nano.settings import NanoGaussianSettings, NanoSetting
 from tgrpo_trainer.policy.openvla.settings import OpenVlaConfig
 from tgrpo_trainer.policy.smolvla.settings import SmolVlaConfig
 
+MIN_TEMPERATURE = 1e-6
+"""Least temperature: divided by much less, logits leave float32, and every draw would be the first token."""
+
 
 class LoraConfig(Settings):
     """Train small adapters beside frozen weights (docs/openvla.md, LoRA)."""

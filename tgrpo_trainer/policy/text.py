@@ -12,7 +12,8 @@ from torch import Tensor
 from tgrpo_envs.errors import ConfigError
 
 PADDING_ID = 0
-_WORD = re.compile(r"[a-z0-9]+")
+_WORD = re.compile(r"[^\W_]+")
+"""Letters and digits of any script."""
 
 
 def hash_words(texts: Sequence[str], num_buckets: int) -> Tensor:

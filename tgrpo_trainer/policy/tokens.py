@@ -36,14 +36,19 @@ class ActionBins:
                 denser around 0, where the last centimetre before a grasp is decided.
 
         Raises:
-            ConfigError: Fewer than two bins, or a power that is not above 0.
+            ConfigError: Fewer than two bins, a power that is not above 0, or bins that coincide.
         """
         if num_bins < 2:
             raise ConfigError(f"{num_bins} action bins cannot tell -1 from 1; use at least 2 (21 is a good start).")
         if not power > 0.0:
             raise ConfigError(f"The power of the action bins is {power}; use a number above 0, 1 for even bins.")
         even_V = torch.linspace(-1.0, 1.0, num_bins)
-        return cls(even_V.sign() * even_V.abs() ** power)
+        centres_V = even_V.sign() * even_V.abs() ** power
+        if not (centres_V.diff() > 0).all():
+            raise ConfigError(
+                f"{num_bins} action bins with a power of {power} coincide in float32; use fewer, or a power nearer 1."
+            )
+        return cls(centres_V)
 
     def __len__(self) -> int:
         return self.centres_V.shape[0]

@@ -75,8 +75,10 @@ def reward_and_stage_curves(rows: Rows, stage_names: Sequence[str]) -> Markup:
     """Return of the training rollouts, and the share of them that had each stage done, where they are of one task."""
     figure, (left, *of_stages) = new_figure(2 if stage_names else 1, height=3.0)
     iterations, values = series(rows, "rollout/return")
-    _, spread = series(rows, "rollout/return_std")
-    left.fill_between(iterations, values - spread, values + spread, color="#1b6ca8", alpha=0.10, linewidth=0)
+    grouped = [row for row in rows if "rollout/return_std" in row]  # PPO has no groups
+    within, spread = series(grouped, "rollout/return_std")
+    _, mean = series(grouped, "rollout/return")
+    left.fill_between(within, mean - spread, mean + spread, color="#1b6ca8", alpha=0.10, linewidth=0)
     left.plot(iterations, values, color="#1b6ca8")
     left.set(xlabel="iteration", title="Return of training rollouts (band: standard deviation)")
     for right in of_stages:

@@ -26,7 +26,7 @@ from typing import Any
 import torch
 
 from tgrpo_envs.errors import CheckpointError
-from tgrpo_envs.files import read_json, writing
+from tgrpo_envs.files import ARRAY_ERRORS, read_json, writing
 from tgrpo_trainer.distributed.fsdp import full_state
 from tgrpo_trainer.distributed.world import World
 from tgrpo_trainer.optim.optimizer_files import load_optimizer, param_groups, save_optimizer
@@ -156,7 +156,7 @@ def load_checkpoint(folder: Path, world: World = World()) -> Checkpoint:  # noqa
         manifest = _read_manifest(folder)
         if world.is_main:
             for name, expected in manifest["files"].items():
-                _check(folder / name, expected)
+                _check(folder, name, expected)
     with world.together():
         policy, state = load_policy(folder / POLICY), read_state(folder)
     return Checkpoint(manifest["iteration"], manifest["score"], policy, state, folder)
@@ -170,8 +170,10 @@ def read_state(folder: Path) -> dict[str, Any]:
     """
     try:
         state: dict[str, Any] = torch.load(folder / STATE, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{folder / STATE} cannot be read: {error}") from error
+        state.keys()
+    except (*ARRAY_ERRORS, RuntimeError, IndexError, AttributeError, pickle.UnpicklingError) as error:
+        said = (str(error) or type(error).__name__).partition("\n")[0]
+        raise CheckpointError(f"{folder / STATE} is missing or damaged ({said}); {_cure(folder)}.") from error
     return state
 
 
@@ -244,16 +246,29 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = read_json(path)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is missing or damaged, so {folder} cannot be trusted: {error}") from error
-    if not isinstance(manifest, dict) or not {"iteration", "score", "files"} <= manifest.keys():
+    if not _is_manifest(manifest):
         raise CheckpointError(f"{path} is not the manifest of a checkpoint of this version.")
     return manifest
 
 
-def _check(path: Path, expected: Mapping[str, Any]) -> None:
+def _is_manifest(found: object) -> bool:
+    if not isinstance(found, dict) or not {"iteration", "score", "files"} <= found.keys():
+        return False
+    numbers = type(found["iteration"]) is int and isinstance(found["score"], int | float | None)
+    files = found["files"].values() if isinstance(found["files"], dict) else [None]
+    return numbers and all(isinstance(entry, dict) and {"bytes", "sha256"} <= entry.keys() for entry in files)
+
+
+def _cure(folder: Path) -> str:
+    return f"take {folder} away to go on from an earlier checkpoint"
+
+
+def _check(folder: Path, name: str, expected: Mapping[str, Any]) -> None:
+    path = folder / name
     if not path.is_file():
-        raise CheckpointError(f"{path} is missing; resume from an earlier checkpoint.")
+        raise CheckpointError(f"{path} is missing; {_cure(folder)}.")
     if path.stat().st_size != expected["bytes"] or _sha256(path) != expected["sha256"]:
-        raise CheckpointError(f"{path} is damaged (its checksum differs); resume from an earlier checkpoint.")
+        raise CheckpointError(f"{path} is damaged (its checksum differs); {_cure(folder)}.")
 
 
 def _finish(root: Path, paths: list[Path]) -> Files:

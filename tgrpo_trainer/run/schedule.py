@@ -62,6 +62,6 @@ class Schedule:
 
     def seconds_left(self, done: int, elapsed_s: float) -> float:
         """Expected seconds until the end, never more than the budget leaves."""
-        evaluations = 1 + sum(self.is_evaluation_due(i) for i in range(done + 1, self.iterations))
+        evaluations = 1 + max(0, (self.iterations - 1) // self.evaluate_every - done // self.evaluate_every)
         left_s = (self.iterations - done) * self.expected_iteration_s + evaluations * self.evaluation_s
         return left_s if self.max_s is None else max(0.0, min(left_s, self.max_s - elapsed_s))

@@ -18,14 +18,14 @@ from tqdm import tqdm
 from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_envs.extras import needs_extra
 from tgrpo_trainer.config import TrainConfig
-from tgrpo_trainer.evaluation.result import pool, save_evaluations
+from tgrpo_trainer.evaluation.result import load_evaluations, pool, save_evaluations
 from tgrpo_trainer.evaluation.tasks import evaluate_tasks, plan_of_run
 from tgrpo_trainer.metrics.metrics import Mean, MetricsWriter, evaluation_metrics
 from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.policy.nano.policy import NanoPolicy
 from tgrpo_trainer.rollout.environment import env_keywords, make_envs
 from tgrpo_trainer.rollout.tasks import TaskEnvs
-from tgrpo_trainer.run.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from tgrpo_trainer.run.checkpoint import PARAM_GROUPS, latest_checkpoint, load_checkpoint, save_checkpoint
 from tgrpo_trainer.run.console import say
 from tgrpo_trainer.run.layout import CHECKPOINTS_NAME, EVALUATIONS_NAME, LAST_NAME, iteration_name
 from tgrpo_trainer.run.rng import Stream, derive_seed
@@ -41,7 +41,7 @@ with needs_extra("sb3"):
 def learn_by_ppo(config: TrainConfig) -> Path:
     """Learn from the clone in `config.run.path`, and evaluate before and after.
 
-    It is not resumed: a run that was interrupted begins again from its clone.
+    It is not resumed: a run that was interrupted begins again from its clone. One that has ended stays as it is.
 
     Args:
         config: The run's settings; their objective and filter of groups do not count.
@@ -51,25 +51,32 @@ def learn_by_ppo(config: TrainConfig) -> Path:
 
     Raises:
         CheckpointError: The folder holds no clone.
-        ConfigError: A run that has learnt already, several tasks, or a policy that is not nano.
+        ConfigError: A run that has learnt otherwise, several tasks, minibatches of one decision, or a policy that is
+            not nano.
     """
     folder, began = config.run.path, time.monotonic()
     last = latest_checkpoint(folder / LAST_NAME)
     if last is None:
         raise CheckpointError(f"{folder} holds no clone to learn from; make it with sft.")
-    clone = load_checkpoint(last)
-    if clone.iteration > 0:
+    if config.update.minibatch_size < 2:
+        raise ConfigError("update.minibatch_size is 1, but PPO compares the decisions of a minibatch; give 2 or more.")
+    start, rounds = load_checkpoint(last), config.run.iterations
+    # PPO's own last checkpoint holds no optimiser: of such a run only the evaluation may be missing.
+    if start.iteration > 0 and (PARAM_GROUPS in start.state or start.iteration != rounds):
         raise ConfigError(f"{folder} holds a run that has learnt already; give a folder that only sft has filled.")
-    policy = clone.policy
+    policy = start.policy
     if not isinstance(policy, NanoPolicy):
         raise ConfigError(f"The policy of {folder} is of kind {config.policy.kind}; PPO is written for nano.")
     instruction = config.env.resolved_task.instruction
-    with closing(MetricsWriter(folder, next_iteration=0)) as log:
-        _evaluate(config, policy, 0, log, began)
-        model = _make_ppo(config, policy, instruction)
-        with closing(model.get_env()):
-            rounds = config.run.iterations
-            model.learn(rounds * model.n_steps * model.n_envs, callback=_Rounds(log, rounds))
+    with closing(MetricsWriter(folder, next_iteration=start.iteration + 1)) as log:
+        if start.iteration < rounds:
+            _evaluate(config, policy, 0, log, began)
+            model = _make_ppo(config, policy, instruction)
+            with closing(model.get_env()):
+                model.learn(rounds * model.n_steps * model.n_envs, callback=_Rounds(log, rounds))
+            # What eval, serve and export take of the folder, and what keeps train from going on with it.
+            state = {"elapsed_s": time.monotonic() - began}
+            save_checkpoint(folder / LAST_NAME, iteration=rounds, policy=policy, state=state)
         _evaluate(config, policy, rounds, log, began)
     return folder / EVALUATIONS_NAME
 
@@ -133,6 +140,8 @@ def _evaluate(config: TrainConfig, policy: Policy, done: int, log: MetricsWriter
     folder = config.run.path
     path = folder / EVALUATIONS_NAME / f"{iteration_name(done)}.json"
     if path.is_file():
+        if not log.has_evaluation(done):
+            log.write(done, evaluation_metrics(load_evaluations(path)))
         return
     rollout = config.rollout
     with closing(TaskEnvs(config.env, rollout.num_envs, rollout.num_generations, make_envs)) as envs:

@@ -100,7 +100,7 @@ def open_study(study: Study, folder: Path) -> None:
     path, settings = folder / STUDY_NAME, study.model_dump_json(indent=2) + "\n"
     if not path.exists():
         write_atomically(path, settings)
-    elif path.read_text(encoding="utf-8") != settings:
+    elif path.read_bytes() != settings.encode():
         raise ConfigError(
             f"{folder} holds runs of the study {study.name!r} with other settings; give another place with --folder, "
             f"or go on with the version that wrote {path}."

@@ -169,7 +169,7 @@ def test_pooling_weighs_every_episode_the_same(run):
         (["--suite", "libero_goal"], "--tasks all"),
         (["--num-states", "0"], "--num-states is 0; give 1 or more"),
         (["--num-states", "51", "--states", "official"], "rows 0 to 49"),
-        (["--temperature", "0"], "above 0"),
+        (["--temperature", "0"], "give a number of at least 1e-06"),
         (["--videos", "1"], "--out FOLDER"),
         (["--recipe", "smoke"], "settings of its own run"),
         (["--image-size", "64"], "brings its own settings"),

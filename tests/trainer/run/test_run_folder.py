@@ -61,10 +61,10 @@ def test_resuming_with_a_wrong_setting_keeps_the_right_ones(tmp_path, monkeypatc
     assert main(["sft", "--recipe", "toy"]) == 0
     before = (folder / "config.json").read_bytes()
     (folder / "last" / "iteration_000000" / "manifest.json").write_text("{}")
-    assert main(["train", "--resume", str(folder), "--run.seed", "99"]) == 2
+    assert main(["train", "--resume", str(folder), "--run.iterations", "99"]) == 2
     assert "manifest" in capsys.readouterr().err
     assert (folder / "config.json").read_bytes() == before
-    assert TrainConfig.load(folder / "config.json").run.seed == 0
+    assert TrainConfig.load(folder / "config.json").run.iterations == 1
     assert (folder / "last" / "iteration_000000").is_dir()
 
 

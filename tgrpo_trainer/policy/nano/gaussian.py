@@ -65,7 +65,10 @@ class NanoGaussianPolicy(NanoNetwork):
         num_choices = config.action_chunk // config.steps_per_draw * ACTION_DIM
         super().__init__(config, num_words=config.num_words, num_outputs=num_choices)
         self.config = config
-        raw = math.log(math.expm1(config.initial_std - config.min_std))  # what softplus makes of it is the difference
+        above = config.initial_std - config.min_std
+        raw = above + math.log(
+            -math.expm1(-above)
+        )  # softplus makes `above` of it: log(exp(above) - 1), without overflow
         self.raw_std_K = nn.Parameter(torch.full((num_choices,), raw))
 
     @classmethod

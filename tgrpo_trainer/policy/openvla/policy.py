@@ -70,7 +70,7 @@ class OpenVlaPolicy(TokenPolicy):
 
     recipe: ClassVar[str] = "openvla_libero"
     memory_advice: ClassVar[str] = (
-        "--update.microbatch-size 1, --policy.openvla.gradient-checkpointing, --policy.lora.rank 32 (in a new run), or "
+        "--update.microbatch-size 1; in a new run --policy.openvla.gradient-checkpointing or --policy.lora.rank 32; or "
         "more GPUs; python -m tgrpo_trainer memory says what fits."
     )
 

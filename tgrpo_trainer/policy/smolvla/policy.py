@@ -46,7 +46,9 @@ class SmolVlaPolicy(Policy):
 
     recipe: ClassVar[str] = "smolvla_libero"
     whole_blocks: ClassVar[bool] = False  # LeRobot calls their layers
-    memory_advice: ClassVar[str] = "--update.microbatch-size 1, or fewer steps (--policy.smolvla.num-steps)."
+    memory_advice: ClassVar[str] = (
+        "--update.microbatch-size 1, or in a new run fewer steps (--policy.smolvla.num-steps)."
+    )
 
     def __init__(self, checkpoint: SmolVlaCheckpoint, settings: SmolVlaSettings) -> None:
         super().__init__()
