@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 
+from tests.helpers.unwrapped import libero_env
 from tgrpo_envs.arrays import as_flags, as_integers, as_numbers, flag, whole_number
 from tgrpo_envs.env import LiberoEnv
 from tgrpo_envs.errors import ActionError, ConfigError, StateError, UnknownNameError
@@ -17,9 +19,9 @@ from tgrpo_envs.settings import EnvSettings
 from tgrpo_envs.vector import LiberoVectorEnv
 
 QUARTERS = [0.25, -0.5, 0.75, 0.0, 1.0, -1.0, 0.5]  # exact in every type of float
-STATE_ONLY = {"cameras": (), "assets": "primitive", "horizon": 20}
+STATE_ONLY: dict[str, Any] = {"cameras": (), "assets": "primitive", "horizon": 20}
 
-SAME_ACTIONS = {
+SAME_ACTIONS: dict[str, Any] = {
     "list": QUARTERS,
     "tuple of scalars": tuple(np.float32(value) for value in QUARTERS),
     "float16": np.array(QUARTERS, np.float16),
@@ -33,7 +35,7 @@ SAME_ACTIONS = {
     "negated view": torch.complex(torch.zeros(7), torch.tensor(QUARTERS)).conj().neg().imag,
 }
 
-NOT_ACTIONS = {
+NOT_ACTIONS: dict[str, Any] = {
     "strings": [str(value) for value in QUARTERS],
     "text": "up",
     "nothing": None,
@@ -68,9 +70,10 @@ def pair() -> Iterator[LiberoVectorEnv]:
     envs.close()
 
 
-def after(env: LiberoEnv, action: object) -> list[float]:
+def after(env: LiberoEnv, action: Any) -> list[float]:
     env.reset(seed=3)
-    return env.step(action)[0]["proprio"].tolist()
+    proprio: list[float] = env.step(action)[0]["proprio"].tolist()
+    return proprio
 
 
 @pytest.mark.parametrize("kind", SAME_ACTIONS)
@@ -82,18 +85,21 @@ def test_the_same_action_of_any_library_moves_the_arm_alike(env: LiberoEnv, kind
 def test_what_is_no_action_is_refused_in_one_sentence(env: LiberoEnv, pair: LiberoVectorEnv, kind: str) -> None:
     env.reset(seed=3)
     pair.reset(seed=3)
-    for step, given in ((env.step, NOT_ACTIONS[kind]), (pair.step, [NOT_ACTIONS[kind]] * 2)):
+    given = NOT_ACTIONS[kind]
+    calls: tuple[tuple[Callable[[Any], object], Any], ...] = ((env.step, given), (pair.step, [given] * 2))
+    for step, action in calls:
         with pytest.raises(ActionError) as refused:
-            step(given)
+            step(action)
         assert "\n" not in str(refused.value)
 
 
 def test_a_vector_environment_takes_tensors_and_lists_of_them(pair: LiberoVectorEnv) -> None:
     seen = []
-    for actions in (np.array([QUARTERS] * 2), [torch.tensor(QUARTERS, dtype=torch.bfloat16, requires_grad=True)] * 2):
+    tensors: Any = [torch.tensor(QUARTERS, dtype=torch.bfloat16, requires_grad=True)] * 2
+    for actions in (np.array([QUARTERS] * 2), tensors):
         pair.reset(seed=3)
         seen.append(pair.step(actions)[0]["proprio"])
-    np.testing.assert_array_equal(*seen)
+    np.testing.assert_array_equal(seen[0], seen[1])
 
 
 @pytest.mark.parametrize(
@@ -107,7 +113,7 @@ def test_a_vector_environment_takes_tensors_and_lists_of_them(pair: LiberoVector
         ((np.uint8(5), 9), [5, 9]),
     ],
 )
-def test_seeds_of_any_library(pair: LiberoVectorEnv, seed: object, same_as: object) -> None:
+def test_seeds_of_any_library(pair: LiberoVectorEnv, seed: Any, same_as: Any) -> None:
     first, second = pair.reset(seed=seed)[0], pair.reset(seed=same_as)[0]
     np.testing.assert_array_equal(first["proprio"], second["proprio"])
     states = [block.episodes.simulator.get_states().states_NX for block in pair.batch.blocks]
@@ -116,13 +122,13 @@ def test_seeds_of_any_library(pair: LiberoVectorEnv, seed: object, same_as: obje
 
 
 @pytest.mark.parametrize("seed", [1.5, "one", True, -1, [1.0, 2.0], [1], np.array([1.0, 2.0]), torch.tensor(2.0), {}])
-def test_seeds_that_are_none(pair: LiberoVectorEnv, seed: object) -> None:
+def test_seeds_that_are_none(pair: LiberoVectorEnv, seed: Any) -> None:
     with pytest.raises(ConfigError, match="seed"):
         pair.reset(seed=seed)
 
 
 def test_a_single_environment_takes_a_seed_of_numpy(env: LiberoEnv) -> None:
-    env.reset(seed=np.int32(4))
+    env.reset(seed=np.int32(4))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"seed=4\.0"):
         env.reset(seed=4.0)  # type: ignore[arg-type]
 
@@ -166,12 +172,12 @@ def test_reset_options_that_are_none(pair: LiberoVectorEnv, options: object) -> 
 def test_settings_hold_pythons_own_numbers() -> None:
     settings = EnvSettings(
         "libero_object",
-        task=np.int64(3),  # type: ignore[arg-type]
-        image_size=torch.tensor(32),  # type: ignore[arg-type]
-        action_chunk=np.array(2),  # type: ignore[arg-type]
-        horizon=np.uint16(40),  # type: ignore[arg-type]
-        depth=np.True_,  # type: ignore[arg-type]
-        cameras=np.array(["wrist"]),  # type: ignore[arg-type]
+        task=np.int64(3),
+        image_size=torch.tensor(32),
+        action_chunk=np.array(2),
+        horizon=np.uint16(40),
+        depth=np.True_,
+        cameras=np.array(["wrist"]),
         assets="primitive",
     )
     kept = (settings.task, settings.image_size, settings.action_chunk, settings.horizon, settings.depth)
@@ -204,7 +210,7 @@ def test_settings_hold_pythons_own_numbers() -> None:
 )
 def test_settings_of_another_kind_are_refused(setting: dict[str, object]) -> None:
     with pytest.raises((ConfigError, UnknownNameError)) as refused:
-        EnvSettings("libero_object", **setting)  # type: ignore[arg-type]
+        EnvSettings("libero_object", **setting)
     assert "\n" not in str(refused.value)
 
 
@@ -215,10 +221,14 @@ def test_a_number_of_environments_is_a_whole_number(num_envs: object) -> None:
 
 
 def test_tasks_and_limits_of_numpy() -> None:
-    settings = {"cameras": (), "assets": "primitive"}
+    settings: dict[str, Any] = {"cameras": (), "assets": "primitive"}
     envs = LiberoVectorEnv(
-        "libero_object", np.int64(2), tasks=np.array([4, 1]), max_episode_steps=np.int64(9), **settings
-    )  # type: ignore[arg-type]
+        "libero_object",
+        np.int64(2),  # type: ignore[arg-type]
+        tasks=np.array([4, 1]),  # type: ignore[arg-type]
+        max_episode_steps=np.int64(9),  # type: ignore[arg-type]
+        **settings,
+    )
     assert [member.task.index for member in envs.members] == [4, 1]
     assert [member.horizon for member in envs.members] == [9, 9]
     with pytest.raises(ConfigError, match=r"max_episode_steps=2.7"):
@@ -227,7 +237,7 @@ def test_tasks_and_limits_of_numpy() -> None:
 
 def test_gymnasium_makes_it_with_numpys_numbers() -> None:
     env = gym.make("tgrpo_envs:TGRPO-LiberoObject-v0", task=np.int64(2), **STATE_ONLY)
-    assert env.unwrapped.task.index == 2  # type: ignore[attr-defined]
+    assert libero_env(env).task.index == 2
 
 
 @pytest.mark.parametrize("value", [2**70, "x", None, 1.5, np.array([1, 2]), torch.tensor(1.0), object()])

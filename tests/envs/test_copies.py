@@ -15,6 +15,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from tests.helpers.unwrapped import libero_env
 from tgrpo_envs.errors import ConfigError, StateError
 
 ENV_ID = "tgrpo_envs:TGRPO-LiberoObject-v0"
@@ -29,7 +30,7 @@ VECTORS: tuple[dict[str, Any], ...] = (
 )
 
 
-def single(**settings: Any) -> gym.Env:
+def single(**settings: Any) -> gym.Env[Any, Any]:
     return gym.make(ENV_ID, assets="primitive", image_size=32, render_mode="rgb_array", **settings)
 
 
@@ -67,7 +68,7 @@ def test_a_copy_of_an_environment_goes_on_with_its_episode(how: str) -> None:
     expected = played(env)
     assert np.asarray(expected[0]).std() > 10
     assert_same(played(twin), expected)
-    assert twin.unwrapped.settings == env.unwrapped.settings
+    assert libero_env(twin).settings == libero_env(env).settings
     env.close()
     third = COPIES[how](twin)
     assert_same(played(twin), played(third))
@@ -126,11 +127,11 @@ def test_what_cannot_be_copied_says_so() -> None:
     env = gym.make(ENV_ID, assets="primitive", cameras=())
     env.reset(seed=0)
     with pytest.raises(ConfigError, match="copy its environment"):
-        copy.deepcopy(env.unwrapped.episodes.simulator)
+        copy.deepcopy(libero_env(env).episodes.simulator)
     other = gym.make(ENV_ID, assets="primitive", cameras=(), task=1)
     other.reset(seed=0)
-    state = env.unwrapped.episodes.__getstate__()
-    vars(other.unwrapped.episodes).update(_saved=state["_saved"], _simulator=None)
+    state = libero_env(env).episodes.__getstate__()
+    vars(libero_env(other).episodes).update(_saved=state["_saved"], _simulator=None)
     with pytest.raises(StateError, match="cannot go on in this scene"):
         other.reset()
     env.close()

@@ -10,12 +10,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from tests.helpers.unwrapped import libero_env, libero_envs
 from tgrpo_envs.__main__ import main
 from tgrpo_envs.bddl import read_problem
 from tgrpo_envs.errors import BddlError, ConfigError, SceneError, SpecError
 from tgrpo_envs.scene import load_scene
 from tgrpo_envs.tasks import CUSTOM, bddl_path, get_task, task_from_file
-from tgrpo_envs.vector import LiberoVectorEnv
 
 ID = "tgrpo_envs:TGRPO-Custom-v0"
 
@@ -64,15 +64,16 @@ def written(folder: Path, text: str) -> Path:
 
 
 def made(path: Path, **settings: Any) -> gym.Env[Any, Any]:
-    return gym.make(ID, **({"bddl": path, "assets": "primitive", "observe": "state"} | settings))
+    return gym.make(ID, **{"bddl": path, "assets": "primitive", "observe": "state", **settings})
 
 
 def start(env: gym.Env[Any, Any], name: str, **how: Any) -> np.ndarray:
     env.reset(options={"init_states": name, **how.pop("options", {})}, **how)
-    return env.unwrapped.episodes.simulator.get_states().states_NX[0]
+    state_X: np.ndarray = libero_env(env).episodes.simulator.get_states().states_NX[0]
+    return state_X
 
 
-def test_libero_s_file_with_another_goal(tmp_path):
+def test_libero_s_file_with_another_goal(tmp_path: Path) -> None:
     """Its file as it is but for the goal, the sentence and nothing else."""
     text = bddl_path(get_task("libero_object", 0)).read_text()
     text = text.replace(
@@ -84,21 +85,21 @@ def test_libero_s_file_with_another_goal(tmp_path):
     with made(path, horizon=60) as env:
         _, info = env.reset(seed=0)
         assert info["instruction"] == "put the milk in the basket"
-        assert [name for name in env.unwrapped.stage_names if name.startswith("place")] == [
+        assert [name for name in libero_env(env).stage_names if name.startswith("place")] == [
             "place_milk_1",
             "place_butter_1",
         ]
         for _ in range(3):
             *_, info = env.step(env.action_space.sample())
         assert not info["success"]
-        assert env.unwrapped.horizon == 60
+        assert libero_env(env).horizon == 60
     assert task_from_file(path).horizon == 520
 
 
-def test_a_kitchen_of_one_s_own_plays_and_pays(kitchen):
+def test_a_kitchen_of_one_s_own_plays_and_pays(kitchen: Path) -> None:
     with made(kitchen) as env:
         env.reset(seed=0)
-        unwrapped = env.unwrapped
+        unwrapped = libero_env(env)
         snapshot = unwrapped.episodes.simulator.snapshot
         bowl = snapshot.object_pos_NO3[0, unwrapped.episodes.scene.layout.object_row("akita_black_bowl_1")]
         assert (-0.12 <= bowl[0] <= -0.02) and (-0.05 <= bowl[1] <= 0.05)
@@ -116,7 +117,7 @@ def test_a_kitchen_of_one_s_own_plays_and_pays(kitchen):
         assert info["stages"][unwrapped.stage_names.index("reach_akita_black_bowl_1")]
 
 
-def test_states_are_drawn_and_fixed_from_the_file(kitchen):
+def test_states_are_drawn_and_fixed_from_the_file(kitchen: Path) -> None:
     with made(kitchen) as env, made(kitchen) as other:
         first, second = start(env, "train", seed=3), start(env, "train")
         assert np.array_equal(first, start(other, "train", seed=3))
@@ -124,28 +125,27 @@ def test_states_are_drawn_and_fixed_from_the_file(kitchen):
         fixed = start(env, "heldout", options={"init_state_ids": [7]})
         assert np.array_equal(fixed, start(other, "heldout", options={"init_state_ids": [7]}))
         assert not np.array_equal(fixed, start(env, "heldout", options={"init_state_ids": [8]}))
-        assert env.unwrapped.num_init_states("heldout") == 200
+        assert libero_env(env).num_init_states("heldout") == 200
         with pytest.raises(ConfigError, match=r"bowl_and_butter has no official initial states: LIBERO publishes"):
             env.reset(options={"init_states": "official"})
     with pytest.raises(ConfigError, match="no official initial states"):
         made(kitchen, init_states="official")
 
 
-def test_a_vector_and_its_copy_play_on_when_the_file_is_gone(kitchen):
-    envs = gym.make_vec(ID, num_envs=2, bddl=str(kitchen), assets="primitive", observe="state")
-    assert isinstance(envs.unwrapped, LiberoVectorEnv)
+def test_a_vector_and_its_copy_play_on_when_the_file_is_gone(kitchen: Path) -> None:
+    envs = libero_envs(gym.make_vec(ID, num_envs=2, bddl=str(kitchen), assets="primitive", observe="state"))
     kitchen.unlink()
     envs.reset(seed=0)
     twin = copy.deepcopy(envs)
-    actions = np.zeros(envs.action_space.shape, np.float32)
+    actions = np.zeros((2, 7), np.float32)
     for got, expected in zip(envs.step(actions)[0].values(), twin.step(actions)[0].values(), strict=True):
         assert np.array_equal(got, expected)
-    assert envs.get_attr("task_description") == (read_problem(bddl_path(envs.unwrapped.task)).language,) * 2
+    assert envs.get_attr("task_description") == (read_problem(bddl_path(envs.task)).language,) * 2
     envs.close()
     twin.close()
 
 
-def test_another_text_under_the_same_name_is_another_scene(kitchen):
+def test_another_text_under_the_same_name_is_another_scene(kitchen: Path) -> None:
     before = load_scene(task_from_file(kitchen), "primitive")
     written(kitchen.parent, KITCHEN.replace("(-0.12 -0.05 -0.02 0.05)", "(-0.10 -0.05 -0.02 0.05)"))
     after = load_scene(task_from_file(kitchen), "primitive")
@@ -189,21 +189,23 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("old", "new", "message"), WRONG, ids=[new or old for old, new, _ in WRONG])
-def test_a_wrong_file_is_refused_with_its_line_when_the_environment_is_made(tmp_path, old, new, message):
+def test_a_wrong_file_is_refused_with_its_line_when_the_environment_is_made(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
     assert old in KITCHEN
     path = written(tmp_path, KITCHEN.replace(old, new))
     with pytest.raises(BddlError, match=f"bowl_and_butter.bddl: .*{message}"):
         made(path)
 
 
-def test_a_goal_that_holds_at_reset_is_refused(tmp_path):
+def test_a_goal_that_holds_at_reset_is_refused(tmp_path: Path) -> None:
     goal = KITCHEN[KITCHEN.index("  (:goal") :]
     path = written(tmp_path, KITCHEN.replace(goal, "  (:goal (On butter_1 kitchen_table_butter_zone)))"))
     with pytest.raises(BddlError, match="line 27: the goal holds already at reset"):
         made(path)
 
 
-def test_regions_without_room_end_with_a_sentence(tmp_path):
+def test_regions_without_room_end_with_a_sentence(tmp_path: Path) -> None:
     """LIBERO's own reset would try for ever."""
     zone = "((-0.08 -0.001 -0.07 0.001))"
     text = KITCHEN.replace("((0.10 -0.06 0.16 0.0))", zone).replace("((-0.12 -0.05 -0.02 0.05))", zone)
@@ -211,14 +213,14 @@ def test_regions_without_room_end_with_a_sentence(tmp_path):
         made(written(tmp_path, text)).reset()
 
 
-def test_commands_take_the_file(kitchen, tmp_path, capsys):
+def test_commands_take_the_file(kitchen: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rewards", "compile", "--bddl", str(kitchen)]) == 0
     spec = tmp_path / "stages.json"
     spec.write_text(capsys.readouterr().out)
     with made(kitchen, reward=spec) as env, made(kitchen) as usual:
         env.reset()
         usual.reset()
-        assert env.unwrapped.stage_names == usual.unwrapped.stage_names
+        assert libero_env(env).stage_names == libero_env(usual).stage_names
     assert main(["rewards", "prompt", "--bddl", str(kitchen)]) == 0
     text = capsys.readouterr().out
     assert "akita_black_bowl_1" in text
@@ -228,7 +230,7 @@ def test_commands_take_the_file(kitchen, tmp_path, capsys):
     assert "has no skill for the goal (on butter_1 ketchup_1)" in capsys.readouterr().err
 
 
-def test_other_mistakes_are_one_sentence(kitchen):
+def test_other_mistakes_are_one_sentence(kitchen: Path) -> None:
     with pytest.raises(BddlError, match=r"nowhere.bddl: cannot be read as a text file"):
         made(kitchen.with_name("nowhere.bddl"))
     with pytest.raises(ConfigError, match="give bddl=FILE"):
@@ -241,7 +243,9 @@ def test_other_mistakes_are_one_sentence(kitchen):
         made(kitchen, reward="llm").reset()
 
 
-def test_episodes_demonstrations_and_specs_of_the_file_are_read_with_it(tmp_path, monkeypatch, capsys):
+def test_episodes_demonstrations_and_specs_of_the_file_are_read_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The expert solves a grasp of a file of one's own; the record says which task it is of, and no more."""
     monkeypatch.chdir(tmp_path)
     text = bddl_path(get_task("libero_object", 0)).read_text(encoding="utf-8")
@@ -270,7 +274,7 @@ def test_episodes_demonstrations_and_specs_of_the_file_are_read_with_it(tmp_path
 
 
 @pytest.mark.slow
-def test_a_spec_of_the_file_is_certified(tmp_path, monkeypatch):
+def test_a_spec_of_the_file_is_certified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("soup.bddl").write_text(bddl_path(get_task("libero_object", 0)).read_text(encoding="utf-8"))
     assert main(["rewards", "certify", "--bddl", "soup.bddl"]) == 0

@@ -14,6 +14,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.vector import AsyncVectorEnv
 
 from tgrpo_envs.errors import RenderError
 from tgrpo_envs.sim import opengl
@@ -93,6 +94,7 @@ def test_gymnasiums_async_environment_forks_after_drawing() -> None:
         assets="primitive",
         image_size=32,
     )
+    assert isinstance(forked, AsyncVectorEnv)
     forked.reset_async(seed=0)
     assert np.array_equal(forked.reset_wait(timeout=PATIENCE_S)[0]["agentview"], first)
     forked.close()

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import CodeType, FrameType
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -33,11 +34,17 @@ def alarms_interrupt() -> Iterator[None]:
     signal.signal(signal.SIGALRM, former)
 
 
+def main_thread() -> int:
+    ident = threading.main_thread().ident
+    assert ident is not None
+    return ident
+
+
 def raises_at(number: int, call: Callable[[], object], event: str, traced: Callable[[CodeType], bool]) -> bool:
     """Call, and raise KeyboardInterrupt at the so many-th line or opcode of ours; whether there are so many."""
     left = number
 
-    def trace(frame: FrameType, got: str, _arg: object) -> object:
+    def trace(frame: FrameType, got: str, _arg: object) -> Callable[..., Any] | None:
         nonlocal left
         if not traced(frame.f_code):
             return None
@@ -87,7 +94,7 @@ def test_a_second_interrupt_waits_for_the_workers_too() -> None:
     def interrupt_and_work(_worker: int, row: int) -> None:
         if row == 0:
             for _ in range(3):
-                signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
+                signal.pthread_kill(main_thread(), signal.SIGALRM)
                 time.sleep(0.02)
             ended.append(row)
 
@@ -105,7 +112,7 @@ def test_what_nobody_has_begun_is_left_out() -> None:
     def work(_worker: int, row: int) -> None:
         begun.append(row)
         if row % 10 == 0:  # one that comes just before the caller begins to wait is only seen at the end of the wait
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
+            signal.pthread_kill(main_thread(), signal.SIGALRM)
         time.sleep(0.05)
 
     with pytest.raises(KeyboardInterrupt):

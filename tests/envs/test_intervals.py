@@ -21,12 +21,12 @@ from tgrpo_envs.intervals import counted, wilson_interval
         (20, 20, 0.8389, 1.0000),
     ],
 )
-def test_wilson_interval_gives_the_published_numbers(successes, trials, low, high):
+def test_wilson_interval_gives_the_published_numbers(successes: int, trials: int, low: float, high: float) -> None:
     assert wilson_interval(successes, trials) == pytest.approx((low, high), abs=5e-5)
 
 
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_wilson_interval_solves_its_defining_equation(counts):
+def test_wilson_interval_solves_its_defining_equation(counts: tuple[int, int]) -> None:
     successes, trials = counts
     rate = successes / trials
     for bound in wilson_interval(successes, trials):
@@ -35,10 +35,10 @@ def test_wilson_interval_solves_its_defining_equation(counts):
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(-1, 5), (6, 5), (0, 0)])
-def test_wilson_interval_refuses_what_is_no_proportion(successes, trials):
+def test_wilson_interval_refuses_what_is_no_proportion(successes: int, trials: int) -> None:
     with pytest.raises(ValueError, match="proportion"):
         wilson_interval(successes, trials)
 
 
-def test_counts_as_text():
+def test_counts_as_text() -> None:
     assert counted(10, 10) == "10/10 = 100% [72%, 100%]"

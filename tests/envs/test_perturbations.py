@@ -10,9 +10,10 @@ import mujoco
 import numpy as np
 import pytest
 
+from tests.helpers.unwrapped import libero_env, libero_envs
 from tgrpo_envs.errors import ConfigError, UnknownNameError
-from tgrpo_envs.perturbation import KINDS, Perturbation, parse_perturbation, reworded
-from tgrpo_envs.scene import heldout_states, load_scene, official_states
+from tgrpo_envs.perturbation import KINDS, Kind, Perturbation, parse_perturbation, reworded
+from tgrpo_envs.scene import Scene, heldout_states, load_scene, official_states
 from tgrpo_envs.scene.perturb import load_setting
 from tgrpo_envs.scene.perturb.distractors import COUNTS, HALF_X_M, HALF_Y_M
 from tgrpo_envs.scene.perturb.layout import SHIFT_M, TURN_RAD
@@ -22,7 +23,7 @@ from tgrpo_envs.scene.perturb.robot import JOINT_RAD
 from tgrpo_envs.tasks import get_task, list_tasks
 from tgrpo_envs.vector import LiberoVectorEnv
 
-ONLY_SEEN = ("camera", "light", "background")
+ONLY_SEEN: tuple[Kind, ...] = ("camera", "light", "background")
 SUITE, TASK = "libero_goal", 0  # a table, a cabinet, a stove, a bowl, a plate, a bottle and a cheese
 IDS = np.arange(3)
 
@@ -69,7 +70,7 @@ def test_equal_seeds_are_equal_and_others_are_not(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ONLY_SEEN)
-def test_what_is_only_seen_changes_no_state(kind: str, plain) -> None:
+def test_what_is_only_seen_changes_no_state(kind: Kind, plain: dict[str, Any]) -> None:
     seen = played(Perturbation(kind, 3))
     for key in ("states", "rewards", "instruction"):
         np.testing.assert_array_equal(seen[key], plain[key])
@@ -86,7 +87,7 @@ def test_without_a_perturbation_scene_and_states_are_the_very_same() -> None:
     assert setting.scene is setting.unperturbed and setting.perturb(states) is states
 
 
-def test_wording_changes_the_instruction_alone(plain) -> None:
+def test_wording_changes_the_instruction_alone(plain: dict[str, Any]) -> None:
     said = played("wording")
     assert said["instruction"] != plain["instruction"]
     np.testing.assert_array_equal(said["states"], plain["states"])
@@ -119,7 +120,7 @@ def test_the_camera_looks_at_the_same_point_from_within_its_limits() -> None:
 @pytest.mark.parametrize("detail", ["fast", "exact"])
 def test_the_background_changes_nothing_that_is_robot_or_object(detail: str) -> None:
     """Pixels of objects are lit alike, since no shadow and no reflection of the floor falls on them."""
-    shown = {"detail": detail, "segmentation": True, "image_size": 64, "steps": 0}
+    shown: dict[str, Any] = {"detail": detail, "segmentation": True, "image_size": 64, "steps": 0}
     before, after = played(None, **shown)["first"], played(Perturbation("background", 3), **shown)["first"]
     np.testing.assert_array_equal(before["agentview_segmentation"], after["agentview_segmentation"])
     inside = before["agentview_segmentation"] > 0
@@ -131,7 +132,7 @@ def test_the_background_changes_nothing_that_is_robot_or_object(detail: str) -> 
     assert difference[before["agentview_segmentation"] == 0].mean() > 10
 
 
-def test_the_robot_starts_bent_and_stays_so(plain) -> None:
+def test_the_robot_starts_bent_and_stays_so(plain: dict[str, Any]) -> None:
     """Joints differ by at most the limit; the objects lie where they lay; doing nothing does not bend it back."""
     for level in (1, 3):
         bent = played(Perturbation("robot", level))
@@ -174,7 +175,7 @@ def test_the_layout_stays_near_and_free(suite: str, task: int) -> None:
             assert np.mean(np.array(shifts) >= SHIFT_M[level - 1] / 2 - 1e-9) > 0.6
 
 
-def overlap(scene, state: np.ndarray, fixtures: np.ndarray) -> float:
+def overlap(scene: Scene, state: np.ndarray, fixtures: np.ndarray) -> float:
     """How deep two things lie in one another, by a model and data of their own; the table is none."""
     model = copy.copy(scene.model)
     data = mujoco.MjData(model)
@@ -189,7 +190,7 @@ def overlap(scene, state: np.ndarray, fixtures: np.ndarray) -> float:
     return max(depths, default=0.0)
 
 
-def test_distractors_stand_free_beside_what_was_there(plain) -> None:
+def test_distractors_stand_free_beside_what_was_there(plain: dict[str, Any]) -> None:
     for level in (1, 3):
         perturb = Perturbation("distractors", level)
         crowded = played(perturb)
@@ -201,9 +202,12 @@ def test_distractors_stand_free_beside_what_was_there(plain) -> None:
             for entry in setting.unperturbed.record.objects:
                 if entry.qpos_address is not None:
                     there = next(one for one in setting.scene.record.objects if one.name == entry.name)
+                    assert there.qpos_address is not None
                     at, before = 1 + there.qpos_address, 1 + entry.qpos_address
                     np.testing.assert_array_equal(state[at : at + 7], own[before : before + 7])
-            places = [1 + one.qpos_address for one in setting.scene.record.objects if one.name in added]
+            more = [one for one in setting.scene.record.objects if one.name in added]
+            places = [1 + one.qpos_address for one in more if one.qpos_address is not None]
+            assert len(places) == len(added)
             for at in places:
                 assert abs(state[at]) <= HALF_X_M and abs(state[at + 1]) <= HALF_Y_M
             fixtures = plain["began"].fixtures_NF7[row]
@@ -215,22 +219,22 @@ def test_distractors_stand_free_beside_what_was_there(plain) -> None:
 
 def test_members_that_begin_alike_are_changed_alike_in_both_faces() -> None:
     for kind in ("layout", "distractors", "robot"):
-        keywords = {"task": TASK, "assets": "primitive", "detail": "off", "perturb": kind}
-        envs = gym.make_vec("tgrpo_envs:TGRPO-LiberoGoal-v0", num_envs=4, **keywords)
+        keywords: dict[str, Any] = {"task": TASK, "assets": "primitive", "detail": "off", "perturb": kind}
+        envs = libero_envs(gym.make_vec("tgrpo_envs:TGRPO-LiberoGoal-v0", num_envs=4, **keywords))
         env = gym.make("tgrpo_envs:TGRPO-LiberoGoal-v0", **keywords)
         envs.reset(seed=5, options={"group_size": 2})
         env.reset(seed=5)
-        states = envs.unwrapped.episodes.simulator.init_states.states_NX
+        states = envs.episodes.simulator.init_states.states_NX
         np.testing.assert_array_equal(states[0], states[1])
-        np.testing.assert_array_equal(states[0], env.unwrapped.episodes.simulator.init_states.states_NX[0])
+        np.testing.assert_array_equal(states[0], libero_env(env).episodes.simulator.init_states.states_NX[0])
         assert (states[0] != states[2]).any()
-        assert env.spec.kwargs["perturb"] == kind
+        assert env.spec is not None and env.spec.kwargs["perturb"] == kind
         envs.close()
         env.close()
 
 
 def test_a_reset_of_some_members_leaves_the_others() -> None:
-    with_layout = {"task": TASK, "assets": "primitive", "detail": "off", "perturb": "layout"}
+    with_layout: dict[str, Any] = {"task": TASK, "assets": "primitive", "detail": "off", "perturb": "layout"}
     envs = LiberoVectorEnv(SUITE, 3, **with_layout)
     envs.reset(options={"init_states": "heldout", "init_state_ids": np.array([4, 5, 6])})
     before = envs.episodes.simulator.init_states.states_NX.copy()

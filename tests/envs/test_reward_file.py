@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium as gym
 import pytest
 
+from tests.helpers.unwrapped import libero_env
 from tgrpo_envs.errors import SpecError
 from tgrpo_envs.rewards.shipped import spec_path
 from tgrpo_envs.tasks import get_task
@@ -35,14 +36,14 @@ def wave(name: str) -> list[dict[str, Any]]:
     ]
 
 
-def test_a_spec_of_the_task_pays():
+def test_a_spec_of_the_task_pays() -> None:
     env = made(OWN)
     env.reset(seed=0)
-    assert env.unwrapped.stage_names == tuple(stage["id"] for stage in json.loads(OWN.read_text())["stages"])
+    assert libero_env(env).stage_names == tuple(stage["id"] for stage in json.loads(OWN.read_text())["stages"])
     env.close()
 
 
-def test_what_the_linter_forbids_is_refused_when_the_environment_is_made(tmp_path):
+def test_what_the_linter_forbids_is_refused_when_the_environment_is_made(tmp_path: Path) -> None:
     reach = json.loads(OWN.read_text())["stages"][:1]
     for path, finding in [
         (SIBLING, r"E13 task\.name"),
@@ -60,16 +61,16 @@ def test_what_the_linter_forbids_is_refused_when_the_environment_is_made(tmp_pat
             made(tmp_path / "cut.json", unchecked_reward=insist)
 
 
-def test_a_user_may_insist(tmp_path):
+def test_a_user_may_insist(tmp_path: Path) -> None:
     path = changed(tmp_path / "bottle.json", stages=wave("wine_bottle_1"))
     env = made(path, unchecked_reward=True)
     env.reset(seed=0)
-    assert env.unwrapped.stage_names == ("wave",)
+    assert libero_env(env).stage_names == ("wave",)
     env.close()
 
 
-def test_the_trainer_refuses_the_same_files(tmp_path):
-    config = EnvConfig(suite="libero_goal", task=8, assets="primitive", reward=str(SIBLING))
+def test_the_trainer_refuses_the_same_files(tmp_path: Path) -> None:
+    config = EnvConfig(suite="libero_goal", tasks=(8,), assets="primitive", reward=str(SIBLING))
     with pytest.raises(SpecError, match="E13"):
         make_envs(config, 2)
     insisting = make_envs(config.model_copy(update={"unchecked_reward": True}), 2)

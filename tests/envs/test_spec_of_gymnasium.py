@@ -11,6 +11,7 @@ import pytest
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode
 
+from tests.helpers.unwrapped import libero_env
 from tgrpo_envs.errors import ConfigError, UnknownNameError
 from tgrpo_envs.rewards import CreditProfile
 
@@ -47,6 +48,7 @@ def test_the_spec_has_the_limit_and_makes_the_same_environment(
 def test_no_time_limit_ends_an_episode_before_the_horizon() -> None:
     """The suite's horizon is 280; a user's own holds, in the environment and in one made from its spec."""
     env = gym.make(ENV_ID, **STATE_ONLY, horizon=290)
+    assert env.spec is not None
     for one in (env, gym.make(env.spec)):
         one.reset(seed=0)
         ends = [one.step(np.zeros(7))[3] for _ in range(290)]
@@ -56,7 +58,7 @@ def test_no_time_limit_ends_an_episode_before_the_horizon() -> None:
 
 def test_a_profile_may_be_given_by_its_fields() -> None:
     env = gym.make(ENV_ID, **STATE_ONLY, credit={"beta": 0.3})
-    assert env.unwrapped.settings.credit == PROFILE
+    assert libero_env(env).settings.credit == PROFILE
     for wrong, sentence in (
         ({"beta": 3.0}, r"^beta=3.0 must be less than 1\.$"),
         ({"bta": 0.3}, "Unknown setting of CreditProfile 'bta'. Did you mean 'beta'"),

@@ -4,42 +4,44 @@ from __future__ import annotations
 
 import copy
 import warnings
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+from numpy.typing import NDArray
 
+from tests.helpers.unwrapped import libero_env, libero_envs
 from tgrpo_envs import settings
+from tgrpo_envs.env import LiberoEnv
 from tgrpo_envs.errors import ConfigError, UnknownNameError
 
 ID = "tgrpo_envs:TGRPO-LiberoObject-v0"
 GOAL = "tgrpo_envs:TGRPO-LiberoGoal-v0"
-SETTINGS = {"observe": "state", "assets": "primitive", "init_states": "official"}
+SETTINGS: dict[str, Any] = {"observe": "state", "assets": "primitive", "init_states": "official"}
 SOUP = "alphabet_soup_1"
 
 
-def parts(env, state):
+def parts(env: LiberoEnv, state: np.ndarray) -> dict[str, np.ndarray]:
     return {name: state[..., place] for name, place in env.state_layout.items()}
 
 
-def actions(count, width, seed=0):
+def actions(count: int, width: int, seed: int = 0) -> NDArray[np.float32]:
     rng = np.random.default_rng(seed)
     return rng.uniform(-1.0, 1.0, (count, width, 7)).astype(np.float32)
 
 
 def test_every_part_is_what_the_simulator_knows() -> None:
-    env = gym.make(ID, **SETTINGS).unwrapped
+    env = libero_env(gym.make(ID, **SETTINGS))
     env.reset(seed=0, options={"init_state_ids": [3]})
     for action in actions(5, 1)[:, 0]:
         observation, *_, info = env.step(action)
     assert set(observation) == {"proprio", "state"}
+    assert isinstance(env.observation_space, gym.spaces.Dict)
     found = parts(env, observation["state"])
-    assert (
-        sum(part.size for part in found.values())
-        == observation["state"].size
-        == env.observation_space["state"].shape[0]
-    )
+    assert sum(part.size for part in found.values()) == observation["state"].size
+    assert env.observation_space["state"].shape == (observation["state"].size,)
     snapshot, (data,) = env.episodes.simulator.snapshot, env.episodes.simulator.datas
     layout = env.episodes.scene.layout
     row, basket = layout.object_row(SOUP), layout.site_row("basket_1_contain_region")
@@ -76,7 +78,7 @@ def test_every_part_is_what_the_simulator_knows() -> None:
 
 
 def test_a_fixtures_joints_are_there_and_the_way_to_what_moves() -> None:
-    env = gym.make(GOAL, task=0, **SETTINGS).unwrapped  # open the middle drawer
+    env = libero_env(gym.make(GOAL, task=0, **SETTINGS))  # open the middle drawer
     observation, _ = env.reset(seed=0)
     found = parts(env, observation["state"])
     (conjunct,) = env.episodes.scene.goal
@@ -91,8 +93,9 @@ def test_a_fixtures_joints_are_there_and_the_way_to_what_moves() -> None:
 def test_gymnasium_is_content_and_opengl_stays_closed() -> None:
     env = gym.make(ID, **SETTINGS)
     check_env(env.unwrapped, skip_render_check=True)
-    assert env.unwrapped.settings.cameras == ()
+    assert libero_env(env).settings.cameras == ()
     both = gym.make(ID, **SETTINGS | {"observe": "state+pictures"}, image_size=16)
+    assert isinstance(both.observation_space, gym.spaces.Dict)
     assert set(both.observation_space) == {"agentview", "wrist", "proprio", "state"}
 
 
@@ -116,7 +119,7 @@ def test_the_last_state_of_an_episode_is_its_own(mode: str) -> None:
 
 
 def test_several_tasks_share_a_width_and_know_their_own_names() -> None:
-    envs = gym.make_vec(GOAL, num_envs=2, tasks=[0, 8], **SETTINGS)
+    envs = libero_envs(gym.make_vec(GOAL, num_envs=2, tasks=[0, 8], **SETTINGS))
     observations, _ = envs.reset(seed=0)
     layouts = envs.get_attr("state_layout")
     sizes = [max(place.stop for place in layout.values()) for layout in layouts]
@@ -132,7 +135,7 @@ def test_several_tasks_share_a_width_and_know_their_own_names() -> None:
 
 
 def test_a_copy_goes_on_with_the_same_states() -> None:
-    env = gym.make(ID, **SETTINGS).unwrapped
+    env = libero_env(gym.make(ID, **SETTINGS))
     env.reset(seed=0)
     env.step(actions(1, 1)[0, 0])
     other = copy.deepcopy(env)
@@ -158,6 +161,6 @@ def test_what_is_wrong_is_said() -> None:
     with pytest.raises(UnknownNameError, match="observe"):
         gym.make(ID, observe="states")
     with pytest.raises(ConfigError, match='observe="state"'):
-        gym.make(ID, assets="primitive").unwrapped.state_layout  # noqa: B018
+        libero_env(gym.make(ID, assets="primitive")).state_layout  # noqa: B018
     with pytest.raises(ConfigError, match="needs a camera"):
         gym.make(ID, depth=True, **SETTINGS)

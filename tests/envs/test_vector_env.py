@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from tests.helpers.unwrapped import libero_envs
 from tgrpo_envs.errors import ActionError, ConfigError, StateError, UnknownNameError
+from tgrpo_envs.vector import LiberoVectorEnv
 
 ENV_ID = "tgrpo_envs:TGRPO-LiberoObject-v0"
-STATE_ONLY = {"cameras": (), "assets": "primitive"}
+STATE_ONLY: dict[str, Any] = {"cameras": (), "assets": "primitive"}
 
 
-def make(num_envs, **kwargs):
-    return gym.make_vec(ENV_ID, num_envs=num_envs, **{**STATE_ONLY, **kwargs})
+def make(num_envs: int, **kwargs: Any) -> LiberoVectorEnv:
+    return libero_envs(gym.make_vec(ENV_ID, num_envs=num_envs, **{**STATE_ONLY, **kwargs}))
 
 
-def positions(envs):
-    return envs.unwrapped.episodes.simulator.snapshot.object_pos_NO3.copy()
+def positions(envs: LiberoVectorEnv) -> NDArray[np.float64]:
+    return envs.episodes.simulator.snapshot.object_pos_NO3.copy()
 
 
-def test_make_vec_takes_the_native_environment_with_images():
+def test_make_vec_takes_the_native_environment_with_images() -> None:
     envs = make(3, cameras=("agentview", "wrist"), image_size=36)
     observations, infos = envs.reset(seed=0)
     assert type(envs).__name__ == "LiberoVectorEnv"
@@ -30,7 +35,7 @@ def test_make_vec_takes_the_native_environment_with_images():
     envs.close()
 
 
-def test_member_i_equals_a_single_environment_seeded_with_s_plus_i():
+def test_member_i_equals_a_single_environment_seeded_with_s_plus_i() -> None:
     envs = make(3)
     actions = np.random.default_rng(0).uniform(-1, 1, (4, 3, 7)).astype(np.float32)
     first, _ = envs.reset(seed=10)
@@ -44,7 +49,7 @@ def test_member_i_equals_a_single_environment_seeded_with_s_plus_i():
     envs.close()
 
 
-def test_a_group_shares_its_first_members_state():
+def test_a_group_shares_its_first_members_state() -> None:
     envs = make(4)
     envs.reset(seed=1, options={"group_size": 2})
     grouped = positions(envs)
@@ -55,7 +60,7 @@ def test_a_group_shares_its_first_members_state():
     envs.close()
 
 
-def test_explicit_states_are_those_states_whatever_the_batch():
+def test_explicit_states_are_those_states_whatever_the_batch() -> None:
     envs = make(4)
     envs.reset(options={"init_states": "heldout", "init_state_ids": np.array([5, 9, 5, 0])})
     batch = positions(envs)
@@ -68,7 +73,7 @@ def test_explicit_states_are_those_states_whatever_the_batch():
     one.close()
 
 
-def test_partial_reset_leaves_the_others_alone():
+def test_partial_reset_leaves_the_others_alone() -> None:
     envs = make(3)
     envs.reset(seed=0)
     actions = np.full((3, 7), 0.3, np.float32)
@@ -82,7 +87,7 @@ def test_partial_reset_leaves_the_others_alone():
     envs.close()
 
 
-def test_next_step_autoreset_starts_anew_and_ignores_that_action():
+def test_next_step_autoreset_starts_anew_and_ignores_that_action() -> None:
     envs = make(2, horizon=2)
     envs.reset(seed=0)
     actions = np.zeros((2, 7), np.float32)
@@ -97,7 +102,7 @@ def test_next_step_autoreset_starts_anew_and_ignores_that_action():
     envs.close()
 
 
-def test_disabled_autoreset_freezes_finished_members():
+def test_disabled_autoreset_freezes_finished_members() -> None:
     envs = make(2, horizon=3, autoreset_mode="Disabled")
     envs.reset(seed=0)
     for _ in range(3):
@@ -109,16 +114,17 @@ def test_disabled_autoreset_freezes_finished_members():
     envs.close()
 
 
-def test_a_solved_member_terminates_with_return_one_while_the_other_runs_on():
+def test_a_solved_member_terminates_with_return_one_while_the_other_runs_on() -> None:
     """Teleport the soup into the basket: LIBERO's containment holds at once, and the rewards must sum to 1."""
     envs = make(2, autoreset_mode="Disabled")
     envs.reset(seed=0)
-    episodes = envs.unwrapped.episodes
+    episodes = envs.episodes
     states = episodes.simulator.get_states()
     soup, basket = (
         episodes.scene.record.objects[episodes.scene.layout.object_row(name)].qpos_address
         for name in ("alphabet_soup_1", "basket_1")
     )
+    assert soup is not None and basket is not None
     qpos = states.states_NX[0, 1:]
     qpos[soup : soup + 3] = [*qpos[basket : basket + 2], qpos[basket + 2] + 0.08]
     episodes.reset(states, np.array([True, False]))
@@ -132,12 +138,12 @@ def test_a_solved_member_terminates_with_return_one_while_the_other_runs_on():
 
 
 @pytest.mark.parametrize("num_envs", [0, -1, 10**6, True])
-def test_absurd_sizes_are_refused(num_envs):
+def test_absurd_sizes_are_refused(num_envs: int) -> None:
     with pytest.raises(ConfigError, match="num_envs"):
         make(num_envs)
 
 
-def test_bad_input_is_refused():
+def test_bad_input_is_refused() -> None:
     with pytest.raises(UnknownNameError, match="Disabled"):
         make(2, autoreset_mode="disable")
     envs = make(4)

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from numpy.typing import NDArray
 
+from tests.helpers.unwrapped import libero_env, libero_envs
 from tgrpo_envs.scene import InitStates
+from tgrpo_envs.vector import LiberoVectorEnv
 
 ENV_ID = "tgrpo_envs:TGRPO-LiberoObject-v0"
-SETTINGS = {"cameras": (), "assets": "primitive", "horizon": 3}
+SETTINGS: dict[str, Any] = {"cameras": (), "assets": "primitive", "horizon": 3}
 N = 3
 
 
-def native(mode, **kwargs):
-    return gym.make_vec(ENV_ID, num_envs=N, autoreset_mode=mode, **{**SETTINGS, **kwargs})
+def native(mode: AutoresetMode | str, **kwargs: Any) -> LiberoVectorEnv:
+    return libero_envs(gym.make_vec(ENV_ID, num_envs=N, autoreset_mode=mode, **{**SETTINGS, **kwargs}))
 
 
-def of_singles(mode, *, copy=True, **kwargs):
-    def make():
+def of_singles(mode: AutoresetMode | str, *, copy: bool = True, **kwargs: Any) -> SyncVectorEnv:
+    def make() -> gym.Env[Any, Any]:
         return gym.make(ENV_ID, disable_env_checker=True, **{**SETTINGS, **kwargs})
 
     return SyncVectorEnv([make] * N, copy=copy, autoreset_mode=mode)
 
 
-def assert_same(ours, theirs):
+def assert_same(ours: Any, theirs: Any) -> None:
     """Equal, bit by bit; arrays, dicts of arrays (infos with their masks too), and objects."""
     if isinstance(theirs, dict):
         for key in theirs:
@@ -39,29 +44,30 @@ def assert_same(ours, theirs):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def assert_same_all(ours, theirs):
+def assert_same_all(ours: Any, theirs: Any) -> None:
     """What two resets or two steps returned."""
     for one, other in zip(ours, theirs, strict=True):
         assert_same(one, other)
 
 
-def solved_state():
+def solved_state() -> NDArray[np.float64]:
     """A state in which the soup lies in the basket, so that the first step succeeds."""
-    env = gym.make(ENV_ID, **SETTINGS).unwrapped
+    env = libero_env(gym.make(ENV_ID, **SETTINGS))
     env.reset(seed=0)
     states, record = env.episodes.simulator.get_states(), env.episodes.scene.record
     soup, basket = (
-        1 + next(entry.qpos_address for entry in record.objects if entry.name == name)
+        next(entry.qpos_address for entry in record.objects if entry.name == name)
         for name in ("alphabet_soup_1", "basket_1")
     )
-    solved_X = states.states_NX[0].copy()
-    solved_X[soup : soup + 3] = solved_X[basket : basket + 3] + np.array([0.0, 0.0, 0.08])
+    assert soup is not None and basket is not None
+    solved_X: NDArray[np.float64] = states.states_NX[0].copy()
+    solved_X[1 + soup : 4 + soup] = solved_X[1 + basket : 4 + basket] + np.array([0.0, 0.0, 0.08])
     env.close()
     return solved_X
 
 
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
-def test_autoreset_equals_gymnasiums(mode):
+def test_autoreset_equals_gymnasiums(mode: AutoresetMode) -> None:
     """Nine steps with ends by the horizon, one by success, and the resets between them drawn by the members."""
     pair = native(mode), of_singles(mode)
     assert_same_all(*(envs.reset(seed=7) for envs in pair))
@@ -79,7 +85,7 @@ def test_autoreset_equals_gymnasiums(mode):
         envs.close()
 
 
-def test_same_step_gives_the_last_observation_and_info():
+def test_same_step_gives_the_last_observation_and_info() -> None:
     envs = native("SameStep")
     envs.reset(seed=0)
     actions = np.zeros((N, 7), np.float32)
@@ -97,7 +103,7 @@ def test_same_step_gives_the_last_observation_and_info():
     envs.close()
 
 
-def test_disabled_equals_gymnasiums_when_the_caller_resets_by_mask():
+def test_disabled_equals_gymnasiums_when_the_caller_resets_by_mask() -> None:
     pair = native(AutoresetMode.DISABLED), of_singles(AutoresetMode.DISABLED)
     for envs in pair:
         envs.reset(seed=3)
@@ -116,7 +122,7 @@ def test_disabled_equals_gymnasiums_when_the_caller_resets_by_mask():
         envs.close()
 
 
-def test_pictures_equal_those_of_single_environments():
+def test_pictures_equal_those_of_single_environments() -> None:
     pair = [make("SameStep", cameras=("agentview", "wrist"), image_size=24, horizon=2) for make in (native, of_singles)]
     starts = [envs.reset(seed=0)[0] for envs in pair]
     assert_same(*starts)
@@ -129,7 +135,7 @@ def test_pictures_equal_those_of_single_environments():
 
 
 @pytest.mark.parametrize("mode", list(AutoresetMode))
-def test_without_copy_the_same_arrays_are_returned_each_step(mode):
+def test_without_copy_the_same_arrays_are_returned_each_step(mode: AutoresetMode) -> None:
     copied, kept = (native(mode, cameras=("agentview",), image_size=24, copy=copy) for copy in (True, False))
     first, _ = kept.reset(seed=0)
     again, _ = copied.reset(seed=0)
@@ -149,11 +155,11 @@ def test_without_copy_the_same_arrays_are_returned_each_step(mode):
 
 
 @pytest.mark.parametrize("mode", list(AutoresetMode))
-def test_a_diverged_member_is_truncated_and_reported_while_the_others_go_on(mode):
+def test_a_diverged_member_is_truncated_and_reported_while_the_others_go_on(mode: AutoresetMode) -> None:
     envs, calm = native(mode), native(mode)
     for each in (envs, calm):
         each.reset(seed=0)
-    envs.unwrapped.episodes.simulator.datas[1].qvel[:] = 1e12
+    envs.episodes.simulator.datas[1].qvel[:] = 1e12
     actions = np.full((N, 7), 0.2, np.float32)
     observations, _, terminated, truncated, infos = envs.step(actions)
     quiet, *_ = calm.step(actions)
@@ -169,7 +175,7 @@ def test_a_diverged_member_is_truncated_and_reported_while_the_others_go_on(mode
     calm.close()
 
 
-def test_given_states_reach_the_single_environment_too():
+def test_given_states_reach_the_single_environment_too() -> None:
     states = InitStates(np.stack([solved_state()]), np.zeros((1, 0, 7)))
     env = gym.make(ENV_ID, **SETTINGS)
     for given in (states, states.states_NX, states.states_NX[0]):

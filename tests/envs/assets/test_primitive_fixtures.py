@@ -74,7 +74,8 @@ def solid_corners_mm(model: mujoco.MjModel) -> NDArray[np.float64]:
 def centre_of_mass_mm(model: mujoco.MjModel) -> NDArray[np.float64]:
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
-    return 1000 * (data.subtree_com[0] - data.body("object").xpos)
+    centre_3: NDArray[np.float64] = 1000 * (data.subtree_com[0] - data.body("object").xpos)
+    return centre_3
 
 
 @pytest.mark.parametrize("category", CATEGORIES)

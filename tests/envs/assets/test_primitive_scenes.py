@@ -46,14 +46,14 @@ def solved(simulator: Simulator) -> bool:
 
 
 def with_joint(scene: Scene, joint: str, position: float) -> NDArray[np.float64]:
-    states_X = official_states(scene).states_NX[0].copy()
+    states_X: NDArray[np.float64] = official_states(scene).states_NX[0].copy()
     entry = next(entry for entry in scene.record.joints if entry.name == joint)
     states_X[1 + entry.qpos_address] = position
     return states_X
 
 
 def moved(scene: Scene, name: str, position_3: NDArray[np.float64]) -> NDArray[np.float64]:
-    states_X = official_states(scene).states_NX[0].copy()
+    states_X: NDArray[np.float64] = official_states(scene).states_NX[0].copy()
     entry = next(entry for entry in scene.record.objects if entry.name == name)
     assert entry.qpos_address is not None
     states_X[1 + entry.qpos_address : 4 + entry.qpos_address] = position_3

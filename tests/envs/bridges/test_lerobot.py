@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.helpers.unwrapped import libero_envs
 from tgrpo_envs.assets import find_pack
 from tgrpo_envs.bridges.lerobot import IMAGES, ROBOT_STATE, make_vec
 from tgrpo_envs.bridges.libero import turned
@@ -19,7 +21,7 @@ from tgrpo_envs.tasks import get_task
 
 SIZE = 64
 NEW_ROLLOUT = {"lerobot_new_rollout": True}  # lerobot.envs.utils.NEW_ROLLOUT_OPTION
-SETTINGS = {"assets": "primitive", "image_size": SIZE, "init_states": "official"}
+SETTINGS: dict[str, Any] = {"assets": "primitive", "image_size": SIZE, "init_states": "official"}
 
 
 def test_observations_are_those_of_liberos_own_environment() -> None:
@@ -27,7 +29,7 @@ def test_observations_are_those_of_liberos_own_environment() -> None:
     official = official_env(get_task("libero_object", 0), find_pack("primitive").folder)
     envs = make_vec("libero_object", 1, **SETTINGS)
     observation, _ = envs.reset(options=NEW_ROLLOUT)
-    episodes = envs.unwrapped.episodes
+    episodes = libero_envs(envs).episodes
     pair = Pair(episodes.scene, episodes.simulator, official)
     pair.reset_official(official_states(pair.scene).take(np.array([0])), settle=True)
     rng = np.random.default_rng(0)
@@ -44,7 +46,7 @@ def test_observations_are_those_of_liberos_own_environment() -> None:
     official.close()
 
 
-def sensors(official) -> dict[tuple[str, str], np.ndarray]:
+def sensors(official: Any) -> dict[tuple[str, str], np.ndarray]:
     """What LIBERO's sensors read now; what its `step` returns may be a substep older."""
     from robosuite.utils.transform_utils import convert_quat
 
@@ -66,7 +68,7 @@ def test_pictures_are_upside_down_as_libero_draws_them() -> None:
     envs = make_vec("libero_object", 1, detail="fast", **SETTINGS)
     observation, _ = envs.reset(options=NEW_ROLLOUT)
     for name, camera in IMAGES.items():
-        upright = envs.unwrapped.batch.observations[camera]
+        upright = libero_envs(envs).batch.observations[camera]
         assert np.array_equal(observation["pixels"][name][:, ::-1, ::-1], turned(upright))
         assert np.ptp(upright) > 0
     envs.close()
@@ -77,12 +79,12 @@ def test_rollouts_play_the_official_states_in_their_order() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # LeRobot's own option is nothing to warn of
         rollouts = [envs.reset(seed=[5, 6], options=NEW_ROLLOUT)[0] for _ in range(2)]
-    began = envs.unwrapped.episodes.simulator.init_states.states_NX
-    assert np.array_equal(began, envs.unwrapped.episodes.fixed_states("official").states_NX[2:4])
+    began = libero_envs(envs).episodes.simulator.init_states.states_NX
+    assert np.array_equal(began, libero_envs(envs).episodes.fixed_states("official").states_NX[2:4])
     assert not np.array_equal(rollouts[0]["robot_state"]["joints"]["pos"], rollouts[1]["robot_state"]["joints"]["pos"])
     envs.reset(options={"init_state_ids": [7, 49]})
-    began = envs.unwrapped.episodes.simulator.init_states.states_NX
-    assert np.array_equal(began, envs.unwrapped.episodes.fixed_states("official").states_NX[[7, 49]])
+    began = libero_envs(envs).episodes.simulator.init_states.states_NX
+    assert np.array_equal(began, libero_envs(envs).episodes.fixed_states("official").states_NX[[7, 49]])
     envs.close()
 
 
@@ -108,7 +110,7 @@ def test_a_success_is_told_in_its_step_and_stays_told() -> None:
     """LeRobot counts an episode as solved where `is_success` holds at any step up to its end."""
     envs = make_vec("libero_object", 2, detail="fast", **SETTINGS)
     envs.reset(options=NEW_ROLLOUT)
-    simulator, both = envs.unwrapped.episodes.simulator, np.ones(2, dtype=bool)
+    simulator, both = libero_envs(envs).episodes.simulator, np.ones(2, dtype=bool)
     expert = ScriptedExpert(simulator.scene.layout, get_task("libero_object", 0).goal, 2)
     expert.reset(simulator.snapshot, both)
     ended_N, paid_N = ~both, np.zeros(2)

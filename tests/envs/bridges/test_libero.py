@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,9 +22,14 @@ PACKS = ["primitive", pytest.param("libero", marks=pytest.mark.libero)]
 
 
 @pytest.fixture(scope="module", params=PACKS)
-def pair(request) -> Iterator[Pair]:
+def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
     task = get_task("libero_object", 0)
-    settings = {"has_offscreen_renderer": True, "use_camera_obs": True, "camera_heights": SIZE, "camera_widths": SIZE}
+    settings: dict[str, Any] = {
+        "has_offscreen_renderer": True,
+        "use_camera_obs": True,
+        "camera_heights": SIZE,
+        "camera_widths": SIZE,
+    }
     scene = load_scene(task, request.param)
     ours = Simulator(scene, 1, cameras=tuple(CAMERAS), image_size=SIZE, detail="exact")
     pair = Pair(scene, ours, official_env(task, find_pack(request.param).folder, **settings))
@@ -31,7 +37,7 @@ def pair(request) -> Iterator[Pair]:
     pair.close()
 
 
-def libero_state(official) -> np.ndarray:
+def libero_state(official: Any) -> np.ndarray:
     """What LIBERO's sensors read now, through robosuite's own conversion."""
     from robosuite.utils.transform_utils import convert_quat, quat2axisangle
 

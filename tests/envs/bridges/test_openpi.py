@@ -5,9 +5,12 @@ from __future__ import annotations
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 pytest.importorskip("msgpack")
 pytest.importorskip("websockets")
@@ -20,16 +23,17 @@ from tgrpo_envs.bridges.openpi import OpenPiPolicy
 from tgrpo_envs.bridges.openpi_server import serving_in_a_thread
 from tgrpo_envs.errors import ConfigError, PolicyError
 
-AT = {"host": "127.0.0.1", "port": 0, "metadata": {}}
+AT: dict[str, Any] = {"host": "127.0.0.1", "port": 0, "metadata": {}}
 
 
 class Says:
     """A player that answers with a fixed value, or does what a function does."""
 
-    def __init__(self, answer) -> None:
-        self.answer, self.questions = answer, []
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+        self.questions: list[Mapping[str, Any]] = []
 
-    def act(self, question):
+    def act(self, question: Mapping[str, Any]) -> Any:
         self.questions.append(question)
         return self.answer(question) if callable(self.answer) else self.answer
 
@@ -58,7 +62,7 @@ def test_arrays_are_packed_as_openpi_packs_them() -> None:
         {b"__ndarray__": True, b"data": b"1234"},
     ],
 )
-def test_an_array_that_is_not_what_it_says_is_refused(lie) -> None:
+def test_an_array_that_is_not_what_it_says_is_refused(lie: dict[bytes, Any]) -> None:
     with pytest.raises(PolicyError):
         unpack(msgpack.packb(lie))
 
@@ -88,18 +92,20 @@ def test_pictures_are_resized_with_bilinear_pixels() -> None:
     from PIL import Image
 
     turned = Image.fromarray(seen(1, size=256).pictures["agentview"][0][:, ::-1])
-    assert np.array_equal(says.questions[0]["observation/image"], np.asarray(turned.resize((224, 224), Image.BILINEAR)))
+    assert np.array_equal(
+        says.questions[0]["observation/image"], np.asarray(turned.resize((224, 224), Image.Resampling.BILINEAR))
+    )
 
 
 def test_episodes_have_connections_of_their_own_and_are_asked_at_once() -> None:
     """Every answer waits until all three questions are there: one after the other would never end."""
     together, players = threading.Barrier(3), []
 
-    def answer(_question):
+    def answer(_question: Mapping[str, Any]) -> NDArray[np.float64]:
         together.wait(20)
         return np.full((5, 7), 0.5)
 
-    def player():
+    def player() -> Says:
         players.append(Says(answer))
         return players[-1]
 
@@ -141,11 +147,11 @@ def test_a_port_that_is_taken_is_one_sentence() -> None:
             pass
 
 
-def refuse(_question):
+def refuse(_question: Mapping[str, Any]) -> NoReturn:
     raise ConfigError("the battery is empty")
 
 
-def crash(_question):
+def crash(_question: Mapping[str, Any]) -> NoReturn:
     raise ZeroDivisionError
 
 
@@ -164,7 +170,7 @@ def crash(_question):
     ],
     ids=["short", "wide", "deep", "nan", "text", "nothing", "error", "crash", "stall"],
 )
-def test_a_bad_answer_is_one_sentence(answer, message) -> None:
+def test_a_bad_answer_is_one_sentence(answer: Any, message: str) -> None:
     with serving_in_a_thread(lambda: Says(answer), **AT) as url:
         policy = OpenPiPolicy(url, timeout_s=0.5 if "0.5" in message else 20)
         with pytest.raises(PolicyError, match=message) as caught:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ ACTION = np.array([0.1, -0.2, 0.3, 0.0, 0.0, 0.5, 0.996])
 PLAYED = np.array([0.1, -0.2, 0.3, 0.0, 0.0, 0.5, -1.0])  # OpenVLA's 1 is open, LIBERO's -1
 
 
-def array(value: dict) -> np.ndarray:
+def array(value: dict[str, Any]) -> np.ndarray:
     return np.frombuffer(base64.b64decode(value["__numpy__"]), value["dtype"]).reshape(value["shape"])
 
 
@@ -32,8 +33,13 @@ def array(value: dict) -> np.ndarray:
     ids=["list", "array", "twice"],
 )
 def test_openvla_is_asked_for_one_step(answer: str) -> None:
-    questions = []
-    with act_server(lambda question: questions.append(question) or answer.encode()) as url:
+    questions: list[dict[str, Any]] = []
+
+    def reply(question: dict[str, Any]) -> bytes:
+        questions.append(question)
+        return answer.encode()
+
+    with act_server(reply) as url:
         policy = OpenVlaPolicy(url, "openvla", timeout_s=20, unnorm_key="libero_object")
         actions = policy.act(seen(2))
     assert len(actions) == 2
@@ -45,9 +51,13 @@ def test_openvla_is_asked_for_one_step(answer: str) -> None:
 
 
 def test_oft_is_asked_with_both_pictures_and_the_state() -> None:
-    questions = []
-    reply = json.dumps([to_json(ACTION)] * 8).encode()
-    with act_server(lambda question: questions.append(question) or reply) as url:
+    questions: list[dict[str, Any]] = []
+
+    def reply(question: dict[str, Any]) -> bytes:
+        questions.append(question)
+        return json.dumps([to_json(ACTION)] * 8).encode()
+
+    with act_server(reply) as url:
         policy = OpenVlaPolicy(url, "oft", timeout_s=20)
         (actions,) = policy.act(seen(1))
     assert np.array_equal(actions, np.tile(PLAYED, (8, 1)))
@@ -88,7 +98,11 @@ def test_a_bad_answer_is_one_sentence(answer: bytes, message: str) -> None:
 
 
 def test_a_stall_ends_after_the_time_that_was_given() -> None:
-    with act_server(lambda _: time.sleep(1.5) or b"[]") as url, pytest.raises(PolicyError, match=r"within 0\.3 s"):
+    def stall(_question: dict[str, Any]) -> bytes:
+        time.sleep(1.5)
+        return b"[]"
+
+    with act_server(stall) as url, pytest.raises(PolicyError, match=r"within 0\.3 s"):
         OpenVlaPolicy(url, "openvla", timeout_s=0.3).act(seen(1))
 
 

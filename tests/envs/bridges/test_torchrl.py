@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from tgrpo_envs.bridges.torchrl import for_torchrl
 
 ID = "tgrpo_envs:TGRPO-LiberoObject-v0"
-SETTINGS = {"assets": "primitive", "observe": "state", "horizon": 4}
+SETTINGS: dict[str, Any] = {"assets": "primitive", "observe": "state", "horizon": 4}
 
 
 def test_infos_are_numbers_with_the_same_keys_and_kinds_at_reset_and_step() -> None:
@@ -29,6 +31,7 @@ def test_last_observations_are_gymnasiums_by_their_keys() -> None:
     """Two environments of one seed, one seen through the view: what ends in it is what `final_obs` has in the other."""
     plain, other = (gym.make_vec(ID, 2, autoreset_mode="SameStep", **SETTINGS) for _ in range(2))
     view = for_torchrl(other)
+    assert isinstance(plain.single_observation_space, gym.spaces.Dict)
     plain.reset(seed=0)
     view.reset(seed=0)
     for _ in range(4):
@@ -46,12 +49,11 @@ def test_last_observations_are_gymnasiums_by_their_keys() -> None:
 @pytest.mark.parametrize("mode", ["SameStep", "Disabled"])
 def test_torchrl_reads_every_info_and_the_last_observation(mode: str) -> None:
     envs = pytest.importorskip("torchrl.envs")
-    from torchrl.envs.utils import check_env_specs
-
+    utils = pytest.importorskip("torchrl.envs.utils")
     env = envs.GymWrapper(for_torchrl(gym.make_vec(ID, 2, autoreset_mode=mode, **SETTINGS)))
     if mode == "Disabled":  # in SameStep its reader of last observations takes all infos
         env.auto_register_info_dict()
-    check_env_specs(env)
+    utils.check_env_specs(env)
     data = env.rollout(9, break_when_any_done=False)
     assert data["next", "truncated"].sum() == 4  # both members, after four and eight steps
     steps = data["next", "control_steps"][0].tolist()
@@ -64,10 +66,9 @@ def test_torchrl_reads_every_info_and_the_last_observation(mode: str) -> None:
 
 def test_torchrl_reads_every_info_of_one_environment() -> None:
     envs = pytest.importorskip("torchrl.envs")
-    from torchrl.envs.utils import check_env_specs
-
+    utils = pytest.importorskip("torchrl.envs.utils")
     env = envs.GymWrapper(for_torchrl(gym.make(ID, **SETTINGS)))
     env.auto_register_info_dict()
-    check_env_specs(env)
+    utils.check_env_specs(env)
     assert {"success", "progress", "stages"} <= set(env.rollout(3)["next"].keys())
     env.close()

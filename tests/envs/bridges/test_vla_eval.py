@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,11 +25,11 @@ ALL = {"send_wrist_image": True, "send_state": True, "quat_no_antipodal": True}
 
 
 @contextmanager
-def server(answer, observation_params=ALL) -> Iterator[tuple[str, list]]:
+def server(answer: Any, observation_params: dict[str, Any] = ALL) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Speaks as the harness' own does: hello for hello, an action for an observation, with its number."""
-    heard: list[dict] = []
+    heard: list[dict[str, Any]] = []
 
-    def handle(connection) -> None:
+    def handle(connection: Any) -> None:
         for content in connection:
             message = msgpack.unpackb(content)
             heard.append(message)
@@ -50,11 +51,11 @@ def server(answer, observation_params=ALL) -> Iterator[tuple[str, list]]:
             thread.join()
 
 
-def sent(array: np.ndarray) -> dict:
+def sent(array: np.ndarray) -> dict[str, Any]:
     return {"__ndarray__": True, "data": array.tobytes(), "dtype": array.dtype.str, "shape": list(array.shape)}
 
 
-def action(*values: float) -> dict:
+def action(*values: float) -> dict[str, Any]:
     return {"type": "action", "payload": {"actions": sent(np.array(values, dtype=np.float32))}}
 
 
@@ -115,7 +116,7 @@ def test_a_folded_axis_angle_is_that_of_the_other_quaternion() -> None:
         ({"type": "action", "payload": {"actions": {**sent(np.zeros(7)), "shape": [8]}}}, "cannot be read"),
     ],
 )
-def test_a_bad_answer_is_one_sentence(answer, message: str) -> None:
+def test_a_bad_answer_is_one_sentence(answer: Any, message: str) -> None:
     with server(answer) as (url, _):
         policy = VlaEvalPolicy(url, timeout_s=20)
         with pytest.raises(PolicyError, match=message) as caught:

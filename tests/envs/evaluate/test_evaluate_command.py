@@ -9,9 +9,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.helpers.policy_server import Replaying, act_server
 from tgrpo_envs.__main__ import main
@@ -50,7 +52,7 @@ def fails_at_the_second_decision(seen):
 
 
 @pytest.fixture(scope="module")
-def expert_SA():
+def expert_SA() -> NDArray[np.float64]:
     """The expert's successful episode from official state 0, and more of the same beyond its end."""
     scene = load_scene(get_task("libero_object", 0), "primitive")
     episode = record_episode(scene, initial_state(scene, "official", index=0, seed=0), "expert", seed=0)
@@ -59,7 +61,7 @@ def expert_SA():
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch, expert_SA):
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expert_SA: NDArray[np.float64]) -> str:
     np.save(tmp_path / "expert.npy", expert_SA)
     name = f"policies_{tmp_path.name}"  # the process keeps modules by name
     (tmp_path / f"{name}.py").write_text(MODULE.format(path=str(tmp_path / "expert.npy")))
@@ -77,7 +79,9 @@ def load(out: str) -> EvaluationRecord:
         return EvaluationRecord.model_validate_json(file.read())
 
 
-def test_the_experts_actions_succeed_where_they_did_whoever_plays_beside(folder, expert_SA, capsys) -> None:
+def test_the_experts_actions_succeed_where_they_did_whoever_plays_beside(
+    folder: str, expert_SA: NDArray[np.float64], capsys: pytest.CaptureFixture[str]
+) -> None:
     length = len(expert_SA) - 400
     assert evaluate(f"{folder}:expert", "alone", "--num-states", "1", "--replan-steps", "4") == 0
     assert evaluate(f"{folder}:expert", "many", "--num-states", "5", "--replan-steps", "4", "--num-envs", "3") == 0
@@ -91,12 +95,12 @@ def test_the_experts_actions_succeed_where_they_did_whoever_plays_beside(folder,
     assert "pick up the alphabet soup" in capsys.readouterr().out
 
 
-def test_an_openpi_server_plays_the_same_episodes(folder, expert_SA) -> None:
+def test_an_openpi_server_plays_the_same_episodes(folder: str, expert_SA: NDArray[np.float64]) -> None:
     pytest.importorskip("websockets")
     from tgrpo_envs.bridges.openpi_server import serving_in_a_thread
 
-    questions: list[dict] = []
-    options = {"host": "127.0.0.1", "port": 0, "metadata": {}}
+    questions: list[dict[str, Any]] = []
+    options: dict[str, Any] = {"host": "127.0.0.1", "port": 0, "metadata": {}}
     with serving_in_a_thread(lambda: Replaying(expert_SA, 4, questions), **options) as url:
         more = ("--num-states", "3", "--num-envs", "2", "--replan-steps", "4")
         assert evaluate(f"openpi:{url}", "server", *more) == 0
@@ -106,19 +110,19 @@ def test_an_openpi_server_plays_the_same_episodes(folder, expert_SA) -> None:
     assert questions[0]["prompt"] == "pick up the alphabet soup and place it in the basket"
 
 
-def test_failures_are_filmed(folder) -> None:
+def test_failures_are_filmed(folder: str) -> None:
     assert evaluate(f"{folder}:still", "out", "--num-states", "2", "--horizon", "3", "--videos", "1") == 0
     (video,) = os.listdir("out/videos")
     assert video.startswith("libero_object_00_official_state00_horizon.")
 
 
-def test_a_policy_that_fails_costs_no_finished_episode(folder, capsys) -> None:
+def test_a_policy_that_fails_costs_no_finished_episode(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The first state is played to its end by a policy that then dies; resumed, only the others are played."""
     common = ("--horizon", "2", "--num-envs", "1")
     answers = iter([b"[0, 0, 0, 0, 0, 0, 1]"] * 2 + [b'"error"'])
     asked = []
 
-    def answer(question):
+    def answer(question: dict[str, Any]) -> bytes:
         asked.append(question)
         return next(answers, b"[0, 0, 0, 0, 0, 0, 1]")
 
@@ -137,7 +141,7 @@ def test_a_policy_that_fails_costs_no_finished_episode(folder, capsys) -> None:
     assert len(asked) == 2 + 1 + 2 * 2  # control steps of the first, the error, control steps of the others
 
 
-def test_a_line_that_a_crash_has_torn_is_played_again(folder) -> None:
+def test_a_line_that_a_crash_has_torn_is_played_again(folder: str) -> None:
     more = ("--num-states", "2", "--horizon", "2", "--num-envs", "1")
     assert evaluate(f"{folder}:still", "out", *more) == 0
     whole = load("out")
@@ -151,7 +155,7 @@ def test_a_line_that_a_crash_has_torn_is_played_again(folder) -> None:
         assert [json.loads(line)["state"] for line in file] == [0, 1]
 
 
-def test_a_killed_process_has_kept_what_was_finished(folder, tmp_path) -> None:
+def test_a_killed_process_has_kept_what_was_finished(folder: str, tmp_path: Path) -> None:
     lines = ["def slow(seen):", "    time.sleep(600 if seen['episode'][0] == 2 else 0)", "    return [[0] * 7]"]
     (tmp_path / "slow_policy.py").write_text("\n".join(["import time", *lines]))
     command = [sys.executable, "-m", "tgrpo_envs", "evaluate", "slow_policy:slow", "--out", "out", *SHARED]
@@ -164,7 +168,9 @@ def test_a_killed_process_has_kept_what_was_finished(folder, tmp_path) -> None:
     assert [json.loads(line)["state"] for line in file.read_text().splitlines()] == [0, 1]
 
 
-def test_all_perturbations_are_counted_beside_the_task_as_it_is(folder, capsys) -> None:
+def test_all_perturbations_are_counted_beside_the_task_as_it_is(
+    folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     more = ("--num-states", "2", "--horizon", "1", "--perturb", "all", "--perturb-seed", "4", "--perturb-variants", "2")
     assert evaluate(f"{folder}:writes_down_what_it_is_told", "out", *more) == 0
     told = Path("told.txt").read_text().splitlines()
@@ -183,7 +189,9 @@ def test_all_perturbations_are_counted_beside_the_task_as_it_is(folder, capsys) 
     assert load("out") == record and len(Path("told.txt").read_text().splitlines()) == len(told)
 
 
-def test_a_task_of_ones_own_is_evaluated_from_its_held_out_states(folder, tmp_path, capsys) -> None:
+def test_a_task_of_ones_own_is_evaluated_from_its_held_out_states(
+    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = bddl_path(get_task("libero_object", 0)).read_text(encoding="utf-8")
     (tmp_path / "mine.bddl").write_text(text.replace("Pick the alphabet soup", "Fetch me the soup"))
     more = ("--bddl", "mine.bddl", "--num-states", "2", "--horizon", "1", "--videos", "1")
@@ -219,7 +227,9 @@ def test_a_task_of_ones_own_is_evaluated_from_its_held_out_states(folder, tmp_pa
         ("{}:still", ("--replan-steps", "2", "--num-states", "1"), "at least 2"),
     ],
 )
-def test_what_cannot_be_played_is_one_sentence(folder, capsys, policy, more, message) -> None:
+def test_what_cannot_be_played_is_one_sentence(
+    folder: str, capsys: pytest.CaptureFixture[str], policy: str, more: tuple[str, ...], message: str
+) -> None:
     assert evaluate(policy.format(folder), "out", *more) == 2
     said = capsys.readouterr().err
     assert len(said.splitlines()) == 1
@@ -276,7 +286,7 @@ def test_counts_are_pooled_over_tasks_and_kept_apart_by_set() -> None:
     assert "NOT comparable" in record.note
 
 
-def test_conventions_have_their_own_pictures_and_plans(folder) -> None:
+def test_conventions_have_their_own_pictures_and_plans(folder: str) -> None:
     function = open_policy(f"{folder}:still", timeout_s=1)
     assert (function.image_size, function.replan_steps) == (256, 1)
     oft = open_policy("oft:http://localhost:1", timeout_s=1)

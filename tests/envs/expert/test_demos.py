@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -149,7 +150,7 @@ def test_the_file_does_not_depend_on_how_many_run_side_by_side(report: Recording
 
 @pytest.mark.parametrize(("name", "value"), [("num_demos", 0), ("num_envs", 0), ("max_noise", -0.1)])
 def test_numbers_out_of_range_are_refused(name: str, value: float, tmp_path: Path) -> None:
-    settings = {"num_demos": 1, "path": tmp_path / "x.hdf5", name: value}
+    settings: dict[str, Any] = {"num_demos": 1, "path": tmp_path / "x.hdf5", name: value}
     with pytest.raises(ConfigError, match=f"{name}={value}"):
         record_demonstrations("libero_object", TASK, **settings, progress=False)
 

@@ -109,4 +109,5 @@ def rodrigues(vector: np.ndarray) -> np.ndarray:
     angle = np.linalg.norm(vector)
     x, y, z = vector / max(angle, 1e-300)
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+    turn_33: np.ndarray = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+    return turn_33

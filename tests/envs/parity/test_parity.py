@@ -59,6 +59,7 @@ def test_a_gripper_that_closes_on_something_moves_as_liberos(pair: Pair) -> None
     """Contacts between pads and an object: lower the hand over the object, then close."""
     init = official_states(pair.scene).take(np.array([0]))
     soup = next(entry for entry in pair.scene.record.objects if entry.name == "alphabet_soup_1")
+    assert soup.qpos_address is not None
     eef_x, eef_y, _ = pair.scene.record.robot.eef_pos
     init.states_NX[0, 1 + soup.qpos_address : 3 + soup.qpos_address] = eef_x, eef_y
     pair.reset(init, settle=True)

@@ -12,7 +12,7 @@ import pytest
 from tgrpo_envs.__main__ import main
 from tgrpo_envs.parity import compare as parity
 from tgrpo_envs.parity.boundary_states import placed_states
-from tgrpo_envs.parity.side_by_side import open_pair
+from tgrpo_envs.parity.side_by_side import Pair, open_pair
 from tgrpo_envs.scene import official_states
 from tgrpo_envs.sim import success
 from tgrpo_envs.tasks import Task, get_task, list_tasks
@@ -42,13 +42,13 @@ def test_a_wrong_success_check_is_noticed(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_wrong_action_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    pair_step = parity.Pair.step
+    pair_step = Pair.step
 
-    def lame(pair: parity.Pair, action_A: np.ndarray) -> None:
+    def lame(pair: Pair, action_A: np.ndarray) -> None:
         pair_step(pair, np.concatenate([action_A[:6], [-1.0]]) if action_A[6] < 0 else action_A)
         pair.ours.datas[0].qvel[0] += 1e-6
 
-    monkeypatch.setattr(parity.Pair, "step", lame)
+    monkeypatch.setattr(Pair, "step", lame)
     row = parity.compare_task(TASK, "primitive", steps=3, states=1)
     assert row.state_error > 1e-7
     assert row.steps_within == 0

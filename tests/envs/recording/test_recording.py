@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import io
 import struct
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from tgrpo_envs.__main__ import main
 from tgrpo_envs.errors import StateError, UnknownNameError
@@ -45,7 +48,7 @@ def test_rescoring_pays_what_the_live_environment_paid(scene: Scene, episode: Ep
     assert episode.success
     assert live[-1][2]
     # Gymnasium's actions are float32, so the two simulations differ in their last digits; paid progress is rounded.
-    assert np.allclose(score.rewards_T, [step[1] for step in live], atol=1e-9)
+    assert np.allclose(score.rewards_T, [float(step[1]) for step in live], atol=1e-9)
     assert np.array_equal(score.stages_TK, [step[4]["stages"] for step in live])
     assert score.episode_return == pytest.approx(1.0)
     assert score.first_done()[-1] == len(episode)
@@ -224,7 +227,9 @@ def test_the_command_plays_saves_and_shows(tmp_path: Path, capsys: pytest.Captur
         ("snapshot.gripper_pos_N3", lambda array: array * np.inf),
     ],
 )
-def test_arrays_of_another_kind_are_refused(episode: Episode, tmp_path: Path, name: str, change) -> None:
+def test_arrays_of_another_kind_are_refused(
+    episode: Episode, tmp_path: Path, name: str, change: Callable[[NDArray[Any]], NDArray[Any]]
+) -> None:
     path = tmp_path / "episode.npz"
     episode.save(path)
     with np.load(path) as file:

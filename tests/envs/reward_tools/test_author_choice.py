@@ -51,7 +51,7 @@ def filed(tmp_path: Path, text: str) -> Path:
     return path
 
 
-def test_a_reply_carried_by_hand_is_filed_like_any_other(tmp_path):
+def test_a_reply_carried_by_hand_is_filed_like_any_other(tmp_path: Path) -> None:
     reply = f"Gladly!\n```json\n{GOOD}```"
     text = ingest(filed(tmp_path, reply), "some model, by hand", MILK.suite, MILK.name, tmp_path)
     assert str(spec_path(MILK, "llm", tmp_path)) in text and "score 100" in text
@@ -61,13 +61,13 @@ def test_a_reply_carried_by_hand_is_filed_like_any_other(tmp_path):
     assert record.prompt_sha256 == render_prompt(MILK).sha256
 
 
-def test_a_reply_may_come_from_standard_input(tmp_path, monkeypatch):
+def test_a_reply_may_come_from_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(GOOD.encode())))
     ingest(Path("-"), "m", MILK.suite, MILK.name, tmp_path)
     assert spec_path(MILK, "llm", tmp_path).is_file()
 
 
-def test_faulty_replies_are_not_filed(tmp_path):
+def test_faulty_replies_are_not_filed(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"E02.*milk_7.*did you mean 'milk_1'"):
         ingest(filed(tmp_path, GOOD.replace('"milk_1"', '"milk_7"')), "m", MILK.suite, MILK.name, tmp_path)
     with pytest.raises(SpecError, match="Cannot read"):
@@ -82,7 +82,7 @@ def test_faulty_replies_are_not_filed(tmp_path):
     assert not spec_path(MILK, "llm", tmp_path).exists() and not provenance_path(MILK, tmp_path).exists()
 
 
-def test_agreement_counts_shared_stages_and_edges():
+def test_agreement_counts_shared_stages_and_edges() -> None:
     good, short = parse_spec(GOOD), parse_spec(without_lift())
     assert agreement(good, good) == 1
     # 4 of 5 stages are shared; edges are 4 and 3, of which reach-grasp and carry-place are shared: 2 of 5.
@@ -91,31 +91,31 @@ def test_agreement_counts_shared_stages_and_edges():
     assert agreement(good, renamed) == 1  # names and numbers are not structure
 
 
-def test_length_counts_stages_edges_atoms_and_ramps():
+def test_length_counts_stages_edges_atoms_and_ramps() -> None:
     # 5 stages, 4 edges; done: near, touching, grasped, lifted, near, goal; while: grasped twice; ramps: 4.
     assert num_words(parse_spec(GOOD)) == 5 + 4 + 6 + 2 + 4
 
 
-def test_the_majority_wins_among_equal_scores():
+def test_the_majority_wins_among_equal_scores() -> None:
     samples = [sample(0, without_lift()), sample(1, GOOD), sample(2, GOOD.replace("lift_milk", "raise_it"))]
     (record, best), *_ = rank_samples(samples)
     assert best.number in (1, 2) and record.consensus == pytest.approx((1 + 0.6) / 2)
     assert record.total == pytest.approx(100 + 10 * 0.8 - 0.1 * 21)
 
 
-def test_ties_are_broken_the_same_way_in_any_order():
+def test_ties_are_broken_the_same_way_in_any_order() -> None:
     samples = [sample(0, GOOD), sample(1, GOOD.replace("lift_milk", "raise_it")), sample(2, "no"), sample(3, GOOD)]
     orders = [[entry.number for _, entry in rank_samples(list(p))] for p in itertools.permutations(samples)]
     assert all(order == orders[0] for order in orders) and orders[0][-1] == 2
 
 
-def test_nothing_is_written_into_the_package_unless_asked(tmp_path, monkeypatch):
+def test_nothing_is_written_into_the_package_unless_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     ingest(filed(tmp_path, GOOD), "m", MILK.suite, MILK.name)
     assert spec_path(MILK, "llm", Path("specs")).is_file()
 
 
-def test_a_spec_that_has_passed_is_replaced_only_on_request(tmp_path):
+def test_a_spec_that_has_passed_is_replaced_only_on_request(tmp_path: Path) -> None:
     ingest(filed(tmp_path, GOOD), "m", MILK.suite, MILK.name, tmp_path)
     path, passed = spec_path(MILK, "llm", tmp_path), {"verdict": "passed", "spec_id": spec_id(parse_spec(GOOD))}
     certificate_path(MILK, "llm", tmp_path).write_text(json.dumps(passed))
@@ -128,7 +128,7 @@ def test_a_spec_that_has_passed_is_replaced_only_on_request(tmp_path):
     ingest(filed(tmp_path, GOOD), "m", MILK.suite, MILK.name, tmp_path)  # the one that passed is gone
 
 
-def test_refused_replies_are_part_of_the_record(tmp_path):
+def test_refused_replies_are_part_of_the_record(tmp_path: Path) -> None:
     for text in ("no", GOOD.replace('"milk_1"', '"milk_7"')):
         with pytest.raises(SpecError):
             ingest(filed(tmp_path, text), "m", MILK.suite, MILK.name, tmp_path)
@@ -138,7 +138,7 @@ def test_refused_replies_are_part_of_the_record(tmp_path):
     assert "milk_7" in record.replies[1].findings[0] and not list(tmp_path.rglob("*refused*"))
 
 
-def test_a_spec_that_replaces_another_keeps_the_replies_behind_it(tmp_path):
+def test_a_spec_that_replaces_another_keeps_the_replies_behind_it(tmp_path: Path) -> None:
     for text in (GOOD, "no", without_lift()):
         with contextlib.suppress(SpecError):
             ingest(filed(tmp_path, text), "m", MILK.suite, MILK.name, tmp_path)

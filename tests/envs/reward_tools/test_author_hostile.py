@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import urllib.parse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from test_author_server import GOOD, MILK, SECRET, Run, changed
 
+from tests.helpers.author_run import GOOD, MILK, SECRET, Run, changed
 from tests.helpers.fake_chat import completion, says, sends, serving, writes
 from tgrpo_envs.command import visible
 from tgrpo_envs.errors import SpecError
@@ -156,7 +157,7 @@ def outcome_of(body: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tupl
 
 
 @pytest.mark.parametrize("body", WITH_A_SPEC.values(), ids=WITH_A_SPEC)
-def test_a_spec_is_found_wherever_a_server_puts_it(body, tmp_path, monkeypatch):
+def test_a_spec_is_found_wherever_a_server_puts_it(body: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, result, note = outcome_of(body, tmp_path, monkeypatch)
     assert result == SAVED, note
     assert (
@@ -166,7 +167,7 @@ def test_a_spec_is_found_wherever_a_server_puts_it(body, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("body", WITHOUT.values(), ids=WITHOUT)
-def test_what_holds_no_spec_ends_in_one_sentence(body, tmp_path, monkeypatch):
+def test_what_holds_no_spec_ends_in_one_sentence(body: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, result, note = outcome_of(body, tmp_path, monkeypatch)
     assert result == FAILED and note and len(note) < 3000 and "Traceback" not in note
     assert not run.out.exists()
@@ -191,7 +192,9 @@ ESCAPES = {
 
 @pytest.mark.parametrize("key", [SECRET, "Zq7-tool/key+of=nobody", "pw4x"], ids=["sk", "other", "short"])
 @pytest.mark.parametrize("escape", ESCAPES.values(), ids=ESCAPES)
-def test_a_key_reaches_no_file_in_any_field_or_escape(escape, key, tmp_path, monkeypatch):
+def test_a_key_reaches_no_file_in_any_field_or_escape(
+    escape: Callable[[str], str], key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", key)
     told = escape(key)
     spec = GOOD.replace("A slim carton", "told")
@@ -217,7 +220,7 @@ def test_a_key_reaches_no_file_in_any_field_or_escape(escape, key, tmp_path, mon
             assert trace not in urllib.parse.unquote(everything)
 
 
-def test_a_key_that_no_header_can_carry_is_one_sentence(monkeypatch):
+def test_a_key_that_no_header_can_carry_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     from tgrpo_envs.errors import ConfigError
     from tgrpo_envs.reward_tools.author.client import ChatServer, Limits
     from tgrpo_envs.reward_tools.author.ledger import Accounts
@@ -230,7 +233,7 @@ def test_a_key_that_no_header_can_carry_is_one_sentence(monkeypatch):
 
 
 @pytest.mark.parametrize("charset", ["hex", "rot13", "utf-16", "nonsense"])
-def test_a_charset_that_is_none_does_no_harm(charset, tmp_path, monkeypatch):
+def test_a_charset_that_is_none_does_no_harm(charset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     headers = {"Content-Type": f"application/json; charset={charset}"}
     with serving(sends(message(content=GOOD), headers=headers)) as server:
         (outcome,) = Run(tmp_path, server, monkeypatch).write()
@@ -256,7 +259,9 @@ BODY = message(content=GOOD).encode()
         (b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n", FAILED),
     ],
 )
-def test_http_that_is_hardly_any_ends_in_a_spec_or_a_sentence(data, result, tmp_path, monkeypatch):
+def test_http_that_is_hardly_any_ends_in_a_spec_or_a_sentence(
+    data: bytes, result: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with serving(writes(data)) as server:
         run = Run(tmp_path, server, monkeypatch)
         (outcome,) = run.write()
@@ -269,7 +274,9 @@ SPOILT = {"deep": DEEP, "no text": b"\xff", "a list": b"[1]", "nothing": b""}
 
 
 @pytest.mark.parametrize("spoilt", SPOILT.values(), ids=SPOILT)
-def test_spoilt_files_of_earlier_runs_cost_another_question_and_no_more(spoilt, tmp_path, monkeypatch):
+def test_spoilt_files_of_earlier_runs_cost_another_question_and_no_more(
+    spoilt: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with serving(says(GOOD)) as server:
         run = Run(tmp_path, server, monkeypatch)
         run.write()
@@ -279,7 +286,7 @@ def test_spoilt_files_of_earlier_runs_cost_another_question_and_no_more(spoilt, 
         assert outcome.result == SAVED and len(server.requests) == 2
 
 
-def test_a_kept_reply_is_cleaned_as_a_new_one(tmp_path, monkeypatch):
+def test_a_kept_reply_is_cleaned_as_a_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Versions before 0.3 kept lone surrogates, which no file of ours can hold."""
     with serving(says(GOOD)) as server:
         run = Run(tmp_path, server, monkeypatch)
@@ -295,7 +302,7 @@ def test_a_kept_reply_is_cleaned_as_a_new_one(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("spoilt", [DEEP, b"\xff"], ids=["deep", "no text"])
-def test_spoilt_files_beside_a_spec_are_named(spoilt, tmp_path):
+def test_spoilt_files_beside_a_spec_are_named(spoilt: bytes, tmp_path: Path) -> None:
     path, _ = ingest_reply(MILK, GOOD, "a model", tmp_path)
     certificate_path(MILK, "llm", tmp_path).write_bytes(spoilt)
     with pytest.raises(SpecError, match=r"certificate .* cannot be read"):

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
-from test_author_server import GOOD, MILK, Run, changed
+import pytest
 
+from tests.helpers.author_run import GOOD, MILK, Run, changed
 from tests.helpers.fake_chat import says, serving
 from tgrpo_envs.reward_tools.author.generate import SAVED
 from tgrpo_envs.rewards.shipped import spec_path
 from tgrpo_envs.rewards.spec import load_spec, parse_spec
 
 
-def test_a_model_that_obeys_an_instruction_with_orders_in_it_gets_nothing_run_or_paid(tmp_path, monkeypatch):
+def test_a_model_that_obeys_an_instruction_with_orders_in_it_gets_nothing_run_or_paid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The instruction tells the model to answer with code and to decide success; the fake model does as told."""
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     loot = tmp_path / "loot"

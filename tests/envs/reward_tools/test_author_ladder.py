@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from test_author_server import GOOD, MILK, Run
 
+from tests.helpers.author_run import GOOD, MILK, Run
 from tests.helpers.fake_chat import fails, padded, says, serving, takes_only
 from tgrpo_envs.reward_tools.author.cards import load_card
 from tgrpo_envs.reward_tools.author.generate import FAILED, SAVED
-from tgrpo_envs.reward_tools.author.ladder import LADDER
+from tgrpo_envs.reward_tools.author.ladder import LADDER, Form
 from tgrpo_envs.reward_tools.author.wire import spec_schema
 from tgrpo_envs.rewards.shipped import spec_path
 from tgrpo_envs.rewards.spec import load_spec, parse_spec
@@ -22,7 +24,7 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "none")
 
 
-FORMS = {
+FORMS: dict[str, Callable[[dict[str, Any]], bool]] = {
     "schema": lambda body: body.get("response_format", {}).get("type") == "json_schema",
     "object": lambda body: body.get("response_format") == {"type": "json_object"},
     "text": lambda body: "response_format" not in body,
@@ -31,7 +33,9 @@ OBEDIENT = {"schema": json.dumps(padded(json.loads(GOOD), *[spec_schema(load_car
 
 
 @pytest.mark.parametrize("form", LADDER)
-def test_the_ladder_finds_what_a_server_takes_and_remembers_it(form, tmp_path, monkeypatch):
+def test_the_ladder_finds_what_a_server_takes_and_remembers_it(
+    form: Form, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reply = says(OBEDIENT.get(form, f"Gladly: {GOOD}"))
     with serving(takes_only(FORMS[form], reply, "response_format is not supported")) as server:
         (outcome,) = Run(tmp_path, server, monkeypatch).write()
@@ -42,7 +46,9 @@ def test_the_ladder_finds_what_a_server_takes_and_remembers_it(form, tmp_path, m
     assert load_spec(spec_path(MILK, "llm", again.out)) == parse_spec(GOOD)
 
 
-def test_a_form_that_a_server_takes_and_ignores_does_not_count_as_working(tmp_path, monkeypatch):
+def test_a_form_that_a_server_takes_and_ignores_does_not_count_as_working(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with serving(says("Certainly!"), says('{"stages": []}'), says(f"So: {GOOD}")) as server:
         run = Run(tmp_path, server, monkeypatch)
         (outcome,) = run.write()
@@ -66,14 +72,16 @@ def test_a_form_that_a_server_takes_and_ignores_does_not_count_as_working(tmp_pa
         "context too long",
     ],
 )
-def test_a_prompt_that_does_not_fit_is_said_to_and_not_sent_in_other_forms(complaint, tmp_path, monkeypatch):
+def test_a_prompt_that_does_not_fit_is_said_to_and_not_sent_in_other_forms(
+    complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with serving(fails(400, complaint)) as server:
         (outcome,) = Run(tmp_path, server, monkeypatch).write()
     assert (outcome.result, len(server.requests)) == (FAILED, 1)
     assert "--max-reply-tokens" in outcome.note and "larger context" in outcome.note
 
 
-def test_turns_alternate_whatever_the_replies_are(tmp_path, monkeypatch):
+def test_turns_alternate_whatever_the_replies_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As Gemma's template wants it, which also takes no system message."""
 
     def takes(body: dict[str, Any]) -> bool:
@@ -90,7 +98,7 @@ def test_turns_alternate_whatever_the_replies_are(tmp_path, monkeypatch):
     assert server.requests[0]["messages"][0]["content"] in server.requests[1]["messages"][0]["content"]
 
 
-def test_a_server_may_want_other_field_names(tmp_path, monkeypatch):
+def test_a_server_may_want_other_field_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     modern = takes_only(lambda body: "max_tokens" not in body, says(GOOD), "use max_completion_tokens instead")
     with serving(modern) as server:
         (outcome,) = Run(tmp_path, server, monkeypatch).write()
@@ -102,7 +110,7 @@ def test_a_server_may_want_other_field_names(tmp_path, monkeypatch):
         assert (outcome.result, len(server.requests)) == (SAVED, 2)
 
 
-def test_a_server_that_takes_no_form_is_one_clear_error(tmp_path, monkeypatch):
+def test_a_server_that_takes_no_form_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(fails(400, "no thanks")) as server:
         (outcome,) = Run(tmp_path, server, monkeypatch).write()
     assert (outcome.result, len(server.requests)) == (FAILED, len(LADDER))

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -63,10 +64,12 @@ def server() -> Iterator[str]:
         process.stdin.close()
 
 
-def test_a_whole_prompt_is_answered_under_a_grammar_and_counted(server, tmp_path, monkeypatch):
+def test_a_whole_prompt_is_answered_under_a_grammar_and_counted(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", f"{server}/v1")
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    settings = {"samples": 1, "max_calls": 1, "max_reply_tokens": REPLY, "timeout_s": 1500.0}
+    settings: dict[str, Any] = {"samples": 1, "max_calls": 1, "max_reply_tokens": REPLY, "timeout_s": 1500.0}
     with pytest.raises(AuthorError, match=r"--max-calls|cut off"):  # nothing this small knows what a spec is for
         generate("small", STOVE.suite, STOVE.name, out=tmp_path / "out", work=tmp_path / "work", **settings)
     (call,) = map(json.loads, (tmp_path / "work" / "ledger.jsonl").read_text().splitlines())
@@ -77,7 +80,9 @@ def test_a_whole_prompt_is_answered_under_a_grammar_and_counted(server, tmp_path
     assert "".join(answer["text"].split()).startswith('{"schema":"stage-spec/1","task":{"suite":"libero_goal",')
 
 
-def test_a_small_model_under_a_grammar_comes_to_an_end(server, tmp_path, monkeypatch):
+def test_a_small_model_under_a_grammar_comes_to_an_end(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Asked in a sentence, so that it takes seconds: the object is complete, to the last number."""
     monkeypatch.setenv("OPENAI_BASE_URL", f"{server}/v1")
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
@@ -91,7 +96,9 @@ def test_a_small_model_under_a_grammar_comes_to_an_end(server, tmp_path, monkeyp
     assert remembered["form"] == "schema"
 
 
-def test_a_context_that_is_too_small_is_said_to_be(server, tmp_path, monkeypatch):
+def test_a_context_that_is_too_small_is_said_to_be(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", f"{server}/v1")
     monkeypatch.setattr("tgrpo_envs.reward_tools.author.prompt.system_message", lambda: "word " * 9000)
     with pytest.raises(AuthorError, match=r"400.*lower --max-reply-tokens, or give the server a larger context"):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.helpers.author_run import GOOD, MILK, SECRET, Run, changed
 from tests.helpers.fake_chat import (
-    FakeChat,
+    Behaviour,
     completion,
     drips,
     fails,
@@ -24,17 +24,13 @@ from tests.helpers.fake_chat import (
 from tgrpo_envs.errors import AuthorError, ConfigError
 from tgrpo_envs.reward_tools.author.client import ChatServer, Limits
 from tgrpo_envs.reward_tools.author.commands import generate
-from tgrpo_envs.reward_tools.author.generate import FAILED, NOT_ASKED, SAVED, Outcome, SpecWriter
+from tgrpo_envs.reward_tools.author.generate import FAILED, NOT_ASKED, SAVED
 from tgrpo_envs.reward_tools.author.ledger import Accounts
-from tgrpo_envs.reward_tools.author.provenance import Provenance
-from tgrpo_envs.rewards.shipped import certificate_path, provenance_path, spec_path
+from tgrpo_envs.rewards.shipped import certificate_path, spec_path
 from tgrpo_envs.rewards.spec import load_spec, parse_spec, spec_id
-from tgrpo_envs.tasks import Task, get_task
+from tgrpo_envs.tasks import get_task
 
-MILK = get_task("libero_object", "pick_up_the_milk_and_place_it_in_the_basket")
 BUTTER = get_task("libero_object", "pick_up_the_butter_and_place_it_in_the_basket")
-GOOD = (resources.files("tgrpo_envs.reward_tools.author") / "prompts/examples/object_milk_in_basket.json").read_text()
-SECRET = "sk-test-4242-do-not-tell"
 
 
 @pytest.fixture(autouse=True)
@@ -42,44 +38,7 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
 
 
-def changed(**fields: Any) -> str:
-    return json.dumps(json.loads(GOOD) | fields)
-
-
-class Run:
-    """A writer on a folder of its own."""
-
-    def __init__(self, folder: Path, server: FakeChat, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
-        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        limits = Limits(timeout_s=settings.pop("timeout_s", 60.0))
-        self.work, self.out = folder / "work", folder / "out"
-        self.accounts = Accounts(
-            self.work / "ledger.jsonl",
-            max_calls=settings.pop("max_calls", 50),
-            max_tokens=settings.pop("max_tokens", 10**7),
-        )
-        self.server = ChatServer("asked-model", self.accounts, limits)
-        settings = {"samples": 1, "refresh": False} | settings
-        self.writer = SpecWriter(self.server, self.accounts, self.work, self.out, **settings)
-
-    def write(self, *tasks: Task) -> list[Outcome]:
-        return list(self.writer.write_all(tasks or (MILK,)))
-
-    @property
-    def ledger(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.work / "ledger.jsonl").read_text().splitlines()]
-
-    @property
-    def provenance(self) -> Provenance:
-        return Provenance.model_validate_json(provenance_path(MILK, self.out).read_text())
-
-    def all_text(self) -> str:
-        return "\n".join(
-            path.read_text() for root in (self.work, self.out) for path in root.rglob("*") if path.is_file()
-        )
-
-
-def test_a_good_reply_is_filed_with_where_it_came_from(tmp_path, monkeypatch):
+def test_a_good_reply_is_filed_with_where_it_came_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(says(GOOD)) as server:
         run = Run(tmp_path, server, monkeypatch)
         (outcome,) = run.write()
@@ -115,7 +74,9 @@ def test_a_good_reply_is_filed_with_where_it_came_from(tmp_path, monkeypatch):
     ],
     ids=lambda value: None if len(str(value)) > 40 else str(value),
 )
-def test_faulty_replies_are_sent_back_with_what_is_wrong_and_repaired(reply, says_why, tmp_path, monkeypatch):
+def test_faulty_replies_are_sent_back_with_what_is_wrong_and_repaired(
+    reply: str, says_why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with serving(says(reply), says(GOOD)) as server:
         run = Run(tmp_path, server, monkeypatch)
         (outcome,) = run.write()
@@ -127,13 +88,13 @@ def test_faulty_replies_are_sent_back_with_what_is_wrong_and_repaired(reply, say
     assert first.findings and not any(line.startswith("E") for line in second.findings)
 
 
-def test_prose_around_the_spec_needs_no_repair(tmp_path, monkeypatch):
+def test_prose_around_the_spec_needs_no_repair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(says(f"Here {{it}} is:\n```json\n{GOOD}\n```\nHope that helps!")) as server:
         (outcome,) = Run(tmp_path, server, monkeypatch).write()
     assert (outcome.result, outcome.replies) == (SAVED, 1)
 
 
-def test_a_cut_reply_is_asked_for_again_in_short(tmp_path, monkeypatch):
+def test_a_cut_reply_is_asked_for_again_in_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(says(GOOD[:900], finish_reason="length"), says(GOOD)) as server:
         (outcome,) = Run(tmp_path, server, monkeypatch).write()
     assert outcome.result == SAVED
@@ -148,7 +109,7 @@ def test_a_cut_reply_is_asked_for_again_in_short(tmp_path, monkeypatch):
     [says(None, message={"refusal": "I cannot help."}), says("", finish_reason="content_filter")],
     ids=["refusal", "content filter"],
 )
-def test_a_refusal_is_one_clear_error(refusal, tmp_path, monkeypatch):
+def test_a_refusal_is_one_clear_error(refusal: Behaviour, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(refusal) as server:
         run = Run(tmp_path, server, monkeypatch)
         (outcome,) = run.write()
@@ -159,14 +120,14 @@ def test_a_refusal_is_one_clear_error(refusal, tmp_path, monkeypatch):
     assert attempt["ended"] == "refused" and len(attempt["replies"]) == 1
 
 
-def test_a_model_that_repeats_itself_is_not_asked_forever(tmp_path, monkeypatch):
+def test_a_model_that_repeats_itself_is_not_asked_forever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(says("no")) as server:
         (outcome,) = Run(tmp_path, server, monkeypatch).write()
     assert (outcome.result, len(server.requests)) == (FAILED, 2)
     assert "repeated itself" in outcome.note
 
 
-def test_at_most_three_repairs_and_every_reply_is_kept(tmp_path, monkeypatch):
+def test_at_most_three_repairs_and_every_reply_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(*(says(f"no {number}") for number in range(9))) as server:
         run = Run(tmp_path, server, monkeypatch)
         (outcome,) = run.write()
@@ -178,7 +139,7 @@ def test_at_most_three_repairs_and_every_reply_is_kept(tmp_path, monkeypatch):
     assert temperatures == sorted(temperatures, reverse=True) and temperatures[0] == 0.7 and temperatures[-1] == 0.2
 
 
-def test_a_reply_of_ten_megabytes_is_hung_up_on(tmp_path, monkeypatch):
+def test_a_reply_of_ten_megabytes_is_hung_up_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(says("x" * 10_000_000)) as server:
         run = Run(tmp_path, server, monkeypatch)
         (outcome,) = run.write()
@@ -187,7 +148,7 @@ def test_a_reply_of_ten_megabytes_is_hung_up_on(tmp_path, monkeypatch):
     assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 100_000
 
 
-def test_a_compressed_body_is_refused(tmp_path, monkeypatch):
+def test_a_compressed_body_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(sends(json.dumps(completion(GOOD)), headers={"Content-Encoding": "gzip"})) as server:
         (outcome,) = Run(tmp_path, server, monkeypatch).write()
     assert outcome.result == FAILED and "compressed with gzip" in outcome.note
@@ -195,7 +156,9 @@ def test_a_compressed_body_is_refused(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("status", "calls"), [(401, 1), (403, 1), (404, 1), (500, 3), (503, 3), (429, 3)])
-def test_errors_that_may_pass_are_retried_and_others_are_not(status, calls, tmp_path, monkeypatch):
+def test_errors_that_may_pass_are_retried_and_others_are_not(
+    status: int, calls: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with serving(fails(status, f"bad key {SECRET}")) as server:
         run = Run(tmp_path, server, monkeypatch)
         outcomes = run.write(*[MILK] * 4)
@@ -207,7 +170,9 @@ def test_errors_that_may_pass_are_retried_and_others_are_not(status, calls, tmp_
     assert SECRET not in outcomes[0].note + run.all_text() and "[key]" in outcomes[0].note
 
 
-def test_a_short_trouble_is_waited_out_for_as_long_as_the_server_says(tmp_path, monkeypatch):
+def test_a_short_trouble_is_waited_out_for_as_long_as_the_server_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     naps: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -219,19 +184,19 @@ def test_a_short_trouble_is_waited_out_for_as_long_as_the_server_says(tmp_path, 
     assert outcome.result == SAVED and naps == [7, 0.01]
 
 
-def test_one_task_whose_requests_fail_does_not_end_the_others(tmp_path, monkeypatch):
+def test_one_task_whose_requests_fail_does_not_end_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(fails(500), fails(500), fails(500), fails(400, "context too long"), says(GOOD)) as server:
         outcomes = Run(tmp_path, server, monkeypatch).write(MILK, MILK, MILK)
     assert [outcome.result for outcome in outcomes] == [FAILED, FAILED, SAVED]
 
 
-def test_a_server_that_asks_for_an_hour_is_not_waited_for(tmp_path, monkeypatch):
+def test_a_server_that_asks_for_an_hour_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(fails(429, headers={"Retry-After": "3600"})) as server:
         (outcome,) = Run(tmp_path, server, monkeypatch).write()
     assert (outcome.result, len(server.requests)) == (FAILED, 1)
 
 
-def test_a_dropped_connection_is_tried_again(tmp_path, monkeypatch):
+def test_a_dropped_connection_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(hangs_up, says(GOOD)) as server:
         run = Run(tmp_path, server, monkeypatch)
         (outcome,) = run.write()
@@ -242,7 +207,9 @@ def test_a_dropped_connection_is_tried_again(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "stall", [hangs(60), drips(60), drips(60, headers=True)], ids=["silence", "a dripped body", "a dripped header"]
 )
-def test_a_server_that_stalls_is_one_clear_error_and_not_waited_for_again(stall, tmp_path, monkeypatch):
+def test_a_server_that_stalls_is_one_clear_error_and_not_waited_for_again(
+    stall: Behaviour, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     began = time.monotonic()
     with serving(stall) as server:
         run = Run(tmp_path, server, monkeypatch, timeout_s=0.5)
@@ -253,7 +220,9 @@ def test_a_server_that_stalls_is_one_clear_error_and_not_waited_for_again(stall,
 
 
 @pytest.mark.parametrize("body", ["<html>", "{}", '{"choices": []}', '{"choices": [{"message": "x"}]}', "[1]"])
-def test_what_is_no_chat_completion_is_one_clear_error(body, tmp_path, monkeypatch):
+def test_what_is_no_chat_completion_is_one_clear_error(
+    body: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with serving(sends(body)) as server:
         (outcome,) = Run(tmp_path, server, monkeypatch).write()
     assert (outcome.result, len(server.requests)) == (FAILED, 1)
@@ -263,7 +232,9 @@ def test_what_is_no_chat_completion_is_one_clear_error(body, tmp_path, monkeypat
 @pytest.mark.parametrize(
     "usage", [None, "many", {"prompt_tokens": -3, "completion_tokens": 1}, {"prompt_tokens": 10**12}]
 )
-def test_nonsense_in_the_token_count_is_replaced_by_an_estimate(usage, tmp_path, monkeypatch):
+def test_nonsense_in_the_token_count_is_replaced_by_an_estimate(
+    usage: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with serving(says(GOOD, usage=usage)) as server:
         run = Run(tmp_path, server, monkeypatch)
         (outcome,) = run.write()
@@ -271,7 +242,7 @@ def test_nonsense_in_the_token_count_is_replaced_by_an_estimate(usage, tmp_path,
     assert run.ledger[0]["completion_tokens"] == len(GOOD)  # of bytes: never low, whatever the tokenizer
 
 
-def test_the_limit_on_calls_counts_retries_and_is_never_passed(tmp_path, monkeypatch):
+def test_the_limit_on_calls_counts_retries_and_is_never_passed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(fails(500)) as server:
         run = Run(tmp_path, server, monkeypatch, max_calls=2)
         outcomes = run.write(MILK, BUTTER)
@@ -279,7 +250,7 @@ def test_the_limit_on_calls_counts_retries_and_is_never_passed(tmp_path, monkeyp
     assert [outcome.result for outcome in outcomes] == [FAILED, NOT_ASKED] and "--max-calls" in outcomes[0].note
 
 
-def test_the_limit_on_tokens_is_checked_before_a_call(tmp_path, monkeypatch):
+def test_the_limit_on_tokens_is_checked_before_a_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spent = {"prompt_tokens": 9000, "completion_tokens": 700}  # of one call
     with serving(says("no 1", usage=spent), says("no 2", usage=spent), says(GOOD)) as server:
         run = Run(tmp_path, server, monkeypatch, max_tokens=45_000)  # and at most some 43,000 before it
@@ -290,7 +261,7 @@ def test_the_limit_on_tokens_is_checked_before_a_call(tmp_path, monkeypatch):
     assert outcome.result == FAILED and "--max-tokens" in outcome.note
 
 
-def test_the_same_question_is_paid_for_once(tmp_path, monkeypatch):
+def test_the_same_question_is_paid_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(says(GOOD)) as server:
         Run(tmp_path, server, monkeypatch, samples=2).write()
         again = Run(tmp_path, server, monkeypatch, samples=2)
@@ -301,7 +272,9 @@ def test_the_same_question_is_paid_for_once(tmp_path, monkeypatch):
     assert len(server.requests) == 4
 
 
-def test_the_best_of_several_samples_is_kept_and_all_are_reported(tmp_path, monkeypatch):
+def test_the_best_of_several_samples_is_kept_and_all_are_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dull = GOOD.replace('"hold_steps": 3, ', "")  # the linter warns: contacts flicker
     with serving(says(dull), says("no 1"), says("no 1"), says(GOOD)) as server:
         run = Run(tmp_path, server, monkeypatch, samples=3)
@@ -313,13 +286,13 @@ def test_the_best_of_several_samples_is_kept_and_all_are_reported(tmp_path, monk
     assert len(run.provenance.replies) == 4
 
 
-def test_what_was_accepted_before_a_failure_is_kept(tmp_path, monkeypatch):
+def test_what_was_accepted_before_a_failure_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(says(GOOD), fails(401)) as server:
         outcomes = Run(tmp_path, server, monkeypatch, samples=2).write(MILK, BUTTER)
     assert [outcome.result for outcome in outcomes] == [SAVED, FAILED]
 
 
-def test_the_key_stays_out_of_every_file_and_message(tmp_path, monkeypatch):
+def test_the_key_stays_out_of_every_file_and_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     echo = GOOD.replace("A slim carton", f"Bearer {SECRET}")
     with serving(says(echo), fails(401, f"Incorrect API key provided: {SECRET}")) as server:
         run = Run(tmp_path, server, monkeypatch)
@@ -328,7 +301,7 @@ def test_the_key_stays_out_of_every_file_and_message(tmp_path, monkeypatch):
     assert SECRET not in run.all_text() + "".join(outcome.note for outcome in outcomes)
 
 
-def test_without_key_and_address_nothing_is_asked(monkeypatch):
+def test_without_key_and_address_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     with pytest.raises(ConfigError, match="OPENAI_API_KEY"):
@@ -336,13 +309,13 @@ def test_without_key_and_address_nothing_is_asked(monkeypatch):
 
 
 @pytest.mark.parametrize("url", ["nonsense", "ftp://host/v1", "http://", "http://host:port/v1", "http://host:99999"])
-def test_an_address_that_is_none_is_refused_without_repeating_it(url, monkeypatch):
+def test_an_address_that_is_none_is_refused_without_repeating_it(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", url)
     with pytest.raises(ConfigError, match="OPENAI_BASE_URL is no address"):
         ChatServer("m", Accounts(), Limits())
 
 
-def test_where_nobody_listens_no_tokens_are_counted(tmp_path, monkeypatch):
+def test_where_nobody_listens_no_tokens_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(says(GOOD)) as server:
         run = Run(tmp_path, server, monkeypatch)
     (outcome,) = run.write()  # the server is gone
@@ -350,7 +323,7 @@ def test_where_nobody_listens_no_tokens_are_counted(tmp_path, monkeypatch):
     assert (run.accounts.calls, run.accounts.tokens) == (3, 0)
 
 
-def test_user_and_password_of_an_address_are_not_repeated(tmp_path, monkeypatch):
+def test_user_and_password_of_an_address_are_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(fails(404)) as server:
         run = Run(tmp_path, server, monkeypatch)
         monkeypatch.setenv("OPENAI_BASE_URL", server.url.replace("//", "//user:pass-word@"))
@@ -359,10 +332,10 @@ def test_user_and_password_of_an_address_are_not_repeated(tmp_path, monkeypatch)
     assert "pass-word" not in outcome.note + run.all_text() and "127.0.0.1" in outcome.note
 
 
-def test_the_command_writes_a_table_or_fails_with_one(tmp_path, monkeypatch):
+def test_the_command_writes_a_table_or_fails_with_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(says(GOOD)) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        folders = {"out": tmp_path / "out", "work": tmp_path / "work", "samples": 1}
+        folders: dict[str, Any] = {"out": tmp_path / "out", "work": tmp_path / "work", "samples": 1}
         text = generate("m", MILK.suite, MILK.name, **folders)
         assert "1 of 1 specs written; 1 calls, 5700 tokens" in text and "1/1" in text
         passed = {"verdict": "passed", "spec_id": spec_id(parse_spec(GOOD))}

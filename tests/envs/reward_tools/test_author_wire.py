@@ -66,11 +66,11 @@ def num_nested(schema: Any, root: dict[str, Any]) -> int:
         return 0
     schema = resolved(schema, root)
     inner = [value for key, value in schema.items() if key != "$defs"]
-    return (schema.get("type") == "object") + max((num_nested(value, root) for value in inner), default=0)
+    return int(schema.get("type") == "object") + max((num_nested(value, root) for value in inner), default=0)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_valid_specs_fit_the_schema_and_come_back_from_it(name):
+def test_valid_specs_fit_the_schema_and_come_back_from_it(name: str) -> None:
     example = EXAMPLES[name]
     schema = spec_schema(example.card)
     wire = padded(json.loads(example.text), schema, schema)
@@ -78,7 +78,7 @@ def test_valid_specs_fit_the_schema_and_come_back_from_it(name):
     assert parse_spec(json.dumps(extract_document(json.dumps(wire)))) == example.spec
 
 
-def test_schemas_keep_to_what_strict_and_small_decoders_take():
+def test_schemas_keep_to_what_strict_and_small_decoders_take() -> None:
     """Every field required, every list and text bounded, nothing that refers to itself, no word that decoders lack."""
     for task in SOME_TASKS:
         schema = spec_schema(load_card(task))
@@ -96,7 +96,7 @@ def test_schemas_keep_to_what_strict_and_small_decoders_take():
         assert num_nested(schema, schema) < 12  # would not end in a schema that refers to itself
 
 
-def test_schemas_refuse_other_names_kinds_words_and_tasks():
+def test_schemas_refuse_other_names_kinds_words_and_tasks() -> None:
     schema = spec_schema(load_card(get_task("libero_object", 7)))
     validator, text = Draft202012Validator(schema), json.dumps(padded(json.loads(GOOD), schema, schema))
     assert validator.is_valid(json.loads(text))
@@ -114,7 +114,7 @@ def test_schemas_refuse_other_names_kinds_words_and_tasks():
         assert wrong != text and not validator.is_valid(json.loads(wrong))
 
 
-def test_words_take_names_of_their_kind():
+def test_words_take_names_of_their_kind() -> None:
     card = load_card(get_task("libero_goal", 0))
     assert set(names_for("actuate", "a", card)) == {
         "flat_stove_1",
@@ -151,7 +151,7 @@ def test_words_take_names_of_their_kind():
         "many braces",
     ],
 )
-def test_the_spec_is_found_wherever_it_stands(reply):
+def test_the_spec_is_found_wherever_it_stands(reply: str) -> None:
     assert extract_document(reply) == json.loads(GOOD)
 
 
@@ -170,7 +170,7 @@ def test_the_spec_is_found_wherever_it_stands(reply):
         ("x" * 70_000, "70000 characters"),
     ],
 )
-def test_what_is_no_spec_is_refused_with_the_reason(reply, why):
+def test_what_is_no_spec_is_refused_with_the_reason(reply: str, why: str) -> None:
     with pytest.raises(SpecError, match=why):
         extract_document(reply)
 
@@ -178,7 +178,7 @@ def test_what_is_no_spec_is_refused_with_the_reason(reply, why):
 @pytest.mark.parametrize(
     "unit", ['"\\', '"', '"a', '{"a":1 ', '{"', "{[", "{", '{"a":', "{'", '{"\\', '{"a": 1, "a": 2}', '{"x":[1,{"y":"']
 )
-def test_reading_a_hostile_reply_takes_time_in_proportion(unit):
+def test_reading_a_hostile_reply_takes_time_in_proportion(unit: str) -> None:
     """Four times the text, at most about four times the work; what is quadratic takes sixteen times as long."""
 
     def seconds(num_chars: int) -> float:
@@ -193,6 +193,6 @@ def test_reading_a_hostile_reply_takes_time_in_proportion(unit):
     assert seconds(64_000) < 10 * seconds(16_000) + 0.05
 
 
-def test_lone_surrogates_come_out_as_text_that_can_be_written():
+def test_lone_surrogates_come_out_as_text_that_can_be_written() -> None:
     reply = '{"stages": ["\\ud800 and \udfff"], "\\udc00": 1}'
     assert extract_document(reply) == {"stages": ["? and ?"], "?": 1}

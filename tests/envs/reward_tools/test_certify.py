@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,15 +14,15 @@ import pytest
 from tgrpo_envs.errors import ConfigError, StateError
 from tgrpo_envs.reward_tools.certify import checks
 from tgrpo_envs.reward_tools.certify.certificate import Certificate, make_certificate, unseen_draw
-from tgrpo_envs.reward_tools.certify.checks import failed_checks, quick_check
+from tgrpo_envs.reward_tools.certify.checks import CheckResult, failed_checks, quick_check
 from tgrpo_envs.reward_tools.certify.commands import certify, report
-from tgrpo_envs.reward_tools.certify.evidence import Evidence, Sizes, evidence_key, evidence_path
+from tgrpo_envs.reward_tools.certify.evidence import Evidence, Kind, Purpose, Sizes, evidence_key, evidence_path
 from tgrpo_envs.reward_tools.certify.record import initial_states, load_evidence
 from tgrpo_envs.reward_tools.certify.scoring import NEVER, Judged
 from tgrpo_envs.reward_tools.certify.wrong import wrong_goals
-from tgrpo_envs.rewards import goals_spec, parse_spec, rescore, save_spec, spec_from_goal
+from tgrpo_envs.rewards import StageSpec, goals_spec, parse_spec, rescore, save_spec, spec_from_goal
 from tgrpo_envs.rewards.shipped import certificate_path, shipped_spec, spec_path
-from tgrpo_envs.scene import load_scene
+from tgrpo_envs.scene import Scene, load_scene
 from tgrpo_envs.sim.snapshot import SnapshotLayout
 from tgrpo_envs.tasks import get_task
 
@@ -30,21 +33,21 @@ OTHER = "cream_cheese_1"
 
 
 @pytest.fixture(scope="module")
-def scene():
+def scene() -> Scene:
     return load_scene(TASK, "primitive")
 
 
 @pytest.fixture(scope="module")
-def evidence(scene):
+def evidence(scene: Scene) -> Evidence:
     return load_evidence(scene, sizes=SIZES)
 
 
 @pytest.fixture(scope="module")
-def spec(scene):
+def spec(scene: Scene) -> StageSpec:
     return spec_from_goal(scene.problem, TASK)
 
 
-def made_up_layout(objects, site):
+def made_up_layout(objects: tuple[str, ...], site: str) -> SnapshotLayout:
     """Four movables and a fixture that carries the site."""
     return SnapshotLayout(
         objects=objects,
@@ -58,19 +61,19 @@ def made_up_layout(objects, site):
     )
 
 
-def changed(spec, change):
+def changed(spec: StageSpec, change: Callable[[list[dict[str, Any]]], None]) -> StageSpec:
     """The spec with its JSON document changed in place."""
     document = json.loads(spec.model_dump_json(by_alias=True))
     change(document["stages"])
     return parse_spec(json.dumps(document))
 
 
-def fails(check, spec, evidence):
+def fails(check: Callable[[Judged], CheckResult], spec: StageSpec, evidence: Evidence) -> bool:
     """The check fails, and with it the spec."""
     return check(Judged(spec, evidence)).passed is False and not quick_check(spec, evidence)
 
 
-def test_the_compiled_spec_passes_every_check(spec, evidence):
+def test_the_compiled_spec_passes_every_check(spec: StageSpec, evidence: Evidence) -> None:
     certificate = make_certificate(spec, "compiled", evidence)
     assert certificate.verdict == "passed" and quick_check(spec, evidence)
     assert {check.id for check in certificate.checks if check.passed is None} == set()
@@ -78,23 +81,27 @@ def test_the_compiled_spec_passes_every_check(spec, evidence):
     assert certificate.episodes["expert"] == (2, 2) and certificate.episodes["teleport"] == (1, 1)
 
 
-def test_a_stage_that_holds_at_reset_fails(spec, evidence):
-    def start_done(stages):
+def test_a_stage_that_holds_at_reset_fails(spec: StageSpec, evidence: Evidence) -> None:
+    def start_done(stages: list[dict[str, Any]]) -> None:
         stages[0]["done"] = {"op": "still", "a": "basket_1", "below_mps": 0.2}
 
     assert fails(checks.starts_with_nothing_done, changed(spec, start_done), evidence)
 
 
-def test_progress_of_idle_and_random_episodes_fails(spec, evidence):
+def test_progress_of_idle_and_random_episodes_fails(spec: StageSpec, evidence: Evidence) -> None:
     # No spec pays for a scene that stands still, so the evidence is spoilt instead: the expert's episodes as idle ones.
-    for kind, check in (("idle", checks.idle_earns_nothing), ("random", checks.chance_earns_little)):
+    spoilt: list[tuple[Kind, Callable[[Judged], CheckResult]]] = [
+        ("idle", checks.idle_earns_nothing),
+        ("random", checks.chance_earns_little),
+    ]
+    for kind, check in spoilt:
         kinds_N = tuple(kind if each == "wrong_object" else each for each in evidence.kinds_N)
         kinds_N = tuple(kind if each == "dropped" else each for each in kinds_N)
         assert check(Judged(spec, dataclasses.replace(evidence, kinds_N=kinds_N))).passed is False
 
 
-def test_stages_in_reverse_order_fail(spec, evidence):
-    def reverse(stages):
+def test_stages_in_reverse_order_fail(spec: StageSpec, evidence: Evidence) -> None:
+    def reverse(stages: list[dict[str, Any]]) -> None:
         ids = [stage["id"] for stage in stages]
         for stage, after in zip(stages, [*ids[1:], None], strict=True):
             stage["after"] = [after] if after else []
@@ -106,8 +113,8 @@ def test_stages_in_reverse_order_fail(spec, evidence):
         assert all(firing.completed_K[i] <= firing.completed_K[j] for i, j in judged.edges)
 
 
-def test_two_neighbouring_stages_exchanged_fail_by_their_order_alone(spec, evidence):
-    def exchange(stages):
+def test_two_neighbouring_stages_exchanged_fail_by_their_order_alone(spec: StageSpec, evidence: Evidence) -> None:
+    def exchange(stages: list[dict[str, Any]]) -> None:
         reach, grasp, lift, carry, _ = stages
         lift["after"], grasp["after"], carry["after"] = [reach["id"]], [lift["id"]], [grasp["id"]]
 
@@ -116,52 +123,53 @@ def test_two_neighbouring_stages_exchanged_fail_by_their_order_alone(spec, evide
     assert max(exchanged.orders) < 1.0
 
 
-def test_another_object_than_the_goals_fails(spec, evidence):
+def test_another_object_than_the_goals_fails(spec: StageSpec, evidence: Evidence) -> None:
     other = parse_spec(spec.model_dump_json(by_alias=True).replace("alphabet_soup_1", OTHER))
     assert fails(checks.expert_fires_every_stage_in_order, other, evidence)
     assert fails(checks.other_goals_earn_less, other, evidence)
     assert {"D04", "D09"} <= {result.id for result in failed_checks(other, evidence)}
 
 
-def test_a_threshold_that_nobody_reaches_fails(spec, evidence):
-    def too_high(stages):
+def test_a_threshold_that_nobody_reaches_fails(spec: StageSpec, evidence: Evidence) -> None:
+    def too_high(stages: list[dict[str, Any]]) -> None:
         stages[2]["done"]["by_m"] = stages[2]["ramp"]["to_m"] = 0.30
 
     assert fails(checks.expert_fires_every_stage_in_order, changed(spec, too_high), evidence)
 
 
-def test_a_ramp_of_another_object_or_one_that_may_not_pay_fails(spec, evidence):
-    def other_object(stages):
+def test_a_ramp_of_another_object_or_one_that_may_not_pay_fails(spec: StageSpec, evidence: Evidence) -> None:
+    def other_object(stages: list[dict[str, Any]]) -> None:
         stages[2]["ramp"]["a"] = OTHER
 
-    def never_allowed(stages):
+    def never_allowed(stages: list[dict[str, Any]]) -> None:
         stages[3]["while"] = [{"op": "released", "a": "alphabet_soup_1"}]
 
     for change in (other_object, never_allowed):
         assert fails(checks.ramps_rise, changed(spec, change), evidence)
 
 
-def test_stages_that_forget_the_goal_fail(spec, evidence):
-    def forget(stages):
+def test_stages_that_forget_the_goal_fail(spec: StageSpec, evidence: Evidence) -> None:
+    def forget(stages: list[dict[str, Any]]) -> None:
         del stages[3:]
 
     forgetful = changed(spec, forget)
     assert fails(checks.complete_exactly_at_success, forgetful, evidence)
-    assert checks.complete_exactly_at_success(Judged(forgetful, evidence)).value > 20  # all the way to the basket
+    late = checks.complete_exactly_at_success(Judged(forgetful, evidence)).value
+    assert late is not None and late > 20  # all the way to the basket
 
 
-def test_goals_alone_rank_no_failures(evidence):
+def test_goals_alone_rank_no_failures(evidence: Evidence) -> None:
     sparse = goals_spec(TASK)
     for check in (checks.successes_stand_out, checks.cut_demonstrations_rank, checks.progress_never_stalls):
         assert fails(check, sparse, evidence)
 
 
-def test_a_spec_of_another_scene_is_refused_quietly(spec, evidence):
+def test_a_spec_of_another_scene_is_refused_quietly(spec: StageSpec, evidence: Evidence) -> None:
     elsewhere = parse_spec(spec.model_dump_json(by_alias=True).replace("alphabet_soup_1", "akita_black_bowl_1"))
     assert not quick_check(elsewhere, evidence)
 
 
-def test_side_by_side_scores_are_those_of_single_episodes(spec, evidence):
+def test_side_by_side_scores_are_those_of_single_episodes(spec: StageSpec, evidence: Evidence) -> None:
     score = Judged(spec, evidence).score
     for row, steps in enumerate(evidence.steps_N):
         snapshots, goal_MC = evidence.episode(row)
@@ -170,13 +178,13 @@ def test_side_by_side_scores_are_those_of_single_episodes(spec, evidence):
         np.testing.assert_array_equal(alone.stages_TK, score.stages_TNK[:steps, row])
 
 
-def test_stages_fire_when_the_tracker_says_so_up_to_success(spec, evidence):
+def test_stages_fire_when_the_tracker_says_so_up_to_success(spec: StageSpec, evidence: Evidence) -> None:
     for row, firing in zip(evidence.solved, Judged(spec, evidence).firings, strict=True):
         snapshots, goal_MC = evidence.episode(int(row))
         assert rescore(spec, evidence.layout, snapshots, goal_MC, horizon=280).first_done() == list(firing.completed_K)
 
 
-def test_backwards_runs_from_before_success_to_the_first_step(evidence):
+def test_backwards_runs_from_before_success_to_the_first_step(evidence: Evidence) -> None:
     row, back = int(evidence.solved[0]), evidence.backwards
     steps = int(evidence.steps_N[row])
     forth_pos = evidence.snapshots.gripper_pos_N3[: steps + 1, row]
@@ -186,14 +194,14 @@ def test_backwards_runs_from_before_success_to_the_first_step(evidence):
     assert back.steps_N[0] == steps - 1 and not back.success_N.any()
 
 
-def test_without_an_expert_the_verdict_is_static_only(spec, evidence):
-    kinds = ("random", "idle", "teleport")
+def test_without_an_expert_the_verdict_is_static_only(spec: StageSpec, evidence: Evidence) -> None:
+    kinds: tuple[Kind, ...] = ("random", "idle", "teleport")
     certificate = make_certificate(spec, "compiled", evidence.pick(evidence.rows(*kinds)))
     assert certificate.verdict == "static-only"
     assert "D04" not in {check.id for check in certificate.checks}
 
 
-def test_evidence_survives_its_file_and_a_damaged_one_is_named(evidence, tmp_path):
+def test_evidence_survives_its_file_and_a_damaged_one_is_named(evidence: Evidence, tmp_path: Path) -> None:
     path = tmp_path / "evidence.npz"
     evidence.save(path)
     again = Evidence.load(path)
@@ -213,10 +221,10 @@ def test_evidence_survives_its_file_and_a_damaged_one_is_named(evidence, tmp_pat
         Evidence.load(path)
 
 
-SOURCES = [("certification", 0), ("certification", 1), ("selection", 0), ("selection", 1)]
+SOURCES: list[tuple[Purpose, int]] = [("certification", 0), ("certification", 1), ("selection", 0), ("selection", 1)]
 
 
-def test_choosing_and_each_draw_of_certifying_use_other_states(scene):
+def test_choosing_and_each_draw_of_certifying_use_other_states(scene: Scene) -> None:
     record = scene.record.model_dump_json()
     keys = {evidence_key(record, purpose, SIZES, draw) for purpose, draw in SOURCES}
     assert len(keys) == 4
@@ -232,12 +240,14 @@ def test_choosing_and_each_draw_of_certifying_use_other_states(scene):
         load_evidence(scene, sizes=SIZES, draw=-1)
 
 
-def test_a_spec_that_replaces_a_certified_one_is_certified_on_unseen_states(scene, tmp_path, monkeypatch):
+def test_a_spec_that_replaces_a_certified_one_is_certified_on_unseen_states(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tgrpo_envs.reward_tools.certify.record.Sizes", lambda: TINY)
     monkeypatch.setattr("tgrpo_envs.rewards.shipped.SPECS_FOLDER", tmp_path)
     path = certificate_path(TASK, "compiled", tmp_path)
 
-    def draw():
+    def draw() -> int:
         evidence = Certificate.load(path).evidence
         assert evidence.key == evidence_key(scene.record.model_dump_json(), evidence.purpose, TINY, evidence.draw)
         return evidence.draw
@@ -257,7 +267,7 @@ def test_a_spec_that_replaces_a_certified_one_is_certified_on_unseen_states(scen
     assert draw() == 1
 
 
-def test_a_spec_that_failed_is_not_tried_on_other_states_until_it_passes(spec, evidence):
+def test_a_spec_that_failed_is_not_tried_on_other_states_until_it_passes(spec: StageSpec, evidence: Evidence) -> None:
     failed = make_certificate(spec, "compiled", evidence).model_copy(update={"verdict": "failed"})
     assert unseen_draw(spec, failed) == unseen_draw(spec, failed, 0) == 0
     with pytest.raises(ConfigError, match=r"failed on draw 0.*repair it"):
@@ -268,7 +278,7 @@ def test_a_spec_that_failed_is_not_tried_on_other_states_until_it_passes(spec, e
     assert unseen_draw(spec, None) == 0
 
 
-def test_wrong_goals_take_the_look_alike_first_and_never_the_goal_itself():
+def test_wrong_goals_take_the_look_alike_first_and_never_the_goal_itself() -> None:
     objects = ("akita_black_bowl_1", "cookies_1", "akita_black_bowl_2", "plate_1", "flat_stove_1")
     layout = made_up_layout(objects, "flat_stove_1_cook_region")
     found = wrong_goals(get_task("libero_goal", "put_the_bowl_on_the_plate"), layout)
@@ -281,7 +291,7 @@ def test_wrong_goals_take_the_look_alike_first_and_never_the_goal_itself():
     assert ("on", "akita_black_bowl_1", "plate_1") not in goals and all("wine" not in goal[1] for goal in goals)
 
 
-def test_wrong_goals_share_no_conjunct_with_the_task():
+def test_wrong_goals_share_no_conjunct_with_the_task() -> None:
     drawer = "wooden_cabinet_1_top_region"
     layout = made_up_layout(("akita_black_bowl_1", "butter_1", "butter_2", "plate_1", "wooden_cabinet_1"), drawer)
     shut = get_task("libero_90", "KITCHEN_SCENE10_close_the_top_drawer_of_the_cabinet")
@@ -290,7 +300,9 @@ def test_wrong_goals_share_no_conjunct_with_the_task():
     assert found and all(("close", drawer) not in wrong.goal for wrong in found)
 
 
-def test_the_commands_write_a_certificate_and_a_page(evidence, tmp_path, monkeypatch):
+def test_the_commands_write_a_certificate_and_a_page(
+    evidence: Evidence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tgrpo_envs.reward_tools.certify.record.Sizes", lambda: SIZES)
     text = certify("libero_object", 0, out=tmp_path)
     assert "passed" in text
@@ -299,6 +311,7 @@ def test_the_commands_write_a_certificate_and_a_page(evidence, tmp_path, monkeyp
     table = report(tmp_path / "page.html", specs=tmp_path)
     assert "libero_object  compiled  1      1" in table
     page = (tmp_path / "page.html").read_text()
+    assert certificate.timeline is not None
     stages = certificate.timeline.stages
     assert page.count("<svg") == len(stages) + 1  # and the progress
     assert all(stage.id.replace("_", " ") in page for stage in stages)
@@ -316,12 +329,15 @@ def test_the_commands_write_a_certificate_and_a_page(evidence, tmp_path, monkeyp
 
 
 @pytest.mark.parametrize(("share", "passed"), [(0.2, True), (0.9, False)])
-def test_a_bad_policy_that_earns_more_than_an_honest_lift_fails(spec, evidence, share, passed):
+def test_a_bad_policy_that_earns_more_than_an_honest_lift_fails(
+    spec: StageSpec, evidence: Evidence, share: float, passed: bool
+) -> None:
     """Cut demonstrations in place of shoves: at 20 % of them nothing is held, at 90 % it is over the basket."""
     twice = evidence.pick(np.concatenate([evidence.solved, evidence.solved]))
     count = len(evidence.solved)
     steps_N = np.concatenate([twice.steps_N[:count], (share * twice.steps_N[count:]).astype(np.int64)])
-    kinds_N = ("expert",) * count + ("shove",) * count
+    kinds: tuple[Kind, ...] = ("expert", "shove")
+    kinds_N = tuple(kind for kind in kinds for _ in range(count))
     judged = Judged(spec, dataclasses.replace(twice, kinds_N=kinds_N, steps_N=steps_N))
     result = checks.bad_policies_earn_less(judged)
     assert result.passed is passed and result.n == count
@@ -334,7 +350,7 @@ def test_a_bad_policy_that_earns_more_than_an_honest_lift_fails(spec, evidence, 
     assert result.value == pytest.approx(cut / np.mean(earned))
 
 
-def test_where_the_task_asks_for_a_push_pushing_is_not_bad(evidence):
+def test_where_the_task_asks_for_a_push_pushing_is_not_bad(evidence: Evidence) -> None:
     info = evidence.info.model_copy(update={"task": "push_the_plate_to_the_front_of_the_stove"})
     assert set(checks.bad_kinds(evidence)) - set(checks.bad_kinds(dataclasses.replace(evidence, info=info))) == {
         "shove", "rub", "drag", "fling",

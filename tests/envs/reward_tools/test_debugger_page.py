@@ -72,7 +72,8 @@ def check_is_inert(text: str) -> Tags:
         assert tag not in ("link", "iframe", "object", "embed", "base", "form")
         assert not [name for name in attributes if name.startswith("on")]
         for name in ("src", "href", "xlink:href", "action"):
-            assert attributes.get(name, "data:").startswith("data:"), tag
+            address = attributes.get(name, "data:")
+            assert address is not None and address.startswith("data:"), tag
     return tags
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import pytest
 
 from tests.helpers.fuzz_cases import random_spec
 from tgrpo_envs.bddl import read_problem
-from tgrpo_envs.reward_tools.lint import RULES, Finding, lint_profile, lint_score, lint_spec, lint_text
+from tgrpo_envs.reward_tools.lint import RULES, Finding, Rule, lint_profile, lint_score, lint_spec, lint_text
 from tgrpo_envs.reward_tools.lint.entities import Entities, edit_distance
 from tgrpo_envs.rewards import CreditProfile, spec_from_goal
 from tgrpo_envs.rewards.spec import canonical_json
@@ -131,7 +131,7 @@ OFFENCES: list[tuple[str, str, int, Edit]] = [
 IDS = [f"{code}-{row}" for row, (code, *_) in enumerate(OFFENCES)]
 
 
-def offence(suite: str, index: int, edit: Edit):
+def offence(suite: str, index: int, edit: Edit) -> Callable[[Sequence[Rule]], tuple[Finding, ...]]:
     """The edited compiled spec of a task, linted with and without some rules."""
     task = get_task(suite, index)
     problem = read_problem(bddl_path(task))
@@ -143,7 +143,7 @@ def offence(suite: str, index: int, edit: Edit):
 
 
 @pytest.mark.parametrize(("code", "suite", "index", "edit"), OFFENCES, ids=IDS)
-def test_an_offence_is_found_by_its_rule_and_by_no_other(code, suite, index, edit):
+def test_an_offence_is_found_by_its_rule_and_by_no_other(code: str, suite: str, index: int, edit: Edit) -> None:
     """Without the rule the same spec is clean of its code: the rule, not its neighbour, finds the fault."""
     lint = offence(suite, index, edit)
     found = [finding for finding in lint(RULES) if finding.code == code]
@@ -152,12 +152,12 @@ def test_an_offence_is_found_by_its_rule_and_by_no_other(code, suite, index, edi
     assert not [finding for finding in lint([rule for rule in RULES if rule.code != code]) if finding.code == code]
 
 
-def test_each_rule_has_an_offence():
+def test_each_rule_has_an_offence() -> None:
     tested = {code for code, *_ in OFFENCES} | {"E12"}
     assert tested == {rule.code for rule in RULES}
 
 
-def test_a_discounting_learner_needs_a_small_beta():
+def test_a_discounting_learner_needs_a_small_beta() -> None:
     """0.99^219 = 0.111, 0.99^279 = 0.061."""
     assert not lint_profile(CreditProfile(beta=0.1, discount=0.99), 220)
     (finding,) = lint_profile(CreditProfile(beta=0.1, discount=0.99), 280)
@@ -169,7 +169,7 @@ def test_a_discounting_learner_needs_a_small_beta():
 
 
 @pytest.mark.parametrize("suite", ["libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90"])
-def test_compiled_specs_have_no_errors(suite):
+def test_compiled_specs_have_no_errors(suite: str) -> None:
     for task in list_tasks(suite):
         problem = read_problem(bddl_path(task))
         findings = lint_spec(spec_from_goal(problem, task), problem, task)
@@ -177,7 +177,7 @@ def test_compiled_specs_have_no_errors(suite):
         assert lint_score(findings) >= 95
 
 
-def test_a_finding_is_one_line_that_says_all():
+def test_a_finding_is_one_line_that_says_all() -> None:
     findings = offence(OBJECT, 0, swap_names(SOUP, "alphabet_soup"))(RULES)
     line = str(findings[0])
     assert line.startswith("E02 stages[0].ramp.b: got 'alphabet_soup'; allowed: ")
@@ -193,13 +193,13 @@ def test_a_finding_is_one_line_that_says_all():
         (put("lift", effort="big"), "stages[2].effort", "'big'", "expected a whole number"),
     ],
 )
-def test_a_faulty_text_is_named_with_its_place(edit, path, got, allowed):
+def test_a_faulty_text_is_named_with_its_place(edit: Edit, path: str, got: str, allowed: str) -> None:
     (finding,) = offence(OBJECT, 0, edit)(RULES)
     assert (finding.path, finding.got) == (path, got)
     assert finding.allowed.startswith(allowed) or allowed == "did you mean"
 
 
-def test_broken_json_and_large_files_are_refused():
+def test_broken_json_and_large_files_are_refused() -> None:
     task = get_task(OBJECT, 0)
     problem = read_problem(bddl_path(task))
     spec, (finding,) = lint_text("{", problem, task, "my file")
@@ -213,7 +213,7 @@ def test_broken_json_and_large_files_are_refused():
     assert spec is None and (finding.code, finding.got) == ("E01", "'task' twice")
 
 
-def test_the_score_counts_each_warning_once_and_no_error():
+def test_the_score_counts_each_warning_once_and_no_error() -> None:
     def finding(code: str) -> Finding:
         return Finding(code, "", "", "", "", "")
 
@@ -222,13 +222,13 @@ def test_the_score_counts_each_warning_once_and_no_error():
     assert lint_score([finding("W03"), finding("E07")]) == 0
 
 
-def test_edit_distance_by_hand():
+def test_edit_distance_by_hand() -> None:
     assert edit_distance("kitten", "sitting") == 3
     assert edit_distance("", "abc") == 3 and edit_distance("same", "same") == 0
 
 
 @pytest.mark.parametrize("rename", [False, True], ids=["unknown names", "names of the task"])
-def test_any_valid_spec_can_be_linted(rename):
+def test_any_valid_spec_can_be_linted(rename: bool) -> None:
     """Random specs are full of faults, of names as of plan; none of them makes a rule fall over."""
     task, rng = get_task("libero_goal", 3), np.random.default_rng(0)
     problem = read_problem(bddl_path(task))
@@ -277,7 +277,7 @@ GOOD_VARIANTS = {
 
 
 @pytest.mark.parametrize("edit", GOOD_VARIANTS.values(), ids=GOOD_VARIANTS)
-def test_other_good_plans_are_accepted(edit):
+def test_other_good_plans_are_accepted(edit: Edit) -> None:
     """Not only what the compiler writes: the bowl on the ramekin (libero_spatial/5) onto the plate."""
     assert [str(finding) for finding in offence(SPATIAL, 5, edit)(RULES) if finding.is_error] == []
 
@@ -295,7 +295,7 @@ def test_other_good_plans_are_accepted(edit):
         ("libero_goal", 8, "released", "plate", "plate_1"),
     ],
 )
-def test_hints_look_at_meaning_and_kind(suite, index, op, name, meant):
+def test_hints_look_at_meaning_and_kind(suite: str, index: int, op: str, name: str, meant: str) -> None:
     task = get_task(suite, index)
     problem = read_problem(bddl_path(task))
     document = json.loads(canonical_json(spec_from_goal(problem, task)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,17 +18,18 @@ from tgrpo_envs.tasks import bddl_path, get_task
 
 
 @pytest.fixture
-def document():
+def document() -> dict[str, Any]:
     task = get_task("libero_object", 0)
-    return json.loads(canonical_json(spec_from_goal(read_problem(bddl_path(task)), task)))
+    compiled: dict[str, Any] = json.loads(canonical_json(spec_from_goal(read_problem(bddl_path(task)), task)))
+    return compiled
 
 
-def write(path, document):
+def write(path: Path, document: dict[str, Any]) -> Path:
     path.write_text(json.dumps(document), encoding="utf-8")
     return path
 
 
-def test_lint_names_every_file_its_score_and_its_faults(tmp_path, document):
+def test_lint_names_every_file_its_score_and_its_faults(tmp_path: Path, document: dict[str, Any]) -> None:
     good = write(tmp_path / "good.json", document)
     document["stages"][1]["hold_steps"] = 1
     meh = write(tmp_path / "meh.json", document)
@@ -43,20 +46,20 @@ def test_lint_names_every_file_its_score_and_its_faults(tmp_path, document):
     assert lint([good], strict=True)[1]
 
 
-def test_lint_of_nothing_is_no_success():
+def test_lint_of_nothing_is_no_success() -> None:
     with pytest.raises(SpecError, match="name spec files"):
         lint([])
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"task": 3}'])
-def test_a_file_without_a_task_is_refused(tmp_path, text):
+def test_a_file_without_a_task_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "spec.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(SpecError, match="which task it is for"):
         lint([path])
 
 
-def test_a_syntax_error_is_named_with_its_line(tmp_path):
+def test_a_syntax_error_is_named_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "spec.json"
     for text, where in [
         ("{", "line 1, column 2"),
@@ -71,12 +74,12 @@ def test_a_syntax_error_is_named_with_its_line(tmp_path):
         lint([path])
 
 
-def test_a_missing_file_is_refused(tmp_path):
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"Cannot read .*nothing\.json"):
         lint([tmp_path / "nothing.json"])
 
 
-def test_diff_names_each_change(tmp_path, document):
+def test_diff_names_each_change(tmp_path: Path, document: dict[str, Any]) -> None:
     a = parse_spec(json.dumps(document))
     document["stages"][2]["done"]["by_m"] = 0.08
     document["stages"][3]["ramp"] = None
@@ -100,7 +103,7 @@ def test_diff_names_each_change(tmp_path, document):
     assert diff(tmp_path / "a.json", tmp_path / "a.json") == "no difference but in rationales"
 
 
-def test_diff_sees_a_changed_order(document):
+def test_diff_sees_a_changed_order(document: dict[str, Any]) -> None:
     a = parse_spec(json.dumps(document))
     document["stages"] = document["stages"][::-1]
     (line,) = differences(a, parse_spec(json.dumps(document)))

@@ -8,13 +8,13 @@ import pytest
 
 from tests.helpers.kills import add_tables, format_table, kill_table
 from tests.helpers.mutate import OPERATORS, killed_by_lint, mutants
-from tgrpo_envs.bddl import read_problem
-from tgrpo_envs.rewards import spec_from_goal
+from tgrpo_envs.bddl import Problem, read_problem
+from tgrpo_envs.rewards import StageSpec, spec_from_goal
 from tgrpo_envs.rewards.spec import spec_id
-from tgrpo_envs.tasks import bddl_path, get_task, list_tasks
+from tgrpo_envs.tasks import Task, bddl_path, get_task, list_tasks
 
 
-def given(suite: str, index: int):
+def given(suite: str, index: int) -> tuple[StageSpec, Problem, Task]:
     task = get_task(suite, index)
     problem = read_problem(bddl_path(task))
     return spec_from_goal(problem, task), problem, task
@@ -24,7 +24,7 @@ def changed(kind: str, suite: str = "libero_object", index: int = 0) -> list[str
     return [mutant.where for mutant in mutants(*given(suite, index)) if mutant.kind == kind]
 
 
-def test_mutants_are_distinct_valid_and_always_the_same():
+def test_mutants_are_distinct_valid_and_always_the_same() -> None:
     spec, problem, task = given("libero_10", 9)
     made = list(mutants(spec, problem, task))
     ids = [spec_id(mutant.spec) for mutant in made]
@@ -33,7 +33,7 @@ def test_mutants_are_distinct_valid_and_always_the_same():
     assert {mutant.kind for mutant in made} == set(OPERATORS) - {"maintain"}
 
 
-def test_every_operator_makes_the_faults_it_names():
+def test_every_operator_makes_the_faults_it_names() -> None:
     """The compiled chain reach, grasp, lift, carry, place of one object, counted by hand."""
     assert changed("hold") == ["stages[1].hold_steps: 3 -> 1"]
     assert len(changed("effort")) == 5
@@ -48,11 +48,11 @@ def test_every_operator_makes_the_faults_it_names():
     assert changed("maintain", "libero_10", 8) == ["maintain[0]: dropped"]
 
 
-def test_siblings_are_taken_first():
+def test_siblings_are_taken_first() -> None:
     assert any("akita_black_bowl_1 -> akita_black_bowl_2" in where for where in changed("instance", "libero_spatial"))
 
 
-def test_what_lint_does_not_forbid_is_shown_to_the_dynamic_check():
+def test_what_lint_does_not_forbid_is_shown_to_the_dynamic_check() -> None:
     """A check that refuses all forbids all, warned of or not; one that accepts all leaves what lint passes over."""
     good = given("libero_goal", 3)
     lenient, strict = kill_table(*good, passes=lambda _: True), kill_table(*good, passes=lambda _: False)
@@ -68,7 +68,7 @@ def test_what_lint_does_not_forbid_is_shown_to_the_dynamic_check():
     assert sum(len(count.survivors) for count in lenient.values()) > 0
 
 
-def test_a_mutant_is_killed_by_what_the_original_does_not_have():
+def test_a_mutant_is_killed_by_what_the_original_does_not_have() -> None:
     spec, problem, task = given("libero_object", 0)
     by_kind = collections.defaultdict(list)
     for mutant in mutants(spec, problem, task):
@@ -78,14 +78,14 @@ def test_a_mutant_is_killed_by_what_the_original_does_not_have():
     assert all(killed_by_lint(mutant, problem, task) for mutant in by_kind["hold"])
 
 
-def test_the_table_adds_up():
+def test_the_table_adds_up() -> None:
     table = add_tables(kill_table(*given("libero_object", index)) for index in range(2))
     last = format_table(table).splitlines()[-1].split("|")
     assert int(last[2].replace(",", "")) == sum(count.total for count in table.values())
 
 
 @pytest.mark.slow
-def test_lint_alone_notices_nearly_all_faults_of_the_compiled_specs():
+def test_lint_alone_notices_nearly_all_faults_of_the_compiled_specs() -> None:
     table = add_tables(kill_table(*given(task.suite, task.index)) for task in list_tasks())
     print(f"\n{format_table(table)}")
     survivors = sum(len(count.survivors) for count in table.values())

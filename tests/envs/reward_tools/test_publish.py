@@ -24,27 +24,27 @@ DOCS = Path(__file__).resolve().parents[3] / "docs"
 AGAIN = "run python scripts/write_docs.py docs"
 
 
-def test_the_vocabulary_page_is_current():
+def test_the_vocabulary_page_is_current() -> None:
     assert (DOCS / VOCABULARY_FILE).read_text(encoding="utf-8") == vocabulary_page(), AGAIN
 
 
-def test_the_schema_is_current():
+def test_the_schema_is_current() -> None:
     assert (DOCS / SCHEMA_FILE).read_text(encoding="utf-8") == schema_text(), AGAIN
 
 
-def test_the_table_of_rules_is_current():
+def test_the_table_of_rules_is_current() -> None:
     page = (DOCS / RULES_FILE).read_text(encoding="utf-8")
     assert with_rules(page) == page, AGAIN
     assert all(f"\n| {rule.code}" in page for rule in RULES)
 
 
-def test_every_rule_says_what_it_catches_with_an_example():
+def test_every_rule_says_what_it_catches_with_an_example() -> None:
     rows = [line.split(" | ") for line in with_rules("<!-- lint rules: begin --><!-- lint rules: end -->").splitlines()]
     for row in rows[3:-1]:
         assert len(row) == 4 and all(cell.strip(" |") for cell in row), row
 
 
-def test_every_word_and_number_is_published():
+def test_every_word_and_number_is_published() -> None:
     """Ranges by hand, so that a change of the page's code shows: near 0.01 to 0.30 m, at most 12 stages."""
     page = vocabulary_page()
     for op in MODELS:
@@ -55,12 +55,12 @@ def test_every_word_and_number_is_published():
 
 
 @pytest.mark.parametrize("op", sorted(set(MODELS) - {"all", "any", "not"}))
-def test_the_schema_knows_each_word(op):
+def test_the_schema_knows_each_word(op: str) -> None:
     definitions = json.loads(schema_text())["$defs"].values()
     assert any(entry.get("properties", {}).get("op", {}).get("const") == op for entry in definitions)
 
 
-def test_writing_is_repeatable(tmp_path):
+def test_writing_is_repeatable(tmp_path: Path) -> None:
     (tmp_path / RULES_FILE).parent.mkdir()
     (tmp_path / RULES_FILE).write_text(
         "a <!-- lint rules: begin -->outdated<!-- lint rules: end --> b", encoding="utf-8"

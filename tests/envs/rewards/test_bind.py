@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def random_snapshot(seed: int, num_envs: int = NUM_ENVS) -> Snapshot:
     return snapshot
 
 
-def bound(done: dict, ramp: dict | None = None) -> BoundSpec:
+def bound(done: dict[str, Any], ramp: dict[str, Any] | None = None) -> BoundSpec:
     stage = {"id": "only", "effort": 1, "done": done} | ({"ramp": ramp} if ramp else {})
     return BoundSpec(make_spec([stage]), LAYOUT)
 
@@ -69,9 +70,11 @@ def test_doors_and_drawers(part: str, bound_at: float, joint: int) -> None:
 def test_distances(other: str, axes: str) -> None:
     ends = {"a": "gripper", "b": other, "axes": axes}
     spec, at = bound({"op": "near", **ends, "within_m": 0.3}, {"op": "approach", **ends, "to_m": 0.05}), moment()
+    drawer, microwave = find_handle(DRAWER), find_handle(MICROWAVE)
+    assert drawer is not None and microwave is not None
     place = {
-        f"{DRAWER}_handle": lambda: handle_position(find_handle(DRAWER), 2, 0, at.now),
-        f"{MICROWAVE}_handle": lambda: handle_position(find_handle(MICROWAVE), 3, 1, at.now),
+        f"{DRAWER}_handle": lambda: handle_position(drawer, 2, 0, at.now),
+        f"{MICROWAVE}_handle": lambda: handle_position(microwave, 3, 1, at.now),
         HEATING: lambda: at.now.site_pos_NS3[:, 1],
         BOWL: lambda: at.now.object_pos_NO3[:, 1],
         CABINET: lambda: at.now.object_pos_NO3[:, 2],
@@ -110,7 +113,7 @@ def test_boxes() -> None:
         {"op": "raise", "a": CAN, "to_m": 0.1},
     ],
 )
-def test_what_is_left_of_a_diverged_environment_is_no_number(ramp: dict) -> None:
+def test_what_is_left_of_a_diverged_environment_is_no_number(ramp: dict[str, Any]) -> None:
     at = moment(3)
     at.now.object_pos_NO3[1, 0] = np.nan
     seen = bound({"op": "near", "a": "gripper", "b": CAN, "within_m": 0.3}, ramp).observe(at)

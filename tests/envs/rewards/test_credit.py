@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from tests.helpers.reward_cases import (
     LAYOUT,
@@ -19,15 +22,15 @@ from tests.helpers.reward_cases import (
     still_snapshot,
 )
 from tgrpo_envs.errors import ConfigError, UnknownNameError
-from tgrpo_envs.rewards import CreditProfile, StageTracker, largest_beta
-from tgrpo_envs.rewards.credit import Account
+from tgrpo_envs.rewards import CreditProfile, StageSpec, StageTracker, largest_beta
+from tgrpo_envs.rewards.credit import Account, Mode
 
 HORIZON = 10
 LENGTHS = st.integers(1, HORIZON)
 ROUNDING = 1e-12
 
 
-def total(rewards) -> float:
+def total(rewards: NDArray[np.float64]) -> float:
     """The return as a caller adds it up: in order, in float64."""
     running = 0.0
     for reward in rewards:
@@ -37,7 +40,7 @@ def total(rewards) -> float:
 
 @settings(max_examples=50, deadline=None)
 @given(specs(), profiles(), SEEDS)
-def test_guarantee_1_failures_stay_between_zero_and_beta(spec, profile, seed):
+def test_guarantee_1_failures_stay_between_zero_and_beta(spec: StageSpec, profile: CreditProfile, seed: int) -> None:
     rewards, _ = run_episode(spec, profile, np.random.default_rng(seed), HORIZON, HORIZON, success=False)
     running = np.cumsum(rewards)
     assert (running >= -ROUNDING).all() and (running <= profile.beta + ROUNDING).all()
@@ -45,14 +48,18 @@ def test_guarantee_1_failures_stay_between_zero_and_beta(spec, profile, seed):
 
 @settings(max_examples=50, deadline=None)
 @given(specs(), profiles(eta=False), SEEDS, LENGTHS)
-def test_guarantee_1_a_success_returns_exactly_one(spec, profile, seed, steps):
+def test_guarantee_1_a_success_returns_exactly_one(
+    spec: StageSpec, profile: CreditProfile, seed: int, steps: int
+) -> None:
     rewards, _ = run_episode(spec, profile, np.random.default_rng(seed), steps, HORIZON, success=True)
     assert total(rewards) == 1.0
 
 
 @settings(max_examples=40, deadline=None)
 @given(specs(), specs(), profiles(), SEEDS, LENGTHS, LENGTHS)
-def test_guarantee_2_successes_are_ordered_by_time_alone(spec, other, profile, seed, steps, other_steps):
+def test_guarantee_2_successes_are_ordered_by_time_alone(
+    spec: StageSpec, other: StageSpec, profile: CreditProfile, seed: int, steps: int, other_steps: int
+) -> None:
     rng = np.random.default_rng(seed)
     first = total(run_episode(spec, profile, rng, steps, HORIZON, success=True)[0])
     second = total(run_episode(other, profile, rng, other_steps, HORIZON, success=True)[0])
@@ -64,7 +71,9 @@ def test_guarantee_2_successes_are_ordered_by_time_alone(spec, other, profile, s
 
 @settings(max_examples=40, deadline=None)
 @given(specs(), profiles(), SEEDS, st.integers(1, 5))
-def test_guarantee_3_a_loop_pays_nothing_once_its_stages_are_paid(spec, profile, seed, length):
+def test_guarantee_3_a_loop_pays_nothing_once_its_stages_are_paid(
+    spec: StageSpec, profile: CreditProfile, seed: int, length: int
+) -> None:
     """Round and round the same states: each round's pay is 0 as soon as a round completes no new stage."""
     rng = np.random.default_rng(seed)
     loop = [(random_snapshot(rng, 1), random_goals(rng, 1)) for _ in range(length)]
@@ -85,7 +94,9 @@ def test_guarantee_3_a_loop_pays_nothing_once_its_stages_are_paid(spec, profile,
 
 @settings(max_examples=40, deadline=None)
 @given(specs(), st.floats(0.5, 1), SEEDS, LENGTHS, LENGTHS)
-def test_guarantee_4_discounting_keeps_the_order_below_the_bound(spec, discount, seed, steps, other_steps):
+def test_guarantee_4_discounting_keeps_the_order_below_the_bound(
+    spec: StageSpec, discount: float, seed: int, steps: int, other_steps: int
+) -> None:
     beta = 0.999 * min(largest_beta(discount, HORIZON), 1.0)
     profile, rng = CreditProfile(beta=beta, kappa=0.5), np.random.default_rng(seed)
     success, _ = run_episode(spec, profile, rng, steps, HORIZON, success=True)
@@ -98,7 +109,7 @@ def test_guarantee_4_discounting_keeps_the_order_below_the_bound(spec, discount,
 
 @settings(max_examples=50, deadline=None)
 @given(specs(), profiles(), SEEDS)
-def test_guarantee_5_idling_pays_an_exact_zero(spec, profile, seed):
+def test_guarantee_5_idling_pays_an_exact_zero(spec: StageSpec, profile: CreditProfile, seed: int) -> None:
     rng = np.random.default_rng(seed)
     snapshot, goal = random_snapshot(rng, 3), random_goals(rng, 3)
     tracker = StageTracker(spec, profile, LAYOUT, 3, HORIZON)
@@ -110,7 +121,7 @@ def test_guarantee_5_idling_pays_an_exact_zero(spec, profile, seed):
 
 @settings(max_examples=25, deadline=None)
 @given(specs(), SEEDS, LENGTHS, st.booleans())
-def test_sparse_mode_pays_success_only(spec, seed, steps, success):
+def test_sparse_mode_pays_success_only(spec: StageSpec, seed: int, steps: int, success: bool) -> None:
     profile = CreditProfile(mode="sparse")
     rewards, _ = run_episode(spec, profile, np.random.default_rng(seed), steps, HORIZON, success=success)
     assert rewards.tolist() == [0.0] * (steps - 1) + [float(success)]
@@ -118,7 +129,9 @@ def test_sparse_mode_pays_success_only(spec, seed, steps, success):
 
 @settings(max_examples=50, deadline=None)
 @given(specs(), SEEDS, LENGTHS, st.booleans(), st.sampled_from([0.9, 0.99, 1.0]))
-def test_shaping_adds_up_to_the_sparse_return(spec, seed, steps, success, discount):
+def test_shaping_adds_up_to_the_sparse_return(
+    spec: StageSpec, seed: int, steps: int, success: bool, discount: float
+) -> None:
     """Discounted, the potentials telescope: gamma^(T-1) at success, gamma^T Phi_T at the horizon, whatever the spec."""
     profile = CreditProfile(mode="pbrs", discount=discount)
     rewards, progress = run_episode(spec, profile, np.random.default_rng(seed), steps, HORIZON, success=success)
@@ -128,12 +141,12 @@ def test_shaping_adds_up_to_the_sparse_return(spec, seed, steps, success, discou
     assert discounted == pytest.approx(expected, abs=1e-9)
 
 
-def test_goals_only_pays_the_share_of_conjuncts_that_did_not_hold_at_reset():
+def test_goals_only_pays_the_share_of_conjuncts_that_did_not_hold_at_reset() -> None:
     """Two conjuncts: one of them is half the progress, which pays 1/4; one that holds at reset is left out."""
     spec = make_spec([{"id": "touch", "effort": 1, "done": {"op": "touching", "a": "can_1"}}])
     profile, one = CreditProfile(mode="goals-only", kappa=0.0), np.array([True])
 
-    def paid(start, *moments):
+    def paid(start: list[bool], *moments: list[bool]) -> list[float]:
         tracker = StageTracker(spec, profile, LAYOUT, 1, HORIZON)
         tracker.reset(still_snapshot(), np.array([start]), one)
         reports = [
@@ -146,7 +159,7 @@ def test_goals_only_pays_the_share_of_conjuncts_that_did_not_hold_at_reset():
     assert paid([True, False], [True, False], [True, True]) == [0.0, 1.0]
 
 
-def test_a_discount_that_inverts_the_order_is_refused():
+def test_a_discount_that_inverts_the_order_is_refused() -> None:
     """0.99^279 = 0.0606: below it is fine."""
     spec = make_spec([{"id": "touch", "effort": 1, "done": {"op": "touching", "a": "can_1"}}])
     StageTracker(spec, CreditProfile(beta=0.06, discount=0.99), LAYOUT, 1, 280)
@@ -165,7 +178,7 @@ def paid(profile: CreditProfile, *progress: float, success: bool = False, step: 
     return float(reward_N[0]), float(account.psi_N[0])
 
 
-def test_paid_progress_by_hand():
+def test_paid_progress_by_hand() -> None:
     """Best 0.8, now 0.3, kappa 0.3: 0.7*0.8 + 0.3*0.3 = 0.65, in eighths 5.2 -> 5/8."""
     profile = CreditProfile(kappa=0.3, quantum=1 / 8)
     assert paid(profile, 0.8, 0.3)[1] == 5 / 8
@@ -181,14 +194,14 @@ def test_paid_progress_by_hand():
         ("sparse", 0.5, 1 + 0.075),
     ],
 )
-def test_rewards_by_hand(mode, before, expected):
+def test_rewards_by_hand(mode: Mode, before: float, expected: float) -> None:
     """Beta 0.5; the bonus is 0.1 * (1 - 70/280) = 0.075."""
     profile = CreditProfile(beta=0.5, eta=0.1, mode=mode)
     assert paid(profile, before, 1.0, success=True)[0] == pytest.approx(expected)
     assert paid(profile, 0.25, 0.75)[0] == (0.0 if mode == "sparse" else 0.25)
 
 
-def test_members_that_are_masked_or_have_ended_are_not_paid():
+def test_members_that_are_masked_or_have_ended_are_not_paid() -> None:
     account = Account(CreditProfile(), 280, 3)
     account.restart(np.array([True, True, False]))
     live_N = np.array([True, False, False])
@@ -197,7 +210,7 @@ def test_members_that_are_masked_or_have_ended_are_not_paid():
     assert account.best_N.tolist() == [1.0, 0.0, 0.0] and account.ended_N.tolist() == [True, False, True]
 
 
-def test_largest_beta_matches_the_published_table():
+def test_largest_beta_matches_the_published_table() -> None:
     """gamma 0.99: 0.11 at 220 steps, 0.0054 at 520; gamma 0.999: 0.80 and 0.59."""
     assert largest_beta(0.99, 220) == pytest.approx(0.11, abs=0.005)
     assert largest_beta(0.99, 520) == pytest.approx(0.0054, abs=0.00005)
@@ -209,6 +222,6 @@ def test_largest_beta_matches_the_published_table():
     "setting",
     [{"beta": 1.0}, {"beta": -0.1}, {"kappa": 1.5}, {"quantum": 0.3}, {"quantum": 0}, {"mode": "dense"}, {"b": 1}],
 )
-def test_a_profile_that_could_break_a_guarantee_is_refused(setting):
+def test_a_profile_that_could_break_a_guarantee_is_refused(setting: dict[str, Any]) -> None:
     with pytest.raises((ConfigError, UnknownNameError)):
         CreditProfile(**setting)

@@ -10,12 +10,12 @@ import pytest
 
 from tgrpo_envs.bddl import Problem, Region, read_problem
 from tgrpo_envs.errors import SpecError
-from tgrpo_envs.rewards import CreditProfile, StageTracker, goals_spec, parse_spec, spec_from_goal
-from tgrpo_envs.rewards.predicates import Lifted, Near
-from tgrpo_envs.rewards.ramps import Approach, Raise
+from tgrpo_envs.rewards import CreditProfile, StageSpec, StageTracker, goals_spec, parse_spec, spec_from_goal
+from tgrpo_envs.rewards.predicates import Actuated, AtOpening, Goal, Lifted, Near
+from tgrpo_envs.rewards.ramps import Approach, InsideDepth, Raise
 from tgrpo_envs.rewards.shipped import shipped_spec
 from tgrpo_envs.rewards.spec import goal_indices, topological_order
-from tgrpo_envs.rewards.vocabulary import children
+from tgrpo_envs.rewards.vocabulary import Condition, children
 from tgrpo_envs.sim.snapshot import Snapshot, SnapshotLayout
 from tgrpo_envs.tasks import Task, bddl_path, get_task, list_tasks
 
@@ -42,11 +42,17 @@ def problem_with(*goal: tuple[str, ...]) -> Problem:
     )
 
 
-def compiled(*goal: tuple[str, ...]):
+def compiled(*goal: tuple[str, ...]) -> StageSpec:
     return spec_from_goal(problem_with(*goal), Task("libero_object", 0, "test", "test", goal))
 
 
-def test_one_conjunct_is_a_chain_of_five():
+def goal_index(condition: Condition) -> int:
+    """The conjunct that a condition on the goal asks for."""
+    assert isinstance(condition, Goal)
+    return condition.index
+
+
+def test_one_conjunct_is_a_chain_of_five() -> None:
     spec = compiled(("in", "soup_1", "basket_1_contain_region"))
     names = ["reach_soup_1", "grasp_soup_1", "lift_soup_1", "carry_soup_1", "place_soup_1"]
     assert [stage.id for stage in spec.stages] == names
@@ -55,15 +61,15 @@ def test_one_conjunct_is_a_chain_of_five():
     assert (spec.task.suite, spec.task.name) == ("libero_object", "test")
 
 
-def test_independent_conjuncts_are_parallel_branches():
+def test_independent_conjuncts_are_parallel_branches() -> None:
     spec = compiled(("in", "soup_1", "basket_1_contain_region"), ("on", "bowl_1", "floor_left_region"))
     after = {stage.id: stage.after for stage in spec.stages}
     assert after["reach_soup_1"] == after["reach_bowl_1"] == ()
     assert after["carry_soup_1"] == ("lift_soup_1",) and after["carry_bowl_1"] == ("lift_bowl_1",)
-    assert [stage.done.index for stage in spec.stages if stage.id.startswith("place")] == [0, 1]
+    assert [goal_index(stage.done) for stage in spec.stages if stage.id.startswith("place")] == [0, 1]
 
 
-def test_an_object_is_carried_onto_another_after_that_one_is_placed():
+def test_an_object_is_carried_onto_another_after_that_one_is_placed() -> None:
     spec = compiled(("on", "bowl_1", "bowl_2"), ("in", "bowl_2", "tray_1_contain_region"))
     after = {stage.id: stage.after for stage in spec.stages}
     assert after["carry_bowl_1"] == ("lift_bowl_1", "place_bowl_2")
@@ -80,12 +86,12 @@ def test_an_object_is_carried_onto_another_after_that_one_is_placed():
         (("on", "soup_1", "shelf_9"), r"\(on soup_1 shelf_9\).*check its names"),
     ],
 )
-def test_other_goals_are_refused_by_name(goal, words):
+def test_other_goals_are_refused_by_name(goal: tuple[str, ...], words: str) -> None:
     with pytest.raises(SpecError, match=words):
         compiled(goal)
 
 
-def test_ramps_fill_exactly_where_their_stage_is_done():
+def test_ramps_fill_exactly_where_their_stage_is_done() -> None:
     """A ramp that fills early leaves a dead zone; one that fills late leaves a gap at the threshold."""
     spec = compiled(("in", "soup_1", "basket_1_contain_region"), ("on", "bowl_1", "bowl_2"))
     for stage in spec.stages:
@@ -96,7 +102,7 @@ def test_ramps_fill_exactly_where_their_stage_is_done():
             assert isinstance(stage.done, Lifted) and stage.ramp.to_m == stage.done.by_m
 
 
-def test_lowering_into_the_basket_pays_all_the_way_to_success():
+def test_lowering_into_the_basket_pays_all_the_way_to_success() -> None:
     """From 15 cm over the rim to inside, in steps of 1 cm: progress never stalls and ends at 1 with the goal."""
     spec = compiled(("in", "soup_1", "basket_1_contain_region"))
     layout = SnapshotLayout(
@@ -129,13 +135,14 @@ def test_lowering_into_the_basket_pays_all_the_way_to_success():
     assert report.reward_N[0] > 0.5  # the success jump
 
 
-def carry_and_place(suite: str, index: int):
+def carry_and_place(suite: str, index: int) -> tuple[float, str, float | None]:
     """Where the one object of a task is carried to, and from how far lowering earns."""
     *_, carry, place = real(suite, index).stages
+    assert isinstance(carry.done, Near | AtOpening) and isinstance(place.ramp, Approach | InsideDepth)
     return carry.done.within_m, place.ramp.op, place.ramp.from_m
 
 
-def test_carrying_ends_where_the_target_lets_the_last_stage_begin():
+def test_carrying_ends_where_the_target_lets_the_last_stage_begin() -> None:
     zone, shelf, top, basket = (70, 37), (40, 42), (41, 43), 0
     # A zone counts as soon as an object is over it, up to 10 cm high: the last stage begins 5 cm before its edge.
     assert {carry_and_place("libero_90", index) for index in zone} == {(0.10, "approach", None)}
@@ -150,12 +157,12 @@ def test_carrying_ends_where_the_target_lets_the_last_stage_begin():
     assert carry_and_place("libero_object", basket) == (0.05, "inside_depth", 0.15)
 
 
-def real(suite: str, index: int):
+def real(suite: str, index: int) -> StageSpec:
     task = get_task(suite, index)
     return spec_from_goal(read_problem(bddl_path(task)), task)
 
 
-def test_every_task_is_compiled_into_the_number_of_stages_its_goals_ask_for():
+def test_every_task_is_compiled_into_the_number_of_stages_its_goals_ask_for() -> None:
     """Counted by hand over the goals of all 130 tasks: 5 to place, 3 to push, open, close or turn, none to maintain."""
     total = 0
     for task in list_tasks():
@@ -169,13 +176,13 @@ def test_every_task_is_compiled_into_the_number_of_stages_its_goals_ask_for():
     assert total == 696
 
 
-def test_the_committed_specs_are_what_the_compiler_writes():
+def test_the_committed_specs_are_what_the_compiler_writes() -> None:
     """After a wanted change: python -m tgrpo_envs rewards compile --suite SUITE --out tgrpo_envs/rewards/specs."""
     for task in list_tasks():
         assert shipped_spec(task, "compiled") == spec_from_goal(read_problem(bddl_path(task)), task), task.name
 
 
-def test_a_drawer_that_no_goal_opens_is_opened_first():
+def test_a_drawer_that_no_goal_opens_is_opened_first() -> None:
     task = next(task for task in list_tasks("libero_goal") if task.name == HIDDEN_DRAWER)
     spec = real("libero_goal", task.index)
     after = {stage.id: stage.after for stage in spec.stages}
@@ -183,17 +190,18 @@ def test_a_drawer_that_no_goal_opens_is_opened_first():
     assert after["reach_akita_black_bowl_1"] == (opened,)
     assert after[opened] == (f"touch_to_{opened}",) and after[f"reach_to_{opened}"] == ()
     done = next(stage for stage in spec.stages if stage.id == opened)
+    assert isinstance(done.done, Actuated)
     assert (done.done.op, done.done.toward, done.latch) == ("actuated", "open", "live")
 
 
-def test_what_starts_open_needs_no_opening():
+def test_what_starts_open_needs_no_opening() -> None:
     spec = real("libero_90", 2)  # put the black bowl in the top drawer, which is open
     assert [stage.id.partition("_")[0] for stage in spec.stages] == ["reach", "grasp", "lift", "carry", "place"]
 
 
-def test_what_holds_at_reset_is_maintained_and_never_paid():
+def test_what_holds_at_reset_is_maintained_and_never_paid() -> None:
     spec = real("libero_10", 8)  # both moka pots on the stove, which is on
-    assert [maintain.holds.index for maintain in spec.maintain] == [2]
+    assert [goal_index(maintain.holds) for maintain in spec.maintain] == [2]
     assert not any(goal_indices(stage.done) & {2} for stage in spec.stages)
 
 
@@ -210,54 +218,57 @@ def test_what_holds_at_reset_is_maintained_and_never_paid():
         ("libero_90", 3, "place_butter_2", "reach_to_close_wooden_cabinet_1_top_region"),
     ],
 )
-def test_a_container_is_shut_after_it_is_filled_whatever_the_goal_lists_first(suite, index, placed, shut):
+def test_a_container_is_shut_after_it_is_filled_whatever_the_goal_lists_first(
+    suite: str, index: int, placed: str, shut: str
+) -> None:
     assert {stage.id: stage.after for stage in real(suite, index).stages}[shut] == (placed,)
 
 
-def test_a_goal_that_opens_and_fills_opens_first():
+def test_a_goal_that_opens_and_fills_opens_first() -> None:
     after = {stage.id: stage.after for stage in real("libero_90", 8).stages}
     assert after["reach_akita_black_bowl_1"] == ("open_wooden_cabinet_1_top_region",)
 
 
-def test_order_free_goals_stay_order_free():
+def test_order_free_goals_stay_order_free() -> None:
     for suite, index in (("libero_10", 2), ("libero_90", 1), ("libero_90", 23), ("libero_90", 21), ("libero_10", 4)):
         roots = [stage.id for stage in real(suite, index).stages if not stage.after]
         assert len(roots) == 2, (suite, index)
 
 
-def test_a_plate_is_pushed():
+def test_a_plate_is_pushed() -> None:
     task = next(task for task in list_tasks("libero_goal") if task.name == PUSH)
-    ops = [stage.done.op for stage in real("libero_goal", task.index).stages]
+    ops = [stage.done.model_dump()["op"] for stage in real("libero_goal", task.index).stages]
     assert ops == ["near", "touching", "goal"]
 
 
-def test_of_two_alike_the_goal_s_own_is_named():
+def test_of_two_alike_the_goal_s_own_is_named() -> None:
     """LIBERO's two butters: the task moves the one at the back, butter_2 (KITCHEN_SCENE10)."""
     text = real("libero_90", 3).model_dump_json()
     assert "butter_2" in text and "butter_1" not in text
 
 
-def test_a_real_task_compiles_to_its_own_names():
+def test_a_real_task_compiles_to_its_own_names() -> None:
     task = get_task("libero_object", 0)
     spec = spec_from_goal(read_problem(bddl_path(task)), task)
     assert spec.stages[0].id == "reach_alphabet_soup_1"
-    assert spec.stages[-1].ramp is not None and spec.stages[-1].ramp.b == "basket_1_contain_region"
+    ramp = spec.stages[-1].ramp
+    assert isinstance(ramp, InsideDepth) and ramp.b == "basket_1_contain_region"
 
 
-def test_the_documented_example_is_what_the_compiler_writes():
+def test_the_documented_example_is_what_the_compiler_writes() -> None:
     text = (Path(__file__).parents[3] / "docs" / "rewards.md").read_text(encoding="utf-8")
     example = text.partition("```json\n")[2].partition("```")[0]
     task = get_task("libero_object", 0)
     assert parse_spec(example) == spec_from_goal(read_problem(bddl_path(task)), task)
 
 
-def test_every_task_has_the_goals_spec():
+def test_every_task_has_the_goals_spec() -> None:
     for task in list_tasks():
         stages = goals_spec(task).stages
-        assert [stage.done.index for stage in stages] == list(range(len(task.goal)))
+        assert [goal_index(stage.done) for stage in stages] == list(range(len(task.goal)))
 
 
-def test_the_earlier_name_works_and_says_the_new_one():
+def test_the_earlier_name_works_and_says_the_new_one() -> None:
     with pytest.warns(DeprecationWarning, match="spec_from_goal"):
         from tgrpo_envs.rewards import compile_spec
     assert compile_spec is spec_from_goal

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,21 +62,24 @@ def bars(scene: Scene, body: str) -> np.ndarray:
 @pytest.mark.parametrize("level", ["top", "middle", "bottom"])
 def test_a_drawer_s_handle_is_the_middle_of_its_bar(kitchen: Scene, level: str, position: float) -> None:
     part = f"wooden_cabinet_1_{level}_region"
-    (joint,) = part_joints(part, kitchen.layout)
+    (joint,), handle = part_joints(part, kitchen.layout), find_handle(part)
+    assert handle is not None
     with closing(Simulator(kitchen, 1)) as simulator:
         simulator.reset(at(kitchen, {joint: position}), ONE, settle=False)
         fixture = kitchen.layout.object_row("wooden_cabinet_1")
-        ours = handle_position(find_handle(part), fixture, joint, simulator.snapshot)[0]
+        ours = handle_position(handle, fixture, joint, simulator.snapshot)[0]
         shapes = simulator.datas[0].geom_xpos[bars(kitchen, f"wooden_cabinet_1_cabinet_{level}")]
     assert np.linalg.norm(shapes - ours, axis=1).min() < 2e-3
 
 
 @pytest.mark.parametrize("angle", [-2.0, -1.0, 0.0])
 def test_the_microwave_s_handle_turns_with_its_door(microwave: Scene, angle: float) -> None:
+    handle = find_handle("microwave_1")
+    assert handle is not None
     with closing(Simulator(microwave, 1)) as simulator:
         simulator.reset(at(microwave, {0: angle}), ONE, settle=False)
         row = microwave.layout.object_row("microwave_1")
-        ours = handle_position(find_handle("microwave_1"), row, 0, simulator.snapshot)[0]
+        ours = handle_position(handle, row, 0, simulator.snapshot)[0]
         shapes = simulator.datas[0].geom_xpos[bars(microwave, "microwave_1_microdoorroot")]
     assert np.linalg.norm(shapes - ours, axis=1).min() < 1e-6
 
@@ -136,7 +140,9 @@ def test_the_way_is_measured_from_where_the_joint_is_at_reset(kitchen: Scene) ->
         ({"op": "touching", "a": "flat_stove_1_handle"}, SpecError, "is a handle"),
     ],
 )
-def test_what_cannot_move_is_refused(kitchen: Scene, condition: dict, error: type[Exception], words: str) -> None:
+def test_what_cannot_move_is_refused(
+    kitchen: Scene, condition: dict[str, Any], error: type[Exception], words: str
+) -> None:
     spec = make_spec([{"id": "only", "effort": 1, "done": condition}])
     with pytest.raises(error, match=words):
         StageTracker(spec, CreditProfile(), kitchen.layout, 1, 100)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -42,7 +44,7 @@ def readings_of(bound: BoundSpec, moment: Moment) -> list[tuple[str, float, floa
         ({"op": "goal", "index": 1}, [("", 1.0, 1.0)]),
     ],
 )  # fmt: skip
-def test_known_states_give_known_numbers(predicate: dict, expected: list[tuple[str, float, float]]) -> None:
+def test_known_states_give_known_numbers(predicate: dict[str, Any], expected: list[tuple[str, float, float]]) -> None:
     start, now = still_snapshot(), still_snapshot()
     start.object_pos_NO3[0, 0] = 0, 0, 0.1
     now.object_pos_NO3[0, 0] = 0.04, 0, 0.13
@@ -66,7 +68,7 @@ def test_known_states_give_known_numbers(predicate: dict, expected: list[tuple[s
         ({"not": {"op": "lifted", "a": CAN, "by_m": 0.25}}, [True, False, False]),
     ],
 )  # fmt: skip
-def test_the_limit_itself_and_its_neighbours(limit: dict, holds: list[bool]) -> None:
+def test_the_limit_itself_and_its_neighbours(limit: dict[str, Any], holds: list[bool]) -> None:
     """0.25 is exact in binary: the float below it, itself, and the float above it."""
     start, now = still_snapshot(3), still_snapshot(3)
     now.object_pos_NO3[:, 0, 2] = np.nextafter(0.25, 0.0), 0.25, np.nextafter(0.25, 1.0)
@@ -104,8 +106,9 @@ def test_a_joint_is_measured_against_its_threshold() -> None:
     bound = BoundSpec(spec, layout)
     moment = Moment(now, start, np.zeros((3, 1), dtype=bool))
     seen = bound.observe(moment)
-    (predicate,) = bound.predicates
-    assert bound.measures(predicate)[0].unit == bound.measures(spec.stages[0].ramp)[0].unit == "m"
+    (predicate,), (stage,) = bound.predicates, spec.stages
+    assert stage.ramp is not None
+    assert bound.measures(predicate)[0].unit == bound.measures(stage.ramp)[0].unit == "m"
     assert np.allclose(seen.readings.value_MN[0], [0.12, 0.07, 0.0])
     assert np.allclose(seen.readings.limit_MN[0], 0.07)
     assert np.allclose(seen.remaining_KN[0], [0.12, 0.07, 0.0])

@@ -26,7 +26,7 @@ def add_up(rewards_TN: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("batches", BATCHES)
-def test_successes_beat_failures_and_only_time_orders_them(batches):
+def test_successes_beat_failures_and_only_time_orders_them(batches: int) -> None:
     """Guarantees 1, 2 and 4: half of the members succeed at a random step."""
     rng = np.random.default_rng(0)
     worst_success, best_failure, count = np.inf, -np.inf, 0
@@ -61,7 +61,7 @@ def test_successes_beat_failures_and_only_time_orders_them(batches):
 
 
 @pytest.mark.parametrize("batches", BATCHES)
-def test_loops_cannot_be_farmed(batches):
+def test_loops_cannot_be_farmed(batches: int) -> None:
     """Guarantee 3: the same states round and round, until no new stage is completed."""
     rng, count = np.random.default_rng(1), 0
     for _ in range(batches):
@@ -83,7 +83,7 @@ def test_loops_cannot_be_farmed(batches):
 
 
 @pytest.mark.parametrize("batches", BATCHES)
-def test_idling_pays_nothing(batches):
+def test_idling_pays_nothing(batches: int) -> None:
     """Guarantee 5: whatever the state, staying in it pays an exact 0."""
     rng, count = np.random.default_rng(2), 0
     for _ in range(batches):

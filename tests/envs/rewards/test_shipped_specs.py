@@ -12,22 +12,23 @@ from tgrpo_envs.bddl import read_problem
 from tgrpo_envs.errors import SpecError
 from tgrpo_envs.reward_tools.author.reply import extract_document
 from tgrpo_envs.reward_tools.lint import lint_score, lint_spec
-from tgrpo_envs.rewards import choose_spec, parse_spec, save_spec, spec_from_goal, spec_id
+from tgrpo_envs.rewards import StageSpec, choose_spec, parse_spec, save_spec, spec_from_goal, spec_id
 from tgrpo_envs.rewards.shipped import (
     PRODUCERS,
+    Producer,
     certificate_path,
     default_producer,
     provenance_path,
     shipped_spec,
     spec_path,
 )
-from tgrpo_envs.tasks import bddl_path, get_task, list_tasks
+from tgrpo_envs.tasks import Task, bddl_path, get_task, list_tasks
 
 TASKS = list_tasks()
 
 
 @pytest.mark.parametrize("producer", PRODUCERS)
-def test_every_task_has_a_spec_without_lint_errors(producer: str) -> None:
+def test_every_task_has_a_spec_without_lint_errors(producer: Producer) -> None:
     for task in TASKS:
         findings = lint_spec(shipped_spec(task, producer), read_problem(bddl_path(task)), task)
         assert not any(finding.is_error for finding in findings), (task.name, findings)
@@ -49,7 +50,7 @@ def test_a_language_model_s_specs_are_no_copies_of_the_template() -> None:
     assert same == []
 
 
-def _shape(spec) -> list:
+def _shape(spec: StageSpec) -> list[tuple[object, ...]]:
     return [(stage.effort, stage.ramp, stage.done, stage.hold_steps) for stage in spec.stages]
 
 
@@ -58,7 +59,7 @@ def test_files_in_the_folder_belong_to_tasks() -> None:
     assert set(spec_path(TASKS[0], "llm").parents[1].rglob("*.json")) <= known
 
 
-def _papers(task, producer: str) -> list[Path]:
+def _papers(task: Task, producer: Producer) -> list[Path]:
     path = spec_path(task, producer)
     return [path, *(path.with_name(f"{path.stem}.{kind}.json") for kind in ("provenance", "certificate"))]
 
@@ -73,7 +74,7 @@ def test_stages_are_the_language_model_s_where_its_spec_passed() -> None:
 
 
 @pytest.mark.parametrize("producer", PRODUCERS)
-def test_each_certificate_is_of_the_spec_beside_it(producer: str) -> None:
+def test_each_certificate_is_of_the_spec_beside_it(producer: Producer) -> None:
     for task in TASKS:
         certificate = json.loads(_papers(task, producer)[2].read_text(encoding="utf-8"))
         assert certificate["spec_id"] == spec_id(shipped_spec(task, producer)), task.name

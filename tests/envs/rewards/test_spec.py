@@ -7,14 +7,16 @@ import copy
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 
 import tgrpo_envs
+from tests.helpers.edits import Edit
 from tests.helpers.reward_cases import specs
 from tgrpo_envs.errors import SpecError
-from tgrpo_envs.rewards import load_spec, parse_spec, save_spec, spec_id
+from tgrpo_envs.rewards import StageSpec, load_spec, parse_spec, save_spec, spec_id
 from tgrpo_envs.rewards.predicates import PREDICATES
 from tgrpo_envs.rewards.ramps import RAMPS
 from tgrpo_envs.rewards.vocabulary import KINDS, MODELS
@@ -36,7 +38,7 @@ DOCUMENT = {
 }
 
 
-def changed(edit):
+def changed(edit: Edit) -> str:
     document = copy.deepcopy(DOCUMENT)
     edit(document)
     return json.dumps(document)
@@ -48,15 +50,15 @@ def refusal(text: str) -> str:
     return str(caught.value)
 
 
-def stage(k: int, **fields):
+def stage(k: int, **fields: Any) -> str:
     return changed(lambda document: document["stages"][k].update(fields))
 
 
-def maintained(**fields):
+def maintained(**fields: Any) -> str:
     return changed(lambda document: document.update(maintain=[fields]))
 
 
-def chain(length: int, **last) -> str:
+def chain(length: int, **last: Any) -> str:
     done = {"op": "goal", "index": 0}
     stages = [{"id": f"s{k}", "effort": 1, "after": [f"s{k - 1}"] if k else [], "done": done} for k in range(length)]
     stages[-1].update(last)
@@ -95,13 +97,13 @@ def chain(length: int, **last) -> str:
         ('{"schema": ', "Invalid JSON: EOF while parsing a value at line 1"),
     ],
 )  # fmt: skip
-def test_a_malformed_spec_is_refused_with_its_place_and_the_remedy(text, message):
+def test_a_malformed_spec_is_refused_with_its_place_and_the_remedy(text: str, message: str) -> None:
     said = refusal(text)
     assert said.startswith("soup.json is not a valid stage spec:")
     assert message in said
 
 
-def test_every_fault_is_listed_once_and_a_flood_is_cut():
+def test_every_fault_is_listed_once_and_a_flood_is_cut() -> None:
     said = refusal(stage(0, effort=9, done={"all": [{**REACH, "within_m": 3}]}))
     assert said.splitlines()[1:] == [
         "  stages[0].effort: got 9, at most 5",
@@ -111,8 +113,8 @@ def test_every_fault_is_listed_once_and_a_flood_is_cut():
     assert refusal(flood).splitlines()[-1] == "  and 4 more"
 
 
-def test_deep_nesting_cannot_exhaust_the_stack():
-    condition: dict = REACH
+def test_deep_nesting_cannot_exhaust_the_stack() -> None:
+    condition: dict[str, Any] = REACH
     for _ in range(900):
         condition = {"not": condition}
     assert "recursion limit" in refusal(stage(0, done=condition))
@@ -123,7 +125,7 @@ RUNS_TEXT = {"eval", "exec", "compile", "__import__", "breakpoint"}
 RUNS_FILES = {"pickle", "marshal", "shelve", "dill", "yaml", "runpy", "code", "subprocess", "ctypes", "importlib"}
 
 
-def test_nothing_that_reads_a_spec_could_run_it():
+def test_nothing_that_reads_a_spec_could_run_it() -> None:
     """No room that reads what others wrote calls or imports anything that turns text or files into code."""
     package = Path(tgrpo_envs.__file__).parent
     paths = [package / "bddl.py", *(path for room in READERS for path in (package / room).rglob("*.py"))]
@@ -135,11 +137,11 @@ def test_nothing_that_reads_a_spec_could_run_it():
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
             if isinstance(node, ast.ImportFrom) and node.module not in ("importlib", "importlib.metadata"):
                 names = [str(node.module)]
-            assert not {name.split(".")[0] for name in names} & RUNS_FILES, f"{path.name}:{node.lineno}"
+            assert not {name.split(".")[0] for name in names} & RUNS_FILES, f"{path.name}: {ast.unparse(node)}"
 
 
 @pytest.mark.parametrize("place", ["id", "op", "a", "rationale", "schema"])
-def test_code_in_a_spec_is_text_or_refused_wherever_it_stands(place, tmp_path):
+def test_code_in_a_spec_is_text_or_refused_wherever_it_stands(place: str, tmp_path: Path) -> None:
     """Each text of a spec in turn is Python that leaves a trace if anything runs it."""
     loot = tmp_path / "loot"
     code = f"__import__('os').mkdir({str(loot)!r})"
@@ -154,7 +156,7 @@ def test_code_in_a_spec_is_text_or_refused_wherever_it_stands(place, tmp_path):
     assert not loot.exists()
 
 
-def test_files_that_cannot_be_read_are_named(tmp_path):
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"Cannot read the stage spec .*none\.json: No such file"):
         load_spec(tmp_path / "none.json")
     (tmp_path / "latin.json").write_bytes(b'{"schema": "\xe9"}')
@@ -171,7 +173,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("place", ['"stages": [', '"op": "'])
-def test_a_key_that_stands_twice_is_refused(place):
+def test_a_key_that_stands_twice_is_refused(place: str) -> None:
     """Python's and pydantic's parsers take the last one: what a reader sees first would not count."""
     text = json.dumps(DOCUMENT)
     key = place.split('"')[1]
@@ -183,14 +185,14 @@ def test_a_key_that_stands_twice_is_refused(place):
 
 @settings(max_examples=30, deadline=None)
 @given(specs())
-def test_a_saved_spec_reads_back_equal(tmp_path_factory, spec):
+def test_a_saved_spec_reads_back_equal(tmp_path_factory: pytest.TempPathFactory, spec: StageSpec) -> None:
     path = tmp_path_factory.mktemp("specs") / "spec.json"
     save_spec(spec, path)
     assert load_spec(path) == spec
     assert spec_id(load_spec(path)) == spec_id(spec)
 
 
-def test_the_id_covers_the_meaning_and_nothing_else():
+def test_the_id_covers_the_meaning_and_nothing_else() -> None:
     """Key order, number format, written-out defaults and rationales do not change the id; a threshold does."""
     spec = parse_spec(json.dumps(DOCUMENT))
     reordered = {key: DOCUMENT[key] for key in reversed(DOCUMENT)}
@@ -206,7 +208,7 @@ def test_the_id_covers_the_meaning_and_nothing_else():
     assert re.fullmatch("[0-9a-f]{64}", spec_id(spec))
 
 
-def test_every_word_of_the_vocabulary_has_a_meaning_and_a_signature():
+def test_every_word_of_the_vocabulary_has_a_meaning_and_a_signature() -> None:
     assert [*PREDICATES, *RAMPS] == list(KINDS)
     for op, kinds in KINDS.items():
         assert kinds.keys() == MODELS[op].model_fields.keys() & {"a", "b"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -24,6 +26,7 @@ from tests.helpers.reward_cases import (
 )
 from tgrpo_envs.errors import SpecError, UnknownNameError
 from tgrpo_envs.rewards import CreditProfile, StageReport, StageSpec, StageTracker
+from tgrpo_envs.sim.snapshot import Snapshot
 
 ONE = np.array([True])
 TOUCH = {"op": "touching", "a": CAN}
@@ -47,11 +50,11 @@ class Driver:
         return self.tracker.step(self.now, self.goal, ONE, np.array([self.steps]))
 
 
-def stage(name: str, done: dict, **fields: object) -> dict:
+def stage(name: str, done: dict[str, Any], **fields: object) -> dict[str, Any]:
     return {"id": name, "effort": 1, "done": done, **fields}
 
 
-def test_pick_and_place_pays_what_the_arithmetic_says():
+def test_pick_and_place_pays_what_the_arithmetic_says() -> None:
     """Five stages of effort 1/2/1/3/2 (sum 9); beta 1/2, kappa 0.3, quantum 1/64: a quantum pays 1/128."""
     above = {"a": CAN, "b": BOX, "axes": "xy"}
     grasped = {"op": "grasped", "a": CAN}
@@ -118,7 +121,7 @@ def test_pick_and_place_pays_what_the_arithmetic_says():
 
 @settings(max_examples=80, deadline=None)
 @given(specs(), profiles(), SEEDS)
-def test_agrees_with_the_scalar_tracker(spec, profile, seed):
+def test_agrees_with_the_scalar_tracker(spec: StageSpec, profile: CreditProfile, seed: int) -> None:
     """Random specs, states, resets and masks: every number equals the independent implementation's."""
     rng = np.random.default_rng(seed)
     num_envs, horizon = 3, 12
@@ -129,7 +132,7 @@ def test_agrees_with_the_scalar_tracker(spec, profile, seed):
     for _ in range(15):
         snapshot, goal_NC = random_snapshot(rng, num_envs), random_goals(rng, num_envs)
         tracker.reset(snapshot, goal_NC, reset_N)
-        for i in np.flatnonzero(reset_N):
+        for i in np.flatnonzero(reset_N).tolist():
             scalars[i].reset(scene_of(snapshot, i), goal_NC[i].tolist())
             steps_N[i] = 0
         mask_N = rng.random(num_envs) < 0.8
@@ -149,7 +152,7 @@ def test_agrees_with_the_scalar_tracker(spec, profile, seed):
 
 @settings(max_examples=25, deadline=None)
 @given(specs(), SEEDS)
-def test_members_do_not_influence_each_other(spec, seed):
+def test_members_do_not_influence_each_other(spec: StageSpec, seed: int) -> None:
     """A batch of four pays each member, bit for bit, what it earns alone."""
     rng = np.random.default_rng(seed)
     snapshots = [random_snapshot(rng, 4) for _ in range(8)]
@@ -167,11 +170,11 @@ def test_members_do_not_influence_each_other(spec, seed):
             assert report.stages_NK[0].tolist() == reports[t - 1].stages_NK[i].tolist()
 
 
-def _member(snapshot, i):
+def _member(snapshot: Snapshot, i: int) -> Snapshot:
     return type(snapshot)(**{name: getattr(snapshot, name)[i : i + 1] for name in snapshot.__dataclass_fields__})
 
 
-def test_once_keeps_credit_and_live_loses_it():
+def test_once_keeps_credit_and_live_loses_it() -> None:
     env = Driver(make_spec([stage("keep", TOUCH), stage("lose", TOUCH, latch="live")]))
     env.reset()
     env.now.touch_NO[:] = True
@@ -180,7 +183,7 @@ def test_once_keeps_credit_and_live_loses_it():
     assert env.step().progress_N[0] == 0.5
 
 
-def test_hold_steps_debounce_and_restart():
+def test_hold_steps_debounce_and_restart() -> None:
     env = Driver(make_spec([stage("hold", TOUCH, hold_steps=3)]))
     env.reset()
     seen = []
@@ -190,7 +193,7 @@ def test_hold_steps_debounce_and_restart():
     assert seen == [False, False, False, False, False, True]
 
 
-def test_a_stage_waits_for_its_predecessors_and_a_chain_may_finish_in_one_step():
+def test_a_stage_waits_for_its_predecessors_and_a_chain_may_finish_in_one_step() -> None:
     lifted = {"op": "lifted", "a": CAN, "by_m": 0.05}
     env = Driver(make_spec([stage("second", lifted, after=["first"]), stage("first", TOUCH)]))
     env.reset()
@@ -200,7 +203,7 @@ def test_a_stage_waits_for_its_predecessors_and_a_chain_may_finish_in_one_step()
     assert env.step().progress_N[0] == 1
 
 
-def test_while_gates_the_ramp_but_not_the_done():
+def test_while_gates_the_ramp_but_not_the_done() -> None:
     ramp = {"op": "raise", "a": CAN, "to_m": 0.1}
     lifted = {"op": "lifted", "a": CAN, "by_m": 0.1}
     env = Driver(make_spec([stage("lift", lifted, ramp=ramp, **{"while": [TOUCH]})]))
@@ -214,7 +217,7 @@ def test_while_gates_the_ramp_but_not_the_done():
     assert env.step().progress_N[0] == 1
 
 
-def test_what_holds_at_reset_weighs_nothing_even_when_debounced():
+def test_what_holds_at_reset_weighs_nothing_even_when_debounced() -> None:
     env = Driver(
         make_spec([stage("touch", TOUCH, hold_steps=5), stage("lift", {"op": "lifted", "a": CAN, "by_m": 0.1})])
     )
@@ -225,7 +228,7 @@ def test_what_holds_at_reset_weighs_nothing_even_when_debounced():
     assert env.step().progress_N[0] == 1  # all of the weight is on the lift
 
 
-def test_baseline_takes_a_ramp_that_is_part_full_at_reset():
+def test_baseline_takes_a_ramp_that_is_part_full_at_reset() -> None:
     """Ramp 1/2 full at reset: phi_0 = 0.45; at 3/4, (0.675 - 0.45) / 0.55 = 0.409."""
     near = {"op": "near", "a": "gripper", "b": CAN, "within_m": 0.01}
     ramp = {"op": "approach", "a": "gripper", "b": CAN, "to_m": 0.0, "from_m": 0.4}
@@ -237,7 +240,7 @@ def test_baseline_takes_a_ramp_that_is_part_full_at_reset():
     assert env.step().progress_N[0] == pytest.approx(0.225 / 0.55)
 
 
-def test_a_true_conjunct_credits_the_way_to_it_but_only_its_own_way():
+def test_a_true_conjunct_credits_the_way_to_it_but_only_its_own_way() -> None:
     """Shutting the empty drawer (goal 1) credits reaching its handle, never the object inside (goal 0)."""
     env = Driver(
         make_spec(
@@ -259,7 +262,7 @@ def test_a_true_conjunct_credits_the_way_to_it_but_only_its_own_way():
     assert report.stages_NK.all() and report.progress_N[0] == 1
 
 
-def test_maintain_takes_its_share_while_violated():
+def test_maintain_takes_its_share_while_violated() -> None:
     env = Driver(make_spec([stage("touch", TOUCH)], [{"holds": {"op": "still", "a": TRAY, "below_mps": 0.1}}]))
     env.reset()
     env.now.touch_NO[:] = True
@@ -269,7 +272,7 @@ def test_maintain_takes_its_share_while_violated():
     assert env.step().progress_N[0] == 1
 
 
-def test_nothing_is_paid_before_reset_or_after_the_horizon():
+def test_nothing_is_paid_before_reset_or_after_the_horizon() -> None:
     spec, every = make_spec([stage("touch", TOUCH)]), np.array([True, True])
     tracker = StageTracker(spec, CreditProfile(), LAYOUT, 2, horizon=3)
     now, goal = still_snapshot(2), np.zeros((2, 1), dtype=bool)
@@ -280,7 +283,7 @@ def test_nothing_is_paid_before_reset_or_after_the_horizon():
     assert not tracker.step(now, goal | True, every, np.array([4, 4])).reward_N.any()
 
 
-def test_a_diverged_member_keeps_what_it_has_and_earns_a_number():
+def test_a_diverged_member_keeps_what_it_has_and_earns_a_number() -> None:
     near = {"op": "near", "a": "gripper", "b": CAN, "within_m": 0.01}
     ramp = {"op": "approach", "a": "gripper", "b": CAN, "to_m": 0.01}
     env = Driver(make_spec([stage("touch", TOUCH), stage("reach", near, ramp=ramp)]))
@@ -293,7 +296,7 @@ def test_a_diverged_member_keeps_what_it_has_and_earns_a_number():
     assert report.reward_N[0] == 0 and report.progress_N[0] == 0.5
 
 
-def test_the_report_is_the_callers_to_keep():
+def test_the_report_is_the_callers_to_keep() -> None:
     env = Driver(make_spec([stage("touch", TOUCH, latch="live")]))
     env.reset()
     env.now.touch_NO[:] = True
@@ -303,7 +306,7 @@ def test_the_report_is_the_callers_to_keep():
     assert kept.stages_NK.all() and kept.progress_N[0] == 1
 
 
-def test_unknown_names_and_wrong_kinds_are_refused_in_plain_words():
+def test_unknown_names_and_wrong_kinds_are_refused_in_plain_words() -> None:
     typo = make_spec([stage("grab", {"op": "grasped", "a": "cann_1"})])
     with pytest.raises(UnknownNameError, match=r"stage 'grab'.*'cann_1'.*Did you mean 'can_1'"):
         Driver(typo)

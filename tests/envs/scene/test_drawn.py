@@ -70,9 +70,9 @@ def test_what_moves_together_is_one_mesh_in_its_place(model: mujoco.MjModel) -> 
     model.body_pos[SHELF] = [7.0, 0.0, 0.0]  # as fixtures are placed
     mujoco.mj_forward(model, data)
     shown, pose = Puppet(drawn).follow(model, data)
-    (merged,) = np.flatnonzero(shown.geom_bodyid == ARM)
+    (merged,) = np.flatnonzero(shown.geom_bodyid == ARM).tolist()
     assert corners(shown, pose, merged) == corners(model, data, 0) | corners(model, data, 2)
-    (shelf,) = np.flatnonzero(shown.geom_bodyid == SHELF)
+    (shelf,) = np.flatnonzero(shown.geom_bodyid == SHELF).tolist()
     assert corners(shown, pose, shelf) == corners(model, data, 5)
     (box,) = np.flatnonzero(shown.geom_type == 6)
     np.testing.assert_allclose(pose.geom_xpos[box], data.geom_xpos[4], atol=1e-12)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -124,7 +125,9 @@ def change_first_object(file: Path, **changes: object) -> None:
         (RECORD_FILE, change_bddl),
     ],
 )
-def test_a_damaged_scene_is_built_anew(copied: Path, scene: Scene, name: str, damage, monkeypatch) -> None:
+def test_a_damaged_scene_is_built_anew(
+    copied: Path, scene: Scene, name: str, damage: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
     damage(copied / name)
     rebuilt = []
 
@@ -208,7 +211,7 @@ def test_versions_that_differ_are_named(version: str, words: str | None) -> None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         scene_module._check_mujoco_version(version)
-    assert [words in str(entry.message) for entry in caught] == ([True] if words else [])
+    assert [words is not None and words in str(entry.message) for entry in caught] == ([True] if words else [])
 
 
 def test_the_drawn_model_follows_the_scene(scene: Scene) -> None:

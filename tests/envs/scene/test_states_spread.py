@@ -49,7 +49,9 @@ def test_fixtures_are_measured_by_their_poses(scene: Scene) -> None:
     poses_NF7 = np.zeros((2, 1, 7))
     poses_NF7[1, 0, 0] = 0.006
     spread = measure_spread(other, "two", InitStates(np.zeros((2, 1 + scene.model.nq + scene.model.nv)), poses_NF7))
-    assert spread.fixtures == (Spread("cabinet_1", in_goal=False, std=pytest.approx(3.0), ptp=pytest.approx(6.0)),)
+    (fixture,) = spread.fixtures
+    assert fixture.std == pytest.approx(3.0) and fixture.ptp == pytest.approx(6.0)
+    assert fixture == Spread("cabinet_1", in_goal=False, std=fixture.std, ptp=fixture.ptp)
     assert spread.objects == () and not spread.nearly_one_state
 
 

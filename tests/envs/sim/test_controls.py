@@ -19,7 +19,7 @@ from tgrpo_envs.tasks import get_task
 
 ONE = np.ones(1, dtype=bool)
 ID = "tgrpo_envs:TGRPO-LiberoObject-v0"
-SETTINGS = {"assets": "primitive", "detail": "off"}
+SETTINGS: dict[str, Any] = {"assets": "primitive", "detail": "off"}
 STEPS = 30
 TOLERANCE = 1e-6  # radians and metres, after STEPS control steps
 
@@ -110,6 +110,7 @@ def test_joint_bounds_are_the_models() -> None:
 def test_an_environment_of_any_control_starts_alike_and_plays_its_actions(control: str, size: int) -> None:
     env = gym.make(ID, control=control, action_chunk=2, **SETTINGS)
     assert env.action_space.shape == (2, size)
+    assert isinstance(env.action_space, gym.spaces.Box)
     assert np.isfinite(env.action_space.low).all()
     observation, _ = env.reset(seed=0)
     plain = gym.make(ID, **SETTINGS)

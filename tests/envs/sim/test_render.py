@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes.util
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -130,7 +132,8 @@ def test_pictures_equal_liberos(scene: Scene) -> None:
         "agentview": observation["agentview_image"][::-1],  # LIBERO's are upside down
         "wrist": observation["robot0_eye_in_hand_image"][::-1],
     }
-    for detail, limit in (("exact", 0), ("fast", 3.0)):
+    limits: tuple[tuple[Literal["exact", "fast"], float], ...] = (("exact", 0), ("fast", 3.0))
+    for detail, limit in limits:
         simulator = Simulator(scene, 1, cameras=CAMERAS, image_size=128, detail=detail)
         simulator.reset(states, ALL[:1], settle=False)
         images = {camera: np.zeros((1, 128, 128, 3), np.uint8) for camera in CAMERAS}
@@ -152,7 +155,9 @@ def test_pictures_equal_liberos(scene: Scene) -> None:
         ({"OSMesa", "EGL"}, False, "glfw", "osmesa"),
     ],
 )
-def test_the_backend_is_chosen(monkeypatch, installed: set[str], gpu: bool, wanted: str, expected: str) -> None:
+def test_the_backend_is_chosen(
+    monkeypatch: pytest.MonkeyPatch, installed: set[str], gpu: bool, wanted: str, expected: str
+) -> None:
     choose(monkeypatch, installed, gpu, wanted)
     assert opengl._choice.__wrapped__()[0] == expected
 
@@ -177,7 +182,7 @@ def test_no_opengl_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None
 def choose(monkeypatch: pytest.MonkeyPatch, installed: set[str], gpu: bool, wanted: str) -> None:
     monkeypatch.setenv("MUJOCO_GL", wanted)
     monkeypatch.delenv("PYOPENGL_PLATFORM", raising=False)
-    monkeypatch.setattr(opengl.ctypes.util, "find_library", lambda name: name if name in installed else None)
+    monkeypatch.setattr(ctypes.util, "find_library", lambda name: name if name in installed else None)
     monkeypatch.setattr(opengl, "has_gpu", lambda: gpu)
 
 

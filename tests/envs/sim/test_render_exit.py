@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from functools import partial
 
 import pytest
 
@@ -43,8 +44,12 @@ def test_nothing_is_said_at_exit(backend: str) -> None:
 def test_last_jobs_run_on_their_own_thread_in_reverse() -> None:
     pool = WorkerPool(2)
     ran: list[str] = []
+
+    def run(job: str) -> None:
+        ran.append(f"{job} on {threading.current_thread().name}")
+
     for job in ("first", "second"):
-        pool.at_end(1, lambda job=job: ran.append(f"{job} on {threading.current_thread().name}"))
+        pool.at_end(1, partial(run, job))
     pool.close()
     pool.close()
     assert ran == ["second on tgrpo-worker-1", "first on tgrpo-worker-1"]

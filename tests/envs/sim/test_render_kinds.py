@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import gymnasium as gym
 import mujoco
@@ -122,7 +123,13 @@ def test_what_a_camera_cannot_see_is_not_drawn(simulator: Simulator) -> None:
 
 
 def test_pictures_as_observations() -> None:
-    kwargs = {"assets": "primitive", "image_size": 32, "cameras": ("frontview",), "depth": True, "segmentation": True}
+    kwargs: dict[str, Any] = {
+        "assets": "primitive",
+        "image_size": 32,
+        "cameras": ("frontview",),
+        "depth": True,
+        "segmentation": True,
+    }
     envs = gym.make_vec(ENV_ID, num_envs=2, **kwargs)
     observations, _ = envs.reset(seed=0)
     assert observations in envs.observation_space
