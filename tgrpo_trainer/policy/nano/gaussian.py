@@ -66,9 +66,7 @@ class NanoGaussianPolicy(NanoNetwork):
         super().__init__(config, num_words=config.num_words, num_outputs=num_choices)
         self.config = config
         above = config.initial_std - config.min_std
-        raw = above + math.log(
-            -math.expm1(-above)
-        )  # softplus makes `above` of it: log(exp(above) - 1), without overflow
+        raw = above + math.log(-math.expm1(-above))  # softplus makes `above` of it: log(exp(above) - 1)
         self.raw_std_K = nn.Parameter(torch.full((num_choices,), raw))
 
     @classmethod
