@@ -42,10 +42,12 @@ ARRAY_ERRORS = (
 def cache_dir() -> Path:
     """Folder for everything generated: $TGRPO_CACHE, else ~/.cache/tgrpo. Not created here.
 
+    It is absolute, since scenes read from their folder later, and the process may be elsewhere by then.
+
     Raises:
         ConfigError: See `from_home`.
     """
-    return from_home(os.environ.get(CACHE_VARIABLE) or "~/.cache/tgrpo", CACHE_VARIABLE)
+    return from_home(os.environ.get(CACHE_VARIABLE) or "~/.cache/tgrpo", CACHE_VARIABLE).absolute()
 
 
 def from_home(place: str | Path, setting: str) -> Path:

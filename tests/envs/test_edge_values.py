@@ -17,13 +17,13 @@ from tgrpo_envs.assets import find_pack
 from tgrpo_envs.bddl import parse_problem, read_problem
 from tgrpo_envs.command import run_command
 from tgrpo_envs.env import LiberoEnv
-from tgrpo_envs.errors import ActionError, AssetError, ConfigError
+from tgrpo_envs.errors import ActionError, AssetError, ConfigError, StateError
 from tgrpo_envs.files import cache_dir
 from tgrpo_envs.perturbation import Perturbation
-from tgrpo_envs.scene import load_scene
+from tgrpo_envs.scene import InitStates, load_scene
 from tgrpo_envs.scene.perturb.distractors import _with_things
 from tgrpo_envs.settings import EnvSettings
-from tgrpo_envs.tasks import bddl_path, get_task, task_from_file
+from tgrpo_envs.tasks import bddl_path, get_task, recorded_task, task_from_file
 from tgrpo_envs.vector import LiberoVectorEnv
 
 SMALL: dict[str, Any] = {"assets": "primitive", "detail": "off", "num_threads": 1}
@@ -164,3 +164,25 @@ def test_a_sheet_has_the_ending_of_a_picture_that_can_be_written(tmp_path: Path)
 
     with pytest.raises(AssetError, match="none of"):
         draw_sheet("primitive", tmp_path / "sheet.h5")
+
+
+def test_the_cache_stays_where_it_was_when_the_process_goes_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TGRPO_CACHE", "cache")
+    assert cache_dir() == tmp_path / "cache"
+
+
+def test_states_and_fixtures_of_unequal_number_are_refused() -> None:
+    envs = LiberoVectorEnv("libero_object", 2, **SMALL)
+    two = envs.episodes.fixed_states("heldout").take(np.array([0, 1]))
+    for states in (InitStates(two.states_NX, two.fixtures_NF7[:1]), InitStates(two.states_NX[0], two.fixtures_NF7)):
+        with pytest.raises(StateError, match="with one N"):
+            envs.reset(options={"init_states": states})
+    envs.close()
+
+
+def test_a_task_file_beside_a_task_of_liberos_is_refused() -> None:
+    with pytest.raises(ConfigError, match="It is of libero_object/"):
+        recorded_task("libero_object", get_task("libero_object", 0).name, "mine.bddl")

@@ -109,12 +109,20 @@ def _settings(options: EvaluateOptions, policy: OutsidePolicy) -> Settings:
         replan_steps=policy.replan_steps,
         horizon=env.episode_horizon,
         versions={"python": platform.python_version()} | {name: version(name) for name in ("tgrpo", "mujoco", "numpy")},
-        bddl="" if options.bddl is None else f"{options.bddl.name} {sha256(tasks[0].bddl.encode()).hexdigest()[:16]}",
+        bddl=_own_file(options),
         perturb=KINDS if "all" in options.perturb else tuple(kind for kind in KINDS if kind in options.perturb),
         perturb_level=options.perturb_level,
         perturb_seed=options.perturb_seed,
         perturb_variants=options.perturb_variants,
     )
+
+
+def _own_file(options: EvaluateOptions) -> str:
+    """Name and digest of the task file of the user's own as it is now; empty without."""
+    if options.bddl is None:
+        return ""
+    (task,) = chosen_tasks(options)
+    return f"{options.bddl.name} {sha256(task.bddl.encode()).hexdigest()[:16]}"
 
 
 def chosen_tasks(options: EvaluateOptions) -> tuple[Task, ...]:
@@ -149,6 +157,11 @@ def _play_missing(policy: OutsidePolicy, folder: EvaluationFolder, options: Eval
     number = 0
     with tqdm(total=sum(map(len, missing.values())), desc="Evaluating", unit="episode", disable=None) as bar:
         for (task, states, perturb), rows in missing.items():
+            if _own_file(options) != settings.bddl:
+                raise ConfigError(
+                    f"{options.bddl} is not what it was when {folder.path} was begun; put it back and go on with "
+                    "--resume, or give another --out."
+                )
             env = {
                 "suite": settings.suite,
                 "task": task,

@@ -132,3 +132,30 @@ def test_episodes_that_end_together_are_kept_before_the_server_is_told() -> None
     with pytest.raises(PolicyError, match="gone at the end of 0"):
         play_states(GoneAfterItsAnswer(), env, "heldout", [4, 9], num_envs=2, first_number=0, finished=kept.append)
     assert [one.record.state for one in kept] == [4, 9]
+
+
+CHANGES_ITS_TASK = """
+from pathlib import Path
+import numpy as np
+
+def act(seen):
+    file = Path("mine.bddl")
+    file.write_text(file.read_text().replace("Fetch me the soup", "Leave the soup"))
+    return np.zeros((len(seen["episode"]), 7))
+"""
+
+
+def test_a_task_file_that_changes_meanwhile_ends_the_evaluation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The episodes after the change would be of another task."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    Path("changes.py").write_text(CHANGES_ITS_TASK)
+    text = bddl_path(get_task("libero_object", 0)).read_text(encoding="utf-8")
+    Path("mine.bddl").write_text(text.replace("Pick the alphabet soup", "Fetch me the soup"))
+    given = ["evaluate", "changes:act", "--bddl", "mine.bddl", "--out", "out", "--assets", "primitive"]
+    small = ["--num-states", "1", "--horizon", "1", "--image-size", "16", "--detail", "fast"]
+    assert main([*given, *small, "--perturb", "wording"]) == 2
+    assert "mine.bddl is not what it was when out was begun" in capsys.readouterr().err
+    assert len(Path("out", EPISODES_NAME).read_text().splitlines()) == 1
