@@ -10,7 +10,9 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from tgrpo_envs import text_table
+from tgrpo_envs.arrays import whole_number
 from tgrpo_envs.command import in_a_clone, run_command
+from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.evaluate.options import EvaluateOptions
 from tgrpo_envs.files import output
 from tgrpo_envs.tasks import CUSTOM, choose_task, get_task, list_tasks, recorded_task
@@ -56,6 +58,8 @@ def assets(
 
     if download:
         download_pack(folder)
+    elif folder is not None:
+        raise ConfigError(f"--folder {folder} is where --download puts LIBERO's assets; give both or neither.")
     if action == "sheet":
         from tgrpo_envs.recording.contact_sheet import draw_sheet
 
@@ -193,8 +197,14 @@ def play(
     from tgrpo_envs.recording import play as player
     from tgrpo_envs.recording.demonstration import read_episode
     from tgrpo_envs.scene import load_scene
+    from tgrpo_envs.shared_settings import MAX_PICTURE_PX
 
     with output(save, "--save"), output(video, "--video"):
+        whole_number("--seed", seed, 0)
+        if video is not None:
+            whole_number("--image-size", image_size, 1, MAX_PICTURE_PX)
+            if video.suffix != ".mp4":
+                raise ConfigError(f"--video {video} is the name of no .mp4 file; let it end in .mp4.")
         if episode is not None:
             played = read_episode(episode, demo, assets)
             info = played.info

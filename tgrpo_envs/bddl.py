@@ -112,7 +112,7 @@ def read_text(path: str | Path) -> str:
         BddlError: The file cannot be read as text.
     """
     try:
-        with Path(path).open(encoding="utf-8") as file:
+        with Path(path).open(encoding="utf-8-sig") as file:  # some editors put a mark before the text
             return file.read(MAX_CHARACTERS + 1)
     except (OSError, UnicodeDecodeError) as error:
         raise BddlError(f"cannot be read as a text file ({error}). Check the path.") from error

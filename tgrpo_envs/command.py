@@ -168,8 +168,11 @@ def visible(text: str) -> str:
 def _print(text: str | None) -> None:
     """Write to standard output, which may be a full disk."""
     try:
+        if sys.stdout is None:  # closed by the caller
+            return
         if text is not None:
-            sys.stdout.write(f"{visible(text)}\n")
+            encoding = sys.stdout.encoding or "utf-8"  # which may lack letters of a path or a sentence
+            sys.stdout.write(f"{visible(text)}\n".encode(encoding, "backslashreplace").decode(encoding))
         sys.stdout.flush()
     except BrokenPipeError:
         raise

@@ -98,8 +98,7 @@ class LiberoEnv(Registered, gym.Env[dict[str, Any], NDArray[np.floating[Any] | n
         self, action: NDArray[np.floating[Any] | np.integer[Any]]
     ) -> tuple[Observations, float, bool, bool, dict[str, Any]]:
         """Advance by one environment step; see the class for the action."""
-        expected = (1, *self.settings.action_space().shape)
-        actions_NCA = parse_actions([action], expected, self.episodes.all_members)
+        actions_NCA = parse_actions(action, self.settings.action_space().shape, self.episodes.all_members)
         result = self.episodes.step(actions_NCA, self.episodes.all_members)
         reward, terminated, truncated = result.rewards_N[0], result.success_N[0], result.truncated_N[0]
         return self._observe(), float(reward), bool(terminated), bool(truncated), self._info(result)

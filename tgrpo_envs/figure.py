@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.extras import needs_extra
 from tgrpo_envs.files import atomic_file
 
@@ -28,11 +29,16 @@ def two_plots(file: Path, *, height_in: float, width_ratios: tuple[float, float]
 
     Raises:
         MissingExtraError: matplotlib is not installed.
+        ConfigError: The ending is of no format that can be written.
         OutputError: The file cannot be written.
     """
     with needs_extra("libero", "A plot"):
         from matplotlib import rc_context
+        from matplotlib.backend_bases import FigureCanvasBase
         from matplotlib.figure import Figure
+    known = FigureCanvasBase.get_supported_filetypes()
+    if file.suffix.lower().removeprefix(".") not in known:
+        raise ConfigError(f"{file} has an ending that is none of {', '.join(sorted(known))}; take .png or .svg.")
     with rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}):
         figure = Figure(figsize=(_WIDTH_IN, height_in), dpi=_DPI, layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=width_ratios)

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tgrpo_envs.errors import OutputError, TgrpoError
+from tgrpo_envs.errors import ConfigError, OutputError, TgrpoError
 
 CACHE_VARIABLE = "TGRPO_CACHE"
 # What the system says, also inside the messages of libraries, which need not be OSErrors.
@@ -40,8 +40,32 @@ ARRAY_ERRORS = (
 
 
 def cache_dir() -> Path:
-    """Folder for everything generated: $TGRPO_CACHE, else ~/.cache/tgrpo. Not created here."""
-    return Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/tgrpo").expanduser()
+    """Folder for everything generated: $TGRPO_CACHE, else ~/.cache/tgrpo. Not created here.
+
+    It is absolute, since scenes read from their folder later, and the process may be elsewhere by then.
+
+    Raises:
+        ConfigError: See `from_home`.
+    """
+    return from_home(os.environ.get(CACHE_VARIABLE) or "~/.cache/tgrpo", CACHE_VARIABLE).absolute()
+
+
+def from_home(place: str | Path, setting: str) -> Path:
+    """The path with a home folder in place of ``~`` or ``~user``.
+
+    Args:
+        place: The path.
+        setting: What says another one, for the message.
+
+    Raises:
+        ConfigError: This machine knows no such home.
+    """
+    try:
+        return Path(place).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(
+            f"This machine knows no home folder for {str(place)!r}; write a path without '~' with {setting}."
+        ) from error
 
 
 def read_json(path: Path) -> Any:

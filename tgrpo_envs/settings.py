@@ -20,7 +20,7 @@ from tgrpo_envs.bddl import in_file, parse_problem
 from tgrpo_envs.errors import ConfigError, UnknownNameError
 from tgrpo_envs.perturbation import Perturbation, reworded
 from tgrpo_envs.rewards.credit import CreditProfile
-from tgrpo_envs.shared_settings import REWARDS, Flag, SharedSettings, whole_or_none
+from tgrpo_envs.shared_settings import MAX_PICTURE_PX, REWARDS, Flag, SharedSettings, whole_or_none
 from tgrpo_envs.sim.control import Control
 from tgrpo_envs.tasks import Task, check_is_official, choose_task
 
@@ -58,7 +58,7 @@ class EnvSettings(SharedSettings):
     """Which cameras to observe: agentview, wrist, or any other of the scene, looked up when the scene is opened. An
     empty tuple never opens OpenGL, and leaves a learner nothing but `proprio`, which says nothing about objects:
     ``observe="state"`` does. Detail off makes it empty."""
-    render_size: Annotated[int | None, whole_or_none(16, 1024)] = None
+    render_size: Annotated[int | None, whole_or_none(16, MAX_PICTURE_PX)] = None
     """Height and width of what `render` returns, pixels; None = `image_size`."""
     depth: Flag = False
     """Whether to observe ``<camera>_depth`` too: (H, W) float32, metres along the camera's axis."""

@@ -14,6 +14,7 @@ from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.perturbation import MAX_LEVEL, Kind, Perturbation, parse_perturbation
 from tgrpo_envs.rewards.credit import CreditProfile
 
+MAX_PICTURE_PX = 1024
 REWARDS = ("stages", "llm", "compiled", "sparse")
 Suite = Literal["libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90", "custom"]
 
@@ -36,7 +37,7 @@ def _text(given: object, info: ValidationInfo) -> str:
     return str(given)
 
 
-Pixels = Annotated[int, whole(16, 1024)]
+Pixels = Annotated[int, whole(16, MAX_PICTURE_PX)]
 Flag = Annotated[bool, BeforeValidator(lambda given, info: flag(str(info.field_name), given))]
 NameOrPath = Annotated[str, BeforeValidator(_text)]
 
@@ -85,6 +86,9 @@ class SharedSettings(Settings):
         if (change := parse_perturbation(given)) is None:
             return values
         parts = {} if isinstance(given, str) else {"perturb_level": change.level, "perturb_seed": change.seed}
+        for name, value in parts.items():
+            if values.get(name, value) != value:
+                raise ConfigError(f"{name}={shown(values[name])} is not what perturb={shown(given)} says; give one.")
         return values | {"perturb": change.kind} | parts
 
     @field_validator("credit", mode="before")

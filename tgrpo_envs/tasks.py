@@ -121,11 +121,15 @@ def recorded_task(suite: str, name: str, bddl: str | Path | None = None) -> Task
 
     Raises:
         UnknownNameError: There is no such suite, or no such task in it.
-        ConfigError: It is of a user's own file, and that was not given, or poses another task.
+        ConfigError: It is of a user's own file, and that was not given, or poses another task; or it is LIBERO's, and a
+            file was given.
         BddlError: See `task_from_file`.
     """
     if suite != CUSTOM:
-        return get_task(suite, name)
+        task = get_task(suite, name)
+        if bddl is not None:
+            raise ConfigError(f"It is of {suite}/{name}, a task of LIBERO's and not of {bddl}; leave --bddl out.")
+        return task
     if bddl is None:
         raise ConfigError(f"It is of {name}, a task of your own; say with --bddl which file poses it.")
     task = task_from_file(bddl)

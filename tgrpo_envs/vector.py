@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from tgrpo_envs.arrays import whole_number
+from tgrpo_envs.arrays import flag, shown, whole_number
 from tgrpo_envs.batch.multi_task import MultiTaskBatch
 from tgrpo_envs.batch.reset_options import ResetOptions, parse_reset_options, parse_seeds
 from tgrpo_envs.batch.task_batch import Observations, StepResult, TaskBatch, parse_actions
@@ -85,7 +85,7 @@ class LiberoVectorEnv(Registered, VectorEnv[Observations, NDArray[np.floating[An
         self.num_envs = num_envs
         self.render_mode = check_render_mode(render_mode)
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
-        self.copy = copy
+        self.copy = flag("copy", copy)
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": 20, "autoreset_mode": self.autoreset_mode}
         self.batch = MultiTaskBatch(settings_N)
         self.single_observation_space = settings_N[0].observation_space(self.batch.state_size)
@@ -199,6 +199,7 @@ class LiberoVectorEnv(Registered, VectorEnv[Observations, NDArray[np.floating[An
                 member.seed(one)
 
     def _reset(self, options: ResetOptions) -> None:
+        self.closed = False  # a reset opens what `close` has closed, and Gymnasium's does nothing where this is True
         self.batch.reset(options, [member.np_random for member in self.members])
         self._terminated_N &= ~options.mask_N
         self._truncated_N &= ~options.mask_N
@@ -243,7 +244,10 @@ def _member_settings(
         return [EnvSettings(suite, **settings)] * num_envs
     if "task" in settings:
         raise ConfigError("Got both task and tasks; give one of them.")
-    chosen = [tasks] if isinstance(tasks, str) else list(tasks)
+    try:
+        chosen = [tasks] if isinstance(tasks, str) else list(tasks)
+    except TypeError as error:  # one number
+        raise ConfigError(f"tasks={shown(tasks)} must be a list of indices or names; give one as task.") from error
     if not chosen or num_envs % len(chosen):
         raise ConfigError(f"num_envs={num_envs} cannot be divided among {len(chosen)} tasks; give a multiple of them.")
     each = [EnvSettings(suite, task=task, **settings) for task in chosen]

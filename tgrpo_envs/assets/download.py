@@ -9,6 +9,7 @@ from tgrpo_envs.assets.locate import libero_download_dir
 from tgrpo_envs.assets.pack import AssetPack, folder_digest
 from tgrpo_envs.errors import AssetError
 from tgrpo_envs.extras import needs_extra
+from tgrpo_envs.files import from_home
 
 _REPOSITORY: Final = "lerobot/libero-assets"
 
@@ -29,7 +30,7 @@ def download_pack(folder: Path | None = None) -> AssetPack:
 
         # The transport's own base class, which is requests' or httpx's with the version of the hub.
         from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
-    target = libero_download_dir() if folder is None else folder.expanduser().resolve()
+    target = libero_download_dir() if folder is None else from_home(folder, "--folder").resolve()
     try:
         snapshot_download(repo_id=_REPOSITORY, repo_type="dataset", local_dir=target)
     except (OSError, ValueError, HTTPError) as error:

@@ -13,7 +13,7 @@ from tgrpo_envs.assets.layout import ARENAS
 from tgrpo_envs.assets.pack import WAYS_TO_GET_LIBERO, AssetPack, folder_digest
 from tgrpo_envs.assets.primitive import generate_pack
 from tgrpo_envs.errors import AssetError, UnknownNameError
-from tgrpo_envs.files import cache_dir
+from tgrpo_envs.files import cache_dir, from_home
 
 PACK_NAMES: Final = ("auto", "libero", "primitive")
 _LIBERO_VARIABLE: Final = "TGRPO_LIBERO_ASSETS"
@@ -23,7 +23,7 @@ _LANDMARKS: Final = ("scenes", "stable_hope_objects")
 
 def libero_download_dir() -> Path:
     """Where hf-libero downloads its assets to, and where `download_pack` puts them."""
-    return Path("~/.cache/libero/assets").expanduser()
+    return from_home("~/.cache/libero/assets", _LIBERO_VARIABLE)
 
 
 def find_pack(name: str | Path = "auto") -> AssetPack:
@@ -107,7 +107,7 @@ def _usual_folders() -> Iterator[Path]:
 
 
 def _checked_folder(folder: Path, reason: str) -> Path:
-    folder = folder.expanduser().resolve()
+    folder = from_home(folder, f"assets or {_LIBERO_VARIABLE}").resolve()
     if not _is_pack(folder):
         raise AssetError(
             f"{folder} is no asset pack, though {reason}: it has no folders "

@@ -175,10 +175,13 @@ def _parse_given(states: object, ids: IdArray | None, num_envs: int) -> InitStat
 
 
 def _given_states(states: InitStates) -> InitStates:
-    return InitStates(
-        as_numbers(states.states_NX, "states_NX of InitStates", StateError),
-        as_numbers(states.fixtures_NF7, "fixtures_NF7 of InitStates", StateError),
-    )
+    states_NX = as_numbers(states.states_NX, "states_NX of InitStates", StateError)
+    fixtures_NF7 = as_numbers(states.fixtures_NF7, "fixtures_NF7 of InitStates", StateError)
+    if (states_NX.ndim, fixtures_NF7.ndim) != (2, 3) or len(states_NX) != len(fixtures_NF7):
+        raise StateError(
+            f"InitStates have shapes (N, X) and (N, F, 7), with one N; got {states_NX.shape} and {fixtures_NF7.shape}."
+        )
+    return InitStates(states_NX, fixtures_NF7)
 
 
 def _state_array(states: object) -> FloatArray:

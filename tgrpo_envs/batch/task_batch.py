@@ -194,7 +194,7 @@ class TaskBatch:
         self._started_N |= mask_N
 
     def check_started(self, live_N: BoolArray) -> None:
-        """Make sure that the episodes can be stepped.
+        """Make sure that the episodes can be stepped and shown.
 
         Raises:
             ConfigError: One was never reset, or left half-way by an interrupt.
@@ -268,7 +268,12 @@ class TaskBatch:
         }
 
     def frames(self) -> NDArray[np.uint8]:
-        """The agentview of every episode as it is now, (N, H, W, 3), upright, whatever `cameras` says."""
+        """The agentview of every episode as it is now, (N, H, W, 3), upright, whatever `cameras` says.
+
+        Raises:
+            ConfigError: See `check_started`.
+        """
+        self.check_started(self.all_members)
         size = self.settings.render_size or self.settings.image_size
         frames = np.zeros((self.num_envs, size, size, 3), np.uint8)
         self.simulator.render({"agentview": frames}, self.all_members)
@@ -304,7 +309,7 @@ def parse_actions(actions: object, expected: tuple[int, ...], live_N: BoolArray)
 
     Args:
         actions: Numbers of any library, in the shape `expected`; see `tgrpo_envs.arrays`.
-        expected: (N, A) or (N, C, A).
+        expected: (N, A) or (N, C, A); for one environment also (A,) or (C, A).
         live_N: Which rows will be played; the others may hold anything.
 
     Returns:
@@ -316,7 +321,7 @@ def parse_actions(actions: object, expected: tuple[int, ...], live_N: BoolArray)
     array = as_numbers(actions, f"Actions, an array of shape {expected},", ActionError)
     if array.shape != expected:
         raise ActionError(f"Got actions of shape {array.shape}; this environment takes {expected}.")
-    actions_NCA = array.reshape(expected[0], -1, expected[-1])
+    actions_NCA = array.reshape(len(live_N), -1, expected[-1])
     bad_N = live_N & ~np.isfinite(actions_NCA).all(axis=(1, 2))
     if bad_N.any():
         row = int(np.flatnonzero(bad_N)[0])

@@ -41,13 +41,16 @@ def make_vec(suite: str, num_envs: int, **settings: Any) -> LeRobotView:
 
     Raises:
         UnknownNameError: No such suite.
-        ConfigError: Several tasks; LeRobot has a vector environment for each.
+        ConfigError: Several tasks, for LeRobot has a vector environment for each; an autoreset mode; or pictures that
+            are not LeRobot's two.
     """
     ids = {**ENV_IDS, CUSTOM: CUSTOM_ID}
     if suite not in ids:
         raise UnknownNameError("suite", suite, tuple(ids))
     if "tasks" in settings:
         raise ConfigError("LeRobot evaluates a vector environment for each task; give task in place of tasks.")
+    if "autoreset_mode" in settings:
+        raise ConfigError("LeRobot's finished members wait for the next reset; leave autoreset_mode out.")
     return LeRobotView(gym.make_vec(ids[suite], num_envs, autoreset_mode=AutoresetMode.DISABLED, **settings))
 
 
@@ -69,6 +72,11 @@ class LeRobotView(VectorWrapper):
         self._next_state = 0
         pictures = env.single_observation_space
         assert isinstance(pictures, spaces.Dict)
+        if not {*CAMERAS} <= pictures.keys():
+            raise ConfigError(
+                f"LeRobot sees {' and '.join(CAMERAS)}, and this environment observes {', '.join(pictures)}; leave "
+                'cameras and observe out, and take another detail than "off".'
+            )
         state: dict[str, spaces.Space[Any]] = {
             part: spaces.Dict({name: spaces.Box(-np.inf, np.inf, shape, np.float64) for name, shape in boxes.items()})
             for part, boxes in ROBOT_STATE.items()
@@ -81,12 +89,13 @@ class LeRobotView(VectorWrapper):
         """Start all members anew."""
         chosen = {name: value for name, value in (options or {}).items() if name in OPTION_NAMES}
         episodes = self._members.episodes
-        states = episodes.settings.init_states
+        states, next_state = episodes.settings.init_states, self._next_state
         if states != "train" and not {"init_states", "init_state_ids"} & chosen.keys():
-            ids_N = np.arange(self._next_state, self._next_state + self.num_envs)
+            next_state += self.num_envs
+            ids_N = np.arange(self._next_state, next_state)
             chosen["init_state_ids"] = ids_N % len(episodes.fixed_states(states))
-            self._next_state += self.num_envs
         observations, infos = self.env.reset(seed=seed, options=chosen)
+        self._next_state = next_state  # a reset that failed is made again from the same
         return self._view(observations), infos
 
     def step(self, actions: Any) -> tuple[dict[str, Any], NDArray[Any], NDArray[Any], NDArray[Any], Infos]:

@@ -79,7 +79,7 @@ def serving(
             process_request=check,
             ping_interval=None,
         )
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, ValueError) as error:  # a port or a name that there cannot be
         raise ConfigError(f"{host}:{port} cannot be listened on ({error}); give another --port or --host.") from error
     with server:
         yield server

@@ -53,8 +53,12 @@ class OpenVlaPolicy:
         image_size: int | None = None,
         replan_steps: int | None = None,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # of brackets, and of the port
+            is_address = False
+        if not is_address:
             raise ConfigError(f"{url!r} is no address of a server; give http://host:port.")
         self.url, self._parts, self._kind, self._timeout_s, self._unnorm_key = url, parts, kind, timeout_s, unnorm_key
         self.image_size = image_size or DRAWN_PX
@@ -94,9 +98,10 @@ class OpenVlaPolicy:
 
     def _ask(self, connection: http.client.HTTPConnection, body: str) -> None:
         path = self._parts.path if self._parts.path not in ("", "/") else "/act"
+        target = f"{path}?{self._parts.query}" if self._parts.query else path
         try:
-            connection.request("POST", path, body, {"Content-Type": "application/json"})
-        except (OSError, http.client.HTTPException) as error:
+            connection.request("POST", target, body, {"Content-Type": "application/json"})
+        except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: letters that no address has
             raise PolicyError(f"The server {self.url} cannot be reached, or is gone: {error}.") from error
 
     def _reply(self, connection: http.client.HTTPConnection) -> bytes:

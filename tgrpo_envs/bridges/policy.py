@@ -123,10 +123,7 @@ class FunctionPolicy:
         try:
             answer = self._function(rows)
         except Exception as error:
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            raise PolicyError(
-                f"{self.name} failed with {type(error).__name__}: {error} ({place.filename}, line {place.lineno})."
-            ) from error
+            raise PolicyError(f"{self.name} failed with {_reason(error)}.") from error
         answers = as_numbers(answer, f"The actions of {self.name}", PolicyError)
         if answers.ndim not in (2, 3) or len(answers) != count:
             raise PolicyError(
@@ -142,14 +139,21 @@ class FunctionPolicy:
         """Nothing to do."""
 
 
+def _reason(error: Exception) -> str:
+    """What somebody else's code says, in one line, and where."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__}: {said} ({place.filename}, line {place.lineno})"
+
+
 def _find(name: str) -> Callable[[dict[str, Any]], Any]:
     module_name, _, function_name = name.partition(":")
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
         function = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"The policy {name!r} was not found ({error}); give module:function.") from error
+    except Exception as error:  # whatever a module does when it is imported
+        raise ConfigError(f"The policy {name!r} was not found ({_reason(error)}); give module:function.") from error
     if not callable(function):
         raise ConfigError(f"The policy {name!r} is a {type(function).__name__}, not a function.")
     found: Callable[[dict[str, Any]], Any] = function

@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from tgrpo_envs.arrays import as_integers, shown, whole_number
 from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.extras import needs_extra
 from tgrpo_envs.vector import LiberoVectorEnv
@@ -30,7 +31,7 @@ def make_vec(env_id: str, num_envs: int, *, seed: int | None = None, **settings:
             the same step, as Stable-Baselines3 wants it.
 
     Raises:
-        ConfigError: Another autoreset mode.
+        ConfigError: Another autoreset mode, or ``copy=False``.
         MissingExtraError: Stable-Baselines3 is not installed.
     """
     mode = settings.pop("autoreset_mode", AutoresetMode.SAME_STEP)
@@ -48,9 +49,17 @@ class Sb3VecEnv(VecEnv):  # type: ignore[misc] # the library has no types here
     """N members of a `LiberoVectorEnv` with Stable-Baselines3's calls.
 
     A member's last observation is ``info["terminal_observation"]``, its return and length are ``info["episode"]``.
+
+    Raises:
+        ConfigError: Another autoreset mode than ``SameStep``, or ``copy=False``.
     """
 
     def __init__(self, env: LiberoVectorEnv) -> None:
+        if env.autoreset_mode is not AutoresetMode.SAME_STEP or not env.copy:
+            raise ConfigError(
+                f"autoreset_mode={env.autoreset_mode.value!r} and copy={env.copy} do not fit: Stable-Baselines3 takes "
+                "'SameStep', and keeps observations while the next step is played, so copy stays True."
+            )
         self.env = env
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
         self._seed: int | None = None
@@ -61,7 +70,7 @@ class Sb3VecEnv(VecEnv):  # type: ignore[misc] # the library has no types here
 
     def seed(self, seed: int | None = None) -> list[int | None]:
         """Seed the next reset: member i with ``seed + i``."""
-        self._seed = seed
+        self._seed = None if seed is None else whole_number("seed", seed, 0)
         return [None if seed is None else seed + row for row in range(self.num_envs)]
 
     def reset(self) -> dict[str, NDArray[Any]]:
@@ -83,7 +92,8 @@ class Sb3VecEnv(VecEnv):  # type: ignore[misc] # the library has no types here
 
     def step_wait(self) -> tuple[dict[str, NDArray[Any]], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
         """Play the step."""
-        assert self._actions is not None
+        if self._actions is None:
+            raise ConfigError("No actions are waiting; call step_async() before step_wait(), or step().")
         observations, rewards_N, terminated_N, truncated_N, infos = self.env.step(self._actions)
         done_N = terminated_N | truncated_N
         self._returns_N += rewards_N
@@ -143,13 +153,22 @@ class Sb3VecEnv(VecEnv):  # type: ignore[misc] # the library has no types here
 
 def _joined(options_N: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Options of single environments as those of a vector environment, where each member has its `init_state_ids`."""
-    joined = dict(options_N[0])
+    joined, ids = dict(options_N[0]), "init_state_ids"
     states = joined.get("init_states")
     named = states is None or isinstance(states, str)
-    if not named or any(one.keys() != joined.keys() or one.get("init_states") != states for one in options_N):
+    others = joined.keys() - {ids}
+    alike = (
+        one.keys() == joined.keys() and all(np.array_equal(one[key], joined[key]) for key in others)
+        for one in options_N
+    )
+    if not named or not all(alike):
         raise ConfigError(
-            "All members start from one set of states; name it for each in init_states, with one of its init_state_ids."
+            "All members start from one set of states, with equal options; name it for each in init_states, with one "
+            "of its init_state_ids."
         )
-    if "init_state_ids" in joined:
-        joined["init_state_ids"] = [row for one in options_N for row in one["init_state_ids"]]
+    if ids in joined:
+        ids_N1 = [as_integers(one[ids], f"{ids} of each member") for one in options_N]
+        if any(ids_1.shape != (1,) for ids_1 in ids_N1):
+            raise ConfigError(f"{ids}={shown([one[ids] for one in options_N])} must be a list of one for each member.")
+        joined[ids] = np.concatenate(ids_N1)
     return joined

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tgrpo_envs.arrays import whole_number
 from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.rewards import CreditProfile, StageReport, StageSpec, StageTracker, choose_profile, choose_spec
 from tgrpo_envs.scene import Scene, load_scene
@@ -55,12 +56,14 @@ class StageRewardWrapper:
     Raises:
         UnknownNameError: The specification names what the layout lacks.
         SpecError: It uses a thing in a way that it does not allow.
+        ConfigError: A horizon of less than one step.
     """
 
     def __init__(
         self, env: Any, reading: Reading, spec: StageSpec, *, horizon: int, profile: CreditProfile | None = None
     ) -> None:
         self.env, self.reading, self.spec = env, reading, spec
+        horizon = whole_number("horizon", horizon, 1)
         self._tracker = StageTracker(spec, profile or CreditProfile(), reading.layout, 1, horizon)
         self._snapshot = Snapshot.empty(reading.layout, 1)
         self._steps = 0
@@ -178,4 +181,6 @@ def pay_libero(
     chosen = get_task(suite, task)
     scene = load_scene(chosen, assets)
     spec, profile = choose_spec(reward, scene.problem, chosen), choose_profile(reward, credit)
-    return StageRewardWrapper(env, LiberoReading(env, scene), spec, horizon=horizon or chosen.horizon, profile=profile)
+    return StageRewardWrapper(
+        env, LiberoReading(env, scene), spec, horizon=chosen.horizon if horizon is None else horizon, profile=profile
+    )

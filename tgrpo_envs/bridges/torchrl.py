@@ -75,7 +75,3 @@ def _numbers(infos: dict[str, Any]) -> dict[str, Any]:
         key for key, value in infos.items() if not isinstance(value, dict) and np.asarray(value).dtype.kind in "OU"
     }
     return {key: value for key, value in infos.items() if key.removeprefix("_") not in texts}
-
-
-def _is_text(value: Any) -> bool:
-    return not isinstance(value, dict) and np.asarray(value).dtype.kind in "OU"

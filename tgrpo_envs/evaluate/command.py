@@ -25,10 +25,21 @@ from tgrpo_envs.evaluate.record import EvaluationFolder, EvaluationRecord, Setti
 from tgrpo_envs.extras import needs_extra
 from tgrpo_envs.perturbation import KINDS, MAX_LEVEL, Perturbation
 from tgrpo_envs.settings import EnvSettings
-from tgrpo_envs.tasks import Task, get_task, list_tasks, task_from_file
+from tgrpo_envs.tasks import CUSTOM, Task, choose_task, get_task, list_tasks
 from tgrpo_envs.text_table import aligned
 
-MAX_ENVS = 4096
+LIMITS = {
+    "num_envs": (1, 4096),
+    "num_states": (1, None),
+    "videos": (0, None),
+    "perturb_level": (1, MAX_LEVEL),
+    "perturb_seed": (0, None),
+    "perturb_variants": (1, None),
+    "image_size": (1, None),  # environments know the upper limits of these three
+    "replan_steps": (1, None),
+    "horizon": (1, None),
+}
+MAX_TIMEOUT_S = 86_400.0
 
 
 def run_evaluation(options: EvaluateOptions) -> str:
@@ -38,14 +49,11 @@ def run_evaluation(options: EvaluateOptions) -> str:
         PolicyError: The policy failed; the message says how many episodes are kept.
         ConfigError: EvaluateOptions that do not go together, or a folder that holds another evaluation.
     """
-    whole_number("--num-envs", options.num_envs, 1, MAX_ENVS)
-    whole_number("--num-states", options.num_states, 1)
-    whole_number("--videos", options.videos, 0)
-    whole_number("--perturb-level", options.perturb_level, 1, MAX_LEVEL)
-    whole_number("--perturb-seed", options.perturb_seed, 0)
-    whole_number("--perturb-variants", options.perturb_variants, 1)
-    if not options.timeout_s > 0:
-        raise ConfigError(f"--timeout-s is {options.timeout_s}; give seconds above 0.")
+    for name, (low, high) in LIMITS.items():
+        if (value := getattr(options, name)) is not None:
+            whole_number(f"--{name.replace('_', '-')}", value, low, high)
+    if not 0 < options.timeout_s <= MAX_TIMEOUT_S:
+        raise ConfigError(f"--timeout-s is {options.timeout_s}; give seconds above 0, at most {MAX_TIMEOUT_S:g}.")
     if options.videos:
         with needs_extra("video"):
             import tgrpo_envs.recording.video  # noqa: F401 - before hours of episodes rather than after
@@ -101,12 +109,20 @@ def _settings(options: EvaluateOptions, policy: OutsidePolicy) -> Settings:
         replan_steps=policy.replan_steps,
         horizon=env.episode_horizon,
         versions={"python": platform.python_version()} | {name: version(name) for name in ("tgrpo", "mujoco", "numpy")},
-        bddl="" if options.bddl is None else f"{options.bddl.name} {sha256(tasks[0].bddl.encode()).hexdigest()[:16]}",
+        bddl=_own_file(options),
         perturb=KINDS if "all" in options.perturb else tuple(kind for kind in KINDS if kind in options.perturb),
         perturb_level=options.perturb_level,
         perturb_seed=options.perturb_seed,
         perturb_variants=options.perturb_variants,
     )
+
+
+def _own_file(options: EvaluateOptions) -> str:
+    """Name and digest of the task file of the user's own as it is now; empty without."""
+    if options.bddl is None:
+        return ""
+    (task,) = chosen_tasks(options)
+    return f"{options.bddl.name} {sha256(task.bddl.encode()).hexdigest()[:16]}"
 
 
 def chosen_tasks(options: EvaluateOptions) -> tuple[Task, ...]:
@@ -115,12 +131,18 @@ def chosen_tasks(options: EvaluateOptions) -> tuple[Task, ...]:
     Raises:
         UnknownNameError: No such suite or task.
         BddlError: The file is wrong.
+        ConfigError: No task, or a file beside a suite or tasks of LIBERO's.
     """
     if options.bddl is not None:
-        return (task_from_file(options.bddl),)
+        if options.tasks not in (("all",), ("0",)):
+            raise ConfigError(f"--bddl {options.bddl} is one task of your own; leave --tasks out.")
+        return (choose_task(options.suite or CUSTOM, bddl=options.bddl),)
+    suite = options.suite or "libero_object"
     if "all" in options.tasks:
-        return list_tasks(options.suite)
-    chosen = (get_task(options.suite, int(one) if one.isdigit() else one) for one in options.tasks)
+        return list_tasks(suite)
+    if not options.tasks:
+        raise ConfigError("--tasks names no task; give indices or names, or all.")
+    chosen = (get_task(suite, int(one) if one.isdecimal() else one) for one in options.tasks)
     return tuple(dict.fromkeys(chosen))
 
 
@@ -135,6 +157,11 @@ def _play_missing(policy: OutsidePolicy, folder: EvaluationFolder, options: Eval
     number = 0
     with tqdm(total=sum(map(len, missing.values())), desc="Evaluating", unit="episode", disable=None) as bar:
         for (task, states, perturb), rows in missing.items():
+            if _own_file(options) != settings.bddl:
+                raise ConfigError(
+                    f"{options.bddl} is not what it was when {folder.path} was begun; put it back and go on with "
+                    "--resume, or give another --out."
+                )
             env = {
                 "suite": settings.suite,
                 "task": task,

@@ -20,8 +20,8 @@ class EvaluateOptions:
     `oft:http://host:port` or `vla-eval:ws://host:port`."""
     out: Path
     """Folder for evaluation.json, each episode as soon as it is over, and videos."""
-    suite: str = "libero_object"
-    """LIBERO suite."""
+    suite: str | None = None
+    """LIBERO suite; libero_object where it is left out."""
     tasks: tuple[str, ...] = ("all",)
     """Task indices or names (--tasks 0 3 5), or all."""
     bddl: Path | None = None

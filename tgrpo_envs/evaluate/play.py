@@ -84,13 +84,16 @@ def play_states(
             live = [row for row, seat in enumerate(seats) if seat is not None]
             if not live:
                 return
+            ended: list[_Seat] = []
             for row, success in _decide(policy, env, seats, live):
                 seat = seats[row]
                 assert seat is not None
                 seats[row] = None
-                policy.end(seat.number)
+                ended.append(seat)
                 record = _record(env, seat, row, states, success=success)
                 finished(Finished(record, np.array(seat.actions), settings))
+            for seat in ended:  # after all are kept: a server may be gone by now
+                policy.end(seat.number)
 
 
 def _fill(env: LiberoVectorEnv, seats: list[_Seat | None], waiting: deque[_Seat], states: str) -> None:

@@ -32,11 +32,19 @@ def open_policy(
 
     Raises:
         UnknownNameError: No such convention.
-        ConfigError: No such function, or an address that is none.
+        ConfigError: No such function, an address that is none, or a key that the policy does not take.
         PolicyError: The server cannot be reached.
     """
-    convention, _, url = name.partition(":")
-    if "://" not in name:
+    convention, _, url = name.partition(":") if "://" in name else ("", "", "")
+    for option, value, takers in (
+        ("--api-key", api_key, ("openpi",)),
+        ("--unnorm-key", unnorm_key, ("openvla", "oft")),
+    ):
+        if value is not None and convention not in takers:
+            raise ConfigError(
+                f"{option} is for servers of {' and '.join(takers)}, and the policy is {name}; leave it out."
+            )
+    if not convention:
         return FunctionPolicy(name, image_size or DRAWN_PX, replan_steps or 1)
     if convention == "openpi":
         from tgrpo_envs.bridges.openpi import OpenPiPolicy

@@ -91,6 +91,16 @@ class Settings(_Frozen):
         seed = self.perturb_seed + state % self.perturb_variants
         return None if kind is None else Perturbation(kind, self.perturb_level, seed)
 
+    def poses(self, episode: EpisodeRecord) -> bool:
+        """Whether this evaluation has such an episode."""
+        return (
+            (episode.suite, episode.perturb) == (self.suite, self.perturbation(episode.kind, episode.state))
+            and episode.task in self.tasks
+            and episode.states in self.states
+            and episode.state in range(self.num_states)
+            and episode.kind in self.kinds
+        )
+
 
 class Count(_Frozen):
     """Successes of episodes."""
@@ -133,6 +143,7 @@ class EvaluationFolder:
 
     Raises:
         ConfigError: It holds an evaluation that is not to be, or cannot be, gone on with.
+        StateError: Its episodes cannot be read, or are not this evaluation's.
         OutputError: It cannot be written.
     """
 
@@ -141,6 +152,8 @@ class EvaluationFolder:
         self.episodes: list[EpisodeRecord] = []
         if (path / SETTINGS_NAME).exists():
             self._go_on(resume=resume)
+        elif (path / EPISODES_NAME).exists():
+            raise ConfigError(f"{path} holds episodes without the {SETTINGS_NAME} they belong to; give another --out.")
         else:
             write_atomically(path / SETTINGS_NAME, settings.model_dump_json(indent=2) + "\n")
 
@@ -164,7 +177,7 @@ class EvaluationFolder:
             raise ConfigError(f"{self.path} holds an evaluation; go on with it by --resume, or give another --out.")
         try:
             before = Settings.model_validate_json((self.path / SETTINGS_NAME).read_bytes())
-        except ValidationError as error:
+        except (OSError, ValidationError) as error:
             raise ConfigError(f"{self.path / SETTINGS_NAME} is damaged; give another --out.") from error
         for name in Settings.model_fields:
             was, now = getattr(before, name), getattr(self.settings, name)
@@ -173,7 +186,11 @@ class EvaluationFolder:
                     f"{self.path} was begun with {name} {was} and cannot go on with {now}; give that again, or "
                     "another --out."
                 )
-        self.episodes = _read_episodes(self.path / EPISODES_NAME)
+        file = self.path / EPISODES_NAME
+        self.episodes = _read_episodes(file)
+        for episode in self.episodes:
+            if not self.settings.poses(episode):
+                raise StateError(f"{file} has a line of another evaluation, {episode.key}; remove it.")
 
 
 def summary(settings: Settings, episodes: Sequence[EpisodeRecord]) -> EvaluationRecord:
@@ -230,14 +247,23 @@ def _counts(
 def _read_episodes(path: Path) -> list[EpisodeRecord]:
     """The finished episodes. A last line without its end was being written at a crash, and its episode is played again.
 
+    Of an episode that two processes played at the same time, the first line counts.
+
     Raises:
-        StateError: Another line is damaged.
+        StateError: Another line is damaged, or the file cannot be read.
     """
-    content = path.read_bytes() if path.exists() else b""
+    try:
+        content = path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        raise StateError(f"{path} cannot be read ({error.strerror}); give another --out.") from error
     whole, _, torn = content.rpartition(b"\n")
     if torn:
         write_atomically(path, whole + b"\n" if whole else b"")
     try:
-        return [EpisodeRecord.model_validate_json(line) for line in whole.splitlines()]
+        episodes = [EpisodeRecord.model_validate_json(line) for line in whole.splitlines()]
     except ValidationError as error:
         raise StateError(f"{path} has a damaged line; remove it, and its episode is played again.") from error
+    first: dict[object, EpisodeRecord] = {}
+    for episode in episodes:
+        first.setdefault(episode.key, episode)
+    return list(first.values())

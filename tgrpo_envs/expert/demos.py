@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from tgrpo_envs.arrays import whole_number
 from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.expert.hdf5 import DatasetInfo, Demonstration, write_dataset
 from tgrpo_envs.expert.plan import plan
-from tgrpo_envs.expert.rollout import EpisodePlan, run_expert, spread_episodes
+from tgrpo_envs.expert.rollout import EpisodePlan, check_numbers, run_expert, spread_episodes
 from tgrpo_envs.scene import Scene, load_scene
+from tgrpo_envs.shared_settings import MAX_PICTURE_PX
 from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray
 from tgrpo_envs.tasks import choose_task
@@ -86,15 +88,13 @@ def record_demonstrations(
         bddl: A task file of your own, of the suite ``custom``.
 
     Raises:
-        ConfigError: `num_demos`, `max_noise` or `num_envs` out of range, a task the expert cannot do, or hardly
+        ConfigError: A number out of range, a task the expert cannot do, or hardly
             any success.
         UnknownNameError: No such suite or task.
         AssetError: The asset pack is missing or incomplete.
     """
-    if num_demos < 1 or num_envs < 1 or max_noise < 0:
-        raise ConfigError(
-            f"num_demos={num_demos} and num_envs={num_envs} must be at least 1 and max_noise={max_noise} at least 0."
-        )
+    check_numbers(max_noise, seed, num_demos=num_demos, num_envs=num_envs)
+    whole_number("image_size", image_size, 1, MAX_PICTURE_PX)
     chosen = choose_task(suite, task, bddl)
     plan(chosen.goal)
     scene = load_scene(chosen, assets)

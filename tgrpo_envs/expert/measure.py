@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from tgrpo_envs.expert.motion import Phase
 from tgrpo_envs.expert.plan import expert_tasks, plan
-from tgrpo_envs.expert.rollout import plan_episode, run_expert
+from tgrpo_envs.expert.rollout import check_numbers, plan_episode, run_expert
 from tgrpo_envs.scene import load_scene
 from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.tasks import Task, get_task, list_tasks
@@ -113,9 +113,10 @@ def measure_expert(
 
     Raises:
         UnknownNameError: No such suite or task.
-        ConfigError: One of `tasks` is a task the expert cannot do.
+        ConfigError: One of `tasks` is a task the expert cannot do, or a number is out of range.
         AssetError: The asset pack is missing or incomplete.
     """
+    check_numbers(max_noise, seed, episodes=episodes, num_envs=num_envs)
     refused: tuple[Task, ...] = ()
     if tasks is None:
         named = None if suite == "all" else suite

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tgrpo_envs.arrays import as_numbers, shown, whole_number
+from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.expert.scripted import ScriptedExpert
 from tgrpo_envs.scene import InitStates, Scene, sample_train_states
 from tgrpo_envs.sim.simulator import Simulator
@@ -50,6 +52,25 @@ class Outcome:
     success_N: BoolArray
     steps_N: NDArray[np.int64]
     phase_N: NDArray[np.int64]
+
+
+def check_numbers(max_noise: object, seed: object, **counts: object) -> None:
+    """Make sure that a recording or a measurement can be made.
+
+    Args:
+        max_noise: As of `plan_episode`.
+        seed: Likewise.
+        counts: Of episodes, by the name of their setting.
+
+    Raises:
+        ConfigError: A number out of range, or something that is none.
+    """
+    for name, count in counts.items():
+        whole_number(name, count, 1)
+    whole_number("seed", seed, 0)
+    noise = as_numbers(max_noise, "max_noise")
+    if noise.ndim or not 0.0 <= noise < np.inf:
+        raise ConfigError(f"max_noise={shown(max_noise)} must be a finite number of at least 0.")
 
 
 def plan_episode(scene: Scene, seed: int, number: int, max_noise: float) -> EpisodePlan:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from tgrpo_envs.arrays import whole_number
 from tgrpo_envs.files import write_atomically
 from tgrpo_envs.parity.boundary_states import placed_states
 from tgrpo_envs.parity.rounding_sensitivity import Run, own_errors, robosuite_solver_errors, single_steps
@@ -87,7 +88,12 @@ def measure_parity(
 
     Returns:
         A table, and lines that count.
+
+    Raises:
+        ConfigError: Fewer steps than one, or states than none.
     """
+    whole_number("steps", steps, 1)
+    whole_number("states", states, 0)
     chosen = list_tasks(suite) if task is None else [get_task(suite or "libero_object", task)]
     rows: list[TaskParity] = []
     for each in tqdm(chosen, desc="parity", unit="task"):

@@ -28,6 +28,7 @@ TILE_PX: Final = 128
 # The four suites of ten tasks have a row each, LIBERO-90 has nine.
 _COLUMNS: Final = 10
 _RANDOM_STEPS: Final = 20
+_SUFFIXES: Final = (".webp", ".png", ".jpg", ".jpeg")  # Pillow knows others that it can only read
 _SHADE_RGB: Final = (40, 40, 40)
 _LABEL_RGB: Final = (255, 255, 255)
 _LABEL_HEIGHT_PX: Final = 13
@@ -67,10 +68,10 @@ def draw_sheet(assets: str | Path, file: Path, *, progress: bool = True) -> Shee
         progress: Show a progress bar.
 
     Raises:
-        AssetError: The ending is of no format that can be written.
+        AssetError: Another ending than .webp, .png, .jpg or .jpeg.
     """
-    if file.suffix.lower() not in Image.registered_extensions():
-        raise AssetError(f"{file} has an ending that no picture format has; take .webp or .png.")
+    if file.suffix.lower() not in _SUFFIXES:
+        raise AssetError(f"{file} has an ending that is none of {', '.join(_SUFFIXES)}; take one of them.")
     tasks = list_tasks()
     rows = -(-len(tasks) // _COLUMNS)
     sheet = Image.new("RGB", (_COLUMNS * TILE_PX, rows * TILE_PX), _SHADE_RGB)

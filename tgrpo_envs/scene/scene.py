@@ -157,10 +157,10 @@ def _build(task: Task, pack: AssetPack, folder: Path) -> None:
         with in_file(path.name):
             check_task_file(problem, pack)
     pack.check(problem.name, {*problem.objects.values(), *problem.fixtures.values()})
-    command = [sys.executable, "-m", "tgrpo_envs.scene.build", "--suite", task.suite, "--task", task.name]
-    command += ["--bddl", str(path)]
-    command += ["--pack-name", pack.name, "--pack-folder", str(pack.folder), "--pack-digest", pack.digest]
-    command += ["--out", str(folder)]
+    told = {"suite": task.suite, "task": task.name, "bddl": path, "out": folder}
+    told |= {"pack-name": pack.name, "pack-folder": pack.folder, "pack-digest": pack.digest}
+    command = [sys.executable, "-m", "tgrpo_envs.scene.build"]
+    command += [f"--{name}={value}" for name, value in told.items()]  # a file's name may begin with a dash
     try:
         done = run_child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout_s=_BUILD_SECONDS)
     except subprocess.TimeoutExpired as error:

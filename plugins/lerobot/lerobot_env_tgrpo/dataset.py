@@ -12,7 +12,7 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_STATE
 
 from lerobot_env_tgrpo.config import FPS, STATE_SIZE
-from tgrpo_envs.errors import ConfigError
+from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_envs.settings import ACTION_SIZE
 
 PICTURES = {f"{OBS_IMAGES}.image": "agentview_rgb", f"{OBS_IMAGES}.image2": "eye_in_hand_rgb"}
@@ -34,12 +34,17 @@ def write_dataset(files: Sequence[Path], out: Path, repo_id: str) -> str:
         A sentence about what was written.
 
     Raises:
-        ConfigError: The folder exists, or a file's rows are not observations before their action.
+        ConfigError: The folder exists, there is no file, or they have pictures of several sizes; nothing is written.
+        CheckpointError: One is no such file.
     """
     if out.exists():
         raise ConfigError(f"{out} exists already; name a folder that does not.")
-    with h5py.File(files[0]) as file:
-        size = file["data/demo_0/obs/agentview_rgb"].shape[1]
+    sizes = sorted({_picture_size(path) for path in files})
+    if len(sizes) != 1:
+        raise ConfigError(
+            f"Files with pictures of one size make a data set; {len(files)} with {sizes} pixels were given."
+        )
+    (size,) = sizes
     picture = {"dtype": "video", "shape": (size, size, 3), "names": ["height", "width", "channel"]}
     features = {
         **dict.fromkeys(PICTURES, picture),
@@ -50,15 +55,38 @@ def write_dataset(files: Sequence[Path], out: Path, repo_id: str) -> str:
     try:
         for path in files:
             with h5py.File(path) as file:
-                _add_file(dataset, path, file["data"])
+                _add_file(dataset, file["data"])
     finally:
         dataset.finalize()
     return f"{out}: {dataset.num_episodes} episodes, {dataset.num_frames} frames."
 
 
-def _add_file(dataset: LeRobotDataset, path: Path, data: h5py.Group) -> None:
-    if data.attrs.get("observation_row") != ROW_BEFORE_ACTION:
-        raise ConfigError(f"{path} does not say that its rows are observations before their action; record it anew.")
+def _picture_size(path: Path) -> int:
+    """Side of a file's pictures, pixels, where it is one that can be written.
+
+    Raises:
+        CheckpointError: It is not.
+    """
+    try:
+        with h5py.File(path) as file:
+            data = file["data"]
+            if data.attrs.get("observation_row") != ROW_BEFORE_ACTION:
+                raise CheckpointError(
+                    f"{path} does not say that its rows are observations before their action; record it anew."
+                )
+            json.loads(data.attrs["problem_info"])["language_instruction"]
+            sizes = {
+                data[f"demo_{number}/obs/agentview_rgb"].shape[1] for number in range(int(data.attrs["num_demos"]))
+            }
+            (size,) = sizes
+            return int(size)
+    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path} is no file of `python -m tgrpo_envs demos` ({' '.join(str(error).split())}); record it anew."
+        ) from error
+
+
+def _add_file(dataset: LeRobotDataset, data: h5py.Group) -> None:
     instruction = json.loads(data.attrs["problem_info"])["language_instruction"]
     for number in range(int(data.attrs["num_demos"])):
         demo = data[f"demo_{number}"]

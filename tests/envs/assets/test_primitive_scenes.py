@@ -124,7 +124,7 @@ def test_a_book_in_the_caddys_compartment_is_in_it() -> None:
 
 
 def test_the_sheet_refuses_an_unknown_format(tmp_path: Path) -> None:
-    with pytest.raises(AssetError, match=r"sheet\.wepb has an ending that no picture format has; take \.webp or \.png"):
+    with pytest.raises(AssetError, match=r"sheet\.wepb has an ending that is none of \.webp, \.png"):
         draw_sheet("primitive", tmp_path / "sheet.wepb")
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tgrpo_envs.bridges.libero import state
+from tgrpo_envs.errors import TgrpoError
 
 FOLDER = Path(__file__).parents[3] / "plugins" / "lerobot"
 
@@ -66,3 +67,32 @@ def test_lerobots_factory_and_processor_make_the_state_that_policies_know(monkey
     for env in envs.values():
         env.close()
     sys.modules.pop("lerobot_env_tgrpo", None)
+
+
+def test_files_that_make_no_data_set_are_refused_before_one_is_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("lerobot.datasets")
+    h5py = pytest.importorskip("h5py")
+    monkeypatch.syspath_prepend(str(FOLDER))
+    write_dataset = __import__("lerobot_env_tgrpo.dataset", fromlist=["write_dataset"]).write_dataset
+    for name, side in {"small": 16, "large": 32}.items():
+        with h5py.File(tmp_path / name, "w") as file:
+            data = file.create_group("data")
+            data.attrs.update(
+                observation_row="before its action", num_demos=1, problem_info='{"language_instruction": ""}'
+            )
+            data.create_dataset("demo_0/obs/agentview_rgb", data=np.zeros((1, side, side, 3), np.uint8))
+    (tmp_path / "text").write_text("no HDF5")
+    out = tmp_path / "out"
+    for names, said in (
+        ([], "0 with"),
+        (["small", "large"], r"2 with \[16, 32\] pixels"),
+        (["small", "text"], "text is no file of"),
+        (["small", "none"], "none is no file of"),
+    ):
+        with pytest.raises(TgrpoError, match=said):
+            write_dataset([tmp_path / name for name in names], out, "local/tgrpo")
+        assert not out.exists()
+    for name in [name for name in sys.modules if name.startswith("lerobot_env_tgrpo")]:
+        sys.modules.pop(name)

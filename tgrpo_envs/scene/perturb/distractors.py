@@ -96,7 +96,11 @@ def place_distractors(states: InitStates, scene: Scene, crowded: Scene, perturba
 
 
 def _with_things(text: str, problem: Problem, categories: Sequence[str]) -> str:
-    """The task file with one thing of each category, placed last and anywhere on the table or floor."""
+    """The task file with one thing of each category, placed last and anywhere on the table or floor.
+
+    Comments are left out: what they hold may look like a section.
+    """
+    text = re.sub(r";[^\n]*", "", text)
     workspace = WORKSPACES[problem.name]
     x, y = min(HALF_X_M, workspace.half_x - 0.1), min(HALF_Y_M, workspace.half_y - 0.1)
     zone = f"({ZONE} (:target {workspace.name}) (:ranges (({-x} {-y} {x} {y}))))"
@@ -110,8 +114,8 @@ def _inserted(text: str, section: str, words: str) -> str:
     start = re.search(rf"\(\s*{section}\b", text, re.IGNORECASE)
     assert start is not None  # objects stand on a region
     depth = 0
-    for token in re.finditer(r";[^\n]*|[()]", text[start.start() :]):
-        depth += {"(": 1, ")": -1}.get(token.group(), 0)
+    for token in re.finditer(r"[()]", text[start.start() :]):
+        depth += 1 if token.group() == "(" else -1
         if depth == 0:
             end = start.start() + token.start()
             return f"{text[:end]}\n{words}\n{text[end:]}"
