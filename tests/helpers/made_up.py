@@ -10,6 +10,7 @@ from torch import Tensor
 from tgrpo_trainer.config import RolloutConfig
 from tgrpo_trainer.distributed.world import World
 from tgrpo_trainer.objectives import Objective
+from tgrpo_trainer.objectives.advantages import AdvantageResult, Comparison
 from tgrpo_trainer.optim import batch as batches
 from tgrpo_trainer.policy.nano.policy import NanoConfig, NanoPolicy
 from tgrpo_trainer.types import Batch, EpisodeEnd, PolicyInput, Trajectory, TrajectoryGroup
@@ -70,6 +71,12 @@ def build_batch(
     scored = batches.score_groups(groups, objective)
     chosen = batches.keep_groups(scored, RolloutConfig(filter=kept))
     return batches.build_batch(chosen, world, like), batches.group_metrics(scored, chosen, world)
+
+
+def step_term(result: AdvantageResult) -> Comparison:
+    """The step term of an objective that has one."""
+    assert result.step is not None
+    return result.step
 
 
 def flat_parameters(policy: NanoPolicy) -> Tensor:
