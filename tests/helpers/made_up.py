@@ -58,6 +58,12 @@ def make_group(policy: NanoPolicy, rewards: Sequence[Sequence[float]], *, seed: 
     return TrajectoryGroup(tuple(members), "made-up task")
 
 
+def step_term(result: AdvantageResult) -> Comparison:
+    """The step term of an objective that has one."""
+    assert result.step is not None
+    return result.step
+
+
 def build_batch(
     groups: Sequence[TrajectoryGroup],
     objective: Objective,
@@ -71,12 +77,6 @@ def build_batch(
     scored = batches.score_groups(groups, objective)
     chosen = batches.keep_groups(scored, RolloutConfig(filter=kept))
     return batches.build_batch(chosen, world, like), batches.group_metrics(scored, chosen, world)
-
-
-def step_term(result: AdvantageResult) -> Comparison:
-    """The step term of an objective that has one."""
-    assert result.step is not None
-    return result.step
 
 
 def flat_parameters(policy: NanoPolicy) -> Tensor:

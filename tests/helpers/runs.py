@@ -42,15 +42,6 @@ def tensors(folder: Path) -> dict[str, Tensor]:
     return {**found, "learning rate": torch.tensor(groups[0]["lr"]), "iteration": torch.tensor(checkpoint.iteration)}
 
 
-def assert_same_run(got: Path, expected: Path) -> None:
-    """Bit for bit."""
-    ours, theirs = tensors(got), tensors(expected)
-    assert ours.keys() == theirs.keys() and any(name.endswith("/exp_avg_sq") for name in ours)
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    assert logged(got) == logged(expected)
-    assert evaluated(got) == evaluated(expected)
-
-
 def assert_close(got: Mapping[str, Tensor], expected: Mapping[str, Tensor], tolerance: float = 1e-5) -> None:
     """Tensors of the same names, equal but for rounding."""
     assert got.keys() == expected.keys()
@@ -70,3 +61,12 @@ def number(row: Mapping[str, float | None], key: str) -> float:
     value = row[key]
     assert value is not None
     return value
+
+
+def assert_same_run(got: Path, expected: Path) -> None:
+    """Bit for bit."""
+    ours, theirs = tensors(got), tensors(expected)
+    assert ours.keys() == theirs.keys() and any(name.endswith("/exp_avg_sq") for name in ours)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert logged(got) == logged(expected)
+    assert evaluated(got) == evaluated(expected)
