@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from tgrpo_trainer.config import RolloutConfig
 from tgrpo_trainer.distributed.world import World
 from tgrpo_trainer.objectives import Objective
+from tgrpo_trainer.objectives.advantages import AdvantageResult, Comparison
 from tgrpo_trainer.optim import batch as batches
 from tgrpo_trainer.policy.nano.policy import NanoConfig, NanoPolicy
 from tgrpo_trainer.types import Batch, EpisodeEnd, PolicyInput, Trajectory, TrajectoryGroup
@@ -55,6 +56,12 @@ def make_trajectory(
 def make_group(policy: NanoPolicy, rewards: Sequence[Sequence[float]], *, seed: int = 0) -> TrajectoryGroup:
     members = [make_trajectory(policy, row, seed=seed * 100 + i) for i, row in enumerate(rewards)]
     return TrajectoryGroup(tuple(members), "made-up task")
+
+
+def step_term(result: AdvantageResult) -> Comparison:
+    """The step term of an objective that has one."""
+    assert result.step is not None
+    return result.step
 
 
 def build_batch(

@@ -79,6 +79,12 @@ def on_ranks(function: Function, *arguments: Any, folder: Path, size: int = 2) -
     return [torch.load(folder / f"answer_{rank}.pt", weights_only=True) for rank in range(size)]
 
 
+def send(process: Process, number: int) -> None:
+    """Send a signal to a process that was started."""
+    assert process.pid is not None
+    os.kill(process.pid, number)
+
+
 def _start_server() -> None:
     """With this process's path: Python 3.11 forgets to give it, and the server would import nothing ahead."""
     with pytest.MonkeyPatch.context() as patch:

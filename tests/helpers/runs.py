@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -38,6 +40,27 @@ def tensors(folder: Path) -> dict[str, Tensor]:
     for name, parameter in checkpoint.policy.named_parameters():
         found |= {f"{name}/{entry}": value for entry, value in optimizer.state[parameter].items()}
     return {**found, "learning rate": torch.tensor(groups[0]["lr"]), "iteration": torch.tensor(checkpoint.iteration)}
+
+
+def assert_close(got: Mapping[str, Tensor], expected: Mapping[str, Tensor], tolerance: float = 1e-5) -> None:
+    """Tensors of the same names, equal but for rounding."""
+    assert got.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(got[name], value, rtol=tolerance, atol=tolerance, msg=partial("{}: {}".format, name))
+
+
+def latest(root: Path) -> Path:
+    """The latest checkpoint of a folder that has one."""
+    found = latest_checkpoint(root)
+    assert found is not None
+    return found
+
+
+def number(row: Mapping[str, float | None], key: str) -> float:
+    """A metric that was finite."""
+    value = row[key]
+    assert value is not None
+    return value
 
 
 def assert_same_run(got: Path, expected: Path) -> None:

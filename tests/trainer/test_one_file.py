@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from tests.helpers.toy_run import make_toy_envs
 from tgrpo_trainer.config import EnvConfig, RolloutConfig, RunConfig, SftConfig, TrainConfig, UpdateConfig
 from tgrpo_trainer.distributed.fsdp import ShardedPolicy
 from tgrpo_trainer.distributed.world import World
+from tgrpo_trainer.metrics.metrics import Mean
 from tgrpo_trainer.objectives import Tgrpo
 from tgrpo_trainer.optim.reference import make_reference
 from tgrpo_trainer.optim.update import PolicyUpdater
@@ -34,8 +36,9 @@ CONFIG = TrainConfig(
 
 
 @pytest.fixture
-def one_file(monkeypatch):
+def one_file(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     spec = importlib.util.spec_from_file_location("one_file", FILE)
+    assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "MINIBATCH", CONFIG.update.minibatch_size)
@@ -55,7 +58,7 @@ def envs() -> ToyReach:
     return make_toy_envs(CONFIG.env, CONFIG.rollout.num_envs)
 
 
-def test_two_iterations_give_the_weights_and_successes_of_the_trainer(one_file):
+def test_two_iterations_give_the_weights_and_successes_of_the_trainer(one_file: ModuleType) -> None:
     first = decisive_nano()
     ours, theirs = copy.deepcopy(first), copy.deepcopy(first)
     optimizer = torch.optim.AdamW(ours.parameters(), lr=one_file.LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.0)
@@ -84,8 +87,9 @@ def test_two_iterations_give_the_weights_and_successes_of_the_trainer(one_file):
             shuffler=make_generator(seed, Stream.SHUFFLE, iteration),
         )
         done = run_iteration(CONFIG, tasks, student, updater, iteration, world)
-        assert success_N.mean() == done.metrics["rollout/success_rate"].value
-        assert done.metrics["update/optimiser_steps"] > CONFIG.update.num_iterations  # several minibatches a pass
+        success, steps = done.metrics["rollout/success_rate"], done.metrics["update/optimiser_steps"]
+        assert isinstance(success, Mean) and success_N.mean() == success.value
+        assert isinstance(steps, float) and steps > CONFIG.update.num_iterations  # several minibatches a pass
         moved = torch.cat([(a - b).flatten() for a, b in zip(ours.parameters(), first.parameters(), strict=True)])
         assert moved.abs().max() > 1e-4
         for mine, trainers in zip(ours.parameters(), theirs.parameters(), strict=True):

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 pytest.importorskip("websockets")
 
@@ -20,7 +24,8 @@ from tgrpo_envs.evaluate.record import EvaluationRecord
 from tgrpo_trainer.evaluation.evaluate import evaluate
 from tgrpo_trainer.policy.nano.policy import NanoConfig, NanoPolicy
 from tgrpo_trainer.rollout.environment import make_envs
-from tgrpo_trainer.serve import PICTURES, ServedPolicy
+from tgrpo_trainer.rollout.rollout import Rollout
+from tgrpo_trainer.serve import PICTURES, Player, ServedPolicy
 from tgrpo_trainer.train import train
 
 STATES = 3
@@ -28,24 +33,28 @@ HORIZON = 24
 
 
 @pytest.fixture(scope="module")
-def policy():
+def policy() -> NanoPolicy:
     torch.manual_seed(0)
     return NanoPolicy(NanoConfig(image_size=16, action_chunk=4, num_bins=9))
 
 
-def question(**changes):
+def question(**changes: Any) -> dict[str, Any]:
     picture = np.zeros((32, 32, 3), np.uint8)
     state = np.array([-0.2, 0.0, 1.0, 3.1, 0.0, 0.0, 0.04, -0.04])
     return {**dict.fromkeys(PICTURES.values(), picture), "observation/state": state, "prompt": "do it", **changes}
 
 
-def test_evaluate_finds_with_serve_what_eval_finds(policy, tmp_path) -> None:
+def test_evaluate_finds_with_serve_what_eval_finds(policy: NanoPolicy, tmp_path: Path) -> None:
     """Decision for decision: pictures there and back, proprioception out of LIBERO's state, the gripper's command."""
     env = toy_config(tmp_path, 1).env.model_copy(
         update={"assets": "primitive", "image_size": 16, "action_chunk": 4, "horizon": HORIZON}
     )
     envs = make_envs(env, STATES)
-    played = {}
+    played: dict[int, NDArray[np.float32]] = {}
+
+    def keep(state: int, member: Rollout) -> None:
+        played[state] = member.actions_TCA.numpy()
+
     expected = evaluate(
         policy,
         envs,
@@ -53,16 +62,22 @@ def test_evaluate_finds_with_serve_what_eval_finds(policy, tmp_path) -> None:
         states="heldout",
         state_ids=range(STATES),
         mode="greedy",
-        on_episode=lambda state, member: played.setdefault(state, member.actions_TCA.numpy()),
+        on_episode=keep,
     )
     envs.close()
-    served, answers = ServedPolicy(policy), {}
+    served = ServedPolicy(policy)
+    answers: dict[int, list[NDArray[np.float32]]] = {}
 
-    def player():
+    def player() -> Player:
         one, number = served.player(), len(answers)
         answers[number] = []
         act = one.act
-        one.act = lambda asked: answers[number].append(act(asked)) or answers[number][-1]
+
+        def act_and_keep(question: Mapping[str, Any]) -> NDArray[np.float32]:
+            answers[number].append(act(question))
+            return answers[number][-1]
+
+        one.act = act_and_keep  # type: ignore[method-assign]
         return one
 
     arguments = ["--suite", "libero_object", "--tasks", "0", "--states", "heldout", "--num-states", str(STATES)]
@@ -80,12 +95,17 @@ def test_evaluate_finds_with_serve_what_eval_finds(policy, tmp_path) -> None:
     assert np.unique(np.concatenate(list(played.values()))[..., 6]).size > 1  # the gripper was asked for both
 
 
-def test_a_new_episode_on_an_old_connection_begins_with_an_open_gripper(policy) -> None:
+def test_a_new_episode_on_an_old_connection_begins_with_an_open_gripper(policy: NanoPolicy) -> None:
     """openpi's client keeps one connection: fingers far apart under a closed command are another episode's."""
     player = ServedPolicy(policy).player()
     player._gripper = 1.0
     seen = []
-    player._served.decide = lambda observation, _: seen.append(observation["proprio"][0, 11]) or np.zeros((4, 7))
+
+    def decide(observation: Mapping[str, NDArray[Any]], instruction: str) -> NDArray[np.float32]:
+        seen.append(float(observation["proprio"][0, 11]))
+        return np.zeros((4, 7), np.float32)
+
+    player._served.decide = decide  # type: ignore[method-assign]
     player.act(question())
     player._gripper = 1.0
     player.act(question(**{"observation/state": np.array([-0.2, 0.0, 1.0, 3.1, 0.0, 0.0, 0.02, -0.02])}))
@@ -102,19 +122,21 @@ def test_a_new_episode_on_an_old_connection_begins_with_an_open_gripper(policy) 
         ({"prompt": 3}, "prompt"),
     ],
 )
-def test_a_question_that_makes_no_sense_is_answered_with_a_sentence(policy, changes, message) -> None:
+def test_a_question_that_makes_no_sense_is_answered_with_a_sentence(
+    policy: NanoPolicy, changes: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
         ServedPolicy(policy).player().act(question(**changes))
 
 
-def test_what_a_question_lacks_is_named(policy) -> None:
+def test_what_a_question_lacks_is_named(policy: NanoPolicy) -> None:
     with pytest.raises(ConfigError, match="lacks observation/state, prompt"):
         ServedPolicy(policy).player().act({key: question()[key] for key in PICTURES.values()})
     with pytest.raises(ConfigError, match="an answer of this policy has 4"):
         ServedPolicy(policy, replan_steps=5)
 
 
-def test_the_command_serves_a_run_until_it_is_interrupted(tmp_path, monkeypatch) -> None:
+def test_the_command_serves_a_run_until_it_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tgrpo_trainer.train.make_envs", make_toy_envs)
     monkeypatch.setattr("tgrpo_trainer.train.write_report", lambda folder: folder)
     monkeypatch.setattr("tgrpo_trainer.train._write_videos", lambda *_: None)

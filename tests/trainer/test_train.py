@@ -2,41 +2,46 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
+from tests.helpers.runs import latest
 from tests.helpers.toy_run import make_toy_envs, toy_config
 from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.evaluation.result import load_evaluations
+from tgrpo_trainer.evaluation.tasks import Plan
 from tgrpo_trainer.metrics.metrics import read_metrics
+from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.report.record import LastGroup
-from tgrpo_trainer.run.checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint
+from tgrpo_trainer.run.checkpoint import list_checkpoints, load_checkpoint
 from tgrpo_trainer.run.console import Stopwatch
 from tgrpo_trainer.run.layout import iteration_name
 from tgrpo_trainer.train import train
 
 
 @pytest.fixture(autouse=True)
-def toy_envs(monkeypatch):
+def toy_envs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tgrpo_trainer.train.make_envs", make_toy_envs)
 
 
 @pytest.fixture
-def no_report(monkeypatch):
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes a second; most tests here are not about it."""
     monkeypatch.setattr("tgrpo_trainer.train.write_report", lambda folder: folder / "report.html")
 
 
-def last(folder):
-    checkpoint = load_checkpoint(latest_checkpoint(folder / "last"))
+def last(folder: Path) -> tuple[int, dict[str, Tensor]]:
+    checkpoint = load_checkpoint(latest(folder / "last"))
     return checkpoint.iteration, checkpoint.policy.state_dict()
 
 
-def test_a_run_leaves_everything_it_promises(tmp_path):
+def test_a_run_leaves_everything_it_promises(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     report = train(toy_config(folder, iterations=3))
     assert report == folder / "report.html"
@@ -61,7 +66,7 @@ def test_a_run_leaves_everything_it_promises(tmp_path):
 
 
 @pytest.mark.usefixtures("no_report")
-def test_training_changes_the_policy_and_seeds_change_the_training(tmp_path):
+def test_training_changes_the_policy_and_seeds_change_the_training(tmp_path: Path) -> None:
     states = []
     for name, iterations, seed in (("start", 0, 0), ("trained", 1, 0), ("other", 1, 1)):
         folder = tmp_path / name
@@ -72,10 +77,12 @@ def test_training_changes_the_policy_and_seeds_change_the_training(tmp_path):
 
 
 @pytest.mark.usefixtures("no_report")
-def test_the_last_the_best_and_the_first_checkpoints_are_kept(tmp_path, monkeypatch):
+def test_the_last_the_best_and_the_first_checkpoints_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = {0: 0.0, 1: 0.5, 2: 0.25, 3: 0.25, 4: 0.25}
 
-    def evaluate_tasks(_policy, plan, *args, **kwargs):
+    def evaluate_tasks(
+        _policy: Policy, plan: Plan, *args: object, **kwargs: object
+    ) -> tuple[tuple[SimpleNamespace, ...], tuple[()]]:
         successes = int(4 * scores[plan.iteration])
         one = SimpleNamespace(
             iteration=plan.iteration, states="heldout", mode="greedy", num_successes=successes, num_episodes=4
@@ -101,13 +108,15 @@ class HastyStopwatch(Stopwatch):
     looks = 0
 
     @property
-    def elapsed_s(self):
+    def elapsed_s(self) -> float:
         self.looks += 1
         return super().elapsed_s + 3.0 * self.looks
 
 
 @pytest.mark.usefixtures("no_report")
-def test_a_spent_budget_ends_with_the_last_evaluation(tmp_path, capsys, monkeypatch):
+def test_a_spent_budget_ends_with_the_last_evaluation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tgrpo_trainer.train.Stopwatch", HastyStopwatch)
     folder = tmp_path / "run"
     config = toy_config(folder, iterations=500, max_minutes=1.0)
@@ -121,9 +130,10 @@ def test_a_spent_budget_ends_with_the_last_evaluation(tmp_path, capsys, monkeypa
 
 
 @pytest.mark.usefixtures("no_report")
-def test_the_last_group_is_replayed_from_its_own_state_with_its_own_actions(tmp_path):
+def test_the_last_group_is_replayed_from_its_own_state_with_its_own_actions(tmp_path: Path) -> None:
     train(toy_config(tmp_path / "run", iterations=1))
     group = LastGroup.load(tmp_path / "run")
+    assert group is not None
     assert group.best.total_reward >= group.worst.total_reward
     for which, record in (("best", group.best), ("worst", group.worst)):
         # One picture before every control step and one at the end, though the policy saw one each second step.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -16,15 +17,15 @@ from tgrpo_trainer.recipes import get_recipe
 
 
 @pytest.fixture(autouse=True)
-def in_empty_folder(tmp_path, monkeypatch):
+def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_no_arguments_are_the_quickstart():
+def test_no_arguments_are_the_quickstart() -> None:
     assert parse_run("train", []) == get_recipe("quickstart")
 
 
-def test_overrides_change_single_settings():
+def test_overrides_change_single_settings() -> None:
     config = parse_run("train", ["--recipe", "smoke", "--update.learning-rate", "0.5", "--env.task", "6"])
     assert (config.update.learning_rate, config.env.task) == (0.5, 6)
     assert config.replace(update=get_recipe("smoke").update, env=get_recipe("smoke").env) == get_recipe("smoke")
@@ -34,11 +35,11 @@ def test_overrides_change_single_settings():
     ("given", "tasks"),
     [(["--env.tasks", "0", "3"], (0, 3)), (["--env.tasks", "all"], ("all",)), (["--env.task=6"], (6,))],
 )
-def test_tasks_are_a_list_and_one_task_has_its_old_option(given, tasks):
+def test_tasks_are_a_list_and_one_task_has_its_old_option(given: list[str], tasks: tuple[int | str, ...]) -> None:
     assert parse_run("train", ["--recipe", "smoke", *given, "--run.seed", "3"]).env.tasks == tasks
 
 
-def test_resuming_takes_the_settings_of_the_run_wherever_it_lies_now(tmp_path):
+def test_resuming_takes_the_settings_of_the_run_wherever_it_lies_now(tmp_path: Path) -> None:
     folder = tmp_path / "elsewhere" / "moved"
     folder.mkdir(parents=True)
     get_recipe("smoke").save(folder / "config.json")
@@ -47,7 +48,7 @@ def test_resuming_takes_the_settings_of_the_run_wherever_it_lies_now(tmp_path):
     assert (config.run.iterations, config.rollout) == (7, get_recipe("smoke").rollout)
 
 
-def test_a_taken_folder_is_not_overwritten():
+def test_a_taken_folder_is_not_overwritten() -> None:
     config = get_recipe("quickstart")
     config.run.path.mkdir(parents=True)
     config.save(config.run.path / "config.json")
@@ -68,14 +69,16 @@ def test_a_taken_folder_is_not_overwritten():
         (["eval", "runs/nothing"], "neither a run's folder nor one of its checkpoints"),
     ],
 )
-def test_mistakes_are_one_sentence_and_exit_code_2(arguments, said, capsys):
+def test_mistakes_are_one_sentence_and_exit_code_2(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(arguments) == 2
     errors = capsys.readouterr().err
     assert said in errors
     assert "Traceback" not in errors
 
 
-def test_help_names_commands_recipes_and_options(capsys):
+def test_help_names_commands_recipes_and_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     overview = capsys.readouterr().out
     assert all(word in overview for word in ("train", "sft", "eval", "report", "quickstart", "smoke"))
@@ -87,7 +90,7 @@ def test_help_names_commands_recipes_and_options(capsys):
     assert "--update.learning-rate FLOAT Peak learning rate. (default: 0.0003)" in text
 
 
-def test_help_does_not_wait_for_torch():
+def test_help_does_not_wait_for_torch() -> None:
     code = "import sys, tgrpo_trainer.__main__ as cli; cli.main(['--help']); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0
 
@@ -101,7 +104,7 @@ def test_help_does_not_wait_for_torch():
         ("openai", ["tgrpo_envs", "rewards", "generate", "--model", "m", "--task", "0"], "llm"),
     ],
 )
-def test_a_missing_package_names_its_extra(package, arguments, extra, tmp_path):
+def test_a_missing_package_names_its_extra(package: str, arguments: list[str], extra: str, tmp_path: Path) -> None:
     code = (
         "import runpy, sys; sys.modules[sys.argv[1]] = None; del sys.argv[:2]; "
         "runpy.run_module(sys.argv[0], run_name='__main__')"
@@ -114,7 +117,7 @@ def test_a_missing_package_names_its_extra(package, arguments, extra, tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-def test_report_command_writes_the_page(tmp_path, capsys):
+def test_report_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_synthetic_run(tmp_path / "runs" / "quickstart")
     assert main(["report", "runs/quickstart"]) == 0
     assert "runs/quickstart/report.html" in capsys.readouterr().out

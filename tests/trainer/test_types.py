@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from tests.helpers.made_up import make_group, make_trajectory, random_input, tiny_nano
 from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.types import Batch, EpisodeEnd, PolicyInput, TrajectoryGroup
 
 
-def test_a_group_pads_its_members_to_the_longest():
+def test_a_group_pads_its_members_to_the_longest() -> None:
     group = make_group(tiny_nano(), [[1.0, 2.0, 3.0], [4.0]])
     assert group.rewards_GT.tolist() == [[1.0, 2.0, 3.0], [4.0, 0.0, 0.0]]
     assert group.mask_GT.tolist() == [[True, True, True], [True, False, False]]
     assert group.rewards_GT.dtype == torch.float64
 
 
-def test_a_group_needs_two_members_with_decisions():
+def test_a_group_needs_two_members_with_decisions() -> None:
     member = make_trajectory(tiny_nano(), [1.0])
     empty = dataclasses.replace(member, choices_TK=member.choices_TK[:0])
     with pytest.raises(ConfigError, match="num_generations"):
@@ -30,21 +32,25 @@ def test_a_group_needs_two_members_with_decisions():
         TrajectoryGroup((member, empty), "task")
 
 
-def test_only_success_counts_as_success():
+def test_only_success_counts_as_success() -> None:
     member = make_trajectory(tiny_nano(), [1.0, 0.5])
     assert [dataclasses.replace(member, end=end).success for end in EpisodeEnd] == [True, False, False, False]
     assert member.total_reward == 1.5
 
 
-def test_policy_input_copies_what_the_environment_will_overwrite():
+def test_policy_input_copies_what_the_environment_will_overwrite() -> None:
     images = np.zeros((2, 8, 8, 3), np.uint8)
-    observation = {"agentview": images, "wrist": images, "proprio": np.zeros((2, 12), np.float32)}
+    observation: dict[str, NDArray[Any]] = {
+        "agentview": images,
+        "wrist": images,
+        "proprio": np.zeros((2, 12), np.float32),
+    }
     obs = PolicyInput.from_observation(observation, torch.ones(2, 1, dtype=torch.int64))
     images[:] = 9
     assert int(obs.agentview_NHWC.max()) == 0 and int(obs.wrist_NHWC.max()) == 0
 
 
-def test_policy_inputs_of_different_instruction_length_concatenate_and_select():
+def test_policy_inputs_of_different_instruction_length_concatenate_and_select() -> None:
     short = dataclasses.replace(random_input(2, seed=1), instruction_NL=torch.tensor([[5], [6]]))
     both = PolicyInput.cat([random_input(3), short])
     assert len(both) == 5
@@ -62,14 +68,15 @@ def test_policy_inputs_of_different_instruction_length_concatenate_and_select():
         ("proprio", np.full((2, 12), np.nan, np.float32)),
     ],
 )
-def test_observations_that_would_be_shifted_or_black_are_refused(name, value):
+def test_observations_that_would_be_shifted_or_black_are_refused(name: str, value: NDArray[Any]) -> None:
     pictures = np.zeros((2, 4, 4, 3), np.uint8)
-    observation = {"agentview": pictures, "wrist": pictures, "proprio": np.zeros((2, 12), np.float32), name: value}
+    observation: dict[str, NDArray[Any]] = {"agentview": pictures, "wrist": pictures}
+    observation |= {"proprio": np.zeros((2, 12), np.float32), name: value}
     with pytest.raises(ConfigError, match=name):
         PolicyInput.from_observation(observation, torch.ones(2, 1, dtype=torch.int64))
 
 
-def test_a_batch_changes_all_its_fields_together():
+def test_a_batch_changes_all_its_fields_together() -> None:
     def numbers(*axes: int) -> torch.Tensor:
         return torch.arange(3 * math.prod(axes)).reshape(3, *axes)
 

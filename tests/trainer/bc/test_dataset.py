@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -18,13 +20,15 @@ from tgrpo_trainer.__main__ import main
 from tgrpo_trainer.bc.behaviour_cloning import train_sft
 from tgrpo_trainer.bc.dataset import DemoDataset, load_demonstrations
 from tgrpo_trainer.bc.initial_policy import demonstration_files
-from tgrpo_trainer.config import SftConfig, TrainConfig
+from tgrpo_trainer.config import EnvConfig, SftConfig, TrainConfig
 from tgrpo_trainer.evaluation.result import load_evaluations
 
 WORDS = "pick up the soup"
 
 
-def write(path, lengths=(5, 3), *, size=8, ours=True, expert=True):
+def write(
+    path: Path, lengths: tuple[int, ...] = (5, 3), *, size: int = 8, ours: bool = True, expert: bool = True
+) -> Path:
     """A file laid out as LIBERO's, whose numbers say where they came from."""
     rng = np.random.default_rng(0)
     with h5py.File(path, "w") as file:
@@ -45,11 +49,11 @@ def write(path, lengths=(5, 3), *, size=8, ours=True, expert=True):
     return path
 
 
-def load(path, **options):
+def load(path: Path, **options: Any) -> DemoDataset:
     return load_demonstrations(path, **{"action_chunk": 3, "image_size": 8, **options})
 
 
-def test_pictures_are_turned_upright_and_belong_to_their_step(tmp_path):
+def test_pictures_are_turned_upright_and_belong_to_their_step(tmp_path: Path) -> None:
     path = write(tmp_path / "demos.hdf5")
     dataset = load(path)
     assert len(dataset) == 8 and dataset.instructions == (WORDS,)
@@ -62,7 +66,7 @@ def test_pictures_are_turned_upright_and_belong_to_their_step(tmp_path):
     assert dataset.wrist_MHWC.dtype == torch.uint8 and dataset.proprio_MP.dtype == torch.float32
 
 
-def test_labels_are_the_experts_next_actions_padded_within_their_demonstration(tmp_path):
+def test_labels_are_the_experts_next_actions_padded_within_their_demonstration(tmp_path: Path) -> None:
     dataset = load(write(tmp_path / "demos.hdf5"))
     expected = [[0.0, 0.1, 0.2], [0.1, 0.2, 0.3], [0.2, 0.3, 0.4], [0.3, 0.4, 0.4], [0.4, 0.4, 0.4]]
     np.testing.assert_allclose(dataset.actions_MCA[:5, :, 0].numpy(), expected, atol=1e-6)
@@ -70,21 +74,21 @@ def test_labels_are_the_experts_next_actions_padded_within_their_demonstration(t
     np.testing.assert_allclose(dataset.actions_MCA[5, :, 6].numpy(), [0.01, 0.11, 0.21], atol=1e-6)
 
 
-def test_executed_actions_are_the_labels_where_there_are_no_others(tmp_path):
+def test_executed_actions_are_the_labels_where_there_are_no_others(tmp_path: Path) -> None:
     dataset = load(write(tmp_path / "demos.hdf5", expert=False))
     assert (dataset.actions_MCA == -0.5).all()
 
 
-def test_the_environments_words_win_over_the_files(tmp_path):
+def test_the_environments_words_win_over_the_files(tmp_path: Path) -> None:
     assert load(write(tmp_path / "demos.hdf5"), instruction="fetch").instructions == ("fetch",)
 
 
-def test_demonstrations_come_in_the_order_of_their_numbers(tmp_path):
+def test_demonstrations_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     dataset = load(write(tmp_path / "demos.hdf5", lengths=(1,) * 11))
     np.testing.assert_allclose(dataset.actions_MCA[:, 0, 0].numpy(), np.arange(11) / 100, atol=1e-6)
 
 
-def test_larger_pictures_are_averaged_down_and_smaller_ones_refused(tmp_path):
+def test_larger_pictures_are_averaged_down_and_smaller_ones_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "demos.hdf5")
     whole, half = load(path), load(path, image_size=4)
     blocks = whole.agentview_MHWC.double().view(8, 4, 2, 4, 2, 3).mean((2, 4))
@@ -93,7 +97,7 @@ def test_larger_pictures_are_averaged_down_and_smaller_ones_refused(tmp_path):
         load(path, image_size=16)
 
 
-def test_liberos_own_files_are_realigned_and_their_proprioception_rebuilt(tmp_path):
+def test_liberos_own_files_are_realigned_and_their_proprioception_rebuilt(tmp_path: Path) -> None:
     path = write(tmp_path / "demos.hdf5", lengths=(5,), ours=False, expert=False)
     with h5py.File(path, "r+") as file:
         obs = file["data/demo_0/obs"]
@@ -117,7 +121,7 @@ def test_liberos_own_files_are_realigned_and_their_proprioception_rebuilt(tmp_pa
     np.testing.assert_array_equal(dataset.agentview_MHWC[0].numpy(), stored[::-1])
 
 
-def test_damaged_files_are_refused_by_name(tmp_path):
+def test_damaged_files_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"absent\.hdf5"):
         load(tmp_path / "absent.hdf5")
     whole = write(tmp_path / "demos.hdf5").read_bytes()
@@ -141,7 +145,7 @@ def test_damaged_files_are_refused_by_name(tmp_path):
         (lambda data: data.pop("demo_0") and data.pop("demo_1"), "no demonstrations"),
     ],
 )
-def test_unusable_contents_are_refused(tmp_path, change, message):
+def test_unusable_contents_are_refused(tmp_path: Path, change: Callable[[Any], object], message: str) -> None:
     path = write(tmp_path / "demos.hdf5")
     with h5py.File(path, "r+") as file:
         change(file["data"])
@@ -149,7 +153,7 @@ def test_unusable_contents_are_refused(tmp_path, change, message):
         load(path)
 
 
-def test_files_of_several_tasks_are_one_data_set_whose_rows_know_their_words(tmp_path):
+def test_files_of_several_tasks_are_one_data_set_whose_rows_know_their_words(tmp_path: Path) -> None:
     first, second = write(tmp_path / "a.hdf5"), write(tmp_path / "b.hdf5", lengths=(4,))
     parts = [load(first, instruction="fetch"), load(second, instruction="push"), load(second, instruction="fetch")]
     dataset = DemoDataset.cat(parts)
@@ -160,9 +164,9 @@ def test_files_of_several_tasks_are_one_data_set_whose_rows_know_their_words(tmp
     assert DemoDataset.cat(parts[:1]) is parts[0]
 
 
-def test_several_tasks_take_one_file_each_in_their_order_and_record_one_each_otherwise(tmp_path):
-    def files(tasks, *paths):
-        config = TrainConfig(env={"tasks": tasks}, sft={"demonstrations": paths})
+def test_several_tasks_take_one_file_each_in_their_order_and_record_one_each_otherwise(tmp_path: Path) -> None:
+    def files(tasks: tuple[int, ...], *paths: str) -> list[tuple[int | str, str]]:
+        config = TrainConfig(env=EnvConfig(tasks=tasks), sft=SftConfig(demonstrations=tuple(map(Path, paths))))
         return [(task.task, str(path)) for task, path in demonstration_files(config, Path("run"))]
 
     assert files((4,)) == [(4, "run/demonstrations.hdf5")]
@@ -173,7 +177,7 @@ def test_several_tasks_take_one_file_each_in_their_order_and_record_one_each_oth
         files((4, 0), "a")
 
 
-def test_cloning_learns_each_task_under_its_own_words(tmp_path):
+def test_cloning_learns_each_task_under_its_own_words(tmp_path: Path) -> None:
     """Pictures and proprioception are the same in both tasks: only the words tell which way to go."""
     seen = random_input(1).rows(torch.zeros(8, dtype=torch.int64))
     task_M = torch.tensor([0, 1] * 4)
@@ -196,7 +200,7 @@ def test_cloning_learns_each_task_under_its_own_words(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_of_two_tasks_records_clones_and_improves_on_libero(tmp_path):
+def test_a_run_of_two_tasks_records_clones_and_improves_on_libero(tmp_path: Path) -> None:
     arguments = ["train", "--recipe", "smoke", "--env.tasks", "0", "4", "--run.folder", str(tmp_path)]
     assert main([*arguments, "--rollout.num-groups", "2"]) == 0
     with h5py.File(tmp_path / "smoke" / "demonstrations" / "task_04.hdf5") as file:

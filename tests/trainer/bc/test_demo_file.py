@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tgrpo_envs.errors import CheckpointError
-from tgrpo_trainer.bc.dataset import load_demonstrations
+from tgrpo_trainer.bc.dataset import DemoDataset, load_demonstrations
 
 STEPS, SIZE = 4, 8
 
 
 @pytest.fixture
-def path(tmp_path):
+def path(tmp_path: Path) -> Path:
     """Two small demonstrations in LIBERO's fields that say how they are laid out."""
     path = tmp_path / "demos.hdf5"
     with h5py.File(path, "w") as file:
@@ -31,11 +34,11 @@ def path(tmp_path):
     return path
 
 
-def load(path, **options):
+def load(path: Path, **options: Any) -> DemoDataset:
     return load_demonstrations(path, action_chunk=2, image_size=SIZE, **{"instruction": "x", **options})
 
 
-def change(path, name, array, index=1, **options):
+def change(path: Path, name: str, array: NDArray[Any] | np.float64 | None, index: int = 1, **options: Any) -> None:
     """Put another dataset in a demonstration's place."""
     with h5py.File(path, "r+") as file:
         demo = file[f"data/demo_{index}"]
@@ -45,7 +48,7 @@ def change(path, name, array, index=1, **options):
             demo.create_dataset(name, data=array, **options)
 
 
-def test_the_file_as_it_is_can_be_read(path):
+def test_the_file_as_it_is_can_be_read(path: Path) -> None:
     dataset = load(path)
     assert len(dataset) == 2 * STEPS
     assert dataset.agentview_MHWC[:, 0, 0, 0].tolist() == [0] * STEPS + [1] * STEPS
@@ -84,7 +87,9 @@ def test_the_file_as_it_is_can_be_read(path):
         ("obs/eye_in_hand_rgb", np.zeros((STEPS, 4, 4, 3), np.uint8), r"demo_1 has pictures of 4 pixels"),
     ],
 )  # fmt: skip
-def test_a_wrong_field_is_named_with_its_file_and_demonstration(path, name, array, message):
+def test_a_wrong_field_is_named_with_its_file_and_demonstration(
+    path: Path, name: str, array: NDArray[Any] | np.float64 | None, message: str
+) -> None:
     change(path, name, array)
     with pytest.raises(CheckpointError, match=message) as refusal:
         load(path)
@@ -92,13 +97,13 @@ def test_a_wrong_field_is_named_with_its_file_and_demonstration(path, name, arra
     assert "\n" not in str(refusal.value)
 
 
-def test_clean_labels_in_some_demonstrations_only_are_refused(path):
+def test_clean_labels_in_some_demonstrations_only_are_refused(path: Path) -> None:
     change(path, "expert_actions", np.zeros((STEPS, 7)))
     with pytest.raises(CheckpointError, match="only some demonstrations have expert_actions"):
         load(path)
 
 
-def test_a_header_that_promises_more_than_memory_holds_is_refused_unread(path):
+def test_a_header_that_promises_more_than_memory_holds_is_refused_unread(path: Path) -> None:
     with h5py.File(path, "r+") as file:
         del file["data/demo_1/obs/agentview_rgb"]
         file["data/demo_1/obs"].create_dataset("agentview_rgb", (STEPS, 10**6, 10**6, 3), np.uint8, chunks=(1, 8, 8, 3))
@@ -106,14 +111,14 @@ def test_a_header_that_promises_more_than_memory_holds_is_refused_unread(path):
         load(path)
 
 
-def test_whole_numbers_and_compression_are_as_good_as_any(path):
+def test_whole_numbers_and_compression_are_as_good_as_any(path: Path) -> None:
     change(path, "actions", np.ones((STEPS, 7), np.int8), compression="gzip")
     change(path, "obs/agentview_rgb", np.full((STEPS, SIZE, SIZE, 3), 7, np.uint8), compression="gzip")
     dataset = load(path)
     assert (dataset.actions_MCA[STEPS:] == 1).all() and (dataset.agentview_MHWC[STEPS:] == 7).all()
 
 
-def test_demonstrations_come_in_the_order_of_their_numbers_with_gaps(path):
+def test_demonstrations_come_in_the_order_of_their_numbers_with_gaps(path: Path) -> None:
     with h5py.File(path, "r+") as file:
         file["data"].move("demo_1", "demo_10")
         file["data"].copy("demo_10", "demo_2")
@@ -122,21 +127,21 @@ def test_demonstrations_come_in_the_order_of_their_numbers_with_gaps(path):
 
 
 @pytest.mark.parametrize("name", ["demo_x0", "demo_-1", "demo", "demo_1_copy", "episode_1"])
-def test_what_looks_like_a_demonstration_of_another_name_is_not_left_out_in_silence(path, name):
+def test_what_looks_like_a_demonstration_of_another_name_is_not_left_out_in_silence(path: Path, name: str) -> None:
     with h5py.File(path, "r+") as file:
         file["data"].move("demo_1", name)
     with pytest.raises(CheckpointError, match=rf"data/{name} is not a group with a name like demo_0"):
         load(path)
 
 
-def test_a_dataset_is_not_a_demonstration(path):
+def test_a_dataset_is_not_a_demonstration(path: Path) -> None:
     with h5py.File(path, "r+") as file:
         file["data/demo_2"] = np.zeros(3)
     with pytest.raises(CheckpointError, match="data/demo_2 is not a group"):
         load(path)
 
 
-def test_one_step_is_a_decision_only_if_it_was_seen_before_its_action(path):
+def test_one_step_is_a_decision_only_if_it_was_seen_before_its_action(path: Path) -> None:
     with h5py.File(path, "r+") as file:
         for demo in file["data"].values():
             for name in ("actions", "obs/ee_states", "obs/gripper_states", "obs/agentview_rgb", "obs/eye_in_hand_rgb"):
@@ -149,7 +154,7 @@ def test_one_step_is_a_decision_only_if_it_was_seen_before_its_action(path):
 
 
 @pytest.mark.parametrize("value", ["whenever", b"\xff", 3, np.arange(3), ""])
-def test_an_unknown_value_of_the_attribute_is_refused(path, value):
+def test_an_unknown_value_of_the_attribute_is_refused(path: Path, value: object) -> None:
     with h5py.File(path, "r+") as file:
         file["data"].attrs["observation_row"] = value
     with pytest.raises(
@@ -170,7 +175,7 @@ def test_an_unknown_value_of_the_attribute_is_refused(path, value):
         ({"controller_configs": {"output_max": [0.1] * 6}}, r"whose output_max is \[0.1, "),
     ],
 )
-def test_actions_of_another_controller_are_refused(path, options, said):
+def test_actions_of_another_controller_are_refused(path: Path, options: object, said: str | None) -> None:
     with h5py.File(path, "r+") as file:
         file["data"].attrs["env_args"] = json.dumps({"env_kwargs": options})
     if said is None:
@@ -183,7 +188,7 @@ def test_actions_of_another_controller_are_refused(path, options, said):
 @pytest.mark.parametrize(
     "problem", [None, "{", "[" * 100_000, json.dumps([]), json.dumps({"language_instruction": 3}), 7]
 )
-def test_a_file_without_words_needs_them_from_its_reader(path, problem):
+def test_a_file_without_words_needs_them_from_its_reader(path: Path, problem: str | int | None) -> None:
     with h5py.File(path, "r+") as file:
         if problem is not None:
             file["data"].attrs["problem_info"] = problem[:60_000] if isinstance(problem, str) else problem
@@ -192,7 +197,7 @@ def test_a_file_without_words_needs_them_from_its_reader(path, problem):
     assert load(path).instructions == ("x",)
 
 
-def test_files_that_are_something_else_are_refused_by_name(tmp_path, path):
+def test_files_that_are_something_else_are_refused_by_name(tmp_path: Path, path: Path) -> None:
     whole = path.read_bytes()
     for name, content in (("text.hdf5", b"hello"), ("empty.hdf5", b""), ("cut.hdf5", whole[: len(whole) // 3])):
         (tmp_path / name).write_bytes(content)
@@ -206,7 +211,7 @@ def test_files_that_are_something_else_are_refused_by_name(tmp_path, path):
         load(tmp_path / "flat.hdf5")
 
 
-def test_a_damaged_block_shows_while_it_is_read(path):
+def test_a_damaged_block_shows_while_it_is_read(path: Path) -> None:
     change(path, "obs/agentview_rgb", np.zeros((STEPS, SIZE, SIZE, 3), np.uint8), compression="gzip", fletcher32=True)
     with h5py.File(path, "r") as file:
         where = file["data/demo_1/obs/agentview_rgb"].id.get_chunk_info(0).byte_offset

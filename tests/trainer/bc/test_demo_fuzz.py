@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import h5py
 import numpy as np
@@ -16,6 +17,7 @@ from tgrpo_envs.errors import CheckpointError
 from tgrpo_envs.expert.demos import record_demonstrations
 from tgrpo_trainer.bc.dataset import load_demonstrations
 from tgrpo_trainer.bc.demo_layout import FLIPS
+from tgrpo_trainer.config import Pictures
 
 SIZE = 32
 TASKS = (("libero_object", 0), ("libero_goal", 1), ("libero_spatial", 0))
@@ -23,7 +25,7 @@ LAYOUTS = ("ours", "no_noops", "libero")
 
 
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory) -> list[list[Demo]]:
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> list[list[Demo]]:
     """Demonstrations of three suites."""
     found = []
     for suite, task in TASKS:
@@ -177,7 +179,7 @@ DECEIVING = {shift_actions, shift_labels, lie_about_rows, lie_about_pictures, mi
 
 def spoilt_file(demos: list[Demo], rng: np.random.Generator, path: Path) -> tuple[int, list[str]]:
     """Write one, and say how many rows went in and what was done."""
-    layout, pictures = str(rng.choice(LAYOUTS)), str(rng.choice(list(FLIPS)))
+    layout, pictures = str(rng.choice(LAYOUTS)), cast(Pictures, str(rng.choice(list(FLIPS))))
     contents = lay_out(demos[: int(rng.integers(1, 4))], layout, "opengl" if layout == "ours" else pictures)
     rows = sum(len(demo["actions"]) for demo in contents.demos.values())
     count = int(rng.choice([0, 1, 2], p=[0.2, 0.4, 0.4]))
@@ -229,14 +231,16 @@ def dataset_fields(path: Path) -> set[str]:
         return set.intersection(*(set(demo) for demo in file["data"].values()))
 
 
-def test_spoilt_files_are_read_right_or_refused(recorded, tmp_path):
+def test_spoilt_files_are_read_right_or_refused(recorded: list[list[Demo]], tmp_path: Path) -> None:
     counts = fuzz(recorded, tmp_path, least_rows=8_000, seed=1)
     assert counts["untouched files refused"] == counts["files refused without their name"] == 0
     assert counts["rows read"] > 1_000 and counts["rows refused"] > 1_000
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_spoilt_rows(recorded, tmp_path, capsys):
+def test_a_hundred_thousand_spoilt_rows(
+    recorded: list[list[Demo]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Prints the numbers of docs/results-checks.md."""
     began = time.perf_counter()
     counts = fuzz(recorded, tmp_path, least_rows=100_000, seed=2)

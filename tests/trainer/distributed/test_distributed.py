@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
 import pytest
 import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from tests.helpers.made_up import build_batch, make_group, random_input, tiny_nano
 from tests.helpers.ranks import on_ranks
+from tests.helpers.runs import assert_close
 from tests.helpers.tiny_openvla import openvla_input, tiny_openvla
 from tests.helpers.toy_env import ToyReach
 from tgrpo_envs.errors import ConfigError, RankError, TrainingError
@@ -18,6 +24,7 @@ from tgrpo_trainer.distributed.world import World, init_world
 from tgrpo_trainer.objectives import Tgrpo
 from tgrpo_trainer.optim.minibatches import MinibatchSampler
 from tgrpo_trainer.optim.update import PolicyUpdater
+from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.rollout.rollout import Sampling, play
 from tgrpo_trainer.run.rng import Stream, make_generators
 from tgrpo_trainer.types import EpisodeEnd, Trajectory, TrajectoryGroup
@@ -27,18 +34,37 @@ REWARDS = [[[0.0, 0.5, 1.0], [0.25]], [[1.0, 1.0, 0.5, 0.0], [0.0, 0.0]], [[0.5]
 UNEVEN = [REWARDS[0], REWARDS[1], REWARDS[2], REWARDS[2]]  # a second rank has nothing to learn from
 
 
-def whole_gradient(policy, world):
+class Learnt(TypedDict):
+    """What a rank has after its updates; tensors by the name of their parameter."""
+
+    gradient: dict[str, Tensor]
+    metrics: dict[str, float]
+    weights: dict[str, Tensor]
+
+
+def whole_gradient(policy: Policy, world: World) -> dict[str, Tensor]:
     gradients = {}
     for name, parameter in policy.named_parameters():
         if parameter.grad is not None:
             gradient = parameter.grad
-            gradients[name] = gradient.full_tensor() if world.size > 1 else gradient.clone()
+            if world.size > 1:
+                assert isinstance(gradient, DTensor)
+                gradient = gradient.full_tensor()
+            gradients[name] = gradient.clone()
     return gradients
 
 
 def learn(
-    world, policy, groups, *, iterations=1, minibatch_size=1000, microbatch_size=None, plain=False, old_logp="sampled"
-):
+    world: World,
+    policy: Policy,
+    groups: list[TrajectoryGroup],
+    *,
+    iterations: int = 1,
+    minibatch_size: int = 1000,
+    microbatch_size: int | None = None,
+    plain: bool = False,
+    old_logp: Literal["sampled", "scored"] = "sampled",
+) -> Learnt:
     """Gradient of the last step, metrics and weights after some updates on this rank's part of the groups.
 
     Adam divides by the gradient's size, so a gradient that is zero but for rounding (an attention's key bias) becomes a
@@ -65,6 +91,7 @@ def learn(
         updater.optimizer = torch.optim.SGD(student.policy.parameters())
     for i in range(iterations):
         batch, metrics = build_batch(world.own(groups), Tgrpo(), world=world, like=groups[0].trajectories[0])
+        assert batch is not None
         student.policy.train()
         metrics |= updater.update(batch, i, torch.Generator().manual_seed(i))
     return {
@@ -74,12 +101,12 @@ def learn(
     }
 
 
-def nano_case(world, rewards, **kwargs):
+def nano_case(world: World, rewards: list[list[list[float]]], **kwargs: Any) -> Learnt:
     policy = tiny_nano()
     return learn(world, policy, [make_group(policy, each, seed=i) for i, each in enumerate(rewards)], **kwargs)
 
 
-def openvla_case(world, folder, **kwargs):
+def openvla_case(world: World, folder: Path, **kwargs: Any) -> Learnt:
     policy = tiny_openvla(folder / f"published_{world.rank}", gradient_checkpointing=True)
     groups = []
     for i, rewards in enumerate(REWARDS):
@@ -102,15 +129,7 @@ def openvla_case(world, folder, **kwargs):
     return learn(world, policy, groups, **kwargs)
 
 
-def assert_close(got, expected, tolerance=1e-5):
-    assert got.keys() == expected.keys()
-    for name, value in expected.items():
-        torch.testing.assert_close(
-            got[name], value, rtol=tolerance, atol=tolerance, msg=lambda text, n=name: f"{n}: {text}"
-        )
-
-
-def several_cases(world, folder):
+def several_cases(world: World, folder: Path) -> dict[str, Learnt]:
     """All that two ranks are asked to learn, in one start of them."""
     return {
         "one step": nano_case(world, REWARDS),
@@ -123,7 +142,7 @@ def several_cases(world, folder):
     }
 
 
-def clone_case(world):
+def clone_case(world: World) -> Learnt:
     policy = tiny_nano()
     obs = random_input(6)
     actions_MCA = torch.rand(6, 1, 7, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -141,7 +160,7 @@ def clone_case(world):
     return {"gradient": {}, "metrics": measured, "weights": full_state(student.policy, world)}
 
 
-def test_two_ranks_learn_what_one_process_learns(tmp_path):
+def test_two_ranks_learn_what_one_process_learns(tmp_path: Path) -> None:
     got, other = on_ranks(several_cases, tmp_path, folder=tmp_path)
     expected = several_cases(World(), tmp_path / "alone")
     for name, case in expected.items():
@@ -153,9 +172,10 @@ def test_two_ranks_learn_what_one_process_learns(tmp_path):
     assert got["scored"]["metrics"]["ratio_max"] == got["openvla scored"]["metrics"]["ratio_max"] == 1.0
 
 
-def test_shares_are_the_same_minibatches_for_any_number_of_ranks():
+def test_shares_are_the_same_minibatches_for_any_number_of_ranks() -> None:
     policy = tiny_nano()
     batch, _ = build_batch([make_group(policy, each, seed=i) for i, each in enumerate(REWARDS)], Tgrpo())
+    assert batch is not None
     alone = MinibatchSampler.of(batch, World())
     whole = list(alone.minibatches(4, 100, torch.Generator().manual_seed(0)))
     cuts = (0, 1, 1, len(batch))  # three ranks: one row, none, all others
@@ -170,7 +190,7 @@ def test_shares_are_the_same_minibatches_for_any_number_of_ranks():
         assert {seen[rank][i].denominator for rank in range(3)} == {minibatch.denominator}
 
 
-def play_whole(world):
+def play_whole(world: World) -> dict[str, Any]:
     """Rank 1's episodes end long before rank 0's, and it goes on to play again alone."""
     policy = tiny_nano(action_chunk=2)
     expected = policy.sample(random_input(3), greedy=True).choices_NK
@@ -185,19 +205,20 @@ def play_whole(world):
             played = play(player, envs, observation, Sampling(generators=generators))
             lengths += [len(member.trajectory) for member in played.members]
     kept = sum(parameter.numel() for parameter in player.parameters())
-    return {"lengths": lengths, "kept": kept, "shards": sum(p.to_local().numel() for p in student.policy.parameters())}
+    shards = [parameter.to_local() for parameter in student.policy.parameters() if isinstance(parameter, DTensor)]
+    return {"lengths": lengths, "kept": kept, "shards": sum(shard.numel() for shard in shards)}
 
 
-def test_ranks_play_as_long_as_they_like_and_hold_the_whole_only_meanwhile(tmp_path):
+def test_ranks_play_as_long_as_they_like_and_hold_the_whole_only_meanwhile(tmp_path: Path) -> None:
     first, second = on_ranks(play_whole, folder=tmp_path)
     assert max(first["lengths"]) > 1 and second["lengths"] == [1] * 6
     assert first["kept"] == second["kept"] == 0
     assert first["shards"] + second["shards"] == sum(p.numel() for p in tiny_nano(action_chunk=2).parameters())
 
 
-def fail_on_one(world):
+def fail_on_one(world: World) -> list[Any]:
     """What each rank hears when rank 1 fails: inside a phase, at a gathering in it, and in an update."""
-    heard = []
+    heard: list[Any] = []
     try:
         with world.together():
             if world.rank == 1:
@@ -220,7 +241,7 @@ def fail_on_one(world):
     return heard
 
 
-def test_an_error_of_one_rank_is_heard_by_all(tmp_path):
+def test_an_error_of_one_rank_is_heard_by_all(tmp_path: Path) -> None:
     first, second = on_ranks(fail_on_one, folder=tmp_path)
     assert first[0] == "RankError: Stopped because of rank 1: this rank has a bad day"
     assert second[0] == "ConfigError: this rank has a bad day"
@@ -228,7 +249,7 @@ def test_an_error_of_one_rank_is_heard_by_all(tmp_path):
     assert first[2] == second[2] and "loss is nan" in first[2] and first[3] is True
 
 
-def test_what_ranks_cannot_be_is_refused(monkeypatch):
+def test_what_ranks_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="3 cannot be spread evenly over 2"):
         World(rank=0, size=2).own([1, 2, 3])
     assert World(rank=1, size=2).own([1, 2, 3, 4]) == [3, 4]

@@ -6,26 +6,30 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from tests.helpers import toy_env
-from tests.helpers.ranks import DEADLINE_S, launch_ranks, on_ranks, use_toy, wait
-from tests.helpers.runs import evaluated, logged, tensors
+from tests.helpers.ranks import DEADLINE_S, launch_ranks, on_ranks, send, use_toy, wait
+from tests.helpers.runs import assert_close, evaluated, latest, logged, number, tensors
 from tests.helpers.toy_env import ToyReach
 from tests.helpers.toy_run import make_toy_envs, toy_config
 from tgrpo_envs.errors import ConfigError, StateError
 from tgrpo_trainer.__main__ import main
+from tgrpo_trainer.config import EnvConfig, TrainConfig
 from tgrpo_trainer.distributed.world import World
 from tgrpo_trainer.recipes import RECIPES
 from tgrpo_trainer.report.record import LastGroup
-from tgrpo_trainer.run.checkpoint import latest_checkpoint, load_checkpoint
+from tgrpo_trainer.run.checkpoint import load_checkpoint
 from tgrpo_trainer.train import train
 
 
-def config_of(folder, iterations, tasks=(0,)):
+def config_of(folder: Path, iterations: int, tasks: tuple[int, ...] = (0,)) -> TrainConfig:
     config = toy_config(folder, iterations)
     return config.replace(
         env={**config.env.model_dump(), "tasks": tasks},
@@ -35,13 +39,13 @@ def config_of(folder, iterations, tasks=(0,)):
     )
 
 
-def train_on(folder, iterations, world=None, tasks=(0,)):
+def train_on(folder: Path, iterations: int, world: World | None = None, tasks: tuple[int, ...] = (0,)) -> None:
     use_toy(make_toy_envs)
     toy_env.NEAR_RADIUS, toy_env.GOAL_RADIUS = 0.6, 0.45  # so that some episodes succeed, and end early
     train(config_of(folder, iterations, tasks), world or World())
 
 
-def three_runs(world, root):
+def three_runs(world: World, root: Path) -> dict[str, Tensor]:
     """A whole run, the end of one that a single process began, and the beginning of one that it will end."""
     train_on(root / "two", 3, world)
     train_on(root / "one_then_two", 3, world)
@@ -50,23 +54,21 @@ def three_runs(world, root):
     return {}
 
 
-def assert_close_run(got, expected):
+def assert_close_run(got: Path, expected: Path) -> None:
     """The same episodes, and numbers that differ by rounding only."""
-    ours, theirs = tensors(got), tensors(expected)
-    assert ours.keys() == theirs.keys()
-    for name, value in theirs.items():
-        torch.testing.assert_close(ours[name], value, rtol=1e-5, atol=1e-5, msg=lambda text, n=name: f"{n}: {text}")
+    assert_close(tensors(got), tensors(expected))
     for mine, other in zip(logged(got), logged(expected), strict=True):
         assert mine.keys() == other.keys()
         assert mine == pytest.approx(other, rel=1e-3, abs=1e-5)
     assert evaluated(got) == evaluated(expected)
-    mine, other = LastGroup.load(got), LastGroup.load(expected)
-    assert (mine.task, mine.state_seed) == (other.task, other.state_seed)
-    assert np.array_equal(mine.best.actions_TCA, other.best.actions_TCA)
+    ours, theirs = LastGroup.load(got), LastGroup.load(expected)
+    assert ours is not None and theirs is not None
+    assert (ours.task, ours.state_seed) == (theirs.task, theirs.state_seed)
+    assert np.array_equal(ours.best.actions_TCA, theirs.best.actions_TCA)
 
 
 @pytest.fixture
-def restored(monkeypatch):
+def restored(monkeypatch: pytest.MonkeyPatch) -> None:
     """What `train_on` changes in this process, as it was."""
     for module, names in (
         ("tgrpo_trainer.train", ("make_envs", "write_report", "_write_videos")),
@@ -77,7 +79,7 @@ def restored(monkeypatch):
 
 
 @pytest.mark.usefixtures("restored")
-def test_a_run_is_the_same_on_one_process_and_on_two_ranks(tmp_path):
+def test_a_run_is_the_same_on_one_process_and_on_two_ranks(tmp_path: Path) -> None:
     train_on(tmp_path / "one", 3)
     train_on(tmp_path / "one_then_two", 2)
     on_ranks(three_runs, tmp_path, folder=tmp_path)
@@ -88,15 +90,15 @@ def test_a_run_is_the_same_on_one_process_and_on_two_ranks(tmp_path):
     assert_close_run(tmp_path / "two_tasks_on_two", tmp_path / "two_tasks")
     assert "rollout/success_rate/task_01" in logged(tmp_path / "two_tasks")[1]
     steps = [row for row in logged(tmp_path / "two") if "update/optimiser_steps" in row]
-    assert sum(row["update/optimiser_steps"] > 0 for row in steps) >= 2
-    lengths = [row["rollout/control_steps"] for row in steps]
+    assert sum(number(row, "update/optimiser_steps") > 0 for row in steps) >= 2
+    lengths = [number(row, "rollout/control_steps") for row in steps]
     assert min(lengths) < 24  # episodes, and so ranks, did not end together
     files = sorted(path.name for path in (tmp_path / "two" / "last" / "iteration_000003" / "optimizer").iterdir())
     assert files == ["rank_00000.safetensors", "rank_00001.safetensors"]
     assert (tmp_path / "stderr_1").read_text() == ""  # only rank 0 speaks
 
 
-def train_on_what_is_kept(folder, world=None):
+def train_on_what_is_kept(folder: Path, world: World | None = None) -> None:
     use_toy(make_toy_envs)
     toy_env.NEAR_RADIUS, toy_env.GOAL_RADIUS = 0.6, 0.45
     config = config_of(folder, 2)
@@ -109,18 +111,19 @@ def train_on_what_is_kept(folder, world=None):
     train(config, world or World())
 
 
-def kept_on_ranks(world, root):
+def kept_on_ranks(world: World, root: Path) -> dict[str, Tensor]:
     train_on_what_is_kept(root / "two", world)
     return {}
 
 
 @pytest.mark.usefixtures("restored")
-def test_ranks_play_again_and_choose_decisions_as_one_process_does(tmp_path):
+def test_ranks_play_again_and_choose_decisions_as_one_process_does(tmp_path: Path) -> None:
     train_on_what_is_kept(tmp_path / "one")
     on_ranks(kept_on_ranks, tmp_path, folder=tmp_path)
     assert_close_run(tmp_path / "two", tmp_path / "one")
     rows = [row for row in logged(tmp_path / "two") if "rollout/rounds" in row]
-    assert max(row["rollout/rounds"] for row in rows) > 1 and max(row["update/optimiser_steps"] for row in rows) > 0
+    assert max(number(row, "rollout/rounds") for row in rows) > 1
+    assert max(number(row, "update/optimiser_steps") for row in rows) > 0
 
 
 class Fickle(ToyReach):
@@ -130,21 +133,21 @@ class Fickle(ToyReach):
     fails = False
     resets = 0
 
-    def reset(self, **kwargs):
+    def reset(self, **kwargs: Any) -> Any:
         self.resets += 1
         return super().reset(**kwargs)
 
-    def step(self, actions):
+    def step(self, actions: NDArray[Any]) -> Any:
         time.sleep(0.01)
         if self.fails and self.resets > 6:
             raise StateError("the physics of this rank has had enough")
         return super().step(actions)
 
 
-def fickle_command(folder, failing_rank):
+def fickle_command(folder: Path, failing_rank: int) -> None:
     """The command line on a toy that fails on one rank."""
 
-    def make_envs(config, num_envs):
+    def make_envs(config: EnvConfig, num_envs: int) -> Fickle:
         envs = Fickle(num_envs, action_chunk=config.action_chunk, horizon=config.horizon)
         envs.fails = os.environ["RANK"] == str(failing_rank)
         return envs
@@ -155,11 +158,11 @@ def fickle_command(folder, failing_rank):
     sys.exit(main(["train", "--recipe", "toy"]))
 
 
-def saved(folder):
-    return latest_checkpoint(folder / "last")
+def saved(folder: Path) -> Path:
+    return latest(folder / "last")
 
 
-def goes_on(folder):
+def goes_on(folder: Path) -> bool:
     """Whether a single process can go on from what is there."""
     done = load_checkpoint(saved(folder)).iteration
     train_on(folder, done + 1)
@@ -167,7 +170,7 @@ def goes_on(folder):
 
 
 @pytest.mark.usefixtures("restored")
-def test_an_error_in_one_rank_s_rollout_ends_both_with_one_sentence(tmp_path):
+def test_an_error_in_one_rank_s_rollout_ends_both_with_one_sentence(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     codes = wait(launch_ranks(fickle_command, folder, 1, folder=tmp_path))
     assert codes == [2, 2]
@@ -180,14 +183,14 @@ def test_an_error_in_one_rank_s_rollout_ends_both_with_one_sentence(tmp_path):
 
 @pytest.mark.usefixtures("restored")
 @pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
-def test_a_rank_that_is_killed_ends_the_other_with_one_sentence(tmp_path, victim):
+def test_a_rank_that_is_killed_ends_the_other_with_one_sentence(tmp_path: Path, victim: int) -> None:
     folder = tmp_path / "run"
     processes = launch_ranks(fickle_command, folder, -1, folder=tmp_path)
     limit = time.monotonic() + DEADLINE_S
     while not (folder / "last" / "iteration_000001").is_dir():
         assert time.monotonic() < limit and all(process.is_alive() for process in processes)
         time.sleep(0.02)
-    os.kill(processes[victim].pid, signal.SIGKILL)
+    send(processes[victim], signal.SIGKILL)
     codes = wait(processes)
     assert codes[victim] == -signal.SIGKILL and codes[1 - victim] == 2
     said = (tmp_path / f"stderr_{1 - victim}").read_text()
@@ -196,7 +199,7 @@ def test_a_rank_that_is_killed_ends_the_other_with_one_sentence(tmp_path, victim
     assert goes_on(folder)
 
 
-def test_groups_that_ranks_cannot_share_are_refused(tmp_path):
+def test_groups_that_ranks_cannot_share_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="num_groups is 4, which 3 ranks cannot share evenly"):
         train(config_of(tmp_path / "run", 1), World(rank=0, size=3))
     assert not (tmp_path / "run").exists()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
@@ -10,19 +14,27 @@ from tests.helpers.toy_env import ToyReach
 from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_envs.intervals import wilson_interval
 from tgrpo_trainer.config import EnvConfig
-from tgrpo_trainer.evaluation.evaluate import EpisodeSplit, evaluate, evaluate_part
-from tgrpo_trainer.evaluation.result import load_evaluations, merge_evaluations, save_evaluations
+from tgrpo_trainer.evaluation.evaluate import ALONE, EpisodeSplit, Request, evaluate, evaluate_part
+from tgrpo_trainer.evaluation.result import (
+    Evaluation,
+    EvaluationPart,
+    Mode,
+    load_evaluations,
+    merge_evaluations,
+    save_evaluations,
+)
+from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.policy.nano.policy import NanoConfig, NanoPolicy
 
 
-def evaluate_toy(policy, num_envs, ids, mode="greedy", shard=None, **toy):
-    share = {} if shard is None else {"shard": shard}
-    return evaluate(
-        policy, ToyReach(num_envs=num_envs, **toy), env=EnvConfig(), states="heldout", state_ids=ids, mode=mode, **share
-    )
+def evaluate_toy(
+    policy: Policy, num_envs: int, ids: Sequence[int], mode: Mode = "greedy", shard: EpisodeSplit = ALONE, **toy: Any
+) -> Evaluation:
+    envs = ToyReach(num_envs=num_envs, **toy)
+    return evaluate(policy, envs, env=EnvConfig(), states="heldout", state_ids=ids, mode=mode, shard=shard)
 
 
-def decisive_nano():
+def decisive_nano() -> NanoPolicy:
     """A random policy hardly moves: make it decisive, so that episodes differ."""
     torch.manual_seed(7)
     policy = NanoPolicy(NanoConfig(image_size=16, action_chunk=2))
@@ -31,8 +43,8 @@ def decisive_nano():
     return policy
 
 
-def test_every_state_is_counted_once_with_length_return_and_stages():
-    told = []
+def test_every_state_is_counted_once_with_length_return_and_stages() -> None:
+    told: list[int] = []
     result = evaluate(
         StraightPolicy(),
         ToyReach(num_envs=4),
@@ -51,32 +63,32 @@ def test_every_state_is_counted_once_with_length_return_and_stages():
     assert str(result) == "10/10 = 100% [72%, 100%]"
 
 
-def test_greedy_results_do_not_depend_on_the_number_of_environments():
+def test_greedy_results_do_not_depend_on_the_number_of_environments() -> None:
     policy = decisive_nano()
     few, many = (evaluate_toy(policy, num_envs, range(24), horizon=40) for num_envs in (3, 16))
     assert few.episodes == many.episodes
     assert {one.total_reward for one in few.episodes} == {0.0, 0.5, 1.0}
 
 
-def test_members_beyond_a_short_last_batch_stay_frozen():
+def test_members_beyond_a_short_last_batch_stay_frozen() -> None:
     envs = ToyReach(num_envs=4)
     evaluate(StraightPolicy(), envs, env=EnvConfig(), states="official", state_ids=range(10), mode="greedy")
     assert envs.live_counts == [4] * 4 + [4] * 4 + [2] * 4  # 7 control steps, two a decision
 
 
-def test_a_diverged_simulation_is_no_success_and_visible():
+def test_a_diverged_simulation_is_no_success_and_visible() -> None:
     result = evaluate_toy(StraightPolicy(), 2, [0, 1], diverge_at={1: 1})
     assert [one.end for one in result.episodes] == ["success", "diverged"]
     assert result.num_successes == 1
     assert result.stage_histogram() == [1, 0, 1]
 
 
-def test_sampled_evaluations_repeat_with_their_seed():
+def test_sampled_evaluations_repeat_with_their_seed() -> None:
     first, second = (evaluate_toy(StraightPolicy(speed=0.3, noise=1.0), 4, range(8), "sampled") for _ in range(2))
     assert first == second
 
 
-def test_sampled_results_do_not_depend_on_the_number_of_environments():
+def test_sampled_results_do_not_depend_on_the_number_of_environments() -> None:
     policy = StraightPolicy(speed=0.5, noise=0.5)
     few, many = (evaluate_toy(policy, num_envs, [*range(12), *[5] * 7], "sampled") for num_envs in (3, 16))
     assert few.episodes == many.episodes
@@ -89,12 +101,12 @@ IDS = [*range(0, 30, 3), 9, 9, 27]  # 13 episodes: no multiple of the numbers of
 
 @pytest.mark.parametrize("mode", ["greedy", "sampled"])
 @pytest.mark.parametrize("size", [1, 2, 3, 15])
-def test_parts_of_any_number_of_ranks_merge_to_the_whole(mode, size):
+def test_parts_of_any_number_of_ranks_merge_to_the_whole(mode: Mode, size: int) -> None:
     policy = decisive_nano()
     whole = evaluate_toy(policy, 4, IDS, mode, horizon=40)
-    parts = []
+    parts: list[EvaluationPart] = []
 
-    def keep(part):
+    def keep(part: EvaluationPart) -> list[EvaluationPart]:
         parts.append(part)
         return [part] if size == 1 else parts
 
@@ -110,9 +122,9 @@ def test_parts_of_any_number_of_ranks_merge_to_the_whole(mode, size):
     assert len({one.total_reward for one in whole.episodes}) > 1
 
 
-def part_of(positions, seed=0):
+def part_of(positions: Sequence[int], seed: int = 0) -> EvaluationPart:
     envs = ToyReach(num_envs=2)
-    facts = {"env": EnvConfig(), "states": "heldout", "state_ids": [0, 1, 2], "mode": "greedy", "seed": seed}
+    facts: Request = {"env": EnvConfig(), "states": "heldout", "state_ids": [0, 1, 2], "mode": "greedy", "seed": seed}
     return evaluate_part(StraightPolicy(), envs, **facts, positions=positions)
 
 
@@ -125,13 +137,13 @@ def part_of(positions, seed=0):
         (lambda: [part_of([0, 1]), part_of([2], seed=1)], "differ in seed"),
     ],
 )
-def test_parts_that_are_not_one_evaluation_are_refused(parts, said):
+def test_parts_that_are_not_one_evaluation_are_refused(parts: Callable[[], list[EvaluationPart]], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         merge_evaluations(parts())
 
 
-def test_every_counted_episode_is_shown_once_with_its_state():
-    seen = []
+def test_every_counted_episode_is_shown_once_with_its_state() -> None:
+    seen: list[tuple[int, int]] = []
     envs = ToyReach(num_envs=4)  # batches of 4 and 3: the repeat that fills the second is not shown
     evaluate(
         StraightPolicy(),
@@ -146,12 +158,12 @@ def test_every_counted_episode_is_shown_once_with_its_state():
 
 
 @pytest.mark.parametrize("ids", [[], [40], [-1]])
-def test_states_outside_the_set_are_refused(ids):
+def test_states_outside_the_set_are_refused(ids: list[int]) -> None:
     with pytest.raises(ConfigError, match="rows 0 to 39"):
         evaluate_toy(StraightPolicy(), 2, ids)
 
 
-def test_results_come_back_from_disk(tmp_path):
+def test_results_come_back_from_disk(tmp_path: Path) -> None:
     result = evaluate_toy(StraightPolicy(), 2, [0, 1, 2])
     path = tmp_path / "evaluations" / "iteration_000000.json"
     save_evaluations(path, [result])

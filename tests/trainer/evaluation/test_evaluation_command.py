@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 import imageio_ffmpeg
 import pytest
@@ -16,6 +17,7 @@ from tests.helpers.toy_run import make_toy_envs, toy_config
 from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_envs.intervals import wilson_interval
 from tgrpo_trainer.__main__ import main
+from tgrpo_trainer.distributed.world import World
 from tgrpo_trainer.evaluation.command import run_evaluation
 from tgrpo_trainer.evaluation.evaluate import EpisodeSplit
 from tgrpo_trainer.evaluation.options import EvalOptions
@@ -29,7 +31,7 @@ from tgrpo_trainer.train import train
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tgrpo_trainer.train.make_envs", make_toy_envs)
@@ -40,16 +42,16 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def toy(monkeypatch, tmp_path):
+def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("tgrpo_trainer.evaluation.command.make_envs", make_toy_envs)
     monkeypatch.chdir(tmp_path)
 
 
-def options(*arguments):
+def options(*arguments: object) -> EvalOptions:
     return tyro.cli(EvalOptions, args=[str(one) for one in arguments])
 
 
-def test_a_checkpoint_repeats_the_run_s_own_evaluation(run):
+def test_a_checkpoint_repeats_the_run_s_own_evaluation(run: Path) -> None:
     checkpoint = run / "checkpoints" / "iteration_000001"
     recorded = load_evaluations(run / "evaluations" / "iteration_000001.json")
     again = run_evaluation(options(checkpoint, "--num-states", 5, "--num-envs", 4)).evaluations
@@ -57,7 +59,7 @@ def test_a_checkpoint_repeats_the_run_s_own_evaluation(run):
     assert [one.episodes for one in again[:2]] == [one.episodes[:5] for one in recorded[:2]]  # 5 of 6 held-out
 
 
-def test_sets_and_modes_default_to_all_and_tasks_to_the_run_s(run):
+def test_sets_and_modes_default_to_all_and_tasks_to_the_run_s(run: Path) -> None:
     file = run_evaluation(options(run))
     assert [(one.states, one.mode, one.num_episodes) for one in file.evaluations] == [
         ("heldout", "greedy", 6),
@@ -68,7 +70,9 @@ def test_sets_and_modes_default_to_all_and_tasks_to_the_run_s(run):
     assert {one.env.task for one in file.evaluations} == {0}
 
 
-def test_several_tasks_are_pooled_recorded_printed_and_read_back(run, tmp_path, capsys):
+def test_several_tasks_are_pooled_recorded_printed_and_read_back(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["eval", run, "--tasks", "0", "3", "5", "--states", "official", "--mode", "greedy", "--num-states", "7"]
     arguments += ["--videos", "2", "--out", tmp_path / "out", "--horizon", "10", "--seed", "3"]
     assert main([str(one) for one in arguments]) == 0
@@ -100,13 +104,13 @@ def test_several_tasks_are_pooled_recorded_printed_and_read_back(run, tmp_path, 
         assert sum(1 for _ in imageio_ffmpeg.read_frames(str(path))) - 1 == 10 + 1
 
 
-def evaluate_share(world, arguments):
-    tgrpo_trainer.evaluation.command.make_envs = make_toy_envs
+def evaluate_share(world: World, arguments: list[object]) -> dict[str, object]:
+    tgrpo_trainer.evaluation.command.make_envs = make_toy_envs  # type: ignore[attr-defined, assignment]
     found = run_evaluation(options(*arguments), EpisodeSplit(world.rank, world.size, world.gather))
     return {"evaluations": repr(found.evaluations), "videos": len(found.videos)}
 
 
-def test_ranks_share_the_episodes_and_all_have_the_result_of_one_process(run, tmp_path):
+def test_ranks_share_the_episodes_and_all_have_the_result_of_one_process(run: Path, tmp_path: Path) -> None:
     arguments = [run, "--tasks", "0", "1", "--num-states", "5", "--videos", "3", "--horizon", "8"]
     alone = run_evaluation(options(*arguments, "--out", tmp_path / "alone"))
     first, second = on_ranks(evaluate_share, [*arguments, "--out", tmp_path / "two"], folder=tmp_path / "ranks")
@@ -117,7 +121,7 @@ def test_ranks_share_the_episodes_and_all_have_the_result_of_one_process(run, tm
     )
 
 
-def test_a_published_openvla_is_evaluated_under_a_recipe_s_settings(tmp_path):
+def test_a_published_openvla_is_evaluated_under_a_recipe_s_settings(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "published") or tmp_path / "published"
     source = find_source(folder)
     assert (source.kind, source.config) == ("openvla", get_recipe("openvla_libero"))
@@ -129,20 +133,20 @@ def test_a_published_openvla_is_evaluated_under_a_recipe_s_settings(tmp_path):
         run_evaluation(options(*arguments, "--suite", "libero_goal", "--tasks", "all"))
 
 
-def test_a_policy_folder_alone_brings_its_own_picture_size_and_chunk(run):
+def test_a_policy_folder_alone_brings_its_own_picture_size_and_chunk(run: Path) -> None:
     folder = run / "last" / "iteration_000001" / "policy"
     file = run_evaluation(options(folder, "--states", "official", "--mode", "greedy", "--num-states", 3))
     assert (file.evaluations[0].env.image_size, file.evaluations[0].env.action_chunk) == (16, 2)
 
 
-def test_the_digest_is_of_names_and_contents(tmp_path):
+def test_the_digest_is_of_names_and_contents(tmp_path: Path) -> None:
     (tmp_path / "b").write_bytes(b"two")
     (tmp_path / "a").write_bytes(b"one")
     lines = "".join(f"{n} {hashlib.sha256(c).hexdigest()}\n" for n, c in (("a", b"one"), ("b", b"two")))
     assert policy_digest(tmp_path) == hashlib.sha256(lines.encode()).hexdigest()
 
 
-def test_another_suite_has_its_own_length_and_a_file_of_stages_stays_with_its_task(run):
+def test_another_suite_has_its_own_length_and_a_file_of_stages_stays_with_its_task(run: Path) -> None:
     arguments = [run, "--suite", "libero_goal", "--tasks", "2", "--states", "official", "--mode", "greedy"]
     (one,) = run_evaluation(options(*arguments, "--num-states", 1, "--horizon", 6)).evaluations
     assert (one.env.suite, one.env.task, one.env.horizon) == ("libero_goal", 2, 6)
@@ -150,12 +154,12 @@ def test_another_suite_has_its_own_length_and_a_file_of_stages_stays_with_its_ta
     assert [(one.task, one.reward) for one in chosen_tasks(env, ["0", "1"], env)] == [(0, "mine.json"), (1, "stages")]
 
 
-def test_only_libero_s_pack_is_said_to_be_comparable():
+def test_only_libero_s_pack_is_said_to_be_comparable() -> None:
     assert "NOT comparable" in comparability(["libero", "primitive"])
     assert "NOT" not in comparability(["libero", "libero"])
 
 
-def test_pooling_weighs_every_episode_the_same(run):
+def test_pooling_weighs_every_episode_the_same(run: Path) -> None:
     few = run_evaluation(options(run, "--states", "heldout", "--mode", "greedy", "--num-states", 3)).evaluations[0]
     many = few.model_copy(update={"num_successes": 30, "num_episodes": 40})
     (pooled,) = pool([few, many])
@@ -176,7 +180,9 @@ def test_pooling_weighs_every_episode_the_same(run):
         (["--out", "taken"], "holds an evaluation already"),
     ],
 )
-def test_what_does_not_go_together_is_one_sentence(run, tmp_path, arguments, said, capsys):
+def test_what_does_not_go_together_is_one_sentence(
+    run: Path, tmp_path: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "evaluation.json").touch()
     assert main(["eval", str(run), *arguments]) == 2
@@ -184,7 +190,9 @@ def test_what_does_not_go_together_is_one_sentence(run, tmp_path, arguments, sai
     assert said in errors and "Traceback" not in errors
 
 
-def test_a_name_whose_first_part_is_no_folder_here_is_one_on_the_hub(tmp_path, monkeypatch):
+def test_a_name_whose_first_part_is_no_folder_here_is_one_on_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     published = write_checkpoint(tmp_path / "snapshot")
     found = FoundCheckpoint(published, "somebody/tiny-openvla@commit")
@@ -199,7 +207,7 @@ def test_a_name_whose_first_part_is_no_folder_here_is_one_on_the_hub(tmp_path, m
             find_source(name)
 
 
-def test_paths_that_hold_no_policy_are_refused(tmp_path):
+def test_paths_that_hold_no_policy_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="neither a run's folder nor"):
         find_source(tmp_path)
     get_recipe("smoke").save(tmp_path / "config.json")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.helpers.synthetic_run import make_evaluation
 from tgrpo_trainer.config import SftConfig
 from tgrpo_trainer.evaluation.poor_start import poor_start
+from tgrpo_trainer.evaluation.result import StateSet
 
 
 @pytest.mark.parametrize(
@@ -21,14 +24,15 @@ from tgrpo_trainer.evaluation.poor_start import poor_start
         (10, "heldout", (0, 60), False),
     ],
 )
-def test_where_the_line_is(iteration, states, counts, is_poor):
+def test_where_the_line_is(iteration: int, states: StateSet, counts: tuple[int, int], is_poor: bool) -> None:
     said = poor_start([make_evaluation(iteration, states, "greedy", *counts)], SftConfig())
     assert (said is not None) == is_poor
 
 
-def test_the_lower_of_greedy_and_sampled_counts():
+def test_the_lower_of_greedy_and_sampled_counts() -> None:
     greedy, sampled = make_evaluation(0, "heldout", "greedy", 30, 60), make_evaluation(0, "heldout", "sampled", 1, 60)
-    assert "heldout, sampled: 1/60 = 2% [0%, 9%], below 10%" in poor_start([greedy, sampled], SftConfig())
+    said = poor_start([greedy, sampled], SftConfig())
+    assert said is not None and "heldout, sampled: 1/60 = 2% [0%, 9%], below 10%" in said
 
 
 @pytest.mark.parametrize(
@@ -39,5 +43,6 @@ def test_the_lower_of_greedy_and_sampled_counts():
         ({"max_steps": 0}, "from a better policy (--policy.checkpoint)."),
     ],
 )
-def test_what_to_do_depends_on_where_the_start_came_from(settings, cure):
-    assert cure in poor_start([make_evaluation(0, "heldout", "greedy", 0, 60)], SftConfig(**settings))
+def test_what_to_do_depends_on_where_the_start_came_from(settings: dict[str, Any], cure: str) -> None:
+    said = poor_start([make_evaluation(0, "heldout", "greedy", 0, 60)], SftConfig(**settings))
+    assert said is not None and cure in said

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -14,6 +17,7 @@ from tests.helpers.tiny_openvla import (
     NUM_PARAMETERS_7B,
     ONE_SIGLIP,
     TINY,
+    Sizes,
     openvla_input,
     published_shapes,
     tiny_config,
@@ -22,7 +26,7 @@ from tests.helpers.tiny_openvla import (
 )
 from tgrpo_envs.errors import TrainingError
 from tgrpo_trainer.__main__ import main
-from tgrpo_trainer.config import UpdateConfig
+from tgrpo_trainer.config import TrainConfig, UpdateConfig
 from tgrpo_trainer.memory.check import advice, out_of_memory_explained
 from tgrpo_trainer.memory.forecast import GB, Plan, estimate, largest_microbatch, optimizer_bytes
 from tgrpo_trainer.optim.optimizer import make_optimizer
@@ -35,17 +39,17 @@ from tgrpo_trainer.policy.openvla.footprint import measure_footprint
 from tgrpo_trainer.recipes import openvla_libero, quickstart
 
 
-def footprint(**changes):
+def footprint(**changes: Any) -> Footprint:
     """Made up: 10 GB of bfloat16 weights, all trained; 1 GB a row, 0.1 GB with checkpointing; 0.2 GB of cache."""
     own = Footprint(10 * GB, 5 * GB, 2, Bytes(0, GB), Bytes(0, GB // 10), GB // 5)
     return dataclasses.replace(own, **changes)
 
 
-def test_the_published_sizes_are_those_of_the_published_tensors():
+def test_the_published_sizes_are_those_of_the_published_tensors() -> None:
     assert read_architecture(tiny_config(FULL), published_shapes(FULL)) == OPENVLA_7B
 
 
-def test_weights_and_trained_numbers_at_full_size():
+def test_weights_and_trained_numbers_at_full_size() -> None:
     full = measure_footprint(OPENVLA_7B, torch.bfloat16, None)
     assert full.weights == 2 * NUM_PARAMETERS_7B
     never_run = (".featurizer.blocks.23.", "fused_featurizer.blocks.26.", "attn_pool", "featurizer.norm.")
@@ -61,7 +65,7 @@ def test_weights_and_trained_numbers_at_full_size():
 
 @pytest.mark.parametrize("rank", [None, 4])
 @pytest.mark.parametrize("sizes", [TINY, ONE_SIGLIP], ids=["two towers", "one"])
-def test_activations_are_what_autograd_keeps_of_a_real_pass(tmp_path, rank, sizes):
+def test_activations_are_what_autograd_keeps_of_a_real_pass(tmp_path: Path, rank: int | None, sizes: Sizes) -> None:
     policy = tiny_openvla(tmp_path, sizes)
     if rank is not None:
         policy.adapt(LoraSettings(rank), BaseCheckpoint.of(str(tmp_path), None), seed=0)
@@ -75,8 +79,10 @@ def test_activations_are_what_autograd_keeps_of_a_real_pass(tmp_path, rank, size
     assert checkpointed.per_row < plain.per_row
 
 
-def test_the_counter_by_hand():
-    layers = [nn.Sequential(nn.Linear(4, 6, bias=False), nn.GELU(), nn.Linear(6, 4, bias=False)) for _ in range(2)]
+def test_the_counter_by_hand() -> None:
+    layers: list[nn.Module] = [
+        nn.Sequential(nn.Linear(4, 6, bias=False), nn.GELU(), nn.Linear(6, 4, bias=False)) for _ in range(2)
+    ]
     model = nn.Sequential(*layers)
     inputs = torch.ones(3, 4)
     with saved_bytes(model, layers) as counted:
@@ -90,7 +96,9 @@ def test_the_counter_by_hand():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("kind", ["adamw", "adamw_master", "adamw_stochastic"])
-def test_optimiser_bytes_are_those_of_a_real_state(kind, dtype):
+def test_optimiser_bytes_are_those_of_a_real_state(
+    kind: Literal["adamw", "adamw_master", "adamw_stochastic"], dtype: torch.dtype
+) -> None:
     if kind == "adamw_stochastic" and dtype == torch.float32:
         return
     model = nn.Linear(20, 30, bias=False, dtype=dtype)
@@ -101,18 +109,19 @@ def test_optimiser_bytes_are_those_of_a_real_state(kind, dtype):
     assert optimizer_bytes(kind, dtype.itemsize) * model.weight.numel() == state
 
 
-def test_the_cache_is_as_large_as_the_arithmetic_says(tmp_path):
+def test_the_cache_is_as_large_as_the_arithmetic_says(tmp_path: Path) -> None:
     policy = tiny_openvla(tmp_path).eval()  # learning gives the cache's memory back
     obs = openvla_input(policy, ["pick up the bowl"] * 3)
     policy.sample(obs)
     cache = policy.decoder._cache
-    real = sum(part.nbytes for part in (*cache._keys, *cache._values))
+    assert cache is not None
+    real = sum(part.nbytes for part in (*cache._keys, *cache._values) if part is not None)
     places = cache.capacity
     expected = measure_footprint(policy.model.architecture, torch.float32, None).cache_row
     assert real == 3 * expected * places // (4 + 32 + 6)
 
 
-def test_the_estimate_by_hand():
+def test_the_estimate_by_hand() -> None:
     need = estimate(footprint(), Plan("adamw_master", gradient_checkpointing=False, microbatch_size=4, num_envs=10))
     assert (need.weights, need.gradients, need.optimizer) == (10 * GB, 10 * GB, 60 * GB)
     assert (need.activations, need.rollout, need.total) == (4 * GB, 2 * GB, 84 * GB)
@@ -126,7 +135,7 @@ def test_the_estimate_by_hand():
     assert (frozen.gradients, frozen.optimizer) == (GB // 5, 1.2 * GB)
 
 
-def test_what_would_fit_is_said_in_one_sentence():
+def test_what_would_fit_is_said_in_one_sentence() -> None:
     own, lora = footprint(), footprint(num_trained=GB // 10)
     plan = Plan("adamw_master", gradient_checkpointing=False, microbatch_size=16)
     assert advice(own, lora, plan, 200 * GB, "openvla") is None
@@ -140,22 +149,24 @@ def test_what_would_fit_is_said_in_one_sentence():
     )
     # 24 GB: LoRA takes 10 + 0.2 + 1.2 + 1.6 (the cache) = 13, four GPUs 20 + 11.6, eight 10 + 11.6; 21.6 can be used.
     said = advice(own, lora, plan, 24 * GB, "openvla")
-    assert "fit: --policy.lora.rank 32" in said and "; or 8 such GPUs" in said
+    assert said is not None and "fit: --policy.lora.rank 32" in said and "; or 8 such GPUs" in said
     assert "stochastic" not in said and "2 such GPUs" not in said and "4 such GPUs" not in said
-    assert "nothing smaller would fit" in advice(own, lora, plan, 5 * GB, "openvla")
+    said = advice(own, lora, plan, 5 * GB, "openvla")
+    assert said is not None and "nothing smaller would fit" in said
     said = advice(lora, lora, dataclasses.replace(plan, microbatch_size=64), 48 * GB, "openvla")
-    assert "--update.microbatch-size 1" in said and "lora.rank" not in said and "stochastic" not in said
+    assert said is not None and "--update.microbatch-size 1" in said
+    assert "lora.rank" not in said and "stochastic" not in said
 
 
 @pytest.mark.parametrize(("recipe", "said"), [(openvla_libero, "lora.rank 32"), (quickstart, "num-generations")])
-def test_an_error_of_the_gpu_becomes_one_that_says_what_to_do(recipe, said):
+def test_an_error_of_the_gpu_becomes_one_that_says_what_to_do(recipe: Callable[[], TrainConfig], said: str) -> None:
     with pytest.raises(TrainingError, match=said) as caught, out_of_memory_explained(recipe()):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmany more lines")
     message = str(caught.value)
     assert "Tried to allocate 2.00 GiB" in message and "--resume runs/" in message and "\n" not in message
 
 
-def test_the_command_prints_the_table_of_a_checkpoint(tmp_path, capsys):
+def test_the_command_prints_the_table_of_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_checkpoint(tmp_path)
     assert main(["memory", "--checkpoint", str(tmp_path), "--rank", "4", "--num-gpus", "1", "2"]) == 0
     lines = capsys.readouterr().out.strip().splitlines()
@@ -170,7 +181,7 @@ def test_the_command_prints_the_table_of_a_checkpoint(tmp_path, capsys):
     assert "rank 0" in capsys.readouterr().err
 
 
-def test_an_l1_heads_activations_are_what_autograd_keeps_of_a_real_pass(tmp_path):
+def test_an_l1_heads_activations_are_what_autograd_keeps_of_a_real_pass(tmp_path: Path) -> None:
     """Two pictures, the state, 57 places of a chunk and the head; nothing is cached in a rollout."""
     policy = tiny_oft(tmp_path)
     num_rows = 5

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 import torch
 
+from tests.helpers.runs import number
 from tests.helpers.toy_env import ToyReach
 from tests.helpers.toy_run import toy_config
 from tgrpo_trainer.config import EnvConfig
@@ -22,7 +24,7 @@ MOST_GROWTH_GIB = 24 / 1024
 """Of 7 to 13 MiB an update, which was to be cured, 190 updates would make more than a GiB."""
 
 
-def test_resident_memory_counts_what_is_there_and_what_went_back():
+def test_resident_memory_counts_what_is_there_and_what_went_back() -> None:
     return_free_memory()
     before = resident_memory_gib()
     block = torch.ones(2**26)  # 256 MiB
@@ -34,7 +36,7 @@ def test_resident_memory_counts_what_is_there_and_what_went_back():
 
 
 @pytest.mark.slow
-def test_passes_over_varying_numbers_of_rows_leave_nothing():
+def test_passes_over_varying_numbers_of_rows_leave_nothing() -> None:
     policy, draw = NanoPolicy(NanoConfig(image_size=64, action_chunk=8)), random.Random(0)
     sizes = [
         256,
@@ -54,7 +56,7 @@ def test_passes_over_varying_numbers_of_rows_leave_nothing():
 
 
 @pytest.mark.slow
-def test_a_training_of_two_hundred_iterations_stays_flat(tmp_path, monkeypatch):
+def test_a_training_of_two_hundred_iterations_stays_flat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def make_envs(config: EnvConfig, num_envs: int) -> ToyReach:
         return ToyReach(num_envs, action_chunk=config.action_chunk, horizon=config.horizon)
 
@@ -72,7 +74,7 @@ def test_a_training_of_two_hundred_iterations_stays_flat(tmp_path, monkeypatch):
     )
     train(config)
     rows = [row for row in read_metrics(tmp_path / "run") if "memory/resident_gib" in row]
-    resident = [row["memory/resident_gib"] for row in rows]
+    resident = [number(row, "memory/resident_gib") for row in rows]
     show("training", [resident[i - 1] for i in SHOWN])
     show_seconds(rows)
     assert len({row["rollout/decisions"] for row in rows}) > 10  # ever other numbers of rows
@@ -80,10 +82,10 @@ def test_a_training_of_two_hundred_iterations_stays_flat(tmp_path, monkeypatch):
     assert max(resident[100:]) < max(resident[:20]) + MOST_GROWTH_GIB
 
 
-def show(what: str, resident) -> None:
+def show(what: str, resident: list[float]) -> None:
     figures = ", ".join(f"{i}: {1024 * gib:.0f} MiB" for i, gib in zip(SHOWN, resident, strict=True))
     print(f"resident after so many {what}: {figures}")
 
 
-def show_seconds(rows) -> None:
-    print(f"update: {sum(row['time/update_s'] for row in rows):.1f} s in all")
+def show_seconds(rows: list[dict[str, float | None]]) -> None:
+    print(f"update: {sum(number(row, 'time/update_s') for row in rows):.1f} s in all")

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.helpers.runs import number
 from tests.helpers.scripted_policy import StraightPolicy
 from tests.helpers.toy_env import ToyReach
 from tests.helpers.toy_run import make_toy_envs, toy_config
 from tgrpo_envs.errors import CheckpointError
 from tgrpo_trainer.config import EnvConfig
-from tgrpo_trainer.metrics.metrics import Mean, MetricsWriter, merge_metrics, read_metrics, rollout_metrics
+from tgrpo_trainer.metrics.metrics import Mean, Metrics, MetricsWriter, merge_metrics, read_metrics, rollout_metrics
 from tgrpo_trainer.rollout.rollout import Sampling, collect_groups
 from tgrpo_trainer.rollout.tasks import TaskEnvs
 from tgrpo_trainer.train import train
@@ -23,13 +24,13 @@ from tgrpo_trainer.train import train
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "metrics.md"
 
 
-def test_means_of_unequal_weight_merge_to_the_mean_of_all():
+def test_means_of_unequal_weight_merge_to_the_mean_of_all() -> None:
     merged = Mean.of([1, 0]) + Mean.of([1, 1, 1] + [0] * 7)
     assert merged.value == pytest.approx(4 / 12)
     assert math.isnan(Mean.of([]).value)
 
 
-def test_rows_after_the_last_finished_iteration_are_dropped_on_resume(tmp_path):
+def test_rows_after_the_last_finished_iteration_are_dropped_on_resume(tmp_path: Path) -> None:
     writer = MetricsWriter(tmp_path, next_iteration=1)
     for iteration in (1, 2, 3):
         writer.write(iteration, {"a": Mean(iteration, 1)})
@@ -44,7 +45,7 @@ def test_rows_after_the_last_finished_iteration_are_dropped_on_resume(tmp_path):
     ]
 
 
-def test_a_line_cut_off_by_a_crash_is_skipped_but_damage_is_reported(tmp_path):
+def test_a_line_cut_off_by_a_crash_is_skipped_but_damage_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"iteration": 1}\n{"iterat')
     assert read_metrics(tmp_path) == [{"iteration": 1}]
@@ -53,7 +54,7 @@ def test_a_line_cut_off_by_a_crash_is_skipped_but_damage_is_reported(tmp_path):
         read_metrics(tmp_path)
 
 
-def test_rollout_metrics_of_a_known_rollout():
+def test_rollout_metrics_of_a_known_rollout() -> None:
     # Members 0, 1, 3 walk to the goal in 7 control steps = 4 decisions with return 1; member 2 diverges in its third
     # decision after "near" (0.5) and two recorded decisions.
     envs = ToyReach(num_envs=4, diverge_at={2: 5})
@@ -77,10 +78,10 @@ def test_rollout_metrics_of_a_known_rollout():
     )
 
 
-def test_of_several_tasks_each_has_metrics_and_stages_of_its_own():
+def test_of_several_tasks_each_has_metrics_and_stages_of_its_own() -> None:
     envs = TaskEnvs(EnvConfig(tasks=(0, 1)), num_envs=6, group_size=2, make_envs=make_toy_tasks)
-    sampling = {"seeds": range(6), "num_generations": 2, "end": "each"}
-    groups, _ = collect_groups(StraightPolicy(), envs.for_groups([0, 0, 1]), Sampling(), **sampling)
+    members = envs.for_groups([0, 0, 1])
+    groups, _ = collect_groups(StraightPolicy(), members, Sampling(), seeds=range(6), num_generations=2, end="each")
     values = {key: mean.value for key, mean in rollout_metrics(groups, ["task_00", "task_00", "task_01"]).items()}
     # All walk straight to the middle: the goal of the first two groups, and half a unit from the third's.
     assert values["rollout/success_rate"] == pytest.approx(2 / 3)
@@ -89,11 +90,13 @@ def test_of_several_tasks_each_has_metrics_and_stages_of_its_own():
     assert values["stage/seen/task_01"] == 1 and not {"stage/seen", "stage/seen/task_00"} & values.keys()
 
 
-def make_toy_tasks(config, num_envs):
+def make_toy_tasks(config: EnvConfig, num_envs: int) -> ToyReach:
     return ToyReach(num_envs, task=config.task)
 
 
-def test_every_logged_key_is_defined_and_every_defined_key_is_logged(tmp_path, monkeypatch):
+def test_every_logged_key_is_defined_and_every_defined_key_is_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tgrpo_trainer.train.make_envs", make_toy_envs)
     monkeypatch.setattr("tgrpo_trainer.train.write_report", lambda folder: folder)
     monkeypatch.setattr("tgrpo_trainer.train._write_videos", lambda *_: None)
@@ -114,11 +117,11 @@ def test_every_logged_key_is_defined_and_every_defined_key_is_logged(tmp_path, m
     assert undefined == set()
     assert unused == optional
     costs = read_metrics(tmp_path / "run")[1]
-    parts = sum(costs[f"time/{name}_s"] for name in ("env", "policy", "update", "idle"))
-    assert 0 < parts <= costs["time/iteration_s"] and costs["time/idle_s"] == 0  # one process waits for nobody
+    parts = sum(number(costs, f"time/{name}_s") for name in ("env", "policy", "update", "idle"))
+    assert 0 < parts <= number(costs, "time/iteration_s") and costs["time/idle_s"] == 0  # one process waits for nobody
 
 
-def test_what_ranks_measured_is_merged_by_weight_and_memory_by_the_largest():
-    parts = [{"rate": Mean(1, 2), "memory/peak_gib": 2.0}, {"rate": Mean(3, 10), "memory/peak_gib": 5.0}]
+def test_what_ranks_measured_is_merged_by_weight_and_memory_by_the_largest() -> None:
+    parts: list[Metrics] = [{"rate": Mean(1, 2), "memory/peak_gib": 2.0}, {"rate": Mean(3, 10), "memory/peak_gib": 5.0}]
     merged = merge_metrics(parts)
     assert merged == {"rate": Mean(4, 12), "memory/peak_gib": 5.0}

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import sys
 import types
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import pytest
 import wandb
 
 from tests.helpers.toy_run import make_toy_envs, toy_config
 from tgrpo_envs.errors import MissingExtraError
+from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.metrics import wandb_logger as tracking
 from tgrpo_trainer.metrics.metrics import Mean, MetricsWriter, read_metrics
 from tgrpo_trainer.metrics.wandb_logger import WandbLog, run_id
@@ -20,7 +23,7 @@ KEY = "0" * 40
 
 
 @pytest.fixture(autouse=True)
-def nobody(monkeypatch, tmp_path):
+def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No account of the machine's user is touched, and no terminal is asked for one."""
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR", "NETRC"):
@@ -31,21 +34,23 @@ def nobody(monkeypatch, tmp_path):
     wandb.teardown()  # a process reads these variables once; the next test is another process in this respect
 
 
-def offline_files(folder):
+def offline_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("wandb/offline-run-*/run-*.wandb"))
 
 
-def toy(folder, iterations):
+def toy(folder: Path, iterations: int) -> TrainConfig:
     return toy_config(folder, iterations=iterations, wandb_project="tests")
 
 
-def keys_not_in(path, keys):
+def keys_not_in(path: Path, keys: Iterable[str]) -> set[str]:
     wandb.teardown()  # its service process has written all when it has ended
     content = path.read_bytes()
     return {key for key in keys if key.encode() not in content}
 
 
-def test_offline_files_hold_every_key_and_a_resumed_run_keeps_its_id(tmp_path, monkeypatch):
+def test_offline_files_hold_every_key_and_a_resumed_run_keeps_its_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     for next_iteration in (1, 2):
         writer = MetricsWriter(tmp_path, next_iteration=next_iteration, wandb=WandbLog(tmp_path, toy(tmp_path, 2)))
@@ -62,7 +67,7 @@ def test_offline_files_hold_every_key_and_a_resumed_run_keeps_its_id(tmp_path, m
 
 
 @pytest.mark.slow
-def test_a_whole_run_logs_offline_what_it_writes_itself(tmp_path, monkeypatch):
+def test_a_whole_run_logs_offline_what_it_writes_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setattr("tgrpo_trainer.train.make_envs", make_toy_envs)
     folder = tmp_path / "run"
@@ -74,7 +79,9 @@ def test_a_whole_run_logs_offline_what_it_writes_itself(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_an_unreachable_server_is_said_once_and_the_run_is_logged_offline(tmp_path, monkeypatch, capsys):
+def test_an_unreachable_server_is_said_once_and_the_run_is_logged_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(tracking, "INIT_TIMEOUT_S", 3.0)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("WANDB_API_KEY", KEY)
@@ -89,7 +96,9 @@ def test_an_unreachable_server_is_said_once_and_the_run_is_logged_offline(tmp_pa
 
 
 @pytest.mark.slow
-def test_nobody_logged_in_is_no_question_and_no_end(tmp_path, monkeypatch, capsys):
+def test_nobody_logged_in_is_no_question_and_no_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     log = WandbLog(tmp_path, toy(tmp_path, 1))
     log.write(1, {"rollout/return": 0.5})
@@ -98,7 +107,9 @@ def test_nobody_logged_in_is_no_question_and_no_end(tmp_path, monkeypatch, capsy
     assert len(offline_files(tmp_path)) == 1
 
 
-def test_a_failure_while_logging_is_said_once_and_forgotten(tmp_path, monkeypatch, capsys):
+def test_a_failure_while_logging_is_said_once_and_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     log = WandbLog(tmp_path, toy(tmp_path, 1))
     log._run.finish()  # as if its service had died: logging to a finished run raises
@@ -108,7 +119,9 @@ def test_a_failure_while_logging_is_said_once_and_forgotten(tmp_path, monkeypatc
     assert capsys.readouterr().out.count("wandb failed at logging") == 1
 
 
-def test_a_setting_that_this_wandb_refuses_is_said_and_no_end(tmp_path, monkeypatch, capsys):
+def test_a_setting_that_this_wandb_refuses_is_said_and_no_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setattr(tracking, "RETRIES", "no number")  # as if another version had no such setting
     log = WandbLog(tmp_path, toy(tmp_path, 1))
@@ -118,7 +131,7 @@ def test_a_setting_that_this_wandb_refuses_is_said_and_no_end(tmp_path, monkeypa
     assert "wandb failed at starting (ValidationError" in said and "starting offline (ValidationError" in said
 
 
-def test_a_missing_wandb_is_one_error_before_anything_else(tmp_path, monkeypatch):
+def test_a_missing_wandb_is_one_error_before_anything_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # As an import that fails, and as a folder called wandb beside the run, which is imported as an empty package.
     for module in (None, types.ModuleType("wandb")):
         monkeypatch.setitem(sys.modules, "wandb", module)
@@ -129,6 +142,6 @@ def test_a_missing_wandb_is_one_error_before_anything_else(tmp_path, monkeypatch
     assert not (tmp_path / "run" / "demonstrations.hdf5").exists()
 
 
-def test_runs_without_a_project_never_import_it(tmp_path, monkeypatch):
+def test_runs_without_a_project_never_import_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     assert tracking.start_wandb(tmp_path, toy_config(tmp_path, iterations=1)) is None

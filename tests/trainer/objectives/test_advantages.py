@@ -3,27 +3,47 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import Tensor
 
-from tgrpo_trainer.objectives.advantages import returns_to_go
+from tests.helpers.made_up import step_term
+from tgrpo_trainer.objectives.advantages import AdvantageResult, returns_to_go
 from tgrpo_trainer.objectives.tgrpo import tgrpo_advantages
 
+Arrays = tuple[NDArray[np.float64], NDArray[np.bool_]]
+"""Rewards and mask of a group."""
 
-def advantages(rewards, mask=None, **options):
+
+def advantages(rewards: list[list[float]], mask: list[list[bool]] | None = None, **options: Any) -> AdvantageResult:
     rewards_GT = torch.tensor(rewards, dtype=torch.float64)
     mask_GT = torch.ones_like(rewards_GT, dtype=torch.bool) if mask is None else torch.tensor(mask)
     return tgrpo_advantages(rewards_GT, mask_GT, **options)
 
 
-def reference(rewards_GT, mask_GT, alpha_step, alpha_trajectory, *, divide=True, floor=0.0):
+def trajectory_term(result: AdvantageResult) -> Tensor:
+    assert result.trajectory_G is not None
+    return result.trajectory_G
+
+
+def reference(
+    rewards_GT: NDArray[np.float64],
+    mask_GT: NDArray[np.bool_],
+    alpha_step: float,
+    alpha_trajectory: float,
+    *,
+    divide: bool = True,
+    floor: float = 0.0,
+) -> NDArray[np.float64]:
     """The paper's equations, one member and one step at a time."""
 
-    def normalise(values, value):
+    def normalise(values: list[float], value: float) -> float:
         mean = sum(values) / len(values)
         std = math.sqrt(sum((other - mean) ** 2 for other in values) / (len(values) - 1))
         if std < 1e-12:
@@ -42,16 +62,16 @@ def reference(rewards_GT, mask_GT, alpha_step, alpha_trajectory, *, divide=True,
     return fused
 
 
-def test_known_answer():
+def test_known_answer() -> None:
     # t = 0: values 3 1 2, mean 2, std 1 -> 1 -1 0.  t = 1: all equal -> 0.  R = 4 2 3, mean 3, std 1 -> 1 -1 0.
     result = advantages([[3.0, 1.0], [1.0, 1.0], [2.0, 1.0]])
-    assert result.step.values_GT.tolist() == [[1.0, 0.0], [-1.0, 0.0], [0.0, 0.0]]
-    assert result.trajectory_G.tolist() == [1.0, -1.0, 0.0]
+    assert step_term(result).values_GT.tolist() == [[1.0, 0.0], [-1.0, 0.0], [0.0, 0.0]]
+    assert trajectory_term(result).tolist() == [1.0, -1.0, 0.0]
     assert result.advantages_GT.tolist() == [[1.0, 0.7], [-1.0, -0.7], [0.0, 0.0]]
-    assert (result.step.num_sets, result.step.num_singleton, result.step.num_zero_std) == (2, 0, 1)
+    assert (step_term(result).num_sets, step_term(result).num_singleton, step_term(result).num_zero_std) == (2, 0, 1)
 
 
-def test_known_answer_with_a_ragged_end():
+def test_known_answer_with_a_ragged_end() -> None:
     # t = 1 is reached by members 0 and 2 only: values 1 3, mean 2, std sqrt 2. R = 4 1 5, mean 10/3, std sqrt(13/3).
     result = advantages([[3.0, 1.0], [1.0, 99.0], [2.0, 3.0]], [[True, True], [True, False], [True, True]])
     half = math.sqrt(0.5)
@@ -64,7 +84,7 @@ def test_known_answer_with_a_ragged_end():
     np.testing.assert_allclose(result.advantages_GT.numpy(), expected, rtol=1e-14)
 
 
-def test_known_returns_from_a_decision_on():
+def test_known_returns_from_a_decision_on() -> None:
     # From the end: 4; 2 + 0.5 * 4 = 4; 1 + 0.5 * 4 = 3. The second member ended after one decision.
     rewards_GT = torch.tensor([[1.0, 2.0, 4.0], [3.0, 0.0, 0.0]], dtype=torch.float64)
     assert returns_to_go(rewards_GT, 0.5).tolist() == [[3.0, 4.0, 4.0], [3.0, 0.0, 0.0]]
@@ -72,40 +92,40 @@ def test_known_returns_from_a_decision_on():
     assert returns_to_go(rewards_GT, 1.0)[:, 0].tolist() == [7.0, 3.0]
 
 
-def test_a_lone_survivor_has_no_step_term():
+def test_a_lone_survivor_has_no_step_term() -> None:
     result = advantages([[1.0, 5.0], [0.0, 0.0]], [[True, True], [True, False]])
-    assert result.step.values_GT[0, 1] == 0.0 and result.step.num_singleton == 1
+    assert step_term(result).values_GT[0, 1] == 0.0 and step_term(result).num_singleton == 1
     assert result.advantages_GT[0, 1] == pytest.approx(0.7 * math.sqrt(0.5))
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -3.7, 1e8])
-def test_equal_rewards_give_exactly_zero_not_normalised_rounding_error(value):
+def test_equal_rewards_give_exactly_zero_not_normalised_rounding_error(value: float) -> None:
     result = advantages([[value, value / 3, value / 7]] * 7)
-    assert result.zero_advantage and result.step.num_zero_std == 3
+    assert result.zero_advantage and step_term(result).num_zero_std == 3
     # Equal returns reached in another order differ in the last bit: 0.1 + 0.2 + 0.3 against 0.3 + 0.2 + 0.1.
-    assert advantages([[0.1, 0.2, 0.3], [0.3, 0.2, 0.1]]).trajectory_G.tolist() == [0.0, 0.0]
+    assert trajectory_term(advantages([[0.1, 0.2, 0.3], [0.3, 0.2, 0.1]])).tolist() == [0.0, 0.0]
 
 
-def test_switches():
+def test_switches() -> None:
     rewards = [[0.0, 1.0], [4.0, 0.0], [2.0, 2.0]]
     fused = advantages(rewards)
     assert torch.equal(
-        advantages(rewards, alpha_step=0.0).advantages_GT, 0.7 * fused.trajectory_G[:, None].expand(3, 2)
+        advantages(rewards, alpha_step=0.0).advantages_GT, 0.7 * trajectory_term(fused)[:, None].expand(3, 2)
     )
-    assert torch.equal(advantages(rewards, alpha_trajectory=0.0).advantages_GT, 0.3 * fused.step.values_GT)
+    assert torch.equal(advantages(rewards, alpha_trajectory=0.0).advantages_GT, 0.3 * step_term(fused).values_GT)
     # Without scaling only means go: t = 0 mean 2, t = 1 mean 1.
-    assert advantages(rewards, scale="none").step.values_GT.tolist() == [[-2.0, 0.0], [2.0, -1.0], [0.0, 1.0]]
+    assert step_term(advantages(rewards, scale="none")).values_GT.tolist() == [[-2.0, 0.0], [2.0, -1.0], [0.0, 1.0]]
     # std of column 0 is 2, of column 1 is 1: a floor of 2 leaves the first and halves the second.
-    assert advantages(rewards, std_floor=2.0).step.values_GT.tolist() == [[-1.0, 0.0], [1.0, -0.5], [0.0, 0.5]]
+    assert step_term(advantages(rewards, std_floor=2.0)).values_GT.tolist() == [[-1.0, 0.0], [1.0, -0.5], [0.0, 0.5]]
 
 
-def test_impossible_input_is_refused():
+def test_impossible_input_is_refused() -> None:
     with pytest.raises(ValueError, match="G >= 2"):
         advantages([[1.0, 2.0]])
 
 
 @st.composite
-def groups(draw):
+def groups(draw: st.DrawFn) -> Arrays:
     members, steps = draw(st.integers(2, 6)), draw(st.integers(1, 8))
     lengths = draw(st.lists(st.integers(1, steps), min_size=members, max_size=members))
     seed = draw(st.integers(0, 2**32 - 1))
@@ -117,7 +137,9 @@ def groups(draw):
 
 @settings(max_examples=100, deadline=None)
 @given(groups(), st.sampled_from([(0.3, 0.7), (1.0, 0.0), (0.0, 1.0)]), st.booleans(), st.sampled_from([0.0, 0.05]))
-def test_equals_an_independent_implementation(group, alphas, divide, floor):
+def test_equals_an_independent_implementation(
+    group: Arrays, alphas: tuple[float, float], divide: bool, floor: float
+) -> None:
     rewards_GT, mask_GT = group
     ours = tgrpo_advantages(
         torch.from_numpy(rewards_GT),
@@ -133,7 +155,7 @@ def test_equals_an_independent_implementation(group, alphas, divide, floor):
 
 @settings(max_examples=50, deadline=None)
 @given(groups(), st.integers(0, 2**32 - 1))
-def test_order_of_members_padding_and_affine_rewards_do_not_matter(group, seed):
+def test_order_of_members_padding_and_affine_rewards_do_not_matter(group: Arrays, seed: int) -> None:
     rewards_GT, mask_GT = torch.from_numpy(group[0]), torch.from_numpy(group[1])
     base = tgrpo_advantages(rewards_GT, mask_GT).advantages_GT
     order = torch.from_numpy(np.random.default_rng(seed).permutation(len(rewards_GT)))
@@ -152,7 +174,7 @@ def test_order_of_members_padding_and_affine_rewards_do_not_matter(group, seed):
         torch.testing.assert_close(tgrpo_advantages(rewards_GT + 2.0, mask_GT).advantages_GT, base)
 
 
-def test_rewards_of_any_library_give_the_same_advantages():
+def test_rewards_of_any_library_give_the_same_advantages() -> None:
     rewards, mask = [[1.0, 0.0], [0.5, 2.0]], [[True, True], [True, False]]
     expected = tgrpo_advantages(torch.tensor(rewards), torch.tensor(mask)).advantages_GT
     for own in (rewards, np.array(rewards), torch.tensor(rewards, dtype=torch.bfloat16, requires_grad=True)):
@@ -173,6 +195,6 @@ def test_rewards_of_any_library_give_the_same_advantages():
         ([[1.0], [2.0, 3.0]], [[True], [True]]),
     ],
 )
-def test_rewards_that_are_none_are_refused(rewards, mask):
+def test_rewards_that_are_none_are_refused(rewards: list[list[Any]], mask: list[list[Any]]) -> None:
     with pytest.raises(ValueError, match=r"rewards_GT|mask_GT"):
         tgrpo_advantages(rewards, mask)

@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
-from tgrpo_trainer.objectives.loss import clipped_loss
+from tgrpo_trainer.objectives.loss import Ratio, clipped_loss
+
+Table = list[list[float]] | NDArray[Any]
+Row = list[float] | NDArray[Any]
+"""A number for each token of each decision, and for each decision."""
 
 
-def loss_of(logp, old, advantages, *, ref=None, mask=None, weights=None, denominator=1.0, **options):
+def loss_of(
+    logp: Table,
+    old: Table,
+    advantages: Row,
+    *,
+    ref: Table | None = None,
+    mask: Table | None = None,
+    weights: Row | None = None,
+    denominator: float = 1.0,
+    **options: Any,
+) -> tuple[float, Tensor, dict[str, float]]:
     logp_NK = torch.tensor(logp, dtype=torch.float64, requires_grad=True)
     mask_NK = torch.ones_like(logp_NK, dtype=torch.bool) if mask is None else torch.tensor(mask)
     weights_N = torch.full((len(logp),), 1.0 / len(logp)) if weights is None else torch.tensor(weights)
@@ -26,11 +43,25 @@ def loss_of(logp, old, advantages, *, ref=None, mask=None, weights=None, denomin
         entropy_NK=torch.full_like(logp_NK, 0.5),
         **options,
     )
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert logp_NK.grad is not None
     return loss.item(), logp_NK.grad, {key: value.item() for key, value in metrics.items()}
 
 
-def reference_loss(logp, old, ref, advantages, mask, weights, denominator, *, low, high, beta, per_action):
+def reference_loss(
+    logp: NDArray[np.float64],
+    old: NDArray[np.float64],
+    ref: NDArray[np.float64],
+    advantages: NDArray[np.float64],
+    mask: NDArray[np.bool_],
+    weights: NDArray[np.float64],
+    denominator: float,
+    *,
+    low: float,
+    high: float,
+    beta: float,
+    per_action: bool,
+) -> float:
     """The same objective in numpy, one decision and one token at a time."""
     total = 0.0
     for n in range(len(logp)):
@@ -49,7 +80,7 @@ def reference_loss(logp, old, ref, advantages, mask, weights, denominator, *, lo
     return -total
 
 
-def test_known_answer_inside_the_clip_range():
+def test_known_answer_inside_the_clip_range() -> None:
     # rho = 1.1 and A = 2 -> J = 2.2; d(-J)/d logp = -rho A = -2.2.
     loss, gradient, metrics = loss_of([[math.log(0.55)]], [[math.log(0.5)]], [2.0])
     assert loss == pytest.approx(-2.2) and gradient.item() == pytest.approx(-2.2)
@@ -66,18 +97,20 @@ def test_known_answer_inside_the_clip_range():
         (1.5, -2.0, 1.5 * -2.0, 3.0, 0.0, 0.0),  # a bad action made likelier is pushed back in full
     ],
 )
-def test_known_answers_of_clipping(rho, advantage, objective, gradient, low, high):
+def test_known_answers_of_clipping(
+    rho: float, advantage: float, objective: float, gradient: float, low: float, high: float
+) -> None:
     loss, slope, metrics = loss_of([[math.log(rho) - 1.0]], [[-1.0]], [advantage], epsilon=0.2)
     assert loss == pytest.approx(-objective) and slope.item() == pytest.approx(gradient)
     assert (metrics["clip_ratio/low"], metrics["clip_ratio/high"]) == (low, high)
 
 
-def test_the_upper_bound_can_be_wider():
+def test_the_upper_bound_can_be_wider() -> None:
     loss, _, metrics = loss_of([[math.log(1.5)]], [[0.0]], [2.0], epsilon=0.2, epsilon_high=0.28)
     assert loss == pytest.approx(-1.28 * 2.0) and metrics["clip_ratio/high"] == 1.0
 
 
-def test_known_answer_of_the_kl_term():
+def test_known_answer_of_the_kl_term() -> None:
     # pi_ref / pi = 2: k3 = 2 - log 2 - 1. At rho = 1 and A = 0 the loss is beta times that;
     # d k3 / d logp = 1 - pi_ref / pi = -1.
     loss, gradient, metrics = loss_of([[math.log(0.25)]], [[math.log(0.25)]], [0.0], ref=[[math.log(0.5)]], beta=0.1)
@@ -85,27 +118,27 @@ def test_known_answer_of_the_kl_term():
     assert loss == pytest.approx(0.1 * (1.0 - math.log(2.0))) and gradient.item() == pytest.approx(-0.1)
 
 
-def test_ratio_per_token_averages_and_per_action_multiplies():
+def test_ratio_per_token_averages_and_per_action_multiplies() -> None:
     logp, old = [[math.log(1.1), math.log(0.9)]], [[0.0, 0.0]]
     assert loss_of(logp, old, [1.0], ratio="token")[0] == pytest.approx(-(1.1 + 0.9) / 2)
     assert loss_of(logp, old, [1.0], ratio="action")[0] == pytest.approx(-(1.1 * 0.9))
 
 
-def test_tokens_that_never_ran_do_not_count():
+def test_tokens_that_never_ran_do_not_count() -> None:
     for ratio in ("token", "action"):
         loss, gradient, metrics = loss_of([[0.1, 9.0]], [[0.0, 0.0]], [1.0], mask=[[True, False]], ratio=ratio)
         assert loss == pytest.approx(-math.exp(0.1)) and gradient[0, 1] == 0.0
         assert metrics["ratio_max"] == pytest.approx(math.exp(0.1))
 
 
-def test_a_reference_without_beta_is_refused_and_the_other_way_round():
+def test_a_reference_without_beta_is_refused_and_the_other_way_round() -> None:
     with pytest.raises(ValueError, match="left out"):
         loss_of([[0.0]], [[0.0]], [1.0], ref=[[0.0]])
     with pytest.raises(ValueError, match="given"):
         loss_of([[0.0]], [[0.0]], [1.0], beta=0.1)
 
 
-def random_case(seed, rows=9, tokens=6):
+def random_case(seed: int, rows: int = 9, tokens: int = 6) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     old = -rng.uniform(0.1, 2.0, (rows, tokens))
     mask = rng.random((rows, tokens)) < 0.8
@@ -121,12 +154,12 @@ def random_case(seed, rows=9, tokens=6):
 
 @pytest.mark.parametrize("ratio", ["token", "action"])
 @pytest.mark.parametrize("seed", range(5))
-def test_equals_an_independent_implementation(seed, ratio):
+def test_equals_an_independent_implementation(seed: int, ratio: Ratio) -> None:
     case = random_case(seed)
-    options = {"epsilon": 0.2, "epsilon_high": 0.28, "beta": 0.07, "ratio": ratio}
+    options: dict[str, Any] = {"epsilon": 0.2, "epsilon_high": 0.28, "beta": 0.07, "ratio": ratio}
     loss, gradient, _ = loss_of(**case, denominator=3.0, **options)
 
-    def at(logp):
+    def at(logp: NDArray[np.float64]) -> float:
         values = {**case, "logp": logp}
         return reference_loss(**values, denominator=3.0, low=0.2, high=0.28, beta=0.07, per_action=ratio == "action")
 
@@ -140,7 +173,7 @@ def test_equals_an_independent_implementation(seed, ratio):
 
 
 @pytest.mark.parametrize("ratio", ["token", "action"])
-def test_micro_batches_of_any_size_add_up(ratio):
+def test_micro_batches_of_any_size_add_up(ratio: Ratio) -> None:
     case = random_case(11)
     options = {"denominator": case["weights"].sum(), "beta": 0.07, "ratio": ratio}
     whole, gradient, metrics = loss_of(**case, **options)
@@ -156,6 +189,6 @@ def test_micro_batches_of_any_size_add_up(ratio):
         assert max(piece[2]["ratio_max"] for piece in pieces) == pytest.approx(metrics["ratio_max"])
 
 
-def test_an_absurd_ratio_stays_finite():
+def test_an_absurd_ratio_stays_finite() -> None:
     loss, gradient, _ = loss_of([[300.0]], [[0.0]], [-1.0])
     assert math.isfinite(loss) and torch.isfinite(gradient).all()

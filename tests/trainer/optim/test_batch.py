@@ -19,11 +19,12 @@ RAGGED = [[3.0, 1.0], [1.0], [2.0, 3.0]]
 ALIKE = [[0.25, 0.5], [0.25, 0.5]]
 
 
-def test_rows_follow_groups_members_and_time():
+def test_rows_follow_groups_members_and_time() -> None:
     policy = tiny_nano()
     groups = [make_group(policy, RAGGED, seed=1), make_group(policy, [[0.0], [1.0]], seed=2)]
     batch, _ = build_batch(groups, Tgrpo())
     members = [member for group in groups for member in group.trajectories]
+    assert batch is not None
     assert len(batch) == 7
     assert torch.equal(batch.choices_NK, torch.cat([member.choices_TK for member in members]))
     assert torch.equal(batch.observations.proprio_NP, torch.cat([m.observations.proprio_NP for m in members]))
@@ -32,8 +33,9 @@ def test_rows_follow_groups_members_and_time():
     torch.testing.assert_close(batch.advantages_N[-2:], torch.tensor([-1.0, 1.0]) * 0.5**0.5)
 
 
-def test_every_member_weighs_the_same_whatever_its_length():
+def test_every_member_weighs_the_same_whatever_its_length() -> None:
     batch, _ = build_batch([make_group(tiny_nano(), RAGGED)], Tgrpo())
+    assert batch is not None
     expected = [1 / 6, 1 / 6, 1 / 3, 1 / 6, 1 / 6]
     torch.testing.assert_close(batch.weights_N, torch.tensor(expected, dtype=torch.float64))
     # J's policy term at rho = 1 is the weighted sum of the advantages: 1/N sum_i 1/T_i sum_t A[i,t].
@@ -41,14 +43,14 @@ def test_every_member_weighs_the_same_whatever_its_length():
     torch.testing.assert_close((batch.weights_N * batch.advantages_N).sum(), sum(means) / 3)
 
 
-def test_groups_of_equal_members_are_dropped_and_counted():
+def test_groups_of_equal_members_are_dropped_and_counted() -> None:
     policy = tiny_nano()
     groups = [make_group(policy, RAGGED), make_group(policy, ALIKE)]
     batch, metrics = build_batch(groups, Tgrpo())
-    assert len(batch) == 5 and metrics["groups/zero_advantage"] == 0.5
+    assert batch is not None and len(batch) == 5 and metrics["groups/zero_advantage"] == 0.5
     assert batch.weights_N.sum() == pytest.approx(1.0)
     kept, _ = build_batch(groups, Tgrpo(), kept="all")
-    assert len(kept) == 9 and not kept.advantages_N[5:].any()
+    assert kept is not None and len(kept) == 9 and not kept.advantages_N[5:].any()
 
 
 def succeeded(group: TrajectoryGroup, num: int) -> TrajectoryGroup:
@@ -62,7 +64,7 @@ def succeeded(group: TrajectoryGroup, num: int) -> TrajectoryGroup:
     ("kept", "successes"),
     [("spread", [0, 1, 2, 3]), ("0.1..0.9", [1, 2]), ("0..0.4", [0, 1]), ("1..1", [3]), ("all", [0, 1, 2, 3, 2])],
 )
-def test_groups_are_kept_by_their_share_of_successes(kept, successes):
+def test_groups_are_kept_by_their_share_of_successes(kept: str, successes: list[int]) -> None:
     policy = tiny_nano()
     groups = [succeeded(make_group(policy, RAGGED, seed=num), num) for num in range(4)]
     groups.append(succeeded(make_group(policy, [[0.5]] * 3), 2))  # between, but all advantages are 0
@@ -72,27 +74,27 @@ def test_groups_are_kept_by_their_share_of_successes(kept, successes):
     assert group_metrics(scored, chosen, World())["groups/kept"] == len(successes) / 5
 
 
-def test_nothing_to_learn_from_gives_no_batch():
+def test_nothing_to_learn_from_gives_no_batch() -> None:
     batch, metrics = build_batch([make_group(tiny_nano(), ALIKE)], Tgrpo())
     assert batch is None and metrics["groups/zero_advantage"] == 1.0
     with pytest.raises(ConfigError, match="skip the update"):
         flatten([])
 
 
-def test_step_comparisons_are_counted():
+def test_step_comparisons_are_counted() -> None:
     # Four comparisons: t = 0 and 1 of each group. Ragged: t = 0 spreads; t = 1 spreads. Cut: t = 1 has one member left.
     groups = [make_group(tiny_nano(), RAGGED), make_group(tiny_nano(), [[1.0, 1.0], [1.0]])]
     _, metrics = build_batch(groups, Tgrpo())
     assert metrics["step_term/singleton"] == 0.25 and metrics["step_term/zero_std"] == 0.25
 
 
-def test_settings_reach_the_advantages():
+def test_settings_reach_the_advantages() -> None:
     group = make_group(tiny_nano(), [[0.0, 1.0], [4.0, 0.0], [2.0, 2.0]])
     batch, _ = build_batch([group], Tgrpo(alpha_step=1.0, alpha_trajectory=0.0, scale_rewards="none"))
-    assert batch.advantages_N.tolist() == [-2.0, 0.0, 2.0, -1.0, 0.0, 1.0]
+    assert batch is not None and batch.advantages_N.tolist() == [-2.0, 0.0, 2.0, -1.0, 0.0, 1.0]
 
 
-def test_a_budget_leaves_rows_out_and_keeps_the_weight_of_their_stage():
+def test_a_budget_leaves_rows_out_and_keeps_the_weight_of_their_stage() -> None:
     group = make_group(tiny_nano(), [[1.0, 0.0, 2.0, 0.0], [0.0, 3.0, 0.0, 1.0]])
     scored = score_groups([group], Tgrpo())
     all_rows = flatten(scored)

@@ -20,11 +20,11 @@ from tgrpo_trainer.optim.gradient_budget import draw_decisions, share_out
         ([3, 3], [0.0, 0.0], 3, [2, 1]),  # equal spreads: the earlier stage
     ],
 )
-def test_stages_share_the_budget(sizes, spread, total, expected):
+def test_stages_share_the_budget(sizes: list[int], spread: list[float], total: int, expected: list[int]) -> None:
     assert share_out(sizes, spread, total) == expected
 
 
-def test_known_draw():
+def test_known_draw() -> None:
     # Stage 0: five decisions, stage 1: one, in all 6; half of them is 3: stage 1 (spread 0) gets one, stage 0 two.
     mask_GT = torch.tensor([[True, True, True, True], [True, True, False, False]])
     stage_GT = torch.tensor([[0, 0, 0, 1], [0, 0, 9, 9]])
@@ -39,7 +39,7 @@ def test_known_draw():
     assert torch.equal(everything, mask_GT.double())
 
 
-def test_on_average_over_offsets_every_decision_counts_once():
+def test_on_average_over_offsets_every_decision_counts_once() -> None:
     rng = np.random.default_rng(0)
     lengths = np.array([7, 5, 9])
     mask_GT = torch.from_numpy(np.arange(9) < lengths[:, None])

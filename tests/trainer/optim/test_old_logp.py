@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -13,21 +16,26 @@ from tgrpo_trainer.config import UpdateConfig
 from tgrpo_trainer.objectives import Tgrpo
 from tgrpo_trainer.objectives.loss import sampling_gap
 from tgrpo_trainer.optim.update import PolicyUpdater
+from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.policy.lora import LoraSettings
+from tgrpo_trainer.policy.nano.policy import NanoPolicy
 from tgrpo_trainer.policy.openvla.base import BaseCheckpoint
+from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy
 from tgrpo_trainer.types import Batch
 
+OldLogp = Literal["sampled", "scored"]
 NUM_ROWS = 9
 TEMPERATURE = 1.3
 
 
-def nano_case(_folder):
+def nano_case(_folder: Path | None) -> tuple[NanoPolicy, Batch]:
     policy = tiny_nano()
     batch, _ = build_batch([make_group(policy, [[0.0, 0.5, 1.0], [0.25, 0.0], [1.0, 1.0, 0.5, 0.0]])], Tgrpo())
+    assert batch is not None
     return policy, batch
 
 
-def openvla_case(folder, *, lora=False, **settings):
+def openvla_case(folder: Path, *, lora: bool = False, **settings: Any) -> tuple[OpenVlaPolicy, Batch]:
     policy = tiny_openvla(folder, **settings).to(torch.bfloat16)
     if lora:
         policy.adapt(LoraSettings(rank=4), BaseCheckpoint.of(str(folder), "bfloat16"), seed=0)
@@ -44,7 +52,7 @@ def openvla_case(folder, *, lora=False, **settings):
     return policy, batch
 
 
-CASES = {
+CASES: dict[str, Callable[[Path], tuple[Policy, Batch]]] = {
     "nano": nano_case,
     "openvla": openvla_case,
     "checkpointed": lambda folder: openvla_case(folder, gradient_checkpointing=True),
@@ -53,7 +61,7 @@ CASES = {
 }
 
 
-def learn(policy, batch, old_logp, **optimiser):
+def learn(policy: Policy, batch: Batch, old_logp: OldLogp, **optimiser: Any) -> dict[str, float]:
     policy.train()
     updater = PolicyUpdater(
         policy,
@@ -69,14 +77,16 @@ def learn(policy, batch, old_logp, **optimiser):
 
 @pytest.mark.parametrize("microbatch_size", [None, 4])
 @pytest.mark.parametrize("name", CASES)
-def test_scored_by_the_pass_that_learns_the_first_ratio_is_exactly_1(tmp_path, name, microbatch_size):
+def test_scored_by_the_pass_that_learns_the_first_ratio_is_exactly_1(
+    tmp_path: Path, name: str, microbatch_size: int | None
+) -> None:
     policy, batch = CASES[name](tmp_path)
     metrics = learn(policy, batch, "scored", microbatch_size=microbatch_size)
     assert metrics["ratio_max"] == 1.0 and metrics["approx_kl"] == 0.0
     assert metrics["grad_norm"] > 0.0
 
 
-def test_later_minibatches_are_compared_with_the_policy_before_the_first_step():
+def test_later_minibatches_are_compared_with_the_policy_before_the_first_step() -> None:
     policy, batch = nano_case(None)
     steps, first_rows = (
         {"minibatch_size": 5, "learning_rate": 1e-2},
@@ -94,9 +104,10 @@ def test_later_minibatches_are_compared_with_the_policy_before_the_first_step():
     assert metrics["ratio_max"] == pytest.approx(float(ratio.max()), rel=1e-4) and metrics["ratio_max"] > 1.01
 
 
-def test_drawn_at_another_temperature_the_gap_is_logged_whichever_is_learnt_with():
-    gaps = {}
-    for old_logp in ("sampled", "scored"):
+def test_drawn_at_another_temperature_the_gap_is_logged_whichever_is_learnt_with() -> None:
+    gaps: dict[OldLogp, list[float]] = {}
+    kinds: tuple[OldLogp, ...] = ("sampled", "scored")
+    for old_logp in kinds:
         policy, batch = nano_case(None)  # drawn at temperature 1, scored at 1.3
         scored = policy.log_prob(batch.observations, batch.choices_NK, TEMPERATURE).logp_NK.detach()
         difference = scored - batch.old_logp_NK
@@ -108,14 +119,14 @@ def test_drawn_at_another_temperature_the_gap_is_logged_whichever_is_learnt_with
     assert gaps["sampled"] == gaps["scored"]
 
 
-def test_in_bfloat16_drawing_and_learning_differ(tmp_path):
+def test_in_bfloat16_drawing_and_learning_differ(tmp_path: Path) -> None:
     policy, batch = openvla_case(tmp_path)
     metrics = learn(policy, batch, "sampled", microbatch_size=4)
     assert 0 < metrics["sampling_logp_gap"] < 0.05
     assert 0.8 < metrics["sampling_ratio_min"] < 1 < metrics["sampling_ratio_max"] == metrics["ratio_max"] < 1.25
 
 
-def test_the_gap_of_known_numbers():
+def test_the_gap_of_known_numbers() -> None:
     logp = torch.tensor([[-1.0, -2.0], [-3.0, -4.0]])
     sampled = torch.tensor([[-1.5, -2.0], [-2.0, 9.0]])
     mask = torch.tensor([[True, True], [True, False]])

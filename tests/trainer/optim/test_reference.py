@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
+from torch import Tensor
 
 from tests.helpers.made_up import build_batch, flat_parameters, make_group, tiny_nano
+from tests.helpers.runs import latest
 from tests.helpers.toy_run import make_toy_envs, toy_config
 from tgrpo_trainer.config import UpdateConfig
 from tgrpo_trainer.distributed.fsdp import ShardedPolicy
 from tgrpo_trainer.distributed.world import World
 from tgrpo_trainer.objectives import Tgrpo
-from tgrpo_trainer.optim.reference import SwappedReference, first_weights, score_batch
+from tgrpo_trainer.optim.reference import Reference, SwappedReference, first_weights, score_batch
 from tgrpo_trainer.optim.update import PolicyUpdater
-from tgrpo_trainer.run.checkpoint import latest_checkpoint, load_checkpoint
+from tgrpo_trainer.policy.nano.policy import NanoPolicy
+from tgrpo_trainer.run.checkpoint import load_checkpoint
 from tgrpo_trainer.train import train
+from tgrpo_trainer.types import Batch
 
 REWARDS = [[0.0, 0.5, 1.0], [0.25, 0.0], [1.0, 1.0, 0.5, 0.0]]
 
@@ -24,25 +31,28 @@ REWARDS = [[0.0, 0.5, 1.0], [0.25, 0.0], [1.0, 1.0, 0.5, 0.0]]
 class Copied:
     """A whole second policy."""
 
-    def __init__(self, policy):
+    def __init__(self, policy: NanoPolicy) -> None:
         self.policy = copy.deepcopy(policy).eval()
 
-    def log_probs(self, batch):
+    def log_probs(self, batch: Batch) -> Tensor:
         return score_batch(self.policy, batch, 1.0, 4)
 
 
-def batch_of(policy, seed=0):
-    return build_batch([make_group(policy, REWARDS, seed=seed)], Tgrpo())[0]
+def batch_of(policy: NanoPolicy, seed: int = 0) -> Batch:
+    batch, _ = build_batch([make_group(policy, REWARDS, seed=seed)], Tgrpo())
+    assert batch is not None
+    return batch
 
 
-def swapped(policy):
+def swapped(policy: NanoPolicy) -> SwappedReference:
     return SwappedReference(ShardedPolicy(policy, World()), first_weights(policy), temperature=1.0, microbatch_size=4)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adamw_master"])
-def test_updates_are_those_with_a_second_copy(optimizer):
+def test_updates_are_those_with_a_second_copy(optimizer: Literal["adamw", "adamw_master"]) -> None:
+    references: tuple[Callable[[NanoPolicy], Reference], ...] = (swapped, Copied)
     results = []
-    for make in (swapped, Copied):
+    for make in references:
         policy = tiny_nano()
         updater = PolicyUpdater(
             policy,
@@ -58,7 +68,7 @@ def test_updates_are_those_with_a_second_copy(optimizer):
     assert results[0][1][-1]["kl"] > 0
 
 
-def test_the_policy_is_as_it_was_also_after_an_error():
+def test_the_policy_is_as_it_was_also_after_an_error() -> None:
     policy, other = tiny_nano(), tiny_nano(seed=1)
     reference = SwappedReference(
         ShardedPolicy(policy, World()), first_weights(policy, other), temperature=1.0, microbatch_size=4
@@ -74,7 +84,7 @@ def test_the_policy_is_as_it_was_also_after_an_error():
     assert torch.equal(flat_parameters(policy), before) and policy.training
 
 
-def test_it_does_not_follow_the_policy():
+def test_it_does_not_follow_the_policy() -> None:
     policy = tiny_nano()
     reference, batch = swapped(policy), batch_of(policy)
     before = reference.log_probs(batch)
@@ -84,7 +94,7 @@ def test_it_does_not_follow_the_policy():
     assert not torch.equal(score_batch(policy, batch, 1.0, 4), before)
 
 
-def test_other_names_than_are_trained_are_refused():
+def test_other_names_than_are_trained_are_refused() -> None:
     policy = tiny_nano()
     reference, batch = swapped(policy), batch_of(policy)
     policy.words.requires_grad_(requires_grad=False)
@@ -92,7 +102,9 @@ def test_other_names_than_are_trained_are_refused():
         reference.log_probs(batch)
 
 
-def test_after_resuming_it_is_still_the_policy_before_the_first_iteration(tmp_path, monkeypatch):
+def test_after_resuming_it_is_still_the_policy_before_the_first_iteration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tgrpo_trainer.train.make_envs", make_toy_envs)
     monkeypatch.setattr("tgrpo_trainer.train.write_report", lambda folder: folder / "report.html")
     monkeypatch.setattr("tgrpo_trainer.train._write_videos", lambda *_: None)
@@ -103,5 +115,6 @@ def test_after_resuming_it_is_still_the_policy_before_the_first_iteration(tmp_pa
             rollout = {**config.rollout.model_dump(), "filter": "all"}
             schedule = {**config.update.model_dump(), "warmup_iterations": 0, "final_learning_rate_ratio": 1.0}
             train(config.replace(objective=strong, rollout=rollout, update=schedule))
-    whole, parts = (load_checkpoint(latest_checkpoint(tmp_path / name / "last")) for name in ("whole", "parts"))
-    assert torch.equal(flat_parameters(whole.policy), flat_parameters(parts.policy))
+    ours, theirs = (load_checkpoint(latest(tmp_path / name / "last")).policy for name in ("whole", "parts"))
+    assert isinstance(ours, NanoPolicy) and isinstance(theirs, NanoPolicy)
+    assert torch.equal(flat_parameters(ours), flat_parameters(theirs))

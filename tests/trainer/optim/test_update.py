@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,20 +19,29 @@ from tgrpo_trainer.distributed.world import World
 from tgrpo_trainer.objectives import Tgrpo
 from tgrpo_trainer.optim.reference import SwappedReference, first_weights
 from tgrpo_trainer.optim.update import PolicyUpdater, clip_gradients, gradient_cosine, learning_rate_at
+from tgrpo_trainer.policy.nano.policy import NanoPolicy
 from tgrpo_trainer.run.checkpoint import load_checkpoint, save_checkpoint
-from tgrpo_trainer.types import EpisodeEnd, PolicyInput, Trajectory, TrajectoryGroup
+from tgrpo_trainer.types import Batch, EpisodeEnd, PolicyInput, Trajectory, TrajectoryGroup
 
 REWARDS = [[0.0, 0.5, 1.0], [0.25, 0.0], [1.0, 1.0, 0.5, 0.0]]
 
 
-def updater_of(policy, *, beta=0.0, reference=None, microbatch_size=None, **optimiser):
+def updater_of(
+    policy: NanoPolicy,
+    *,
+    beta: float = 0.0,
+    reference: NanoPolicy | None = None,
+    microbatch_size: int | None = None,
+    **optimiser: Any,
+) -> PolicyUpdater:
+    pulls = None
     if reference is not None:
-        reference = SwappedReference(
+        pulls = SwappedReference(
             ShardedPolicy(policy, World()), first_weights(reference), temperature=1.0, microbatch_size=32
         )
     return PolicyUpdater(
         policy,
-        reference,
+        pulls,
         objective=Tgrpo(beta=beta),
         optimiser=UpdateConfig(**{"warmup_iterations": 0, **optimiser}),
         temperature=1.0,
@@ -38,17 +50,17 @@ def updater_of(policy, *, beta=0.0, reference=None, microbatch_size=None, **opti
     )
 
 
-def batch_of(policy, seed=0):
+def batch_of(policy: NanoPolicy, seed: int = 0) -> Batch:
     batch, _ = build_batch([make_group(policy, REWARDS, seed=seed)], Tgrpo())
     assert batch is not None
     return batch
 
 
-def shuffler(seed=0):
+def shuffler(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_learning_rate_warms_up_and_decays():
+def test_learning_rate_warms_up_and_decays() -> None:
     config = UpdateConfig(learning_rate=1.0, warmup_iterations=3, final_learning_rate_ratio=0.3)
     rates = [learning_rate_at(iteration, config, 10) for iteration in range(11)]
     # 1/3, 2/3, then from 1 at iteration 2 in seven equal steps of 0.1 to 0.3 at iteration 9, and no further.
@@ -57,7 +69,7 @@ def test_learning_rate_warms_up_and_decays():
     assert learning_rate_at(0, UpdateConfig(learning_rate=1.0, warmup_iterations=0), 1) == 1.0
 
 
-def test_the_first_step_sees_the_policy_that_drew():
+def test_the_first_step_sees_the_policy_that_drew() -> None:
     policy = tiny_nano()
     batch = batch_of(policy)
     metrics = updater_of(policy, num_iterations=1).update(batch, 0, shuffler())
@@ -69,7 +81,7 @@ def test_the_first_step_sees_the_policy_that_drew():
     assert metrics["optimiser_steps"] == 1.0 and metrics["learning_rate"] == pytest.approx(2e-4)
 
 
-def test_micro_batches_leave_gradient_and_metrics_unchanged():
+def test_micro_batches_leave_gradient_and_metrics_unchanged() -> None:
     results = []
     for microbatch_size in (None, 4, 1):
         policy, reference = tiny_nano(), tiny_nano(seed=1)
@@ -83,7 +95,7 @@ def test_micro_batches_leave_gradient_and_metrics_unchanged():
         assert metrics == pytest.approx(results[0][1], rel=1e-4, abs=1e-6)
 
 
-def test_each_minibatch_is_an_average_over_its_own_weights():
+def test_each_minibatch_is_an_average_over_its_own_weights() -> None:
     # With every advantage 1 and rho at 1, J is 1 in each of the three minibatches, whatever rows it drew.
     policy = tiny_nano()
     batch = dataclasses.replace(batch_of(policy), advantages_N=torch.ones(9))
@@ -92,14 +104,14 @@ def test_each_minibatch_is_an_average_over_its_own_weights():
     assert metrics["optimiser_steps"] == 3.0 and metrics["policy_loss"] == pytest.approx(-1.0, abs=1e-5)
 
 
-def test_every_row_is_used_once_a_pass_in_minibatches_of_nearly_equal_size():
+def test_every_row_is_used_once_a_pass_in_minibatches_of_nearly_equal_size() -> None:
     policy = tiny_nano()
     metrics = updater_of(policy, num_iterations=3, minibatch_size=4).update(batch_of(policy), 0, shuffler())
     assert metrics["optimiser_steps"] == 9.0  # nine rows: three minibatches of three, three times
 
 
-def test_passes_end_where_the_trust_region_does():
-    def optimiser_steps(**optimiser):
+def test_passes_end_where_the_trust_region_does() -> None:
+    def optimiser_steps(**optimiser: Any) -> float:
         policy = tiny_nano()
         metrics = updater_of(policy, num_iterations=5, **optimiser).update(batch_of(policy), 0, shuffler())
         return metrics["optimiser_steps"]
@@ -111,13 +123,13 @@ def test_passes_end_where_the_trust_region_does():
     assert optimiser_steps(learning_rate=1e-12, target_kl=1e-3) == 5.0
 
 
-def test_the_cosine_of_two_gradients():
+def test_the_cosine_of_two_gradients() -> None:
     assert gradient_cosine(torch.tensor([1.0, 0.0]), torch.tensor([3.0, 4.0]), World()) == pytest.approx(0.6)
     assert gradient_cosine(torch.tensor([3.0, 4.0]), torch.tensor([4.0, -3.0]), World()) == 0.0
     assert gradient_cosine(torch.zeros(2), torch.ones(2), World()) == 0.0
 
 
-def test_the_gradients_of_two_halves_agree_where_the_halves_do():
+def test_the_gradients_of_two_halves_agree_where_the_halves_do() -> None:
     # Each row twice, and no step in between: whatever half a row falls into, only the shuffle tells the halves apart.
     policy = tiny_nano()
     row = batch_of(policy).rows(torch.zeros(8, dtype=torch.int64))
@@ -132,7 +144,7 @@ def test_the_gradients_of_two_halves_agree_where_the_halves_do():
     assert "grad_cosine" not in silent
 
 
-def test_kl_is_zero_to_itself_and_pulls_back_towards_the_reference():
+def test_kl_is_zero_to_itself_and_pulls_back_towards_the_reference() -> None:
     policy, reference = tiny_nano(), tiny_nano()
     batch = dataclasses.replace(batch_of(policy), advantages_N=torch.zeros(9))
     metrics = updater_of(policy, beta=1.0, reference=reference, num_iterations=1).update(batch, 0, shuffler())
@@ -147,7 +159,7 @@ def test_kl_is_zero_to_itself_and_pulls_back_towards_the_reference():
     assert torch.equal(flat_parameters(reference), flat_parameters(tiny_nano()))
 
 
-def test_a_non_finite_loss_is_refused_before_the_step():
+def test_a_non_finite_loss_is_refused_before_the_step() -> None:
     policy = tiny_nano()
     batch, before = batch_of(policy), flat_parameters(policy)
     broken = dataclasses.replace(batch, advantages_N=torch.full((9,), float("nan")))
@@ -156,7 +168,7 @@ def test_a_non_finite_loss_is_refused_before_the_step():
     assert torch.equal(flat_parameters(policy), before)
 
 
-def test_gradients_are_clipped_to_the_norm_and_refused_when_infinite():
+def test_gradients_are_clipped_to_the_norm_and_refused_when_infinite() -> None:
     weight = torch.nn.Parameter(torch.zeros(2))
     weight.grad = torch.tensor([3.0, 4.0])
     assert clip_gradients([weight], 1.0) == pytest.approx(5.0)
@@ -166,15 +178,17 @@ def test_gradients_are_clipped_to_the_norm_and_refused_when_infinite():
         clip_gradients([weight], 1.0)
 
 
-def test_reference_and_beta_belong_together():
+def test_reference_and_beta_belong_together() -> None:
     with pytest.raises(ConfigError, match="reference"):
         updater_of(tiny_nano(), beta=0.1)
     with pytest.raises(ConfigError, match="reference"):
         updater_of(tiny_nano(), reference=tiny_nano())
 
 
-def test_resuming_from_a_checkpoint_is_bitwise_the_same(tmp_path):
-    def iterate(policy, updater, generator, iterations):
+def test_resuming_from_a_checkpoint_is_bitwise_the_same(tmp_path: Path) -> None:
+    def iterate(
+        policy: NanoPolicy, updater: PolicyUpdater, generator: torch.Generator, iterations: Iterable[int]
+    ) -> None:
         for iteration in iterations:
             updater.update(batch_of(policy, seed=iteration), iteration, generator)
 
@@ -189,6 +203,7 @@ def test_resuming_from_a_checkpoint_is_bitwise_the_same(tmp_path):
 
     checkpoint = load_checkpoint(folder)
     resumed, generator = checkpoint.policy, torch.Generator()
+    assert isinstance(resumed, NanoPolicy)
     generator.set_state(checkpoint.state["generator"])
     updater = updater_of(resumed, minibatch_size=4)
     checkpoint.restore_optimizer(resumed, updater.optimizer)
@@ -196,7 +211,7 @@ def test_resuming_from_a_checkpoint_is_bitwise_the_same(tmp_path):
     assert torch.equal(flat_parameters(resumed), flat_parameters(straight))
 
 
-def test_a_rewarded_token_becomes_likely():
+def test_a_rewarded_token_becomes_likely() -> None:
     """A bandit: the reward is 1 when the first number of the action is the highest bin, at one fixed observation."""
     policy, reference = tiny_nano(), tiny_nano()
     rows = random_input(1)
@@ -229,7 +244,7 @@ def test_a_rewarded_token_becomes_likely():
 
 
 @pytest.mark.gpu
-def test_a_policy_on_the_gpu_learns_from_a_batch_on_the_cpu():
+def test_a_policy_on_the_gpu_learns_from_a_batch_on_the_cpu() -> None:
     results = []
     for device in ("cpu", "cuda"):
         policy, reference = tiny_nano(), tiny_nano(seed=1)
@@ -241,7 +256,7 @@ def test_a_policy_on_the_gpu_learns_from_a_batch_on_the_cpu():
     assert results[1] == pytest.approx(results[0], rel=1e-3, abs=1e-4)
 
 
-def test_the_batch_is_left_as_it_was():
+def test_the_batch_is_left_as_it_was() -> None:
     policy = tiny_nano()
     batch = batch_of(policy)
     kept = copy.deepcopy(batch)

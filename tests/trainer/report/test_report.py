@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import dataclasses
 import re
+from pathlib import Path
+from typing import NoReturn
 
 import imageio_ffmpeg
 import numpy as np
@@ -24,13 +26,13 @@ from tgrpo_trainer.types import EpisodeEnd
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("runs") / "quickstart"
     write_synthetic_run(folder)
     return write_report(folder).read_text(encoding="utf-8")
 
 
-def test_success_before_and_after_is_given_as_counts_with_intervals(page):
+def test_success_before_and_after_is_given_as_counts_with_intervals(page: str) -> None:
     for iteration in (0, 20):
         for successes, trials in zip(COUNTS[iteration], (64, 64, 50, 50), strict=True):
             low, high = wilson_interval(successes, trials)
@@ -41,7 +43,7 @@ def test_success_before_and_after_is_given_as_counts_with_intervals(page):
     assert "sampled draws it at temperature 1." in page
 
 
-def test_a_start_below_ten_percent_is_called_poor(page, tmp_path):
+def test_a_start_below_ten_percent_is_called_poor(page: str, tmp_path: Path) -> None:
     assert "The start is poor" not in page
     folder = tmp_path / "poor"
     write_synthetic_run(folder, (6, 7, 48, 40))  # 6/64 = 9.4 %, 7/64 = 10.9 %
@@ -50,20 +52,20 @@ def test_a_start_below_ten_percent_is_called_poor(page, tmp_path):
     assert f"--sft.num-demos, now {quickstart().sft.num_demos}" in poor
 
 
-def test_the_page_stands_alone(page):
+def test_the_page_stands_alone(page: str) -> None:
     references = re.findall(r'(?:src|href)="([^"]*)"', page)
     assert references
     assert all(reference.startswith(("data:", "#")) for reference in references)
 
 
-def test_stages_and_both_rollouts_are_shown(page):
+def test_stages_and_both_rollouts_are_shown(page: str) -> None:
     assert all(name in page for name in STAGE_NAMES)
     assert "Best rollout: return 1.60, success after 4.4 s" in page
     assert "Worst rollout: return 0.40, step limit after 6.4 s" in page
     assert page.count("<video") == 2
 
 
-def test_videos_hold_the_frames(tmp_path):
+def test_videos_hold_the_frames(tmp_path: Path) -> None:
     frames_THWC = np.zeros((12, 16, 32, 3), dtype=np.uint8)
     frames_THWC[6:, :, 16:] = 255
     kind, _, data = encode(frames_THWC, fps=5.0).data_url.partition(",")
@@ -81,8 +83,8 @@ def test_videos_hold_the_frames(tmp_path):
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no ffmpeg exe"), OSError(12, "Cannot allocate memory")])
-def test_without_ffmpeg_the_video_is_an_animated_picture(error, monkeypatch):
-    def fails(*_args, **_kwargs):
+def test_without_ffmpeg_the_video_is_an_animated_picture(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_args: object, **_kwargs: object) -> NoReturn:
         raise error
 
     monkeypatch.setattr(imageio_ffmpeg, "write_frames", fails)
@@ -90,7 +92,7 @@ def test_without_ffmpeg_the_video_is_an_animated_picture(error, monkeypatch):
     assert video.data_url.startswith("data:image/webp;base64,")
 
 
-def test_a_timeline_draws_one_bar_per_stretch():
+def test_a_timeline_draws_one_bar_per_stretch() -> None:
     # Stage a is done at decision 1, lost at 2, done from 3 on; b is worked on while a holds, and done at 4.
     done_TK = np.array([[0, 0], [1, 0], [0, 0], [1, 0], [1, 1]], dtype=bool)
     record = make_record(5, (0, 0), EpisodeEnd.SUCCESS)
@@ -103,23 +105,23 @@ def test_a_timeline_draws_one_bar_per_stretch():
     ]  # fmt: skip
 
 
-def test_a_run_that_has_only_begun_has_a_report(tmp_path):
+def test_a_run_that_has_only_begun_has_a_report(tmp_path: Path) -> None:
     quickstart().save(tmp_path / "config.json")
     assert "No evaluation has finished yet" in write_report(tmp_path).read_text()
 
 
-def test_a_folder_without_a_run_is_refused(tmp_path):
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not the folder of a run"):
         write_report(tmp_path)
 
 
-def test_a_damaged_record_is_named(tmp_path):
+def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     (tmp_path / "last_group.npz").write_bytes(b"not a zip")
     with pytest.raises(CheckpointError, match="last_group"):
         LastGroup.load(tmp_path)
 
 
-def test_a_run_of_several_tasks_shows_each_and_counts_all_together(tmp_path):
+def test_a_run_of_several_tasks_shows_each_and_counts_all_together(tmp_path: Path) -> None:
     folder = tmp_path / "suite"
     write_synthetic_run(folder)
     env = quickstart().env

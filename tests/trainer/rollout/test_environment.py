@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from tgrpo_envs.perturbation import Perturbation
 from tgrpo_envs.rewards.credit import CreditProfile
 from tgrpo_envs.settings import EnvSettings
+from tgrpo_envs.vector import LiberoVectorEnv
 from tgrpo_trainer.__main__ import parse_run
 from tgrpo_trainer.config import EnvConfig
 from tgrpo_trainer.rollout.environment import make_envs
@@ -19,7 +21,7 @@ LIBEROS = {"control", "action_scale", "gripper"}
 """Settings that a run leaves at LIBERO's: demonstrations and policies speak its actions."""
 
 
-def test_a_run_has_every_setting_of_an_environment_but_those_that_follow():
+def test_a_run_has_every_setting_of_an_environment_but_those_that_follow() -> None:
     assert set(EnvSettings.model_fields) - set(EnvConfig.model_fields) == FOLLOW | LIBEROS
 
 
@@ -36,9 +38,12 @@ def test_a_run_has_every_setting_of_an_environment_but_those_that_follow():
         (["--env.reward", "sparse"], "reward", "sparse"),
     ],
 )
-def test_what_a_run_sets_arrives_at_its_environments(arguments, name, value, tmp_path, monkeypatch):
+def test_what_a_run_sets_arrives_at_its_environments(
+    arguments: list[str], name: str, value: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     config = parse_run("train", ["--recipe", "smoke", *arguments])
     with closing(make_envs(config.env, 2)) as envs:
+        assert isinstance(envs, LiberoVectorEnv)
         got = getattr(envs.settings, name)
     assert ((got.beta, got.mode) if isinstance(got, CreditProfile) else got) == value

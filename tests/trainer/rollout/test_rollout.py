@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,22 +13,33 @@ import torch
 from tests.helpers.made_up import tiny_nano
 from tests.helpers.scripted_policy import SpeedByMember, StraightPolicy
 from tests.helpers.toy_env import ToyReach
+from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.policy.nano.policy import NanoConfig, NanoPolicy
-from tgrpo_trainer.rollout.rollout import Sampling, collect_groups, control_steps_run, play, trainable_groups
+from tgrpo_trainer.rollout.rollout import (
+    RolloutResult,
+    Sampling,
+    collect_groups,
+    control_steps_run,
+    play,
+    trainable_groups,
+)
 from tgrpo_trainer.run.rng import Stream, make_generators
 from tgrpo_trainer.types import EpisodeEnd
 
+GREEDY = Sampling(greedy=True)
 # A straight walk from distance 0.8 enters the goal radius 0.15 after ceil(0.65 / 0.1) = 7 control steps at full speed:
 # 4 decisions of 2 control steps, the last of which runs only its first.
 STEPS_TO_GOAL = math.ceil((0.8 - 0.15) / 0.1 - 1e-9)
 
 
-def play_heldout(envs, policy, ids, sampling=Sampling(greedy=True), **kwargs):  # noqa: B008
+def play_heldout(
+    envs: ToyReach, policy: Policy, ids: Sequence[int], sampling: Sampling = GREEDY, **kwargs: Any
+) -> RolloutResult:
     observation, _ = envs.reset(options={"init_states": "heldout", "init_state_ids": np.array(ids)})
     return play(policy, envs, observation, sampling, **kwargs)
 
 
-def test_a_straight_walk_is_recorded_step_by_step():
+def test_a_straight_walk_is_recorded_step_by_step() -> None:
     envs = ToyReach(num_envs=1)
     member = play_heldout(envs, StraightPolicy(), [0]).members[0]
     trajectory = member.trajectory
@@ -42,7 +55,7 @@ def test_a_straight_walk_is_recorded_step_by_step():
     np.testing.assert_allclose(trajectory.logp_TK[:, 0], [-0.8, -0.6, -0.4, -0.2], atol=1e-6)
 
 
-def test_only_running_members_are_shown_to_the_policy():
+def test_only_running_members_are_shown_to_the_policy() -> None:
     envs = ToyReach(num_envs=3)
     policy = SpeedByMember(envs, [1.0, 0.0, 1.0])
     played = play_heldout(envs, policy, [0, 10, 20])
@@ -53,7 +66,7 @@ def test_only_running_members_are_shown_to_the_policy():
     assert played.policy_s > 0
 
 
-def test_any_success_cuts_its_group_at_that_decision_and_no_other():
+def test_any_success_cuts_its_group_at_that_decision_and_no_other() -> None:
     envs = ToyReach(num_envs=6)
     policy = SpeedByMember(envs, [1.0, 0.0, 0.5, 0.0, 0.0, 0.0])
     played = play_heldout(envs, policy, [0, 5, 10, 15, 20, 25], cut_group_size=3)
@@ -65,7 +78,7 @@ def test_any_success_cuts_its_group_at_that_decision_and_no_other():
     assert played.members[2].trajectory.progress == 0.5
 
 
-def test_a_diverged_decision_is_left_out_and_a_member_without_decisions_leaves_its_group():
+def test_a_diverged_decision_is_left_out_and_a_member_without_decisions_leaves_its_group() -> None:
     envs = ToyReach(num_envs=6, diverge_at={0: 5, 3: 1, 4: 1, 5: 1})
     groups, _ = collect_groups(StraightPolicy(), envs, Sampling(), seeds=range(6), num_generations=2, end="each")
     first = groups[0][0].trajectory
@@ -78,7 +91,7 @@ def test_a_diverged_decision_is_left_out_and_a_member_without_decisions_leaves_i
     assert learnt[0].mask_GT.sum(1).tolist() == [2, 4]
 
 
-def test_members_of_a_group_start_alike_and_groups_apart():
+def test_members_of_a_group_start_alike_and_groups_apart() -> None:
     envs = ToyReach(num_envs=6)
     groups, _ = collect_groups(
         StraightPolicy(noise=0.5), envs, Sampling(), seeds=range(6), num_generations=3, end="each"
@@ -88,7 +101,7 @@ def test_members_of_a_group_start_alike_and_groups_apart():
     assert not np.allclose(starts[0, 0], starts[1, 0])
 
 
-def test_equal_generators_give_equal_rollouts():
+def test_equal_generators_give_equal_rollouts() -> None:
     returns = []
     for _ in range(2):
         groups, _ = collect_groups(
@@ -103,7 +116,7 @@ def test_equal_generators_give_equal_rollouts():
     assert all(torch.equal(a, b) for a, b in zip(*returns, strict=True))
 
 
-def test_what_a_member_does_depends_on_its_own_generator_only():
+def test_what_a_member_does_depends_on_its_own_generator_only() -> None:
     torch.manual_seed(0)
     policy = NanoPolicy(NanoConfig(image_size=16, action_chunk=2))
     generators = [make_generators(3, Stream.ACTIONS, count=4) for _ in range(2)]
@@ -118,7 +131,7 @@ def test_what_a_member_does_depends_on_its_own_generator_only():
     [(1, 0, [0] * 4), (1, 1, [1, 0, 0, 0]), (1, 4, [1] * 4)]
     + [(2, ran, expected) for ran, expected in enumerate([[0, 0], [1, 0], [1, 0], [1, 1], [1, 1]])],
 )
-def test_a_token_counts_when_its_first_control_step_ran(steps_per_token, ran, expected):
+def test_a_token_counts_when_its_first_control_step_ran(steps_per_token: int, ran: int, expected: list[int]) -> None:
     policy = tiny_nano(action_chunk=4, steps_per_token=steps_per_token)
     counted_NK = policy.counted(control_steps_run(np.array([ran]), chunk=4))
     assert counted_NK.tolist() == [[bool(step) for step in expected for _ in range(7)]]

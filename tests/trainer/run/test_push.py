@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,11 +20,12 @@ from tgrpo_trainer.run.push import make_repository
 from tgrpo_trainer.train import train
 
 ROOT = Path(__file__).resolve().parents[3]
+Exported = tuple[subprocess.CompletedProcess[str], str, dict[str, dict[str, Any]], Path]
 TOKEN = "hf_not_a_real_token"
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tgrpo_trainer.train.make_envs", make_toy_envs)
         folder = tmp_path_factory.mktemp("runs") / "toy"
@@ -46,7 +48,7 @@ print(main(["export", run, "refused", "--push", "somebody/other"]))
 
 
 @pytest.fixture(scope="module")
-def exported(run, tmp_path_factory):
+def exported(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """What the three commands printed, the hub's address and what it keeps then; a folder of the exports.
 
     They share a process of their own: the hub's address is read when its library is imported.
@@ -61,7 +63,7 @@ def exported(run, tmp_path_factory):
     return done, address, repositories, folder
 
 
-def test_a_policy_is_uploaded_whole_with_a_page(exported):
+def test_a_policy_is_uploaded_whole_with_a_page(exported: Exported) -> None:
     done, address, repositories, folder = exported
     assert done.stdout.splitlines()[:3] == ["Policy: out", f"Uploaded: {address}/somebody/toy/commit/{COMMIT}", "0"]
     uploaded = repositories["somebody/toy"]
@@ -73,13 +75,13 @@ def test_a_policy_is_uploaded_whole_with_a_page(exported):
     assert "| heldout | greedy | 3/4 = 75% [30%, 95%] |" in page
 
 
-def test_a_page_that_is_there_stays(exported):
+def test_a_page_that_is_there_stays(exported: Exported) -> None:
     files = exported[2]["somebody/toys"]["files"]
     assert files.pop("README.md") == b"my own page"
     assert sorted(files) == sorted(path.name for path in (exported[3] / "again").iterdir())
 
 
-def test_a_refusal_comes_before_the_export_and_is_one_sentence(exported):
+def test_a_refusal_comes_before_the_export_and_is_one_sentence(exported: Exported) -> None:
     done, _, repositories, folder = exported
     assert done.stdout.splitlines()[-1] == "2"
     assert done.stderr.startswith("error: somebody/other cannot be written (the hub says")
@@ -88,6 +90,6 @@ def test_a_refusal_comes_before_the_export_and_is_one_sentence(exported):
     assert not (folder / "refused").exists() and "somebody/other" not in repositories
 
 
-def test_what_is_no_name_of_a_repository_is_refused():
+def test_what_is_no_name_of_a_repository_is_refused() -> None:
     with pytest.raises(OutputError, match=r"no name cannot be written \(the hub says.*--push"):
         make_repository("no name", public=False)

@@ -6,41 +6,45 @@ import os
 import random
 import signal
 import time
+from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 import torch
 
 import tgrpo_trainer.run.checkpoint
 from tests.helpers.ranks import launch, use_toy, wait
-from tests.helpers.runs import assert_same_run, evaluated, logged
+from tests.helpers.runs import assert_same_run, evaluated, latest, logged
 from tests.helpers.toy_run import make_toy_envs, toy_config
-from tgrpo_trainer.config import EnvConfig, EvaluationConfig, PolicyConfig, RolloutConfig, RunConfig, TrainConfig
-from tgrpo_trainer.run.checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint
+from tgrpo_trainer.config import EnvConfig, EvaluationConfig, RolloutConfig, RunConfig, SftConfig, TrainConfig
+from tgrpo_trainer.policy.nano.policy import NanoPolicy
+from tgrpo_trainer.policy.nano.settings import NanoSettings
+from tgrpo_trainer.policy.settings import PolicyConfig
+from tgrpo_trainer.run.checkpoint import list_checkpoints, load_checkpoint
 from tgrpo_trainer.train import train
+from tgrpo_trainer.train_step import Iteration, run_iteration
 
 ITERATIONS = 4
 USUAL_CPU_S = 1.0  # of a run of so many
 
 
 @pytest.fixture
-def toy(monkeypatch):
+def toy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tgrpo_trainer.train.make_envs", make_toy_envs)
     monkeypatch.setattr("tgrpo_trainer.train.write_report", lambda folder: folder / "report.html")
     monkeypatch.setattr("tgrpo_trainer.train._write_videos", lambda *_: None)
 
 
-def stop_after(config, iterations):
+def stop_after(config: TrainConfig, iterations: int) -> None:
     """Train, and die in the middle of the next iteration."""
 
     class Killed(BaseException):
         pass
 
-    def run_or_die(*args):
+    def run_or_die(*args: Any) -> Iteration:
         if args[4] == iterations:
             raise Killed
         return run_iteration(*args)
-
-    from tgrpo_trainer.train import run_iteration
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tgrpo_trainer.train.run_iteration", run_or_die)
@@ -49,10 +53,10 @@ def stop_after(config, iterations):
 
 
 @pytest.mark.parametrize("tasks", [(0,), (0, 1)])
-def test_four_iterations_are_two_and_two(tmp_path, toy, tasks):
+def test_four_iterations_are_two_and_two(tmp_path: Path, toy: None, tasks: tuple[int, ...]) -> None:
     """Of two tasks too, whose turns go on from one iteration to the next."""
 
-    def config(folder):
+    def config(folder: Path) -> TrainConfig:
         chosen = toy_config(folder, ITERATIONS)
         groups = {"num_groups": 1 + len(tasks), "num_generations": 3}
         return chosen.replace(env={**chosen.env.model_dump(), "tasks": tasks}, rollout=groups)
@@ -60,7 +64,7 @@ def test_four_iterations_are_two_and_two(tmp_path, toy, tasks):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train(config(whole))
     stop_after(config(parts), 2)
-    assert load_checkpoint(latest_checkpoint(parts / "last")).iteration == 2
+    assert load_checkpoint(latest(parts / "last")).iteration == 2
     train(config(parts))
     assert_same_run(parts, whole)
     played = {key for row in logged(whole) for key in row if key.startswith("rollout/success_rate")}
@@ -68,14 +72,16 @@ def test_four_iterations_are_two_and_two(tmp_path, toy, tasks):
     assert played == {"rollout/success_rate", *of_each}
 
 
-def test_an_evaluation_that_was_not_logged_yet_is_logged_once(tmp_path, toy, monkeypatch):
+def test_an_evaluation_that_was_not_logged_yet_is_logged_once(
+    tmp_path: Path, toy: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train(toy_config(whole, 2))
 
     class Killed(BaseException):
         pass
 
-    def die(*_):
+    def die(*_: object) -> NoReturn:
         raise Killed
 
     monkeypatch.setattr("tgrpo_trainer.train.evaluation_metrics", die)
@@ -90,7 +96,7 @@ def test_an_evaluation_that_was_not_logged_yet_is_logged_once(tmp_path, toy, mon
     assert_same_run(parts, whole)
 
 
-def play_on(folder, cpu_s, flushes):
+def play_on(folder: Path, cpu_s: float, flushes: int) -> None:
     """A run that dies like a killed one after some CPU seconds, or by SIGKILL while it writes a checkpoint."""
     use_toy(make_toy_envs)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process without a word
@@ -98,7 +104,7 @@ def play_on(folder, cpu_s, flushes):
     flush = tgrpo_trainer.run.checkpoint._flush
     left = iter(range(flushes))
 
-    def flush_or_die(path):
+    def flush_or_die(path: Path) -> None:
         if next(left, None) is None:
             os.kill(os.getpid(), signal.SIGKILL)
         flush(path)
@@ -107,12 +113,13 @@ def play_on(folder, cpu_s, flushes):
     train(toy_config(folder, ITERATIONS))
 
 
-def test_killed_at_any_instant_it_goes_on_and_ends_the_same(tmp_path, toy):
+def test_killed_at_any_instant_it_goes_on_and_ends_the_same(tmp_path: Path, toy: None) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     begun_s = time.process_time()
     train(toy_config(whole, ITERATIONS))
     slow = max(1.0, (time.process_time() - begun_s) / USUAL_CPU_S)
-    rng, codes, half_written = random.Random(0), [], 0
+    rng, half_written = random.Random(0), 0
+    codes: list[int | None] = []
     while 0 not in codes:
         assert len(codes) < 60
         # More and more time, so that the run gets through. A checkpoint is brought to the disk in about nine pieces.
@@ -130,17 +137,17 @@ def test_killed_at_any_instant_it_goes_on_and_ends_the_same(tmp_path, toy):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tasks", [(0,), (0, 4)])
-def test_with_libero_s_simulator_too(tmp_path, monkeypatch, tasks):
+def test_with_libero_s_simulator_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tasks: tuple[int, ...]) -> None:
     """Environment cursors, if there were any, would show here; so would what a scene keeps that is closed and opened
     again."""
     monkeypatch.setattr("tgrpo_trainer.train.write_report", lambda folder: folder / "report.html")
     monkeypatch.setattr("tgrpo_trainer.train._write_videos", lambda *_: None)
 
-    def config(folder):
+    def config(folder: Path) -> TrainConfig:
         return TrainConfig(
             env=EnvConfig(tasks=tasks, assets="primitive", image_size=32, action_chunk=8, horizon=24, max_open_tasks=1),
-            policy=PolicyConfig(nano={"num_bins": 5}),
-            sft={"max_steps": 0},
+            policy=PolicyConfig(nano=NanoSettings(num_bins=5)),
+            sft=SftConfig(max_steps=0),
             rollout=RolloutConfig(num_groups=1, num_generations=3, filter="all"),
             evaluation=EvaluationConfig(every=2, num_heldout=2, num_official=2),
             run=RunConfig(name=folder.name, folder=folder.parent, iterations=4, device="cpu"),
@@ -150,4 +157,5 @@ def test_with_libero_s_simulator_too(tmp_path, monkeypatch, tasks):
     stop_after(config(tmp_path / "parts"), 2)
     train(config(tmp_path / "parts"))
     assert_same_run(tmp_path / "parts", tmp_path / "whole")
-    assert torch.is_tensor(load_checkpoint(latest_checkpoint(tmp_path / "parts" / "last")).policy.head.weight)
+    policy = load_checkpoint(latest(tmp_path / "parts" / "last")).policy
+    assert isinstance(policy, NanoPolicy) and torch.is_tensor(policy.head.weight)

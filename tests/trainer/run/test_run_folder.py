@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -32,14 +33,16 @@ SMOKE = ["--recipe", "smoke", "--env.assets", "primitive", "--run.name", "x"]
     ],
 )
 @pytest.mark.parametrize("command", ["train", "sft"])
-def test_a_start_that_fails_on_a_setting_leaves_no_folder(command, wrong, tmp_path, capsys):
+def test_a_start_that_fails_on_a_setting_leaves_no_folder(
+    command: str, wrong: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "runs"
     assert main([command, *SMOKE, "--run.folder", str(folder), *wrong]) == 2
     assert capsys.readouterr().err.count("error:") == 1
     assert not folder.exists()
 
 
-def start_and_fail(folder):
+def start_and_fail(folder: Path) -> None:
     with undone_if_it_fails(folder):
         (folder / "config.json").write_text("{}")
         (folder / "last").mkdir()
@@ -47,14 +50,16 @@ def start_and_fail(folder):
         raise ConfigError("no")
 
 
-def test_what_lay_there_before_stays(tmp_path):
+def test_what_lay_there_before_stays(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ConfigError):
         start_and_fail(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_resuming_with_a_wrong_setting_keeps_the_right_ones(tmp_path, monkeypatch, capsys):
+def test_resuming_with_a_wrong_setting_keeps_the_right_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     use_toy_in(monkeypatch)
     folder = tmp_path / "run"
     monkeypatch.setitem(recipes.RECIPES, "toy", lambda: toy_config(folder, 1))
@@ -69,7 +74,9 @@ def test_resuming_with_a_wrong_setting_keeps_the_right_ones(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("in_the_way", ["runs", "runs/run"])
-def test_a_folder_that_cannot_be_written_names_the_setting(in_the_way, tmp_path, monkeypatch, capsys):
+def test_a_folder_that_cannot_be_written_names_the_setting(
+    in_the_way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     use_toy_in(monkeypatch)
     (tmp_path / in_the_way).parent.mkdir(exist_ok=True)
     (tmp_path / in_the_way).write_text("")
@@ -81,7 +88,9 @@ def test_a_folder_that_cannot_be_written_names_the_setting(in_the_way, tmp_path,
 
 
 @pytest.mark.parametrize(("command", "number", "code"), [("train", signal.SIGTERM, 143), ("sft", signal.SIGINT, 130)])
-def test_a_signal_before_the_first_iteration_ends_all_processes(command, number, code, tmp_path):
+def test_a_signal_before_the_first_iteration_ends_all_processes(
+    command: str, number: signal.Signals, code: int, tmp_path: Path
+) -> None:
     """While the first scene is built: by a child of the process that records demonstrations, the run's own child."""
     arguments = ["-m", "tgrpo_trainer", command, *SMOKE, "--run.folder", "runs"]
     with started(*arguments, folder=tmp_path, TGRPO_CACHE=str(tmp_path / "cache")) as process:
@@ -102,7 +111,7 @@ def test_a_signal_before_the_first_iteration_ends_all_processes(command, number,
     assert [path.name for path in (tmp_path / "runs" / "x").iterdir()] == ["config.json"]
 
 
-def use_toy_in(monkeypatch):
+def use_toy_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """The toy task in this process, until the test ends."""
     for name in ("make_envs", "write_report", "_write_videos"):
         monkeypatch.setattr(training, name, getattr(training, name))

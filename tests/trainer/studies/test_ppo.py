@@ -28,7 +28,7 @@ BINS = 3
 INSTRUCTION = "pick it up"
 
 
-class Bandit(VecEnv):
+class Bandit(VecEnv):  # type: ignore[misc] # the library has no types here
     """Episodes of one decision: the share of its numbers that are 1 is the reward."""
 
     def __init__(self) -> None:

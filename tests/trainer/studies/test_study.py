@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.processes import descendants, started, wait_until
+from tests.helpers.runs import latest
 from tests.helpers.synthetic_run import make_evaluation
 from tests.helpers.toy_study import PROGRAM, WAITING_RUN, toy_study
 from tgrpo_envs.errors import ConfigError, TrainingError
@@ -17,7 +18,6 @@ from tgrpo_envs.files import write_atomically
 from tgrpo_envs.intervals import wilson_interval
 from tgrpo_trainer.evaluation.result import save_evaluations
 from tgrpo_trainer.metrics.metrics import read_metrics
-from tgrpo_trainer.run.checkpoint import latest_checkpoint
 from tgrpo_trainer.run.layout import CHECKPOINTS_NAME, CONFIG_NAME, EVALUATIONS_NAME, LAST_NAME, iteration_name
 from tgrpo_trainer.studies.command import describe_study, do_study
 from tgrpo_trainer.studies.grid import Method, StudyRun, with_settings
@@ -25,13 +25,13 @@ from tgrpo_trainer.studies.results import write_results
 from tgrpo_trainer.studies.run import open_study, plan_jobs, run_jobs
 
 
-def times(folder):
+def times(folder: Path) -> dict[Path, int]:
     """When each file was last written."""
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")
-def interrupted(tmp_path_factory):
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a study that was ended by SIGTERM within its second run."""
     root = tmp_path_factory.mktemp("study")
     folder, log = root / "toy", root / "toy" / "logs" / "runs" / WAITING_RUN.with_suffix(".log")
@@ -47,9 +47,9 @@ def interrupted(tmp_path_factory):
 
 
 @pytest.mark.slow  # seven processes, each of which imports torch
-def test_an_interrupted_study_keeps_what_is_done_and_goes_on(interrupted):
+def test_an_interrupted_study_keeps_what_is_done_and_goes_on(interrupted: Path) -> None:
     run, first = interrupted / "runs" / WAITING_RUN, interrupted / "runs" / "reach" / "tgrpo" / "seed_0"
-    assert latest_checkpoint(run / "last").name == "iteration_000002"  # of three
+    assert latest(run / "last").name == "iteration_000002"  # of three
     said = describe_study(toy_study(), interrupted, 2)
     assert "Runs: 4 (1 finished), from 2 clones (1 finished)" in said and "about 0 minutes with 2 side by side" in said
     assert json.loads((interrupted / "results.json").read_text())["outcomes"][0]["method"] == "tgrpo"
@@ -82,7 +82,7 @@ def test_an_interrupted_study_keeps_what_is_done_and_goes_on(interrupted):
     assert "6 of 6" in do_study(toy_study(), interrupted, 1, program=PROGRAM) and times(interrupted / "runs") == done
 
 
-def test_results_are_of_finished_runs_only(tmp_path):
+def test_results_are_of_finished_runs_only(tmp_path: Path) -> None:
     """Six held-out episodes a run: TGRPO has 5 and 3 successes, GRPO 2 with seed 0 and has not ended with seed 1."""
     study, jobs = toy_study(), plan_jobs(toy_study(), tmp_path)
     counts = {("tgrpo", 0): 5, ("tgrpo", 1): 3, ("grpo", 0): 2, ("grpo", 1): 6}
@@ -108,7 +108,7 @@ def test_results_are_of_finished_runs_only(tmp_path):
     assert "Learning curves" in page and "reach, grpo, seed 1" in page
 
 
-def test_a_folder_of_other_settings_is_refused(tmp_path):
+def test_a_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
     open_study(toy_study(), tmp_path)
     open_study(toy_study(), tmp_path)
     other = toy_study().model_copy(update={"base": with_settings(toy_study().base, {"run": {"iterations": 9}})})
@@ -118,7 +118,7 @@ def test_a_folder_of_other_settings_is_refused(tmp_path):
         do_study(toy_study(), tmp_path, 0)
 
 
-def test_a_run_has_one_writer(tmp_path):
+def test_a_run_has_one_writer(tmp_path: Path) -> None:
     jobs = plan_jobs(toy_study(), tmp_path)
     jobs[0].log.parent.mkdir(parents=True)
     with jobs[0].log.open("ab") as log:
@@ -128,7 +128,7 @@ def test_a_run_has_one_writer(tmp_path):
     assert not jobs[0].folder.exists()
 
 
-def test_what_is_known_of_the_clone_is_not_played_again(tmp_path):
+def test_what_is_known_of_the_clone_is_not_played_again(tmp_path: Path) -> None:
     """The clone's own run has ended; the other's folder gets its evaluation and that checkpoint before it starts."""
     study = toy_study()
     alone = Method(name="clone", overrides={"run": {"iterations": 0}})
@@ -141,10 +141,10 @@ def test_what_is_known_of_the_clone_is_not_played_again(tmp_path):
     assert known.is_finished
     assert run_jobs([run], 1, lambda _: None, program=("-c", "raise SystemExit('not now')")) == (run,)
     assert (run.folder / name).read_text() == "[1]"
-    assert latest_checkpoint(run.folder / CHECKPOINTS_NAME).name == iteration_name(0)
+    assert latest(run.folder / CHECKPOINTS_NAME).name == iteration_name(0)
 
 
-def test_a_failure_stops_only_what_starts_from_it(tmp_path):
+def test_a_failure_stops_only_what_starts_from_it(tmp_path: Path) -> None:
     """Without a program nothing can be cloned: both clones fail, no run is tried, and the logs are named."""
     with pytest.raises(TrainingError, match=r"2 of 6 clones and runs failed: clone of reach, seed 0 \(.*seed_0.log\)"):
         do_study(toy_study(), tmp_path, 2, program=("-c", "raise SystemExit('no disk')"))

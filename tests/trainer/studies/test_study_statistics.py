@@ -18,12 +18,12 @@ from tgrpo_trainer.studies.table import (
 )
 
 
-def outcome(task, method, seed, k, n=4, start=0.25):
+def outcome(task: str, method: str, seed: int, k: int, n: int = 4, start: float = 0.25) -> Outcome:
     successes = tuple(i < k for i in range(n))
     return Outcome(task, method, seed, {"heldout_greedy": successes}, {"heldout_greedy": {0: start, 8: k / n}})
 
 
-def test_a_mean_of_two_seeds_has_students_interval():
+def test_a_mean_of_two_seeds_has_students_interval() -> None:
     # Of 0.4 and 0.6: mean 0.5, s = 0.1 sqrt(2), s / sqrt(2) = 0.1, t with one degree of freedom 12.706.
     assert mean_interval([0.4, 0.6]) == pytest.approx((0.5 - 1.27062, 0.5 + 1.27062))
     # Five: 0.1, 0.2, 0.3, 0.4, 0.5 have s = sqrt(0.1 / 4), t = 2.7764.
@@ -33,7 +33,7 @@ def test_a_mean_of_two_seeds_has_students_interval():
     assert mean_interval([0.5] * 40) == (0.5, 0.5)  # beyond the table of quantiles
 
 
-def test_the_table_pools_episodes_and_keeps_seeds_apart():
+def test_the_table_pools_episodes_and_keeps_seeds_apart() -> None:
     rows = success_table(
         [outcome("a", "x", 0, 1), outcome("a", "x", 1, 3, start=0.75), outcome("a", "y", 0, 4)], "heldout_greedy"
     )
@@ -45,7 +45,7 @@ def test_the_table_pools_episodes_and_keeps_seeds_apart():
     assert second.over_seeds is None and second.rates == (1.0,)
 
 
-def test_pairs_are_of_one_seed_and_unpaired_runs_do_not_count():
+def test_pairs_are_of_one_seed_and_unpaired_runs_do_not_count() -> None:
     outcomes = [outcome("a", "x", seed, k) for seed, k in ((0, 2), (1, 3), (2, 4))]
     outcomes += [outcome("a", "y", seed, k) for seed, k in ((1, 3), (0, 1))]
     (row,) = differences(outcomes, [("x", "y"), ("x", "nothing")], "heldout_greedy")
@@ -55,7 +55,7 @@ def test_pairs_are_of_one_seed_and_unpaired_runs_do_not_count():
     assert row.over_seeds == pytest.approx((0.125 - 12.7062 * 0.125, 0.125 + 12.7062 * 0.125))
 
 
-def test_each_task_weighs_the_same_whatever_its_seeds():
+def test_each_task_weighs_the_same_whatever_its_seeds() -> None:
     outcomes = [outcome("a", "x", 0, 4), outcome("a", "y", 0, 0)]
     outcomes += [outcome("b", method, seed, 2) for method in "xy" for seed in (0, 1, 2)]
     a, b, both = differences(outcomes, [("x", "y")], "heldout_greedy")
@@ -76,7 +76,7 @@ def test_the_interval_over_tasks_is_that_of_the_seeds_means():
     assert both.over_seeds == pytest.approx((0.25 - 12.7062 * 0.25, 0.25 + 12.7062 * 0.25))
 
 
-def test_the_bootstrap_has_the_quantiles_of_all_resamples():
+def test_the_bootstrap_has_the_quantiles_of_all_resamples() -> None:
     # Of -1 and 1 the resampled means are -1, 0 and 1 with 1/4, 1/2 and 1/4.
     assert bootstrap_interval({"a": [-1.0, 1.0]}) == (-1.0, 1.0)
     # Of five with one 1 the mean is B / 5, B binomial (5, 1/5): P(B = 0) = 0.33, P(B <= 2) = 0.942, P(B <= 3) = 0.993.
@@ -85,7 +85,7 @@ def test_the_bootstrap_has_the_quantiles_of_all_resamples():
     assert again[0] == again[1]
 
 
-def test_what_is_left_takes_as_long_as_its_like():
+def test_what_is_left_takes_as_long_as_its_like() -> None:
     clone, short, long = Work("object 4", "clone"), Work("object 4", "16 iterations"), Work("goal 0", "16 iterations")
     measured = [(clone, 30.0), (short, 100.0), (short, 140.0)]
     seconds, unknown = expected_s([clone, short, long, Work("object 4", "0 iterations")], measured)
@@ -93,7 +93,7 @@ def test_what_is_left_takes_as_long_as_its_like():
     assert expected_s([long], [*measured, (long, 300.0)]) == (300.0, {})
 
 
-def test_tables_as_text():
+def test_tables_as_text() -> None:
     assert text_table.aligned([("task", "n"), ("a", "1"), ("longer", "2")]) == "task    n\na       1\nlonger  2"
     assert text_table.markdown([("task", "n"), ("a", "1")]) == "| task | n |\n| --- | --- |\n| a | 1 |"
     assert percent((0.774, 0.936)) == "[77, 94]" and percent(None) == ""
