@@ -113,7 +113,7 @@ def test_torch_counts_the_same_forward_and_backward(tiny: Tiny) -> None:
     assert counted(forward) == expected
     # Twice as much backward, but for the gradients of the pictures, which nobody needs.
     of_pictures = 3 * sum(2 * 4 * 3 * 14**2 * tower.dim for tower in architecture.towers)
-    assert counted(lambda: torch.autograd.backward(logits[-1].sum())) == 2 * expected - of_pictures
+    assert counted(lambda: logits[-1].sum().backward()) == 2 * expected - of_pictures
     assert update_flops(architecture, places, 7, backward=2.0) == 3 * forward_flops(architecture, places, 7)
 
 

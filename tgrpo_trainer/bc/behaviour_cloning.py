@@ -118,7 +118,7 @@ def _clone_step(
     refuse_non_finite(loss, world)
     optimizer.zero_grad(set_to_none=True)
     # FSDP averages the ranks' gradients, which are parts of one sum.
-    (loss * world.size).backward()  # type: ignore[no-untyped-call]
+    (loss * world.size).backward()
     clip_gradients(policy.parameters(), MAX_GRAD_NORM)
     optimizer.step()
     matched = (terms.matched_NK & counted_NK).sum() / num_counted

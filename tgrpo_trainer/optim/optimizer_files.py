@@ -99,14 +99,14 @@ def _read(folder: Path, parameters: dict[str, Tensor]) -> tuple[dict[str, dict[s
     state: dict[str, dict[str, Tensor]] = {}
     unknown: list[str] = []
     files = [safe_open(path, framework="pt") for path in sorted(folder.glob("rank_*.safetensors"))]
-    keys = [file.keys() for file in files]  # type: ignore[no-untyped-call]
+    keys = [file.keys() for file in files]
     for key in dict.fromkeys(key for each in keys for key in each):
         name, _, entry = key.rpartition("/")
         if name not in parameters:
             unknown.append(name)
             continue
         holders = [file for file, each in zip(files, keys, strict=True) if key in each]
-        parts = [file.get_slice(key) for file in holders]  # type: ignore[no-untyped-call]
+        parts = [file.get_slice(key) for file in holders]
         state.setdefault(name, {})[entry] = _assemble(parts, parameters[name])
     return state, unknown
 

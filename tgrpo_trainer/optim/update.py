@@ -174,7 +174,7 @@ class PolicyUpdater:
         )
         refuse_non_finite(loss, self.world)
         # FSDP averages the ranks' gradients, which are parts of one sum.
-        (loss * self.world.size).backward()  # type: ignore[no-untyped-call]
+        (loss * self.world.size).backward()
         metrics |= sampling_gap(
             scored.logp_NK.detach(), part.old_logp_NK, part.mask_NK, part.weights_N, denominator=denominator
         )

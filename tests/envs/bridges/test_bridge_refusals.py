@@ -64,7 +64,7 @@ def test_options_seeds_and_steps_of_stable_baselines_are_checked() -> None:
         with pytest.raises(ConfigError, match=said):
             env.reset()
     with pytest.raises(ConfigError, match="seed='x'"):
-        env.seed("x")
+        env.seed("x")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="call step_async"):
         env.step_wait()
 

@@ -43,7 +43,7 @@ def loss_of(
         entropy_NK=torch.full_like(logp_NK, 0.5),
         **options,
     )
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     assert logp_NK.grad is not None
     return loss.item(), logp_NK.grad, {key: value.item() for key, value in metrics.items()}
 

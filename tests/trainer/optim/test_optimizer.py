@@ -196,7 +196,7 @@ def test_what_does_not_fit_is_refused() -> None:
 def test_a_step_makes_no_copy_of_a_large_tensor(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SLICE", 64)
 
-    class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's
+    class Largest(TorchDispatchMode):
         size = 0
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

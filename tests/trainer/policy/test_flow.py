@@ -138,7 +138,7 @@ def test_gradients_are_those_of_the_closed_form() -> None:
     steps, level, w = 4, 0.9, torch.tensor(0.3, requires_grad=True)
     sampler, only, start_NX = FlowSampler(steps, level), torch.tensor([0]), starts(1, 1)
     path_NSK = starts(1, steps, seed=5)[:, :, None]
-    torch.autograd.backward(sampler.score(lambda x_NX, _: w.expand_as(x_NX), start_NX, only, path_NSK).logp_NK.sum())
+    sampler.score(lambda x_NX, _: w.expand_as(x_NX), start_NX, only, path_NSK).logp_NK.sum().backward()
     x, expected = start_NX.item(), 0.0
     for index, chosen in enumerate(path_NSK.flatten().tolist()):
         t, dt = 1 - index / steps, 1 / steps
@@ -158,7 +158,7 @@ def test_numbers_without_noise_carry_gradients_from_step_to_step() -> None:
         walk = sampler.score(lambda x_NX, t: torch.tanh(of * x_NX @ turn_XX), start_NX, DRAWN_K, path_NSK)
         return walk.logp_NK.sum()
 
-    torch.autograd.backward(logp(weight))
+    logp(weight).backward()
     with torch.no_grad():
         numerical = (logp(weight + 1e-5) - logp(weight - 1e-5)) / 2e-5
     assert weight.grad is not None and weight.grad.item() == pytest.approx(numerical.item(), rel=1e-6)
@@ -182,7 +182,7 @@ def test_a_bandit_is_learnt() -> None:
         advantage_N = (reward_N - reward_N.mean()) / reward_N.std()
         scored = sampler.score(velocity, start_NX, only, drawn.path_NSK)
         optimiser.zero_grad()
-        torch.autograd.backward(-(advantage_N * scored.logp_NK[:, 0]).mean())
+        (-(advantage_N * scored.logp_NK[:, 0]).mean()).backward()
         optimiser.step()
     assert constant.item() == pytest.approx(0.8, abs=0.1)
 

@@ -161,7 +161,7 @@ def test_gradients_are_those_without_activation_checkpointing(tmp_path: Path) ->
     for checkpointing in (False, True):
         policy = learn_something(adapted(tmp_path, gradient_checkpointing=checkpointing)).train()
         obs = openvla_input(policy, TEXTS)
-        torch.autograd.backward(scores(policy, obs, torch.arange(21).view(3, 7)).sum())
+        scores(policy, obs, torch.arange(21).view(3, 7)).sum().backward()
         gradients.append({name: parameter.grad for name, parameter in policy.named_parameters()})
     for name, gradient in gradients[0].items():
         assert (gradient is not None) == (".lora_" in name), name
@@ -170,7 +170,7 @@ def test_gradients_are_those_without_activation_checkpointing(tmp_path: Path) ->
             torch.testing.assert_close(gradients[1][name], gradient)
 
 
-class Widths(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Widths(TorchDispatchMode):
     """Notes every result that has as many columns as the vocabulary has ids, and is not a weight's."""
 
     def __init__(self) -> None:
@@ -198,7 +198,7 @@ def test_logits_over_the_vocabulary_never_exist(tmp_path: Path, lora: bool, sett
     obs = openvla_input(policy, TEXTS)
     with Widths() as widths:
         sample = policy.sample(obs)
-        torch.autograd.backward(policy.train().log_prob(obs, sample.choices_NK).logp_NK.sum())
+        policy.train().log_prob(obs, sample.choices_NK).logp_NK.sum().backward()
     assert widths.seen == []
     with Widths() as widths:  # the test would notice them
         policy.model.language_model(inputs_embeds=torch.zeros(1, 2, TINY.width))

@@ -81,7 +81,7 @@ def test_with_film_too(tmp_path: Path) -> None:
     numbers, _ = official(saved, obs, 0, use_film=True)
     np.testing.assert_allclose(sample.choices_NK[0].view(8, 7), numbers, rtol=0, atol=5e-5)
     assert torch.equal(load_policy(saved).sample(obs, greedy=True).choices_NK, sample.choices_NK)
-    torch.autograd.backward(policy.train().log_prob(obs, sample.choices_NK + 0.1).logp_NK.sum())
+    policy.train().log_prob(obs, sample.choices_NK + 0.1).logp_NK.sum().backward()
     blocks = policy.model.vision_backbone.featurizer.blocks
     first, last = (block.get_parameter("scale.weight").grad for block in (blocks[0], blocks[-1]))
     assert first is not None and first.abs().max() > 0 and last is None

@@ -111,7 +111,7 @@ def test_later_tokens_depend_on_earlier_ones_and_never_the_other_way_round(polic
     assert (difference_K[:4] < 1e-6).all() and (difference_K[4:] > 1e-5).all()
 
 
-class Waits(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Waits(TorchDispatchMode):
     """Notes the operations that make the host wait for a device: values read, shapes that depend on values."""
 
     waiting = (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.aten.multinomial)
@@ -204,7 +204,7 @@ def test_gradient_checkpointing_changes_memory_and_nothing_else(tmp_path: Path, 
     for each in (policy.train(), again.train()):
         sample = each.sample(obs, greedy=True)  # in training mode too: the cache must not be bypassed
         assert each.log_prob(obs, sample.choices_NK).greedy_NK.all() and each.training
-        torch.autograd.backward(each.log_prob(obs, tokens_NK).logp_NK.sum())
+        each.log_prob(obs, tokens_NK).logp_NK.sum().backward()
         gradients.append({name: p.grad for name, p in each.named_parameters() if p.requires_grad})
     assert len(gradients[0]) > 60 and all(grad is not None for grad in gradients[0].values())
     for name, gradient in gradients[0].items():

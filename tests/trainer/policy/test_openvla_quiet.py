@@ -9,7 +9,6 @@ import warnings
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.helpers.tiny_openvla import openvla_input, tiny_openvla
 from tgrpo_trainer.__main__ import main
@@ -25,7 +24,7 @@ def test_loading_playing_learning_and_saving_warn_of_nothing(tmp_path: Path) -> 
         policy = tiny_openvla(tmp_path, gradient_checkpointing=True)
         obs = openvla_input(policy, ["reach", "pick up the bowl"])
         tokens_NK = policy.sample(obs).choices_NK
-        torch.autograd.backward(policy.train().log_prob(obs, tokens_NK).logp_NK.sum())
+        policy.train().log_prob(obs, tokens_NK).logp_NK.sum().backward()
         (tmp_path / "saved").mkdir()
         policy.save(tmp_path / "saved")
         assert main(["memory", "--checkpoint", str(tmp_path)]) == 0

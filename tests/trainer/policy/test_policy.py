@@ -68,11 +68,11 @@ def test_cutting_rows_into_blocks_changes_neither_output_nor_gradient(num_rows: 
     policy, obs = tiny_nano(), random_input(num_rows)
     tokens_NK = torch.ones(num_rows, 7, dtype=torch.int64)
     scored = policy(obs, tokens_NK).logp_NK
-    torch.autograd.backward(scored.sum())
+    scored.sum().backward()
     blocked = flat_gradient(policy)
     policy.zero_grad()
     uncut = score(policy.block_outputs(obs).view(num_rows, 7, 5), tokens_NK, 1.0).logp_NK
-    torch.autograd.backward(uncut.sum())
+    uncut.sum().backward()
     torch.testing.assert_close(scored, uncut)
     torch.testing.assert_close(blocked, flat_gradient(policy), rtol=1e-4, atol=1e-5)
 

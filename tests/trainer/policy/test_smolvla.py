@@ -162,7 +162,7 @@ def test_only_what_lerobot_trains_is_trained(tmp_path: Path, frozen: bool) -> No
     assert {f"lerobot.{name}" for name in trained} == {n for n, p in policy.named_parameters() if p.requires_grad}
     obs = smolvla_input(policy, TEXTS)
     sample = policy.sample(obs, generator=torch.Generator().manual_seed(0))
-    torch.autograd.backward(policy.log_prob(obs, sample.choices_NK).logp_NK.sum())
+    policy.log_prob(obs, sample.choices_NK).logp_NK.sum().backward()
     for name, parameter in policy.named_parameters():
         moved = parameter.grad is not None and bool(parameter.grad.abs().max() > 0)
         assert moved == parameter.requires_grad, name
@@ -172,7 +172,7 @@ def test_gradients_are_the_finite_differences(policy: SmolVlaPolicy) -> None:
     obs = smolvla_input(policy, TEXTS[:1])
     choices_NK = policy.sample(obs, generator=torch.Generator().manual_seed(0)).choices_NK
     bias = policy.lerobot.model.action_out_proj.bias
-    torch.autograd.backward(policy.log_prob(obs, choices_NK).logp_NK.sum())
+    policy.log_prob(obs, choices_NK).logp_NK.sum().backward()
     for place in (0, 8):  # 8 pads an action: it has no noise, and reaches the density by way of the next step
         numbers = []
         for change in (1e-2, -1e-2):

@@ -133,7 +133,7 @@ def test_a_bandit_that_depends_on_the_instruction_is_learnt(tmp_path: Path) -> N
         errors.append(error_N.mean().item())
         advantage_N = (error_N.mean() - error_N) / error_N.std()
         optimiser.zero_grad()
-        torch.autograd.backward(-(advantage_N[:, None] * policy.log_prob(obs, sample.choices_NK).logp_NK[:, :1]).mean())
+        (-(advantage_N[:, None] * policy.log_prob(obs, sample.choices_NK).logp_NK[:, :1]).mean()).backward()
         optimiser.step()
     assert sum(errors[-5:]) < 0.6 * sum(errors[:5])
     high, low = policy.sample(obs, greedy=True).actions_NCA[:, 0, 0].view(-1, 2).mean(0).tolist()

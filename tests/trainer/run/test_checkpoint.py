@@ -105,7 +105,7 @@ def test_an_optimiser_comes_back_exactly_in_the_layout_of_its_parameters(tmp_pat
     policies = [tiny_nano(), tiny_nano()]
     optimizers = [torch.optim.AdamW(policy.parameters(), lr=0.25) for policy in policies]
     logp_NK = policies[0].log_prob(random_input(2), torch.zeros(2, 7, dtype=torch.int64)).logp_NK
-    logp_NK.sum().backward()  # type: ignore[no-untyped-call]
+    logp_NK.sum().backward()
     optimizers[0].step()
     folder = save_checkpoint(tmp_path, iteration=1, policy=policies[0], state={}, optimizer=optimizers[0])
     load_checkpoint(folder).restore_optimizer(policies[1], optimizers[1])
@@ -121,7 +121,7 @@ def test_the_state_of_another_optimiser_is_refused(tmp_path: Path) -> None:
     policy = tiny_nano()
     optimizer = torch.optim.AdamW(policy.parameters())
     logp_NK = policy.log_prob(random_input(2), torch.zeros(2, 7, dtype=torch.int64)).logp_NK
-    logp_NK.sum().backward()  # type: ignore[no-untyped-call]
+    logp_NK.sum().backward()
     optimizer.step()
     folder = save_checkpoint(tmp_path, iteration=1, policy=policy, state={}, optimizer=optimizer)
     other = StraightPolicy()

@@ -66,7 +66,7 @@ def test_each_task_weighs_the_same_whatever_its_seeds() -> None:
     assert a.bootstrap is a.over_seeds is both.bootstrap is both.over_seeds is None
 
 
-def test_the_interval_over_tasks_is_that_of_the_seeds_means():
+def test_the_interval_over_tasks_is_that_of_the_seeds_means() -> None:
     outcomes = [outcome("a", "x", seed, k) for seed, k in ((0, 4), (1, 0), (2, 4))]
     outcomes += [outcome("b", "x", seed, 0) for seed in (0, 1)]  # the third seed lacks this task
     outcomes += [outcome(task, "y", seed, 0) for task in "ab" for seed in (0, 1, 2)]
