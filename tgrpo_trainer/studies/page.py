@@ -13,7 +13,7 @@ from tgrpo_trainer.report.plots import STYLE, new_figure, to_svg
 from tgrpo_trainer.report.runs import mean_curve
 from tgrpo_trainer.studies.difference import NUM_RESAMPLES
 from tgrpo_trainer.studies.grid import Study
-from tgrpo_trainer.studies.table import Outcome, mean_interval
+from tgrpo_trainer.studies.table import ROLLOUTS, ROLLOUTS_BLOCK, Outcome, mean_interval
 
 SUCCESS_NOTE = (
     "Start: the clones. Over seeds: Student's 95 % interval of the mean of the seeds' success rates. Over episodes: "
@@ -24,6 +24,8 @@ DIFFERENCE_NOTE = (
     "succeeded more. Over seeds: Student's 95 % interval. Bootstrap: 95 % of resampled seeds "
     f"({NUM_RESAMPLES} draws), too narrow for few seeds (docs/studies.md). On every task: each task weighs the same."
 )
+
+CURVES_NOTE = "Mean of the finished seeds; bands: Student's 95 % interval over seeds."
 
 
 def study_page(
@@ -59,7 +61,9 @@ def study_page(
         difference_headings=headings[1],
         success_note=SUCCESS_NOTE,
         difference_note=DIFFERENCE_NOTE,
-        curves_note="Mean of the finished seeds; bands: Student's 95 % interval over seeds.",
+        rollout_curves=learning_curves(outcomes, ROLLOUTS) if outcomes else None,
+        rollouts_note=f"Success of the training rollouts, {ROLLOUTS_BLOCK} iterations a point. {CURVES_NOTE}",
+        curves_note=CURVES_NOTE,
         unfinished=unfinished,
     )
 
@@ -74,7 +78,10 @@ def learning_curves(outcomes: Sequence[Outcome], kind: str) -> Markup:
     figure, axes = new_figure(columns, rows=lines, height=2.8 * lines + 0.6)
     for axis, task in zip(axes, tasks, strict=False):
         for index, method in enumerate(methods):
-            curves = [one.curves[kind] for one in outcomes if (one.task, one.method) == (task, method)]
+            found = [one.curves.get(kind) for one in outcomes if (one.task, one.method) == (task, method)]
+            curves = [curve for curve in found if curve]
+            if not curves:
+                continue
             mean = mean_curve([{float(x): rate for x, rate in curve.items()} for curve in curves])
             colour = group_colour(index)
             axis.plot(list(mean), list(mean.values()), "o-", markersize=3, color=colour, label=method)

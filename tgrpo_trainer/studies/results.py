@@ -17,12 +17,7 @@ from tgrpo_trainer.studies.difference import Difference, differences
 from tgrpo_trainer.studies.grid import ALL, Study, StudyRun
 from tgrpo_trainer.studies.page import study_page
 from tgrpo_trainer.studies.run import Job
-from tgrpo_trainer.studies.table import (
-    MethodSuccess,
-    Outcome,
-    percent,
-    success_table,
-)
+from tgrpo_trainer.studies.table import ROLLOUTS, MethodSuccess, Outcome, percent, rollout_curve, success_table
 
 RAW_NAME, TEXT_NAME, MARKDOWN_NAME, PAGE_NAME = "results.json", "results.txt", "results.md", "study.html"
 KINDS = {"heldout_greedy": "held-out states, greedy", "heldout_sampled": "held-out states, sampled"}
@@ -129,15 +124,18 @@ def _outcome(task: str, env: EnvConfig, run: StudyRun, record: RunRecord) -> Out
     """What a run achieved on one of its tasks, whose environment is `env`."""
     mine = [one for one in record.evaluations if _place(one.env) == _place(env)]
     last = max(one.iteration for one in mine)
+    curves = {
+        kind: {one.iteration: one.success_rate for one in mine if one.key == kind}
+        for kind in dict.fromkeys(one.key for one in mine)
+    }
+    if run.task != ALL:  # a joint run's rollouts are of all tasks
+        curves[ROLLOUTS] = rollout_curve(record.rows)
     return Outcome(
         task=task,
         method=run.method,
         seed=run.seed,
         successes={one.key: tuple(e.success for e in one.episodes) for one in mine if one.iteration == last},
-        curves={
-            kind: {one.iteration: one.success_rate for one in mine if one.key == kind}
-            for kind in dict.fromkeys(one.key for one in mine)
-        },
+        curves=curves,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tgrpo_envs.intervals import Z_95, wilson_interval
@@ -14,6 +14,10 @@ T_95 = (
     2.2010, 2.1788, 2.1604, 2.1448, 2.1314, 2.1199, 2.1098, 2.1009, 2.0930, 2.0860,
 )  # fmt: skip
 """Quantiles of Student's t for a two-sided 95 % interval, from one degree of freedom on."""
+
+ROLLOUTS = "rollouts"
+ROLLOUTS_BLOCK = 4
+"""Iterations whose training rollouts make one point of a curve: one has too few episodes."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Outcome:
     successes: dict[str, tuple[bool, ...]]
     """After the last iteration, episode by episode in the order of the states."""
     curves: dict[str, dict[int, float]]
-    """Success rate by iteration."""
+    """Success rate by iteration, of each kind of evaluation and of the training rollouts (`ROLLOUTS`)."""
 
     def rate(self, kind: str) -> float:
         """Success rate after the last iteration."""
@@ -83,6 +87,20 @@ def success_table(outcomes: Sequence[Outcome], kind: str) -> tuple[MethodSuccess
         )
         for (task, method), cell in cells.items()
     )
+
+
+def rollout_curve(rows: Iterable[Mapping[str, float | None]]) -> dict[int, float]:
+    """Mean success rate of the training rollouts of each block of iterations, by its last iteration.
+
+    Args:
+        rows: Of metrics.jsonl; those of evaluations do not count.
+    """
+    blocks: dict[int, dict[int, float]] = {}
+    for row in rows:
+        iteration, rate = row.get("iteration"), row.get("rollout/success_rate")
+        if iteration is not None and rate is not None:
+            blocks.setdefault((int(iteration) - 1) // ROLLOUTS_BLOCK, {})[int(iteration)] = rate
+    return {max(block): statistics.fmean(block.values()) for block in blocks.values()}
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:

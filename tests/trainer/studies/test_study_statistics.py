@@ -14,6 +14,7 @@ from tgrpo_trainer.studies.table import (
     Outcome,
     mean_interval,
     percent,
+    rollout_curve,
     success_table,
 )
 
@@ -83,6 +84,13 @@ def test_the_bootstrap_has_the_quantiles_of_all_resamples() -> None:
     assert bootstrap_interval({"a": [1.0, 0, 0, 0, 0]}) == pytest.approx((0.0, 0.6))
     again = [bootstrap_interval({"a": [0.1, 0.5, 0.2]}, num_resamples=50, seed=seed) for seed in (3, 3)]
     assert again[0] == again[1]
+
+
+def test_training_rollouts_are_averaged_over_four_iterations() -> None:
+    rows: list[dict[str, float | None]] = [{"iteration": 0, "eval/heldout_greedy/success_rate": 1.0}]
+    rows += [{"iteration": i, "rollout/success_rate": rate} for i, rate in enumerate((0.0, 0.25, 0.25, 0.5, 0.5, 1), 1)]
+    assert rollout_curve(rows) == {4: 0.25, 6: 0.75}
+    assert rollout_curve(rows[:1]) == {}
 
 
 def test_what_is_left_takes_as_long_as_its_like() -> None:
