@@ -132,8 +132,9 @@ def test_a_question_that_makes_no_sense_is_answered_with_a_sentence(
 def test_what_a_question_lacks_is_named(policy: NanoPolicy) -> None:
     with pytest.raises(ConfigError, match="lacks observation/state, prompt"):
         ServedPolicy(policy).player().act({key: question()[key] for key in PICTURES.values()})
-    with pytest.raises(ConfigError, match="an answer of this policy has 4"):
-        ServedPolicy(policy, replan_steps=5)
+    for steps in (0, 5):
+        with pytest.raises(ConfigError, match=f"--replan-steps is {steps}; give 1 to 4"):
+            ServedPolicy(policy, replan_steps=steps)
 
 
 def test_the_command_serves_a_run_until_it_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
