@@ -30,9 +30,7 @@ def evaluated(folder: Path) -> dict[str, tuple[Evaluation, ...]]:
 
 def tensors(folder: Path) -> dict[str, Tensor]:
     """Weights and optimiser state of the last checkpoint, by name."""
-    last = latest_checkpoint(folder / "last")
-    assert last is not None
-    checkpoint = load_checkpoint(last)
+    checkpoint = last_checkpoint(folder)
     optimizer = torch.optim.AdamW(checkpoint.policy.parameters())
     groups = checkpoint.state["param_groups"]
     load_optimizer(checkpoint.folder / "optimizer", groups, checkpoint.policy, optimizer)
@@ -74,9 +72,7 @@ def assert_same_run(got: Path, expected: Path) -> None:
 
 def last_checkpoint(run: Path) -> Checkpoint:
     """The newest of the checkpoints that a run goes on from."""
-    path = latest_checkpoint(run / "last")
-    assert path is not None
-    return load_checkpoint(path)
+    return load_checkpoint(latest(run / "last"))
 
 
 def finite(row: dict[str, float | None]) -> dict[str, float]:
