@@ -12,7 +12,7 @@ from tgrpo_envs.files import read_json
 from tgrpo_trainer.bc.initial_policy import start_policy
 from tgrpo_trainer.config import EnvConfig, TrainConfig
 from tgrpo_trainer.distributed.world import resolve_device
-from tgrpo_trainer.policy import ADAPTER_CONFIG_FILE, CONFIG_FILE, load_policy, policy_class, policy_kind
+from tgrpo_trainer.policy import ADAPTER_CONFIG_FILE, CONFIG_FILE, POLICIES, load_policy, policy_class, policy_kind
 from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.policy.hub import resolve_checkpoint
 from tgrpo_trainer.policy.settings import PolicyConfig
@@ -96,7 +96,7 @@ def load_source(source: PolicySource, env: EnvConfig, policy: PolicyConfig, devi
     """
     published = is_published(source)
     usual = PolicyConfig()
-    for kind in ("openvla", "smolvla"):
+    for kind in filter(PolicyConfig.model_fields.__contains__, POLICIES):  # a kind may have no settings
         if getattr(policy, kind) != getattr(usual, kind) and not (published and kind == source.kind):
             other = f"of kind {source.kind}" if published else "a run's, with its own settings"
             raise ConfigError(

@@ -102,14 +102,24 @@ def only_writer(folder: Path) -> Iterator[None]:
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with suppress(OSError):  # some network file systems lock no folders
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ConfigError(
-                    f"Another process works on the run in {folder}; end it or wait for it, and give the command again, "
-                    "or give another --run.name."
-                ) from None
+        lock(
+            descriptor,
+            f"Another process works on the run in {folder}; end it or wait for it, and give the command again, or give "
+            "another --run.name.",
+        )
         yield
     finally:
         os.close(descriptor)
+
+
+def lock(descriptor: int, refusal: str) -> None:
+    """Keep other processes from locking an open file or folder, until the last that has it open ends or closes it.
+
+    Raises:
+        ConfigError: Another process has locked it; `refusal` says what that means.
+    """
+    with suppress(OSError):  # some network file systems lock nothing
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(refusal) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -20,6 +19,7 @@ from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.run.checkpoint import latest_checkpoint
 from tgrpo_trainer.run.console import say
 from tgrpo_trainer.run.layout import CHECKPOINTS_NAME, CONFIG_NAME, EVALUATIONS_NAME, LAST_NAME, iteration_name
+from tgrpo_trainer.run.resume import lock
 from tgrpo_trainer.studies.grid import Study
 
 STUDY_NAME = "study.json"
@@ -159,13 +159,11 @@ def _start(job: Job, num_parallel: int, program: Sequence[str]) -> subprocess.Po
     """
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with job.log.open("ab") as log:
-        try:
-            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(
-                f"Another process still works on {job.folder} (its output: {job.log}); end it or wait for it, and give "
-                "the command again."
-            ) from None
+        lock(
+            log.fileno(),
+            f"Another process still works on {job.folder} (its output: {job.log}); end it or wait for it, and give the "
+            "command again.",
+        )
         _prepare(job)
         threads = max(1, len(os.sched_getaffinity(0)) // num_parallel)
         command = [sys.executable, *program, job.command, "--resume", str(job.folder)]
