@@ -6,6 +6,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 
 from tgrpo_envs.arrays import whole_number
@@ -77,7 +78,7 @@ class LiberoEnv(Registered, gym.Env[dict[str, Any], NDArray[np.floating[Any] | n
         warn_of_blindness(chosen)
         self.render_mode = check_render_mode(render_mode)
         self._episodes = TaskBatch(chosen, num_envs=1)
-        self.observation_space = chosen.observation_space(self._episodes.state_size)
+        self.observation_space: spaces.Dict = chosen.observation_space(self._episodes.state_size)
         self.action_space = chosen.action_space()
 
     @property

@@ -266,6 +266,7 @@ def _last_or_cloned(
 ) -> tuple[Checkpoint, dict[str, Any]]:
     """The checkpoint to go on from, with its clock; where there is none, that of the freshly cloned policy (0)."""
     last = world.broadcast(latest_checkpoint(folder / LAST_NAME))
+    begins = last is None
     if last is None:
         policy = start_policy(config, folder, world)
         state = {"elapsed_s": stopwatch.elapsed_s}
@@ -276,7 +277,7 @@ def _last_or_cloned(
     clock = checkpoint.state
     if world.is_main and evaluated.is_dir():
         clock = read_state(evaluated)
-    if checkpoint.iteration > 0:
+    if not begins:
         stopwatch.add(clock["elapsed_s"])
     return checkpoint, clock
 

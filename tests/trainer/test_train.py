@@ -22,7 +22,7 @@ from tgrpo_trainer.report.record import LastGroup
 from tgrpo_trainer.run.checkpoint import list_checkpoints, load_checkpoint
 from tgrpo_trainer.run.console import Stopwatch
 from tgrpo_trainer.run.layout import iteration_name
-from tgrpo_trainer.train import train
+from tgrpo_trainer.train import clone, train
 
 
 @pytest.fixture(autouse=True)
@@ -127,6 +127,28 @@ def test_a_spent_budget_ends_with_the_last_evaluation(
     assert f"Stopped after {done} of 500 iterations" in capsys.readouterr().out
     train(config)  # the minutes are the run's, not the process's
     assert last(folder)[0] == done
+
+
+class SlowStopwatch(Stopwatch):
+    """A minute has passed before anything begins."""
+
+    @property
+    def elapsed_s(self) -> float:
+        return super().elapsed_s + 60.0
+
+
+@pytest.mark.usefixtures("no_report")
+def test_the_minutes_of_cloning_count_in_a_later_process_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    config = toy_config(folder, iterations=4, max_minutes=1.0)
+    with monkeypatch.context() as patched:
+        patched.setattr("tgrpo_trainer.train.Stopwatch", SlowStopwatch)
+        clone(config)
+    train(config)
+    assert last(folder)[0] == 0
+    assert "Stopped after 0 of 4 iterations" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("no_report")

@@ -78,8 +78,11 @@ def parse_reset_options(options: dict[str, Any] | None, num_envs: int) -> ResetO
         raise ConfigError(f"reset_mask must be {num_envs} booleans with at least one true.")
     states = options.get("init_states")
     if states is None or isinstance(states, str):
-        return ResetOptions(states, ids_N, None, group_size, mask_N)
-    return ResetOptions(None, None, _parse_given(states, ids_N, num_envs), group_size, mask_N)
+        parsed = ResetOptions(states, ids_N, None, group_size, mask_N)
+    else:
+        parsed = ResetOptions(None, None, _parse_given(states, ids_N, num_envs), group_size, mask_N)
+    _check_groups(parsed)
+    return parsed
 
 
 def parse_seeds(seed: object, num_envs: int) -> list[int | None]:
@@ -152,6 +155,27 @@ def _with_drawn_fixtures(
             episodes.setting.unperturbed, generators_N[leader]
         )
     return replace(states, fixtures_NF7=fixtures_NF7)
+
+
+def _check_groups(options: ResetOptions) -> None:
+    """Members of a group that are reset together have one state, also where the caller names or brings the states."""
+    if options.ids_N is not None:
+        rows_NX: NDArray[Any] = options.ids_N[:, None]
+    elif isinstance(options.given_N, InitStates):
+        flat_N = options.given_N.fixtures_NF7.reshape(len(options.mask_N), -1)
+        rows_NX = np.hstack([options.given_N.states_NX, flat_N])
+    elif options.given_N is not None:
+        rows_NX = options.given_N
+    else:
+        return
+    for leader in _leaders(options):
+        group = slice(leader, leader + options.group_size)
+        rows_MX = rows_NX[group][options.mask_N[group]]
+        if not np.array_equal(rows_MX, np.broadcast_to(rows_MX[0], rows_MX.shape), equal_nan=True):
+            raise ConfigError(
+                f"With group_size={options.group_size}, members {leader} to {group.stop - 1} share one initial state, "
+                "but init_states or init_state_ids give them several; repeat one for all of a group."
+            )
 
 
 def _leaders(options: ResetOptions) -> list[int]:

@@ -8,6 +8,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import VectorEnv, VectorWrapper
 
+from tgrpo_envs.errors import ConfigError
+
 
 @overload
 def for_torchrl(env: VectorEnv[Any, Any, Any]) -> TorchRLVectorView: ...
@@ -20,7 +22,12 @@ def for_torchrl(env: VectorEnv[Any, Any, Any] | gym.Env[Any, Any]) -> TorchRLVec
 
     Args:
         env: One environment, or a vector environment with autoreset mode ``SameStep`` or ``Disabled``.
+
+    Raises:
+        ConfigError: A vector environment with ``copy=False``: TorchRL keeps the arrays of earlier steps.
     """
+    if isinstance(env, VectorEnv) and not getattr(env.unwrapped, "copy", True):
+        raise ConfigError("copy=False overwrites the arrays that TorchRL keeps of earlier steps; use copy=True.")
     return TorchRLVectorView(env) if isinstance(env, VectorEnv) else TorchRLView(env)
 
 

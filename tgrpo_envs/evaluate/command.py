@@ -97,13 +97,15 @@ def _settings(options: EvaluateOptions, policy: OutsidePolicy) -> Settings:
         size = min(len(batch.fixed_states(name)) for name in sets)
     if options.num_states > size:
         raise ConfigError(f"--num-states {options.num_states} is more than the {size} states of a set; give fewer.")
+    pack = find_pack(options.assets)
     return Settings(
         policy=options.policy,
         suite=tasks[0].suite,
         tasks=tuple(task.index for task in tasks),
         states=sets,
         num_states=options.num_states,
-        assets=find_pack(options.assets).name,
+        assets=pack.name,
+        assets_digest=pack.digest,
         detail=detail,
         image_size=policy.image_size,
         replan_steps=policy.replan_steps,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tgrpo_envs.bridges.libero import state
 from tgrpo_envs.bridges.policy import ACTION_SIZE, OutsidePolicy, Seen
-from tgrpo_envs.evaluate.record import EpisodeRecord
+from tgrpo_envs.evaluate.record import End, EpisodeRecord
 from tgrpo_envs.sim.snapshot import FloatArray
 from tgrpo_envs.vector import LiberoVectorEnv
 
@@ -85,12 +85,12 @@ def play_states(
             if not live:
                 return
             ended: list[_Seat] = []
-            for row, success in _decide(policy, env, seats, live):
+            for row, end in _decide(policy, env, seats, live):
                 seat = seats[row]
                 assert seat is not None
                 seats[row] = None
                 ended.append(seat)
-                record = _record(env, seat, row, states, success=success)
+                record = _record(env, seat, row, states, end)
                 finished(Finished(record, np.array(seat.actions), settings))
             for seat in ended:  # after all are kept: a server may be gone by now
                 policy.end(seat.number)
@@ -110,8 +110,8 @@ def _fill(env: LiberoVectorEnv, seats: list[_Seat | None], waiting: deque[_Seat]
 
 def _decide(
     policy: OutsidePolicy, env: LiberoVectorEnv, seats: list[_Seat | None], live: list[int]
-) -> list[tuple[int, bool]]:
-    """One decision of the live members; returns which of them it ended, and whether with success."""
+) -> list[tuple[int, End]]:
+    """One decision of the live members; returns which of them it ended, and how."""
     episodes, chosen = env.episodes, [seat for seat in seats if seat is not None]
     observations = env.batch.observations
     seen = Seen(
@@ -131,23 +131,27 @@ def _decide(
         seat.actions.extend(actions_NCA[row, : episodes.control_steps_N[row] - before_N[row]])
         stages_K = infos["stages"][row].astype(bool)
         seat.stages_K = stages_K if seat.stages_K is None else seat.stages_K | stages_K
-    return [(row, bool(terminated_N[row])) for row in live if terminated_N[row] or truncated_N[row]]
+    diverged_N = infos["diverged"]
+    return [
+        (row, "success" if terminated_N[row] else "diverged" if diverged_N[row] else "horizon")
+        for row in live
+        if terminated_N[row] or truncated_N[row]
+    ]
 
 
-def _record(env: LiberoVectorEnv, seat: _Seat, row: int, states: str, *, success: bool) -> EpisodeRecord:
+def _record(env: LiberoVectorEnv, seat: _Seat, row: int, states: str, end: End) -> EpisodeRecord:
     episodes = env.episodes
     report, task = episodes.stage_report, env.task
     assert report is not None
     assert seat.stages_K is not None
-    steps = int(episodes.control_steps_N[row])
     return EpisodeRecord(
         suite=task.suite,
         task=task.index,
         states=states,
         state=seat.state,
-        success=success,
-        end="success" if success else "horizon" if steps >= env.horizon else "diverged",
-        control_steps=steps,
+        success=end == "success",
+        end=end,
+        control_steps=int(episodes.control_steps_N[row]),
         progress=float(report.progress_N[row]),
         stages_done=tuple(name for name, done in zip(env.stage_names, seat.stages_K.tolist(), strict=True) if done),
         perturb=episodes.settings.perturbation,

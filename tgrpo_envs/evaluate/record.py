@@ -20,6 +20,9 @@ EPISODES_NAME = "episodes.jsonl"
 RECORD_NAME = "evaluation.json"
 BENCHMARK_PACK = "libero"
 
+End = Literal["success", "horizon", "diverged"]
+"""How an episode ended. diverged: the physics became unstable; counted as no success."""
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,8 +38,7 @@ class EpisodeRecord(_Frozen):
     state: int
     """Row of the set."""
     success: bool
-    end: Literal["success", "horizon", "diverged"]
-    """diverged: the physics became unstable; counted as no success."""
+    end: End
     control_steps: int
     progress: float
     """Through the stages of the reward, 0 to 1, at the end."""
@@ -72,6 +74,8 @@ class Settings(_Frozen):
     replan_steps: int
     horizon: int
     versions: dict[str, str]
+    assets_digest: str = ""
+    """Of the pack's files; evaluations of versions before 0.7.0 have none."""
     bddl: str = ""
     """Name and digest of a task file of the user's own."""
     perturb: tuple[Kind, ...] = ()

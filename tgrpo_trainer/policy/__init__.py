@@ -52,9 +52,14 @@ def policy_kind(folder: Path) -> str:
     """Which kind of policy lies in a folder, by its files; published ones have a `model_type` or, LeRobot's, a `type`.
 
     Raises:
-        CheckpointError: There is no settings file, or it is damaged, or of something else.
+        CheckpointError: There is no settings file, or it is damaged, or of something else, or LeRobot's of adapters.
     """
-    if (folder / ADAPTER_CONFIG_FILE).is_file():  # peft's folders have no config.json, and only OpenVLA saves so
+    if (folder / ADAPTER_CONFIG_FILE).is_file():  # OpenVLA saves them, and then there is no config.json
+        if (folder / CONFIG_FILE).is_file() and (whose := read_config(folder).get("type")):
+            raise CheckpointError(
+                f"{folder} holds LoRA adapters of a {whose} policy beside LeRobot's settings; merge them by peft "
+                "(merge_and_unload) and save the whole policy there."
+            )
         return "openvla"
     config = read_config(folder)
     kind = config.get("kind") or config.get("model_type") or config.get("type")

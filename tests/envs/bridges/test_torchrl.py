@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tgrpo_envs.bridges.torchrl import for_torchrl
+from tgrpo_envs.errors import ConfigError
 
 ID = "tgrpo_envs:TGRPO-LiberoObject-v0"
 SETTINGS: dict[str, Any] = {"assets": "primitive", "observe": "state", "horizon": 4}
@@ -25,6 +26,13 @@ def test_infos_are_numbers_with_the_same_keys_and_kinds_at_reset_and_step() -> N
         assert {"success", "progress", "stages"} <= kinds[0].keys()
         assert "instruction" not in kinds[0]
         view.close()
+
+
+def test_arrays_that_are_overwritten_are_refused() -> None:
+    envs = gym.make_vec(ID, 2, copy=False, **SETTINGS)
+    with pytest.raises(ConfigError, match="use copy=True"):
+        for_torchrl(envs)
+    envs.close()
 
 
 def test_last_observations_are_gymnasiums_by_their_keys() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from tgrpo_envs.evaluate.play import Finished, play_states
 from tgrpo_envs.evaluate.record import EPISODES_NAME, SETTINGS_NAME, EpisodeRecord, EvaluationFolder, Settings
 from tgrpo_envs.sim.snapshot import FloatArray
 from tgrpo_envs.tasks import bddl_path, get_task
+from tgrpo_envs.vector import LiberoVectorEnv
 
 SETTINGS = Settings(
     policy="module:function",
@@ -111,6 +113,12 @@ def test_episodes_without_their_settings_and_folders_for_files_are_refused(tmp_p
         EvaluationFolder(tmp_path / "c", SETTINGS, resume=True)
 
 
+def test_other_files_of_a_pack_are_another_evaluation(tmp_path: Path) -> None:
+    EvaluationFolder(tmp_path, SETTINGS.model_copy(update={"assets_digest": "a"}), resume=False).add(EPISODE)
+    with pytest.raises(ConfigError, match="begun with assets_digest a and cannot go on with b"):
+        EvaluationFolder(tmp_path, SETTINGS.model_copy(update={"assets_digest": "b"}), resume=True)
+
+
 class GoneAfterItsAnswer:
     """A policy whose server is gone when it is told that an episode is over."""
 
@@ -132,6 +140,27 @@ def test_episodes_that_end_together_are_kept_before_the_server_is_told() -> None
     with pytest.raises(PolicyError, match="gone at the end of 0"):
         play_states(GoneAfterItsAnswer(), env, "heldout", [4, 9], num_envs=2, first_number=0, finished=kept.append)
     assert [one.record.state for one in kept] == [4, 9]
+
+
+class Diverges(LiberoVectorEnv):
+    """The physics of the first member become unstable at every step."""
+
+    def step(self, actions: Any) -> Any:
+        self.episodes.simulator.datas[0].qvel[:] = 1e12
+        return super().step(actions)
+
+
+class Stays(GoneAfterItsAnswer):
+    def end(self, episode: int) -> None:
+        """Nobody is told."""
+
+
+def test_physics_that_diverge_at_the_horizon_are_said_to_have_diverged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tgrpo_envs.evaluate.play.LiberoVectorEnv", Diverges)
+    kept: list[Finished] = []
+    env = {"suite": "libero_object", "task": 0, "assets": "primitive", "detail": "fast", "horizon": 1}
+    play_states(Stays(), env, "heldout", [4, 9], num_envs=2, first_number=0, finished=kept.append)
+    assert [(one.record.end, one.record.success) for one in kept] == [("diverged", False), ("horizon", False)]
 
 
 CHANGES_ITS_TASK = """

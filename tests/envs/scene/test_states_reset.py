@@ -89,6 +89,23 @@ def test_states_that_do_not_fit_are_refused_with_what_would(envs: LiberoVectorEn
         start(envs, init_states="held_out")
 
 
+def test_a_group_of_several_states_is_refused_where_it_is_reset(states: InitStates) -> None:
+    envs = libero_envs(gym.make_vec(ENV_ID, num_envs=4, **STATE_ONLY))
+    alike, mixed = np.array([5, 5, 2, 2]), np.array([5, 5, 2, 3])
+    named = start(envs, init_states="heldout", init_state_ids=alike, group_size=2)
+    assert np.array_equal(start(envs, init_states=states.take(alike), group_size=2), named)
+    for given in (
+        {"init_states": "heldout", "init_state_ids": mixed},
+        {"init_states": states, "init_state_ids": mixed},
+        {"init_states": states.take(mixed)},
+        {"init_states": states.states_NX[mixed]},
+    ):
+        with pytest.raises(ConfigError, match="members 2 to 3 share one initial state"):
+            start(envs, group_size=2, **given)
+        start(envs, group_size=2, reset_mask=np.array([True, True, True, False]), **given)
+    envs.close()
+
+
 def test_an_unknown_kind_of_fixture_poses_is_refused() -> None:
     with pytest.raises(UnknownNameError, match="per_episode"):
         gym.make(ENV_ID, fixture_poses="per_episodes", **STATE_ONLY)
@@ -106,7 +123,7 @@ def test_fixtures_stand_as_the_set_says_or_are_drawn_for_each_episode() -> None:
         kwargs |= {"cameras": (), "assets": "libero", "reward": "sparse"}
         envs = libero_envs(gym.make_vec("tgrpo_envs:TGRPO-LiberoGoal-v0", 4, **kwargs))
         seen = []
-        for options in ({"group_size": 2}, {"init_state_ids": np.arange(4), "group_size": 2}):
+        for options in ({"group_size": 2}, {"init_state_ids": np.arange(4) // 2, "group_size": 2}):
             envs.reset(seed=0, options=options)
             seen.append(envs.episodes.simulator.get_states().fixtures_NF7[:, :, :2])
         envs.close()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tgrpo_envs.errors import CheckpointError
 from tgrpo_trainer.__main__ import main
 from tgrpo_trainer.policy import policy_class, policy_kind
 
@@ -30,3 +31,11 @@ def test_a_checkpoint_of_lerobots_names_the_extra(
     assert main([command, *options[command]]) != 0
     said = capsys.readouterr().err
     assert "needs the package lerobot" in said and "pip install 'tgrpo[lerobot]'" in said and "Python 3.12" in said
+
+
+def test_lerobots_adapters_are_not_taken_for_openvlas(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA"}))
+    assert policy_kind(tmp_path) == "openvla"
+    (tmp_path / "config.json").write_text(json.dumps({"type": "smolvla"}))
+    with pytest.raises(CheckpointError, match="LoRA adapters of a smolvla policy"):
+        policy_kind(tmp_path)
