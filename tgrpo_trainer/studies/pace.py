@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tgrpo_trainer.run.checkpoint import latest_checkpoint, read_state
 from tgrpo_trainer.run.layout import CHECKPOINTS_NAME, LAST_NAME
@@ -33,8 +34,14 @@ def measured_s(jobs: Sequence[Job]) -> list[tuple[Work, float]]:
     for job in jobs:
         last = latest_checkpoint(job.folder / (LAST_NAME if job.clone is None else CHECKPOINTS_NAME))
         if job.is_finished and last is not None:
-            measured.append((work_of(job), float(read_state(last)["elapsed_s"])))
+            # A run's clock goes on from its clone's.
+            clone = None if job.clone is None else latest_checkpoint(job.clone / LAST_NAME)
+            measured.append((work_of(job), _elapsed_s(last) - (0.0 if clone is None else _elapsed_s(clone))))
     return measured
+
+
+def _elapsed_s(checkpoint: Path) -> float:
+    return float(read_state(checkpoint)["elapsed_s"])
 
 
 def expected_s(left: Sequence[Work], measured: Sequence[tuple[Work, float]]) -> tuple[float, Mapping[str, int]]:

@@ -54,13 +54,14 @@ def learn_by_ppo(config: TrainConfig) -> Path:
         ConfigError: A run that has learnt otherwise, several tasks, minibatches of one decision, or a policy that is
             not nano.
     """
-    folder, began = config.run.path, time.monotonic()
+    folder = config.run.path
     last = latest_checkpoint(folder / LAST_NAME)
     if last is None:
         raise CheckpointError(f"{folder} holds no clone to learn from; make it with sft.")
     if config.update.minibatch_size < 2:
         raise ConfigError("update.minibatch_size is 1, but PPO compares the decisions of a minibatch; give 2 or more.")
     start, rounds = load_checkpoint(last), config.run.iterations
+    began = time.monotonic() - float(start.state["elapsed_s"])  # the minutes of cloning are the run's too
     # PPO's own last checkpoint holds no optimiser: of such a run only the evaluation may be missing.
     if start.iteration > 0 and (PARAM_GROUPS in start.state or start.iteration != rounds):
         raise ConfigError(f"{folder} holds a run that has learnt already; give a folder that only sft has filled.")

@@ -11,7 +11,7 @@ from tgrpo_trainer.evaluation.source import find_source
 from tgrpo_trainer.metrics.metrics import JSONL_NAME, read_metrics
 from tgrpo_trainer.policy.nano.policy import NanoConfig, NanoPolicy
 from tgrpo_trainer.recipes import smoke
-from tgrpo_trainer.run.checkpoint import save_checkpoint
+from tgrpo_trainer.run.checkpoint import read_state, save_checkpoint
 
 ITERATIONS = 2
 
@@ -26,7 +26,7 @@ def clone(tmp_path: Path) -> Path:
         run={**recipe.run.model_dump(), "folder": tmp_path, "name": "run", "iterations": ITERATIONS},
     ).save(folder / "config.json")
     policy = NanoPolicy(NanoConfig(image_size=32, action_chunk=8))
-    save_checkpoint(folder / "last", iteration=0, policy=policy, state={"elapsed_s": 1.0})
+    save_checkpoint(folder / "last", iteration=0, policy=policy, state={"elapsed_s": 1000.0})
     return folder
 
 
@@ -39,6 +39,7 @@ def test_its_last_policy_is_the_folder_s_and_nothing_is_done_twice(
     clone: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["ppo", "--resume", str(clone)]) == 0
+    assert read_state(clone / "last" / "iteration_000002")["elapsed_s"] > 1000.0  # those of cloning are the run's
     # eval, serve and export would take the clone, and train would go on from it beside PPO's evaluations.
     assert find_source(clone).folder == clone / "last" / "iteration_000002"
     assert main(["train", "--resume", str(clone)]) == 2

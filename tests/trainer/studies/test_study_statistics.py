@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
 from tgrpo_envs import text_table
 from tgrpo_envs.intervals import wilson_interval
+from tgrpo_trainer.policy.nano.policy import NanoConfig, NanoPolicy
+from tgrpo_trainer.recipes import smoke
+from tgrpo_trainer.run.checkpoint import save_checkpoint
 from tgrpo_trainer.studies.difference import EVERY_TASK, bootstrap_interval, differences
-from tgrpo_trainer.studies.pace import Work, expected_s
+from tgrpo_trainer.studies.pace import Work, expected_s, measured_s
+from tgrpo_trainer.studies.run import Job
 from tgrpo_trainer.studies.table import (
     Outcome,
     mean_interval,
@@ -105,3 +110,14 @@ def test_tables_as_text() -> None:
     assert text_table.aligned([("task", "n"), ("a", "1"), ("longer", "2")]) == "task    n\na       1\nlonger  2"
     assert text_table.markdown([("task", "n"), ("a", "1")]) == "| task | n |\n| --- | --- |\n| a | 1 |"
     assert percent((0.774, 0.936)) == "[77, 94]" and percent(None) == ""
+
+
+def test_a_run_s_seconds_are_without_its_clone_s(tmp_path: Path) -> None:
+    recipe, policy = smoke(), NanoPolicy(NanoConfig(image_size=32, action_chunk=8))
+    config = recipe.replace(run={**recipe.run.model_dump(), "folder": tmp_path, "name": "run", "iterations": 0})
+    save_checkpoint(tmp_path / "clone" / "last", iteration=0, policy=policy, state={"elapsed_s": 40.0})
+    save_checkpoint(tmp_path / "run" / "checkpoints", iteration=0, policy=policy, state={"elapsed_s": 100.0})
+    (tmp_path / "run" / "evaluations").mkdir()
+    (tmp_path / "run" / "evaluations" / "iteration_000000.json").touch()
+    job = Job("run", config, tmp_path / "log", "train", tmp_path / "clone")
+    assert [seconds for _, seconds in measured_s([job])] == [60.0]
