@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pkgutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tgrpo_envs.errors import CheckpointError, UnknownNameError
-from tgrpo_envs.files import read_json
+from tgrpo_trainer.policy.json_files import read_object
 
 if TYPE_CHECKING:
     from tgrpo_trainer.policy.base import Policy  # brings torch
@@ -55,13 +55,13 @@ def policy_kind(folder: Path) -> str:
         CheckpointError: There is no settings file, or it is damaged, or of something else, or LeRobot's of adapters.
     """
     if (folder / ADAPTER_CONFIG_FILE).is_file():  # OpenVLA saves them, and then there is no config.json
-        if (folder / CONFIG_FILE).is_file() and (whose := read_config(folder).get("type")):
+        if (folder / CONFIG_FILE).is_file() and (whose := read_object(folder / CONFIG_FILE).get("type")):
             raise CheckpointError(
                 f"{folder} holds LoRA adapters of a {whose} policy beside LeRobot's settings; merge them by peft "
                 "(merge_and_unload) and save the whole policy there."
             )
         return "openvla"
-    config = read_config(folder)
+    config = read_object(folder / CONFIG_FILE)
     kind = config.get("kind") or config.get("model_type") or config.get("type")
     if kind is None:
         whose = "names no kind of policy; give the folder of one"
@@ -69,19 +69,3 @@ def policy_kind(folder: Path) -> str:
             whose = "is a run's; give one of its policies, such as checkpoints/iteration_NNNNNN/policy"
         raise CheckpointError(f"{folder / CONFIG_FILE} {whose}.")
     return str(kind)
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """The content of a policy's config.json.
-
-    Raises:
-        CheckpointError: It is missing, or no JSON object.
-    """
-    path = folder / CONFIG_FILE
-    try:
-        config = read_json(path)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is not the settings file of a saved policy: {error}") from error
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{path} holds {type(config).__name__}, not the settings of a policy.")
-    return config

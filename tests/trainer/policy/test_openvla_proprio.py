@@ -9,8 +9,9 @@ from tgrpo_envs.bridges.libero import axis_angle, proprio, state
 from tgrpo_envs.scene import load_scene, official_states
 from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.tasks import get_task
+from tgrpo_trainer.policy.libero_state import libero_state
 from tgrpo_trainer.policy.openvla.actions import Statistics
-from tgrpo_trainer.policy.openvla.proprio import ProprioCodec, libero_state
+from tgrpo_trainer.policy.openvla.proprio import ProprioCodec
 
 
 def test_it_is_the_simulators_state_whatever_the_angle() -> None:

@@ -21,9 +21,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tgrpo_envs.errors import CheckpointError, ConfigError
-from tgrpo_trainer.policy import CONFIG_FILE, load_policy, read_config
+from tgrpo_trainer.policy import CONFIG_FILE, load_policy
 from tgrpo_trainer.policy.base import WEIGHTS_FILE, Policy, PolicyStart
 from tgrpo_trainer.policy.hub import resolve_checkpoint
+from tgrpo_trainer.policy.json_files import read_object
 from tgrpo_trainer.policy.lora import LoraSettings, add_adapters
 from tgrpo_trainer.policy.text import PADDING_ID, hash_words
 from tgrpo_trainer.types import PolicyInput
@@ -131,7 +132,7 @@ class NanoNetwork(Policy):
     @classmethod
     def load(cls, folder: Path) -> Self:
         """See `Policy.load`."""
-        content = read_config(folder)
+        content = read_object(folder / CONFIG_FILE)
         content.pop("kind", None)
         lora = content.pop("lora", None)
         make: Any = cls

@@ -7,13 +7,14 @@ import torch
 from tgrpo_trainer.policy import CONFIG_FILE
 from tgrpo_trainer.policy.footprint import Footprint
 from tgrpo_trainer.policy.hub import resolve_checkpoint
+from tgrpo_trainer.policy.json_files import read_object
 from tgrpo_trainer.policy.lora import LoraSettings, Targets, add_adapters
 from tgrpo_trainer.policy.openvla.activations import trace
 from tgrpo_trainer.policy.openvla.architecture import OPENVLA_7B, Architecture
 from tgrpo_trainer.policy.openvla.decoding import PUBLISHED_CHUNK
 from tgrpo_trainer.policy.openvla.model import OpenVlaModel
 from tgrpo_trainer.policy.openvla.parts import read_parts
-from tgrpo_trainer.policy.openvla.published import architecture_of, read_json
+from tgrpo_trainer.policy.openvla.published import architecture_of
 from tgrpo_trainer.policy.openvla.weights import read_headers
 from tgrpo_trainer.types import ACTION_DIM
 
@@ -30,7 +31,7 @@ def find_architecture(checkpoint: str | None) -> Architecture:
     if checkpoint is None:
         return OPENVLA_7B
     folder = resolve_checkpoint(checkpoint).folder
-    config = read_json(folder / CONFIG_FILE)
+    config = read_object(folder / CONFIG_FILE)
     return architecture_of(folder, config, read_headers(folder), read_parts(folder).tensors)
 
 

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from tgrpo_envs.errors import CheckpointError
 from tgrpo_trainer.policy import ADAPTER_CONFIG_FILE, CONFIG_FILE
 from tgrpo_trainer.policy.hub import resolve_checkpoint
+from tgrpo_trainer.policy.json_files import read_object
 from tgrpo_trainer.policy.lora import ADAPTER_WEIGHTS_FILE
 from tgrpo_trainer.policy.openvla.actions import STATISTICS_FILE
 from tgrpo_trainer.policy.openvla.film import is_modulation
@@ -29,7 +30,7 @@ from tgrpo_trainer.policy.openvla.parts import (
     read_parts,
     read_tensors,
 )
-from tgrpo_trainer.policy.openvla.published import load_model, read_companions, read_json, write_published
+from tgrpo_trainer.policy.openvla.published import load_model, read_companions, write_published
 from tgrpo_trainer.policy.openvla.weights import read_headers, refuse_other_tensors, without_value_head
 
 OFT_FOLDER = "lora_adapter"
@@ -54,7 +55,7 @@ def merge_foreign(adapters: Path, out: Path) -> None:
     folders = [adapters.resolve().parent, adapters] if adapters.resolve().name == OFT_FOLDER else [adapters]
     beside = [read_parts(folder) for folder in folders]
     base = _find_base(adapters)
-    config, own = read_json(base / CONFIG_FILE), read_parts(base)
+    config, own = read_object(base / CONFIG_FILE), read_parts(base)
     model = load_model(base, config, parts=own)
     tensors = {name: tensor for parts in beside for name, tensor in parts.tensors.items()}
     _merge(adapters, model, left_out=VISION_BACKBONE if any(map(is_modulation, tensors)) else None)
@@ -87,7 +88,7 @@ def convert_weights(weights: Path, base: str, out: Path) -> None:
             "program that made them."
         )
     folder = resolve_checkpoint(base).folder
-    config, parts = read_json(folder / CONFIG_FILE), read_parts(folder)
+    config, parts = read_object(folder / CONFIG_FILE), read_parts(folder)
     expected = {name: stored.shape for name, stored in without_value_head(read_headers(folder)).items()}
     expected |= {name: tuple(tensor.shape) for name, tensor in parts.tensors.items() if name != LOG_SCALE}
     state = dict(without_value_head(state))
@@ -102,7 +103,7 @@ def convert_weights(weights: Path, base: str, out: Path) -> None:
 def _find_base(adapters: Path) -> Path:
     """The folder of the checkpoint that the adapters name."""
     path = adapters / ADAPTER_CONFIG_FILE
-    base = read_json(path).get(BASE)
+    base = read_object(path).get(BASE)
     if not isinstance(base, str) or not base:
         raise CheckpointError(f"{path} names no {BASE}; write there the folder or hub name of the OpenVLA they adapt.")
     try:

@@ -22,6 +22,8 @@ from tgrpo_trainer.policy.base import PolicyStart
 from tgrpo_trainer.policy.densities import draw_numbers, entropy, log_density, tempered
 from tgrpo_trainer.policy.footprint import Footprint
 from tgrpo_trainer.policy.hub import resolve_checkpoint
+from tgrpo_trainer.policy.json_files import read_object, write_object
+from tgrpo_trainer.policy.libero_state import STATE_SIZE
 from tgrpo_trainer.policy.lora import LoraSettings, add_adapters, load_adapters, save_adapters
 from tgrpo_trainer.policy.openvla.actions import STATISTICS_FILE, ActionCodec, read_statistics
 from tgrpo_trainer.policy.openvla.base import BaseCheckpoint
@@ -32,12 +34,10 @@ from tgrpo_trainer.policy.openvla.model import OpenVlaModel, Prefix
 from tgrpo_trainer.policy.openvla.parts import read_parts
 from tgrpo_trainer.policy.openvla.pictures import prepare_pictures
 from tgrpo_trainer.policy.openvla.prompt import Prompter
-from tgrpo_trainer.policy.openvla.proprio import STATE_SIZE, ProprioCodec
+from tgrpo_trainer.policy.openvla.proprio import ProprioCodec
 from tgrpo_trainer.policy.openvla.published import (
     load_model,
     read_companions,
-    read_json,
-    write_json,
     write_published,
 )
 from tgrpo_trainer.policy.openvla.saved_settings import OpenVlaSettings, parse_settings, read_settings
@@ -160,7 +160,7 @@ class OpenVlaPolicy(TokenPolicy):
                     "OUT (--policy.checkpoint OUT)."
                 )
             return cls._load_adapted(folder)
-        config = read_json(folder / CONFIG_FILE)
+        config = read_object(folder / CONFIG_FILE)
         chosen = settings or read_settings(folder)
         companions, parts = read_companions(folder), read_parts(folder)
         known = companions.get(STATISTICS_FILE)
@@ -196,7 +196,7 @@ class OpenVlaPolicy(TokenPolicy):
     def _load_adapted(cls, folder: Path) -> OpenVlaPolicy:
         """The base that a LoRA run started from, with the adapters of this folder."""
         path = folder / SETTINGS_FILE
-        content = read_json(path)
+        content = read_object(path)
         base = BaseCheckpoint.from_json(content.pop("base", None), path)
         lora = content.pop("lora", None)
         policy = cls.load(base.find(folder), parse_settings(content, path), base.dtype)
@@ -315,10 +315,10 @@ class OpenVlaPolicy(TokenPolicy):
         if self.adapters is not None and self.base is not None:
             save_adapters(folder, self.model, self.base.checkpoint, weights)
             more = {"lora": asdict(self.adapters), "base": asdict(self.base)}
-            write_json(folder / SETTINGS_FILE, {"kind": KIND, **asdict(self.settings), **more})
+            write_object(folder / SETTINGS_FILE, {"kind": KIND, **asdict(self.settings), **more})
             return
         write_published(folder, weights, self.config, self.companions, max_shard_bytes, self.part_files)
-        write_json(folder / SETTINGS_FILE, {"kind": KIND, **asdict(self.settings)})
+        write_object(folder / SETTINGS_FILE, {"kind": KIND, **asdict(self.settings)})
 
     def _draw(self, obs: PolicyInput, draw: Draw) -> tuple[Tensor, Tensor]:
         """tokens_NK and logp_NK of one decision."""

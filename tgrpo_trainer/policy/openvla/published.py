@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tgrpo_envs.errors import CheckpointError
-from tgrpo_envs.files import load_json
 from tgrpo_trainer.policy import CONFIG_FILE
+from tgrpo_trainer.policy.json_files import write_object
 from tgrpo_trainer.policy.openvla.actions import STATISTICS_FILE
 from tgrpo_trainer.policy.openvla.architecture import Architecture, read_architecture
 from tgrpo_trainer.policy.openvla.model import OpenVlaModel
@@ -118,26 +116,6 @@ def write_published(
     """
     save_weights(folder, write_parts(folder, weights, part_files or {}), max_shard_bytes)
     dtype = str(next(iter(weights.values())).dtype).removeprefix("torch.")
-    write_json(folder / CONFIG_FILE, {**config, "torch_dtype": dtype})
+    write_object(folder / CONFIG_FILE, {**config, "torch_dtype": dtype})
     for name, contents in companions.items():
         (folder / name).write_bytes(contents)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """An object in a file.
-
-    Raises:
-        CheckpointError: It is missing or something else.
-    """
-    try:
-        content = load_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is missing or not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds {type(content).__name__}, not an object with settings.")
-    return content
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write an object, its keys in order."""
-    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_trainer.policy import SETTINGS_FILE
 from tgrpo_trainer.policy.densities import Density
+from tgrpo_trainer.policy.json_files import read_object
 from tgrpo_trainer.policy.openvla.architecture import Architecture
-from tgrpo_trainer.policy.openvla.published import read_json
 from tgrpo_trainer.policy.openvla.regression import MIN_SCALE
 
 
@@ -79,7 +79,7 @@ def read_settings(folder: Path) -> OpenVlaSettings:
             f"{folder} is a published OpenVLA without settings of a run; start from it with --policy.kind openvla "
             f"--policy.checkpoint {folder} (the recipe openvla_libero has the other settings)."
         )
-    return parse_settings(read_json(path), path)
+    return parse_settings(read_object(path), path)
 
 
 def parse_settings(content: dict[str, Any], path: Path) -> OpenVlaSettings:

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from tgrpo_envs.errors import CheckpointError
 from tgrpo_envs.extras import needs_extra
-from tgrpo_trainer.policy import CONFIG_FILE, read_config
-from tgrpo_trainer.policy.openvla.proprio import STATE_SIZE
-from tgrpo_trainer.policy.openvla.published import write_json
+from tgrpo_trainer.policy import CONFIG_FILE
+from tgrpo_trainer.policy.json_files import read_object, write_object
+from tgrpo_trainer.policy.libero_state import STATE_SIZE
 from tgrpo_trainer.types import ACTION_DIM
 
 KIND = "smolvla"
@@ -65,7 +65,7 @@ def read_checkpoint(folder: Path) -> SmolVlaCheckpoint:
         from lerobot.policies.smolvla.modeling_smolvla import SmolVLAPolicy
         from lerobot.processor import PolicyProcessorPipeline
 
-    content = read_config(folder)
+    content = read_object(folder / CONFIG_FILE)
     if content.get("type") != KIND:
         raise CheckpointError(
             f"{folder} is no SmolVLA of LeRobot's: the type in its config.json is {content.get('type')}."
@@ -113,7 +113,7 @@ def write_checkpoint(
         folder / WEIGHTS_FILE,
         metadata={"format": "pt"},
     )
-    write_json(folder / CONFIG_FILE, {**checkpoint.config, **changes})
+    write_object(folder / CONFIG_FILE, {**checkpoint.config, **changes})
     for name, contents in checkpoint.companions.items():
         (folder / name).write_bytes(contents)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tgrpo_envs.errors import ConfigError
-from tgrpo_trainer.policy.openvla.proprio import libero_state
+from tgrpo_trainer.policy.libero_state import libero_state
 from tgrpo_trainer.policy.smolvla.checkpoint import SmolVlaCheckpoint
 from tgrpo_trainer.types import PolicyInput
 

@@ -26,7 +26,7 @@ from tgrpo_trainer.policy import SETTINGS_FILE
 from tgrpo_trainer.policy.base import Policy, PolicyStart
 from tgrpo_trainer.policy.flow import FlowSampler, Velocity
 from tgrpo_trainer.policy.hub import resolve_checkpoint
-from tgrpo_trainer.policy.openvla.published import read_json, write_json
+from tgrpo_trainer.policy.json_files import read_object, write_object
 from tgrpo_trainer.policy.randomness import Randomness, drawn_like
 from tgrpo_trainer.policy.smolvla.checkpoint import KIND, SmolVlaCheckpoint, read_checkpoint, write_checkpoint
 from tgrpo_trainer.policy.smolvla.inputs import TOKENS, TOKENS_MASK, Inputs
@@ -175,7 +175,7 @@ class SmolVlaPolicy(Policy):
         weights = {name.removeprefix("lerobot."): tensor for name, tensor in whole.items()}
         used = {"n_action_steps": self.action_chunk, "num_steps": self.sampler.num_steps}
         write_checkpoint(folder, self.checkpoint, weights, used)
-        write_json(folder / SETTINGS_FILE, {"kind": KIND, **self.settings.model_dump()})
+        write_object(folder / SETTINGS_FILE, {"kind": KIND, **self.settings.model_dump()})
 
     def _matching(self, obs: PolicyInput, expert_NK: Tensor) -> LogProbs:
         """Minus the error of each number's velocity, at a time and with noise drawn as LeRobot draws them."""
@@ -227,7 +227,7 @@ def _read_settings(folder: Path) -> SmolVlaSettings:
             f"{folder} is a published SmolVLA without settings of a run; start from it with --policy.kind smolvla "
             f"--policy.checkpoint {folder} (the recipe smolvla_libero has the other settings)."
         )
-    content = read_json(path)
+    content = read_object(path)
     content.pop("kind", None)
     try:
         return SmolVlaSettings(**content)
