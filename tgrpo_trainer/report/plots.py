@@ -186,7 +186,7 @@ def new_figure(columns: int, *, height: float, rows: int = 1, width: float = 10.
     for axis in axes:
         axis.set_axisbelow(True)
         axis.tick_params(length=0)
-        axis.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+        axis.xaxis.set_major_locator(MaxNLocator(nbins=8 if columns < 3 else 4, integer=True))
     return figure, list(axes)
 
 

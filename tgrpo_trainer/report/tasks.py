@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 
 from tgrpo_envs.html import Markup
 from tgrpo_trainer.evaluation.result import Evaluation
-from tgrpo_trainer.report.plots import COLOURS, GRID, SET_NAMES, STYLE, Rows, count, new_figure, series, to_svg
+from tgrpo_trainer.report.plots import COLOURS, MUTED, SET_NAMES, STYLE, Rows, count, new_figure, series, to_svg
 from tgrpo_trainer.rollout.tasks import task_key
 
 COLUMNS = 5
 """Small curves beside each other."""
+MEAN_OF = 10
+"""Iterations: a task has a group or so in each, too few for a curve."""
 
 
 def task_section(evaluations: Sequence[Evaluation], rows: Rows) -> dict[str, Any]:
@@ -26,7 +29,8 @@ def task_section(evaluations: Sequence[Evaluation], rows: Rows) -> dict[str, Any
     return {
         "task_note": (
             "k/n successes with the 95 % Wilson interval; before is behaviour cloning. Curves: success of each task "
-            "over iterations, evaluated (held-out greedy in dark blue) and in training rollouts (grey)."
+            "over iterations, evaluated (held-out greedy in dark blue) and in training rollouts "
+            f"(grey, mean of the latest {MEAN_OF})."
         ),
         "task_headings": [f"{SET_NAMES[key.split('_')[0]]}, {key.split('_')[1]}" for key in COLOURS],
         "task_rows": [_row(own) for own in _by_task(evaluations).values()],
@@ -42,7 +46,7 @@ def task_curves(evaluations: Sequence[Evaluation], rows: Rows) -> Markup:
     lines = -(-len(tasks) // columns)
     figure, axes = new_figure(columns, rows=lines, height=1.5 * lines + 0.3)
     for axis, (key, own) in zip(axes, tasks.items(), strict=False):
-        axis.plot(*series(rows, f"rollout/success_rate/{key}"), color=GRID, linewidth=2)
+        axis.plot(*latest_means(*series(rows, f"rollout/success_rate/{key}")), color=MUTED, alpha=0.5, linewidth=2)
         for kind, colour in COLOURS.items():
             chosen = sorted((one for one in own if one.key == kind), key=lambda one: one.iteration)
             rates = [one.success_rate for one in chosen]
@@ -52,6 +56,13 @@ def task_curves(evaluations: Sequence[Evaluation], rows: Rows) -> Markup:
     for axis in axes[len(tasks) :]:
         axis.set_visible(False)
     return to_svg(figure)
+
+
+def latest_means(iterations: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The mean of each value and those before it, `MEAN_OF` in all; the first ones have none."""
+    width = max(1, min(MEAN_OF, len(values)))
+    ends = range(width, len(values) + 1)
+    return iterations[width - 1 :], np.array([values[end - width : end].mean() for end in ends])
 
 
 def _by_task(evaluations: Sequence[Evaluation]) -> dict[str, list[Evaluation]]:

@@ -99,7 +99,7 @@ def _compared(before: Pooled | None, after: Pooled) -> dict[str, Any]:
         "mode": after.mode,
         "before": plots.count(before),
         "after": plots.count(after),
-        "points": "" if change is None else f"{100 * change:+.0f}",
+        "points": "" if change is None else f"{100 * change:+.1f}".removesuffix(".0"),
         "direction": "muted" if not change else "up" if change > 0 else "down",
     }
 

@@ -21,6 +21,7 @@ from tgrpo_trainer.evaluation.result import load_evaluations, save_evaluations
 from tgrpo_trainer.recipes import quickstart
 from tgrpo_trainer.report import write_report
 from tgrpo_trainer.report.record import LastGroup
+from tgrpo_trainer.report.tasks import latest_means
 from tgrpo_trainer.report.write import WORKING, stage_rows
 from tgrpo_trainer.types import EpisodeEnd
 
@@ -38,7 +39,7 @@ def test_success_before_and_after_is_given_as_counts_with_intervals(page: str) -
             low, high = wilson_interval(successes, trials)
             assert f"{successes}/{trials} = {successes / trials:.0%} [{low:.0%}, {high:.0%}]" in page
     assert "61% → 88%" in page  # held-out, greedy: 39/64 to 56/64
-    assert '<span class="up">+27</span>' in page
+    assert '<span class="up">+26.6</span>' in page
     assert '<span class="down">-8</span>' in page
     assert "sampled draws it at temperature 1." in page
 
@@ -141,3 +142,11 @@ def test_a_run_of_several_tasks_shows_each_and_counts_all_together(tmp_path: Pat
     assert "00: fetch the soup" in page and "04: pick up the alphabet soup" in page
     assert ">task 00<" in page and ">task 04<" in page  # titles of the small curves
     assert "libero_object 2 tasks (4, 0)" in page and "Last stage reached" not in page
+
+
+def test_a_task_s_curve_is_the_mean_of_the_latest_iterations() -> None:
+    iterations, values = np.arange(1.0, 13.0), np.arange(12.0)
+    at, means = latest_means(iterations, values)
+    assert at.tolist() == [10.0, 11.0, 12.0] and means.tolist() == [4.5, 5.5, 6.5]  # of 0 to 9, 1 to 10, 2 to 11
+    assert [part.tolist() for part in latest_means(iterations[:2], values[:2])] == [[2.0], [0.5]]
+    assert [part.size for part in latest_means(iterations[:0], values[:0])] == [0, 0]
