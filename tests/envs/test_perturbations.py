@@ -56,10 +56,10 @@ def plain() -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_equal_seeds_are_equal_and_others_are_not(kind: str) -> None:
-    one, again = (played({"kind": kind, "level": 2, "seed": 3}, steps=2) for _ in range(2))
+    one, again = (played({"kind": kind, "level": 1}, steps=2) for _ in range(2))
     np.testing.assert_array_equal(one["states"], again["states"])
     np.testing.assert_array_equal(one["last"]["agentview"], again["last"]["agentview"])
-    other = played({"kind": kind, "level": 2, "seed": 5}, steps=2)
+    other = played({"kind": kind, "level": 1, "seed": 5}, steps=2)
     changed = (
         one["states"].shape != other["states"].shape
         or (one["states"] != other["states"]).any()
@@ -147,7 +147,7 @@ def test_the_robot_starts_bent_and_stays_so(plain: dict[str, Any]) -> None:
     )
 
 
-@pytest.mark.parametrize(("suite", "task"), [("libero_goal", 0), ("libero_object", 1), ("libero_10", 0)])
+@pytest.mark.parametrize(("suite", "task"), [("libero_goal", 0), ("libero_object", 0), ("libero_10", 9)])
 def test_the_layout_stays_near_and_free(suite: str, task: int) -> None:
     scene = load_scene(get_task(suite, task), "primitive")
     for states in (official_states(scene).take(np.arange(4)), heldout_states(scene).take(np.arange(4))):
@@ -219,7 +219,8 @@ def test_distractors_stand_free_beside_what_was_there(plain: dict[str, Any]) -> 
 
 def test_members_that_begin_alike_are_changed_alike_in_both_faces() -> None:
     for kind in ("layout", "distractors", "robot"):
-        keywords: dict[str, Any] = {"task": TASK, "assets": "primitive", "detail": "off", "perturb": kind}
+        perturb = {"kind": kind, "level": 1}
+        keywords: dict[str, Any] = {"task": TASK, "assets": "primitive", "detail": "off", "perturb": perturb}
         envs = libero_envs(gym.make_vec("tgrpo_envs:TGRPO-LiberoGoal-v0", num_envs=4, **keywords))
         env = gym.make("tgrpo_envs:TGRPO-LiberoGoal-v0", **keywords)
         envs.reset(seed=5, options={"group_size": 2})
@@ -228,7 +229,7 @@ def test_members_that_begin_alike_are_changed_alike_in_both_faces() -> None:
         np.testing.assert_array_equal(states[0], states[1])
         np.testing.assert_array_equal(states[0], libero_env(env).episodes.simulator.init_states.states_NX[0])
         assert (states[0] != states[2]).any()
-        assert env.spec is not None and env.spec.kwargs["perturb"] == kind
+        assert env.spec is not None and env.spec.kwargs["perturb"] == perturb
         envs.close()
         env.close()
 
