@@ -56,10 +56,10 @@ def plain() -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_equal_seeds_are_equal_and_others_are_not(kind: str) -> None:
-    one, again = (played({"kind": kind, "level": 1}, steps=2) for _ in range(2))
+    one, again = (played({"kind": kind, "level": 3}, steps=2) for _ in range(2))
     np.testing.assert_array_equal(one["states"], again["states"])
     np.testing.assert_array_equal(one["last"]["agentview"], again["last"]["agentview"])
-    other = played({"kind": kind, "level": 1, "seed": 5}, steps=2)
+    other = played({"kind": kind, "level": 3, "seed": 2}, steps=2)
     changed = (
         one["states"].shape != other["states"].shape
         or (one["states"] != other["states"]).any()
