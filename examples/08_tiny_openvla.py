@@ -23,10 +23,11 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
 
+from tgrpo_trainer.policy.json_files import write_object
 from tgrpo_trainer.policy.openvla.architecture import LLAMA_DEFAULTS, Architecture, LlamaShape
 from tgrpo_trainer.policy.openvla.model import OpenVlaModel
 from tgrpo_trainer.policy.openvla.prompt import TEMPLATE
-from tgrpo_trainer.policy.openvla.published import write_json, write_published
+from tgrpo_trainer.policy.openvla.published import write_published
 from tgrpo_trainer.policy.openvla.vision import TowerShape
 
 SUITE = "libero_object"
@@ -136,7 +137,7 @@ def write_checkpoint(folder: Path, seed: int) -> int:
     action = {"q01": [-1.0] * 7, "q99": [1.0] * 7, "mask": [True] * 6 + [False]}
     folder.mkdir(parents=True, exist_ok=True)
     write_published(folder, weights, config(), {"tokenizer.json": tokenizer().to_str().encode()})
-    write_json(folder / "dataset_statistics.json", {SUITE: {"action": action}})
+    write_object(folder / "dataset_statistics.json", {SUITE: {"action": action}})
     return sum(tensor.numel() for tensor in weights.values())
 
 

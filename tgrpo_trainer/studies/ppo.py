@@ -61,10 +61,10 @@ def learn_by_ppo(config: TrainConfig) -> Path:
     if config.update.minibatch_size < 2:
         raise ConfigError("update.minibatch_size is 1, but PPO compares the decisions of a minibatch; give 2 or more.")
     start, rounds = load_checkpoint(last), config.run.iterations
-    began = time.monotonic() - float(start.state["elapsed_s"])  # the minutes of cloning are the run's too
     # PPO's own last checkpoint holds no optimiser: of such a run only the evaluation may be missing.
     if start.iteration > 0 and (PARAM_GROUPS in start.state or start.iteration != rounds):
         raise ConfigError(f"{folder} holds a run that has learnt already; give a folder that only sft has filled.")
+    began = time.monotonic() - float(start.state["elapsed_s"])  # the minutes of cloning are the run's too
     policy = start.policy
     if not isinstance(policy, NanoPolicy):
         raise ConfigError(f"The policy of {folder} is of kind {config.policy.kind}; PPO is written for nano.")
