@@ -81,7 +81,8 @@ def parse_reset_options(options: dict[str, Any] | None, num_envs: int) -> ResetO
         parsed = ResetOptions(states, ids_N, None, group_size, mask_N)
     else:
         parsed = ResetOptions(None, None, _parse_given(states, ids_N, num_envs), group_size, mask_N)
-    _check_groups(parsed)
+    if group_size > 1:
+        _check_groups(parsed)
     return parsed
 
 
