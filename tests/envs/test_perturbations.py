@@ -20,12 +20,14 @@ from tgrpo_envs.scene.perturb.layout import SHIFT_M, TURN_RAD
 from tgrpo_envs.scene.perturb.looks import AZIMUTH_DEG, DISTANCE, ELEVATION_DEG
 from tgrpo_envs.scene.perturb.overlap import OVERLAP_M
 from tgrpo_envs.scene.perturb.robot import JOINT_RAD
-from tgrpo_envs.tasks import get_task, list_tasks
+from tgrpo_envs.tasks import SUITES, get_task, list_tasks
 from tgrpo_envs.vector import LiberoVectorEnv
 
 ONLY_SEEN: tuple[Kind, ...] = ("camera", "light", "background")
 SUITE, TASK = "libero_goal", 0  # a table, a cabinet, a stove, a bowl, a plate, a bottle and a cheese
 IDS = np.arange(3)
+CROWDED = Perturbation("distractors", 3)
+STANDS_M = 0.003  # what is set down may move so far
 
 
 def played(perturb: Any, steps: int = 6, **settings: Any) -> dict[str, Any]:
@@ -34,12 +36,14 @@ def played(perturb: Any, steps: int = 6, **settings: Any) -> dict[str, Any]:
     env = LiberoVectorEnv(SUITE, len(IDS), **given)
     try:
         first, info = env.reset(options={"init_states": "heldout", "init_state_ids": IDS})
+        settled = env.episodes.simulator.get_states().states_NX
         rng = np.random.default_rng(0)
         rewards = [env.step(rng.uniform(-1, 1, (len(IDS), 7)))[1] for _ in range(steps)]
         return {
             "first": first,
             "last": env.batch.observations,
             "began": env.episodes.simulator.init_states.copy(),
+            "settled": settled,
             "states": env.episodes.simulator.get_states().states_NX,
             "rewards": np.array(rewards),
             "instruction": info["instruction"][0],
@@ -210,11 +214,32 @@ def test_distractors_stand_free_beside_what_was_there(plain: dict[str, Any]) -> 
             assert len(places) == len(added)
             for at in places:
                 assert abs(state[at]) <= HALF_X_M and abs(state[at + 1]) <= HALF_Y_M
+                np.testing.assert_allclose(crowded["settled"][row, at : at + 3], state[at : at + 3], atol=STANDS_M)
             fixtures = plain["began"].fixtures_NF7[row]
             np.testing.assert_array_equal(crowded["began"].fixtures_NF7[row], fixtures)
             allowed = max(OVERLAP_M, overlap(setting.unperturbed, own, fixtures))
             assert overlap(setting.scene, state, fixtures) <= allowed
         assert crowded["instruction"] == plain["instruction"]
+
+
+@pytest.mark.slow  # builds 130 scenes
+@pytest.mark.parametrize("suite", SUITES)
+def test_distractors_stay_where_they_stand_in_every_task(suite: str) -> None:
+    for task in list_tasks(suite):
+        env = LiberoVectorEnv(suite, 3, task=task.index, assets="primitive", detail="off", perturb=CROWDED)
+        env.reset(options={"init_states": "heldout", "init_state_ids": IDS})
+        began = env.episodes.simulator.init_states.states_NX
+        for _ in range(20):
+            env.step(np.zeros((3, 7)))
+        ended = env.episodes.simulator.get_states().states_NX
+        own = {entry.name for entry in load_setting(task, "primitive", CROWDED).unperturbed.record.objects}
+        added = [entry for entry in env.episodes.scene.record.objects if entry.name not in own]
+        assert len(added) == COUNTS[2]
+        for entry in added:
+            assert entry.qpos_address is not None
+            place = slice(1 + entry.qpos_address, 4 + entry.qpos_address)
+            np.testing.assert_allclose(ended[:, place], began[:, place], atol=STANDS_M, err_msg=f"{task}, {entry.name}")
+        env.close()
 
 
 def test_members_that_begin_alike_are_changed_alike_in_both_faces() -> None:

@@ -14,7 +14,7 @@ from tgrpo_envs.assets import find_pack
 from tgrpo_envs.bddl import Problem
 from tgrpo_envs.errors import AssetError, SceneError
 from tgrpo_envs.perturbation import Perturbation
-from tgrpo_envs.scene.perturb.overlap import OVERLAP_M, OverlapMeter
+from tgrpo_envs.scene.perturb.overlap import OverlapMeter
 from tgrpo_envs.scene.records import ObjectRecord
 from tgrpo_envs.scene.sampler import StateSampler
 from tgrpo_envs.scene.scene import Scene, load_scene
@@ -43,7 +43,7 @@ ZONE = "perturbation_zone"
 HALF_X_M, HALF_Y_M = 0.22, 0.35  # of the zone, around the middle of the table
 CLEARANCE_M = 0.06  # around zones of the goal
 _AWAY_M = 10.0
-_DRAWS = 200
+_DRAWS = 500
 
 
 def load_with_distractors(scene: Scene, assets: str | Path, perturbation: Perturbation) -> Scene:
@@ -86,8 +86,11 @@ def place_distractors(states: InitStates, scene: Scene, crowded: Scene, perturba
         for entry in added:
             for _ in range(_DRAWS):
                 drawn_X = sampler.draw_beside(state_X, fixtures_F7, entry.name, rng)
-                if drawn_X is not None and _is_free(drawn_X, entry, crowded, meter):
-                    state_X = drawn_X
+                if drawn_X is None or _is_in_goal_zone(drawn_X, entry, crowded):
+                    continue
+                qpos = meter.set_down(drawn_X[1 : 1 + crowded.model.nq], entry)
+                if qpos is not None:
+                    state_X = np.concatenate([drawn_X[:1], qpos, drawn_X[1 + len(qpos) :]])
                     break
             else:
                 raise SceneError(f"{scene.task.name}: no room for {entry.name}; take a lower level or another seed.")
@@ -137,16 +140,14 @@ def _in_crowd(state_X: FloatArray, scene: Scene, crowded: Scene) -> FloatArray:
     return np.concatenate([state_X[:1], qpos, qvel])
 
 
-def _is_free(state_X: FloatArray, entry: ObjectRecord, scene: Scene, meter: OverlapMeter) -> bool:
-    """Whether a thing touches nothing, and stands in no zone of the table that the goal names."""
+def _is_in_goal_zone(state_X: FloatArray, entry: ObjectRecord, scene: Scene) -> bool:
+    """Whether a thing stands in or near a zone of the table that the goal names."""
     assert entry.qpos_address is not None
-    if meter.depth(state_X[1 : 1 + scene.model.nq], [entry.body]) > OVERLAP_M:
-        return False
     regions = scene.problem.regions
     zones = [regions[name] for conjunct in scene.problem.goal for name in conjunct[1:] if name in regions]
     origin_2 = np.array(scene.record.placements[0].origin[:2])
     x, y = state_X[1 + entry.qpos_address : 3 + entry.qpos_address] - origin_2
-    return not any(
+    return any(
         x0 - CLEARANCE_M < x < x1 + CLEARANCE_M and y0 - CLEARANCE_M < y < y1 + CLEARANCE_M
         for zone in zones
         for x0, y0, x1, y1 in zone.ranges
