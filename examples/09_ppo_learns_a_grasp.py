@@ -1,6 +1,7 @@
 """PPO of Stable-Baselines3 learns to grasp from the stage reward alone, on state observations; writes its curve.
 
 python examples/09_ppo_learns_a_grasp.py --minutes 20
+python examples/09_ppo_learns_a_grasp.py --bddl my_task.bddl --target akita_black_bowl_1   # a task of your own
 """
 
 import argparse
@@ -97,6 +98,7 @@ parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--minutes", type=float, default=20.0)
 parser.add_argument("--decisions", type=int, default=10**9, help="stop after so many, if the minutes allow them")
 parser.add_argument("--task", type=int, default=3, help="of LIBERO-Object")
+parser.add_argument("--bddl", type=Path, help="a task file of your own, in place of --task")
 parser.add_argument("--target", default="bbq_sauce_1", help="the object to grasp: this bottle is the narrowest")
 parser.add_argument("--num-envs", type=int, default=16)
 parser.add_argument("--seed", type=int, default=0)
@@ -104,11 +106,13 @@ parser.add_argument("--out", type=Path, default=Path("runs/ppo_grasp"))
 options = parser.parse_args()
 
 torch.set_num_threads(1)
-settings = {"task": options.task, "observe": "state", "action_chunk": HOLD, "horizon": HORIZON}
+settings = {"observe": "state", "action_chunk": HOLD, "horizon": HORIZON}
 settings["reward"] = "compiled"  # its stages are reach, grasp, lift, which the curve shows
-env = Grasp(
-    make_vec("tgrpo_envs:TGRPO-LiberoObject-v0", options.num_envs, seed=options.seed, **settings), options.target
-)
+if options.bddl:
+    task = {"env_id": "tgrpo_envs:TGRPO-Custom-v0", "bddl": options.bddl}
+else:
+    task = {"env_id": "tgrpo_envs:TGRPO-LiberoObject-v0", "task": options.task}
+env = Grasp(make_vec(num_envs=options.num_envs, seed=options.seed, **task, **settings), options.target)
 model = PPO(
     "MlpPolicy",
     VecNormalize(env, gamma=0.98),

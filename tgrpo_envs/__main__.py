@@ -37,29 +37,33 @@ def tasks(suite: str | None = None) -> str:
 
 
 def assets(
-    action: tyro.conf.Positional[Literal["list", "sheet"]] = "list",
+    action: tyro.conf.Positional[Literal["list", "categories", "sheet"]] = "list",
     *,
     download: bool = False,
     folder: Path | None = None,
     assets: str = "primitive",
     out: Path = Path("start_states.webp"),
 ) -> str:
-    """List the asset packs on this machine, download LIBERO's, or draw the start of every task.
+    """List the asset packs on this machine, download LIBERO's, or show what they have.
 
     Args:
-        action: `list` the packs, or draw a `sheet` of all 130 start states, which builds scenes not yet in the cache
-            (some ten minutes for all).
+        action: `list` the packs; or the `categories` that a task file of your own may name, with their regions; or draw
+            a `sheet` of all 130 start states, which builds scenes not yet in the cache (some ten minutes for all).
         download: Download LIBERO's meshes and textures from the hub first (about 400 MB).
         folder: Where to download them to; by default where hf-libero looks.
-        assets: Asset pack of the sheet: auto, primitive, libero, or a folder.
+        assets: Asset pack of the categories or the sheet: auto, primitive, libero, or a folder.
         out: Where to write the sheet; the ending chooses the format.
     """
-    from tgrpo_envs.assets import describe_packs, download_pack
+    from tgrpo_envs.assets import describe_packs, download_pack, find_pack
 
     if download:
         download_pack(folder)
     elif folder is not None:
         raise ConfigError(f"--folder {folder} is where --download puts LIBERO's assets; give both or neither.")
+    if action == "categories":
+        from tgrpo_envs.scene.task_file import describe_categories
+
+        return text_table.aligned(describe_categories(find_pack(assets)))
     if action == "sheet":
         from tgrpo_envs.recording.contact_sheet import draw_sheet
 

@@ -8,8 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from tests.helpers.seen import seen
+from tgrpo_envs.evaluate.policies import open_policy
 from tgrpo_trainer.__main__ import parse_run
 from tgrpo_trainer.bc.initial_policy import start_policy
 from tgrpo_trainer.metrics.metrics import read_metrics
@@ -18,7 +21,8 @@ from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy
 FOLDER = Path(__file__).parents[2] / "examples"
 TINY_OPENVLA = FOLDER / "08_tiny_openvla.py"  # has tests of its own
 PPO_GRASP = FOLDER / "09_ppo_learns_a_grasp.py"  # twenty minutes, unless it is told otherwise
-EXAMPLES = sorted(set(FOLDER.glob("[0-9]*.py")) - {TINY_OPENVLA, PPO_GRASP})
+SERVER = FOLDER / "11_policy_server.py"  # serves until it is stopped
+EXAMPLES = sorted(set(FOLDER.glob("[0-9]*.py")) - {TINY_OPENVLA, PPO_GRASP, SERVER})
 
 
 def run_example(example: Path, *arguments: str, cwd: Path) -> str:
@@ -33,6 +37,24 @@ def run_example(example: Path, *arguments: str, cwd: Path) -> str:
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_example_runs(example: Path, tmp_path: Path) -> None:
     assert run_example(example, cwd=tmp_path).strip()
+
+
+@pytest.mark.parametrize(("protocol", "spec"), [("openpi", "openpi:ws"), ("oft", "oft:http")])
+def test_a_server_of_ones_own_answers_an_evaluation(protocol: str, spec: str) -> None:
+    command = [sys.executable, str(SERVER), protocol, "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            port = server.stdout.readline().split()[-1]
+            policy = open_policy(f"{spec}://127.0.0.1:{port}", timeout_s=60)
+            answers = policy.act(seen(2, size=256))
+            policy.close()
+        finally:
+            server.kill()
+    lowered = np.array([0.0, 0.0, -0.2, 0.0, 0.0, 0.0, -1.0])  # -1 opens: OFT's 1 means open
+    assert len(answers) == 2
+    for actions_CA in answers:
+        np.testing.assert_allclose(actions_CA, np.tile(lowered, (len(actions_CA), 1)), rtol=1e-6)
 
 
 def test_ppo_on_states_writes_its_curve(tmp_path: Path) -> None:

@@ -66,6 +66,13 @@ def test_assets_lists_both_packs(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["pack", "libero", "primitive"]
 
 
+def test_assets_lists_what_a_task_file_may_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["assets", "categories"]) == 0
+    rows = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()}
+    assert rows["flat_stove"] == [":fixtures", "burner", "cook_region", "turnon", "turnoff"]
+    assert rows["basket"] == [":objects", "or", ":fixtures", "contain_region"]
+
+
 def test_rewards_prints_a_spec_that_reads_back(capsys: pytest.CaptureFixture[str]) -> None:
     task = get_task("libero_object", 3)
     assert main(["rewards", "compile", "--suite", "libero_object", "--task", "3"]) == 0

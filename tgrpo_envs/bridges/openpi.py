@@ -100,7 +100,7 @@ class OpenPiPolicy:
     def _connect(self) -> tuple[ClientConnection, dict[Any, Any]]:
         connection = self._server.connect()
         try:
-            return connection, self._message(connection)
+            return connection, self._message(connection, " An openpi server speaks first, with a dictionary on itself.")
         except BaseException:
             connection.close()
             raise
@@ -111,8 +111,8 @@ class OpenPiPolicy:
             raise PolicyError(f"The server {self.url} answered without 'actions', with {sorted(map(str, answer))[:9]}.")
         return check_actions(answer["actions"], f"The server {self.url}", self.replan_steps)
 
-    def _message(self, connection: ClientConnection) -> dict[Any, Any]:
-        content = self._server.receive(connection)
+    def _message(self, connection: ClientConnection, expected: str = "") -> dict[Any, Any]:
+        content = self._server.receive(connection, expected)
         if isinstance(content, str):  # openpi sends a failure's traceback as text
             said = content.strip().splitlines() or [""]
             raise PolicyError(f"The server {self.url} failed: {said[-1][:300]}")

@@ -57,21 +57,24 @@ class WebsocketServer:
         """
         self._trying(lambda: connection.send(content))
 
-    def receive(self, connection: ClientConnection) -> bytes | str:
+    def receive(self, connection: ClientConnection, expected: str = "") -> bytes | str:
         """The next message.
+
+        Args:
+            connection: Where.
+            expected: What it has to be, a sentence for the error where none comes.
 
         Raises:
             PolicyError: None came in time, or the server is gone.
         """
-        message: bytes | str = self._trying(lambda: connection.recv(timeout=self._timeout_s))
+        message: bytes | str = self._trying(lambda: connection.recv(timeout=self._timeout_s), expected)
         return message
 
-    def _trying(self, call: Callable[[], Any]) -> Any:
+    def _trying(self, call: Callable[[], Any], expected: str = "") -> Any:
         try:
             return call()
         except TimeoutError as error:
-            raise PolicyError(
-                f"The server {self.url} said nothing for {self._timeout_s:g} s; give it longer with --timeout-s."
-            ) from error
+            silence = f"The server {self.url} said nothing for {self._timeout_s:g} s"
+            raise PolicyError(f"{silence}; give it longer with --timeout-s.{expected}") from error
         except (WebSocketException, OSError, EOFError, ValueError) as error:
             raise PolicyError(f"The server {self.url} cannot be reached, or is gone: {error}.") from error

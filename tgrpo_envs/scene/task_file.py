@@ -46,6 +46,16 @@ WORKSPACES: dict[str, Workspace] = {
 }
 
 
+def describe_categories(pack: AssetPack) -> list[tuple[str, str, str, str]]:
+    """A row for each category that a task file may name: where, its regions, and goals of its own."""
+    rows = [("category", "declare it in", "regions", "goals")]
+    for category in _known(pack):
+        where = ":fixtures" if _has_joints(pack, category) else ":objects or :fixtures"
+        goals = [predicate for predicate, able in JOINT_TESTS.items() if category in able]
+        rows.append((category, where, " ".join(_parts(pack, category)), " ".join(goals)))
+    return rows
+
+
 def check_task_file(problem: Problem, pack: AssetPack) -> None:
     """Make sure that LIBERO can build the scene, and that we can judge and draw it.
 
@@ -79,7 +89,7 @@ def _workspace(problem: Problem) -> Workspace:
 
 def _check_things(problem: Problem, workspace: Workspace, pack: AssetPack) -> None:
     """Categories that the pack has, instances that are numbered, doors and drawers among the fixtures."""
-    known = sorted(set(pack.contents) - WITHOUT_CLASS)
+    known = _known(pack)
     for name, category in {**problem.fixtures, **problem.objects}.items():
         line = problem.lines.names[name]
         if name == workspace.name:
@@ -90,7 +100,7 @@ def _check_things(problem: Problem, workspace: Workspace, pack: AssetPack) -> No
             raise error_at(
                 line, f"{name!r} is no name of a {category}", f"Name it {category}_1, {category}_2 and so on"
             )
-        if name in problem.objects and ARTICULATED_FAMILY in _mjcf(pack, category).parts:
+        if name in problem.objects and _has_joints(pack, category):
             raise error_at(line, f"{name!r} is a movable object, but has doors or drawers", "Declare it in :fixtures")
 
 
@@ -112,8 +122,7 @@ def _check_part(problem: Problem, region: Region, pack: AssetPack) -> None:
     things = {**problem.fixtures, **problem.objects}
     if region.target not in things:
         raise _unknown(line, "target of a region", region.target, things)
-    root = ET.parse(_mjcf(pack, things[region.target])).getroot()
-    parts = sorted({site.get("name", "") for site in root.iterfind(".//body//body//site")})
+    parts = _parts(pack, things[region.target])
     short = region.name.removeprefix(f"{region.target}_")
     if short not in parts:
         raise _unknown(line, f"region of {region.target}", short, parts)
@@ -201,6 +210,21 @@ def _check_joint(problem: Problem, conjunct: Conjunct, line: int) -> None:
     if category not in JOINT_TESTS[predicate]:
         allowed = ", ".join(JOINT_TESTS[predicate])
         raise error_at(line, f"({predicate} {part}) is not defined for {name}", f"It is for {allowed}")
+
+
+def _known(pack: AssetPack) -> list[str]:
+    """Categories that the pack has and LIBERO can make."""
+    return sorted(set(pack.contents) - WITHOUT_CLASS)
+
+
+def _has_joints(pack: AssetPack, category: str) -> bool:
+    return ARTICULATED_FAMILY in _mjcf(pack, category).parts
+
+
+def _parts(pack: AssetPack, category: str) -> list[str]:
+    """The regions that a thing of this category has."""
+    root = ET.parse(_mjcf(pack, category)).getroot()
+    return sorted({site.get("name", "") for site in root.iterfind(".//body//body//site")})
 
 
 def _mjcf(pack: AssetPack, category: str) -> Path:

@@ -16,6 +16,7 @@ pytest.importorskip("msgpack")
 pytest.importorskip("websockets")
 
 import msgpack
+from websockets.sync.server import serve
 
 from tests.helpers.seen import seen
 from tgrpo_envs.bridges.numpy_msgpack import pack, unpack
@@ -153,6 +154,19 @@ def refuse(_question: Mapping[str, Any]) -> NoReturn:
 
 def crash(_question: Mapping[str, Any]) -> NoReturn:
     raise ZeroDivisionError
+
+
+def test_a_server_that_waits_for_a_question_is_told_to_speak_first() -> None:
+    done = threading.Event()
+    with serve(lambda _: done.wait(20), "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        port = server.socket.getsockname()[1]
+        with pytest.raises(PolicyError, match=r"said nothing for 0\.5 s; .* speaks first"):
+            OpenPiPolicy(f"ws://127.0.0.1:{port}", timeout_s=0.5)
+        done.set()
+        server.shutdown()
+        thread.join()
 
 
 @pytest.mark.parametrize(
