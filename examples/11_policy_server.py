@@ -7,9 +7,9 @@ python examples/11_policy_server.py oft
 python -m tgrpo_envs evaluate oft:http://127.0.0.1:8000 --out eval/oft
 """
 
+import argparse
 import base64
 import json
-import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import msgpack
@@ -71,10 +71,14 @@ class Oft(BaseHTTPRequestHandler):
         return value
 
 
-protocol, port = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 8000
-server = {
-    "openpi": lambda: serve(openpi, "127.0.0.1", port, compression=None, max_size=None),
-    "oft": lambda: ThreadingHTTPServer(("127.0.0.1", port), Oft),
-}[protocol]()
+parser = argparse.ArgumentParser(description="Serve a policy that lowers the hand.")
+parser.add_argument("protocol", choices=("openpi", "oft"))
+parser.add_argument("--port", type=int, default=8000, help="0 = a free one")
+options = parser.parse_args()
+
+if options.protocol == "openpi":
+    server = serve(openpi, "127.0.0.1", options.port, compression=None, max_size=None)
+else:
+    server = ThreadingHTTPServer(("127.0.0.1", options.port), Oft)
 print("listening on port", server.socket.getsockname()[1], flush=True)
 server.serve_forever()

@@ -41,7 +41,7 @@ def test_example_runs(example: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("protocol", "spec"), [("openpi", "openpi:ws"), ("oft", "oft:http")])
 def test_a_server_of_ones_own_answers_an_evaluation(protocol: str, spec: str) -> None:
-    command = [sys.executable, str(SERVER), protocol, "0"]
+    command = [sys.executable, str(SERVER), protocol, "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
