@@ -19,7 +19,7 @@ from websockets.sync.server import serve
 CHUNK = 8  # actions in an answer; openpi's client plays 5 of them, OFT's 8
 
 
-def act(image_HWC, wrist_HWC, state_8, instruction: str, *, opened: float) -> np.ndarray:  # noqa: ARG001 - looks at one
+def act(image_HWC, wrist_HWC, state_8, instruction: str, *, opened: float) -> np.ndarray:  # noqa: ARG001
     """Put your policy here. This one lowers the hand to 10 cm; `opened` is the protocol's word for an open gripper."""
     down = -0.2 if state_8[2] > 0.1 else 0.0
     return np.tile(np.array([0.0, 0.0, down, 0.0, 0.0, 0.0, opened], np.float32), (CHUNK, 1))

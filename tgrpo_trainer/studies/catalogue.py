@@ -99,6 +99,10 @@ def methods() -> Study:
             ("stage_return_by_stage", "stage_return"),
             ("tgrpo", "ppo"),
             ("stage_return", "ppo"),
+            # Added after the sparse runs were seen.
+            ("grpo_sparse", "clone"),
+            ("tgrpo", "grpo_sparse"),
+            ("stage_return", "grpo_sparse"),
         ),
     )
 

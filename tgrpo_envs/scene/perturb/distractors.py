@@ -88,9 +88,10 @@ def place_distractors(states: InitStates, scene: Scene, crowded: Scene, perturba
                 drawn_X = sampler.draw_beside(state_X, fixtures_F7, entry.name, rng)
                 if drawn_X is None or _is_in_goal_zone(drawn_X, entry, crowded):
                     continue
-                qpos = meter.set_down(drawn_X[1 : 1 + crowded.model.nq], entry)
-                if qpos is not None:
-                    state_X = np.concatenate([drawn_X[:1], qpos, drawn_X[1 + len(qpos) :]])
+                qpos = drawn_X[1 : 1 + crowded.model.nq]  # a view
+                if (stood := meter.set_down(qpos, entry)) is not None:
+                    qpos[:] = stood
+                    state_X = drawn_X
                     break
             else:
                 raise SceneError(f"{scene.task.name}: no room for {entry.name}; take a lower level or another seed.")
