@@ -69,7 +69,7 @@ class PolicyError(TgrpoError, RuntimeError):
 
 
 class RenderError(TgrpoError, RuntimeError):
-    """No usable OpenGL on this machine, or a context that died."""
+    """A shape or an array that cannot be drawn; at detail `exact` also no usable OpenGL, or a context that died."""
 
 
 class ConfigError(TgrpoError, ValueError):

@@ -53,10 +53,10 @@ class EnvSettings(SharedSettings):
     heldout = a fixed list from the same regions; official = LIBERO's 50, which files of your own lack."""
     observe: Literal["pictures", "state", "state+pictures"] = "pictures"
     """pictures (and `proprio`); state (what the simulator knows of objects, regions, goal and stages as one vector,
-    named by the environment's `state_layout`, and `proprio`; OpenGL is never opened); or state+pictures."""
+    named by the environment's `state_layout`, and `proprio`; nothing is drawn); or state+pictures."""
     cameras: tuple[str, ...] = CAMERAS
     """Which cameras to observe: agentview, wrist, or any other of the scene, looked up when the scene is opened. An
-    empty tuple never opens OpenGL, and leaves a learner nothing but `proprio`, which says nothing about objects:
+    empty tuple draws nothing, and leaves a learner nothing but `proprio`, which says nothing about objects:
     ``observe="state"`` does. Detail off makes it empty."""
     render_size: Annotated[int | None, whole_or_none(16, MAX_PICTURE_PX)] = None
     """Height and width of what `render` returns, pixels; None = `image_size`."""

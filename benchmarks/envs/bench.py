@@ -25,7 +25,6 @@ from tgrpo_envs.rewards import CreditProfile, StageSpec, StageTracker, choose_sp
 from tgrpo_envs.rewards.shipped import spec_path
 from tgrpo_envs.scene import Scene, load_scene, official_states, sample_train_states
 from tgrpo_envs.scene.build import official_env
-from tgrpo_envs.sim.opengl import backend, draws_on_gpu
 from tgrpo_envs.sim.pictures import CAMERAS
 from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.sim.success import goal_truth
@@ -106,8 +105,7 @@ def run_bench(
     if official:
         rows += _official(chosen, scene, assets, rows)
     facts = {"suite": suite, "task": chosen.name, "assets": scene.pack_name, "cores": os.cpu_count()}
-    facts |= {"gpu": "EGL" if draws_on_gpu() else "none, so drawing through EGL on a GPU was not run"}
-    facts |= {"opengl": backend(), "python": platform.python_version(), **scene.record.versions}
+    facts |= {"python": platform.python_version(), **scene.record.versions}
     if out is not None:
         write_atomically(out, json.dumps({**facts, "measurements": [asdict(row) for row in rows]}, indent=1))
     return _report(facts, rows)
@@ -246,7 +244,7 @@ def _pictures(scene: Scene, size: int) -> list[Measurement]:
     single.close()
     return [
         Measurement(f"pictures per second, {size} px, 2 threads", 2 * NUM_ENVS / float(np.median(drawing)), "1/s"),
-        Measurement(f"first picture, {size} px (meshes go to OpenGL)", 1e3 * first, "ms"),
+        Measurement(f"first picture, {size} px", 1e3 * first, "ms"),
         Measurement(f"step and 2 pictures, {size} px", 1e3 * float(np.median(both)), "ms"),
     ]
 
@@ -258,7 +256,7 @@ def _pixels(scene: Scene, num_envs: int) -> list[Measurement]:
     simulator.reset(sample_train_states(scene, np.random.default_rng(0), num_envs), mask_N)
     images = {camera: np.zeros((num_envs, size, size, 3), np.uint8) for camera in CAMERAS}
     actions_NA = np.random.default_rng(1).uniform(-1, 1, (num_envs, 7))
-    simulator.render(images, mask_N)  # the first takes meshes to OpenGL
+    simulator.render(images, mask_N)  # the first makes pyramids of textures
     stepping, drawing = [], []
     for _ in range(PICTURE_ROUNDS):
         stepping.append(_timed(partial(simulator.step, actions_NA, mask_N))[0])

@@ -146,7 +146,7 @@ def _two_pictures_ms(scene: Scene, size: int, detail: Literal["fast", "exact"]) 
     simulator = _simulator(scene, 1, cameras=tuple(CAMERAS), image_size=size, detail=detail)
     images = {camera: np.zeros((1, size, size, 3), np.uint8) for camera in CAMERAS}
     mask_N = np.ones(1, dtype=bool)
-    simulator.render(images, mask_N)  # the first takes meshes to OpenGL
+    simulator.render(images, mask_N)  # the first makes pyramids of textures
     seconds = [_seconds(lambda: simulator.render(images, mask_N)) for _ in range(PICTURE_ROUNDS)]
     simulator.close()
     return 1e3 * float(np.median(seconds))

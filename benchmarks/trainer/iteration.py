@@ -41,7 +41,7 @@ def iteration_config(policy: OpenVlaPolicy, assets: str, control_steps: int) -> 
 
 
 def iteration_rows(policy: OpenVlaPolicy, config: TrainConfig, *, microbatch_size: int) -> list[Measurement]:
-    """An iteration after a first reset, which takes meshes to OpenGL.
+    """An iteration after a first reset, which opens the scene.
 
     A policy of random weights may earn nothing at all, and then there is no update. It is timed on as many made-up
     decisions instead, and the row says so.

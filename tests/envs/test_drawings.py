@@ -9,7 +9,7 @@ import pytest
 
 from tgrpo_envs.batch.task_batch import TaskBatch
 from tgrpo_envs.settings import EnvSettings
-from tgrpo_envs.sim.render import Renderer
+from tgrpo_envs.sim.raster.rasterizer import Rasterizer
 
 N, CHUNK, HORIZON = 4, 3, 5
 ALL = np.ones(N, dtype=bool)
@@ -29,13 +29,13 @@ def batch() -> Iterator[TaskBatch]:
 def drawings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Addresses of the data that were drawn, one a drawing of all cameras."""
     drawn: list[int] = []
-    draw = Renderer.draw
+    draw = Rasterizer.draw
 
-    def counted(self: Renderer, model: object, data: object, images: object) -> None:
+    def counted(self: Rasterizer, model: object, data: object, images: object) -> None:
         drawn.append(id(data))
         draw(self, model, data, images)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Renderer, "draw", counted)
+    monkeypatch.setattr(Rasterizer, "draw", counted)
     return drawn
 
 

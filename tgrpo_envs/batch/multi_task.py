@@ -127,7 +127,7 @@ class MultiTaskBatch:
         return np.concatenate(self._each(lambda block: block.episodes.frames(), self.blocks))
 
     def close(self) -> None:
-        """Release threads and OpenGL contexts; closing twice is harmless."""
+        """Release threads; closing twice is harmless."""
         for block in self.blocks:
             block.episodes.close()
         if self._workers is not None:

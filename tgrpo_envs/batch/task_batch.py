@@ -50,7 +50,7 @@ class StepResult:
 class TaskBatch:
     """N episodes of one task in lock-step, without seeds, autoreset or wrappers.
 
-    The scene, the simulator and OpenGL are opened by the first `reset`, so constructing one is cheap and safe
+    The scene and the simulator are opened by the first `reset`, so constructing one is cheap and safe
     before a fork. A copy, pickled or not, goes on with the same episodes.
 
     An exception may come out of a signal's handler anywhere inside `reset` and `step`. The episodes that they were
@@ -80,7 +80,7 @@ class TaskBatch:
         self._fixed_states: dict[str, InitStates] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies: what the episodes go on with, without threads, OpenGL and MuJoCo's memory."""
+        """For copies: what the episodes go on with, without threads and MuJoCo's memory."""
         state = {**vars(self), "_simulator": None, "_fixed_states": {}, "_setting": None}
         return state if self._simulator is None else {**state, "_saved": save(self._simulator)}
 
@@ -280,7 +280,7 @@ class TaskBatch:
         return frames
 
     def close(self) -> None:
-        """Release threads and OpenGL contexts; closing twice is harmless, and `reset` opens them again."""
+        """Release threads; closing twice is harmless, and `reset` opens them again."""
         simulator, self._simulator, self._saved, self._setting = self._simulator, None, None, None
         self._started_N[:] = False
         if simulator is not None:

@@ -1,7 +1,7 @@
 """Fewer faces for meshes that are only looked at: a software renderer spends most of a picture on them.
 
 LIBERO's scenes draw 130,000 to 260,000 faces for a picture of 128 x 128 pixels. Faces are chosen for the model that
-goes to OpenGL (`tgrpo_envs.scene.drawn`), so physics does not change.
+is drawn (`tgrpo_envs.scene.drawn`), so physics does not change.
 """
 
 from __future__ import annotations

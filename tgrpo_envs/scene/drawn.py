@@ -1,8 +1,8 @@
 """The model that is drawn at detail `fast`: visual geoms that move together and look alike are one mesh.
 
-A software renderer spends some 20 microseconds on every geom, however small, and LIBERO's Panda alone has 58.
-Physics keeps the scene's own model. This one has its bodies, cameras, lights and sites by the same numbers, but no
-joints and no collision shapes; `tgrpo_envs.sim.puppet` puts its geoms where the physics has their bodies.
+Fewer geoms have fewer poses, and LIBERO's Panda alone has 58. Physics keeps the scene's own model. This one has its
+bodies, cameras, lights and sites by the same numbers, but no joints and no collision shapes; `tgrpo_envs.sim.raster`
+puts its geoms where the physics has their bodies.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _WHITE = (1.0, 1.0, 1.0, 1.0)
 
 
 class _Look(NamedTuple):
-    """What OpenGL needs to know about a surface; `texture` is the model's number, `_NO_TEXTURE` or `_PALETTE`."""
+    """What a picture needs to know about a surface; `texture` is the model's number, `_NO_TEXTURE` or `_PALETTE`."""
 
     rgba: tuple[float, ...]
     emission: float
@@ -230,7 +230,7 @@ def _merged(
 def _smooth(places_C3: FloatArray, normals_C3: FloatArray) -> FloatArray:
     """Normals at one place that hardly differ become one, so that faces share their corners there.
 
-    OpenGL lights every corner that differs in anything, and lighting them is most of what a face costs.
+    Every corner that differs in anything is projected and lit by itself.
     """
     _, place_C = np.unique(np.round(places_C3, _SAME_PLACE), axis=0, return_inverse=True)
     smooth_C3 = normals_C3.copy()

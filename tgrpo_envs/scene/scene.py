@@ -26,6 +26,7 @@ from tgrpo_envs.scene.files import RECORD_FILE, read_drawn_model, read_scene
 from tgrpo_envs.scene.records import FORMAT_VERSION, SceneRecord
 from tgrpo_envs.scene.task_file import check_task_file
 from tgrpo_envs.sim.engine import mujoco
+from tgrpo_envs.sim.raster.drawing import Drawing, read_drawing
 from tgrpo_envs.sim.snapshot import NO_PARENT, SnapshotLayout
 from tgrpo_envs.sim.success import Goal, compile_goal
 from tgrpo_envs.tasks import CUSTOM, Task, bddl_path, get_task, task_from_text
@@ -74,10 +75,15 @@ class Scene:
         """Digest of the compiled model."""
         return self.record.model_sha256
 
-    @cached_property
+    @property
     def drawn_model(self) -> mujoco.MjModel:
-        """What is drawn in place of the model at detail ``fast``. Shared, like the model: do not write to it."""
+        """What is drawn in place of the model at detail ``fast``, read anew each time."""
         return read_drawn_model(self.folder, self.record)
+
+    @cached_property
+    def drawing(self) -> Drawing:
+        """The same as arrays. Shared by everything that draws the scene: do not write to them."""
+        return read_drawing(self.drawn_model)
 
     @cached_property
     def fixture_bodies(self) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ MAX_SIDE = 1024
 
 @dataclass(frozen=True)
 class Texture:
-    """A picture for OpenGL.
+    """A picture on a surface.
 
     Attributes:
         type: MuJoCo's type: flat, cube or sky. The six sides of a cube lie below each other; one serves for all.
@@ -44,7 +44,7 @@ def read_texture(model: mujoco.MjModel, texture: int) -> Texture:
 def shrink(texture: Texture) -> Texture:
     """A flat texture with sides of at most `MAX_SIDE` texels, where they can be halved.
 
-    Four texels become their mean, which is what OpenGL makes of them where it shows them smaller. Cubes stay: they are
+    Four texels become their mean, which is what is read where they are shown smaller. Cubes stay: they are
     wood and metal of tables, close to the cameras, and halving them moved LIBERO-Goal's pictures by 0.2 grey levels.
     """
     texels = texture.texels

@@ -1,4 +1,4 @@
-"""Draws one scene off screen: colours, depth and segmentation, upright."""
+"""Draws one scene by OpenGL as LIBERO does, off screen: colours, depth and segmentation, upright."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tgrpo_envs.sim.culling import GeomBuffer
 from tgrpo_envs.sim.engine import mujoco
+from tgrpo_envs.sim.geom_buffer import GeomBuffer
 from tgrpo_envs.sim.opengl import OpenGLContext
 from tgrpo_envs.sim.pictures import BACKGROUND, Kind, Picture, body_rows, camera_id
-from tgrpo_envs.sim.puppet import Puppet
 
 if TYPE_CHECKING:
     from tgrpo_envs.scene.records import SceneRecord
@@ -39,29 +38,17 @@ class Renderer:
         model: The scene's model; poses and colours are read at each picture.
         record: Names and ids of the scene.
         size: Largest width and height of a picture, pixels.
-        drawn: What to draw in its place, for speed (`tgrpo_envs.scene.drawn`); multisampling and what a camera cannot
-            see are left out then too. None draws what LIBERO draws.
 
     Raises:
         RenderError: No usable OpenGL on this machine.
     """
 
-    def __init__(
-        self, model: mujoco.MjModel, record: SceneRecord, size: int, drawn: mujoco.MjModel | None = None
-    ) -> None:
-        shown = copy.copy(model if drawn is None else drawn)
-        if drawn is not None:
-            quality = shown.vis.quality
-            # Not even the buffers. No light of LIBERO's casts shadows.
-            quality.offsamples = quality.shadowsize = 0
-            # Facets of spheres and cylinders: MuJoCo's 28 and 16 are for a screen.
-            quality.numslices, quality.numstacks = 12, 8
+    def __init__(self, model: mujoco.MjModel, record: SceneRecord, size: int) -> None:
+        shown = copy.copy(model)
         shown.vis.global_.offwidth = shown.vis.global_.offheight = size
         self._gl = OpenGLContext(shown, size)
-        self._puppet = None if drawn is None else Puppet(shown)
         self._scene = mujoco.MjvScene(shown, maxgeom=max(1000, 2 * shown.ngeom))
         self._geoms = GeomBuffer(self._scene)
-        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = drawn is None
         self._option = visual_option()
         self._perturb = mujoco.MjvPerturb()
         self._cameras: dict[str, mujoco.MjvCamera] = {}
@@ -87,8 +74,6 @@ class Renderer:
             UnknownNameError: The scene has no such camera.
             RenderError: The context died.
         """
-        if self._puppet is not None:
-            model, data = self._puppet.follow(model, data)
         size = next((image.shape[0] for image in images.values()), self._size)
         if size != self._size:
             self._set_size(size)
@@ -119,10 +104,6 @@ class Renderer:
         camera = self._cameras.get(name) or self._new_camera(model, name)
         everything = mujoco.mjtCatBit.mjCAT_ALL
         mujoco.mjv_updateScene(model, data, self._option, self._perturb, camera, everything, self._scene)
-        if self._puppet is not None:
-            row = camera.fixedcamid
-            axes_33 = data.cam_xmat[row].reshape(3, 3)
-            self._geoms.keep_visible(data.cam_xpos[row], axes_33, float(model.cam_fovy[row]), self._size)
 
     def _draw_colours(self, image: Image | None, depth: Image | None) -> None:
         mujoco.mjr_render(self._viewport, self._scene, self._gl.mujoco)

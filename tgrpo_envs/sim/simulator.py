@@ -20,6 +20,7 @@ from tgrpo_envs.sim.init_states import InitStates
 from tgrpo_envs.sim.opengl import draws_on_gpu
 from tgrpo_envs.sim.pictures import camera_id, parse_picture, segmentation_names
 from tgrpo_envs.sim.pool import WorkerPool
+from tgrpo_envs.sim.raster.rasterizer import Rasterizer
 from tgrpo_envs.sim.render import Renderer
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray, Snapshot
 from tgrpo_envs.sim.snapshot_fill import SnapshotWriter
@@ -117,7 +118,7 @@ class Simulator:
         self._sizes = (image_size, image_size if render_size is None else render_size)
         self._detail = detail
         self._control = control
-        self._drawn = scene.drawn_model if detail == "fast" else None
+        self._drawing = scene.drawing if detail == "fast" else None
         self._pool = WorkerPool(threads)
 
     def reset(self, init: InitStates, mask_N: BoolArray, *, settle: bool = True, images: Images | None = None) -> None:
@@ -204,7 +205,8 @@ class Simulator:
 
         Raises:
             UnknownNameError: The scene has no such camera.
-            RenderError: No usable OpenGL on this machine, one that died, an array of another shape, or detail ``off``.
+            RenderError: An array of another shape, detail ``off``, a shape that `fast` cannot draw, or at ``exact`` no
+                usable OpenGL on this machine or one that died.
         """
         self._map_drawing(self._drawer(images), np.flatnonzero(mask_N).tolist())
 
@@ -217,7 +219,7 @@ class Simulator:
             self._pool.map(work, rows)
             return
         draw = self._drawer(images)
-        if draws_on_gpu():
+        if self._draws_on_gpu():
             self._pool.map(work, rows)
             self._map_drawing(draw, rows)
             return
@@ -229,7 +231,10 @@ class Simulator:
         self._pool.map(work_and_draw, rows, own_thread=True)
 
     def _map_drawing(self, draw: RowFunction, rows: Sequence[int]) -> None:
-        self._pool.map(draw, rows, own_thread=True, at_most=GPU_DRAWING_THREADS if draws_on_gpu() else None)
+        self._pool.map(draw, rows, own_thread=True, at_most=GPU_DRAWING_THREADS if self._draws_on_gpu() else None)
+
+    def _draws_on_gpu(self) -> bool:
+        return self._detail == "exact" and draws_on_gpu()
 
     def _drawer(self, images: Images) -> RowFunction:
         """Check the arrays; returns what draws one row of them, on a worker's own thread."""
@@ -264,7 +269,7 @@ class Simulator:
         return InitStates(states_NX, self.init_states.fixtures_NF7.copy())
 
     def close(self) -> None:
-        """End the threads, which free their OpenGL; closing twice is harmless."""
+        """End the threads; closing twice is harmless."""
         self._pool.close()
 
     def __reduce__(self) -> NoReturn:
@@ -309,9 +314,15 @@ class Simulator:
         proprio[9:11] = self.snapshot.finger_qpos_N2[row]
         proprio[11] = self.blocks[row][controller.GRIPPER]
 
-    def _new_renderer(self, worker: int, model: mujoco.MjModel) -> Renderer:
-        renderer = self._own.renderer = Renderer(model, self.scene.record, max(self._sizes), self._drawn)
-        self._pool.at_end(worker, renderer.close)
+    def _new_renderer(self, worker: int, model: mujoco.MjModel) -> Rasterizer | Renderer:
+        record = self.scene.record
+        renderer: Rasterizer | Renderer
+        if self._drawing is not None:
+            renderer = Rasterizer(model, record, self._drawing, self.scene.fixture_bodies)
+        else:
+            renderer = Renderer(model, record, max(self._sizes))
+            self._pool.at_end(worker, renderer.close)
+        self._own.renderer = renderer
         return renderer
 
 

@@ -102,7 +102,7 @@ def test_wrong_arrays_and_cameras_are_refused(simulator: Simulator) -> None:
 
 
 def test_a_context_that_dies_gives_one_error_and_is_replaced(scene: Scene) -> None:
-    simulator = Simulator(scene, 1, cameras=CAMERAS, image_size=SIZE)
+    simulator = Simulator(scene, 1, cameras=CAMERAS, image_size=SIZE, detail="exact")
     simulator.reset(sample_train_states(scene, np.random.default_rng(0), 1), ALL[:1])
     before, after = ({"wrist": np.zeros((1, SIZE, SIZE, 3), np.uint8)} for _ in range(2))
     simulator.render(before, ALL[:1])
@@ -195,7 +195,7 @@ import sys
 from tgrpo_envs.scene import open_scene, official_states
 from tgrpo_envs.sim.simulator import Simulator
 scene = open_scene(Path(sys.argv[1]))
-simulator = Simulator(scene, 2, num_threads=2, cameras=("agentview",), image_size=32)
+simulator = Simulator(scene, 2, num_threads=2, cameras=("agentview",), image_size=32, detail="exact")
 images = {"agentview": np.zeros((2, 32, 32, 3), np.uint8)}
 simulator.reset(official_states(scene).take(np.arange(2)), np.ones(2, bool), settle=False)
 simulator.render(images, np.ones(2, bool))

@@ -19,7 +19,8 @@ import numpy as np
 import tgrpo_envs
 
 def opened():
-    envs = gym.make_vec("TGRPO-LiberoObject-v0", num_envs=2, num_threads=2, assets="primitive", image_size=32)
+    settings = {"assets": "primitive", "image_size": 32, "detail": "exact"}
+    envs = gym.make_vec("TGRPO-LiberoObject-v0", num_envs=2, num_threads=2, **settings)
     envs.reset(seed=0)
     assert envs.step(np.zeros((2, 7)))[0]["agentview"].std() > 10
     return envs

@@ -14,7 +14,6 @@ import pytest
 import tgrpo_envs  # noqa: F401 - registers the ids
 from tgrpo_envs.errors import RenderError, UnknownNameError
 from tgrpo_envs.scene import Scene, load_scene, official_states
-from tgrpo_envs.sim.culling import GeomBuffer
 from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.tasks import get_task
 
@@ -93,33 +92,6 @@ def test_any_camera_of_the_scene(simulator: Simulator) -> None:
     assert np.array_equal(wrist["wrist"], pictures["robot0_eye_in_hand"])
     assert pictures["frontview"].std() > 10
     assert not np.array_equal(pictures["frontview"], pictures["agentview"])
-
-
-def test_what_a_camera_cannot_see_is_not_drawn(simulator: Simulator) -> None:
-    """A point sphere on either side of the picture's edge, at 45 degrees; tiny ones go too, planes stay, and last."""
-    scene = mujoco.MjvScene(simulator.thread_models[0], maxgeom=16)
-    buffer = GeomBuffer(scene)
-    cases = [
-        # position (camera looks along -z, field of view 90 degrees), radius, stays
-        ((0.0, 0.0, -2.0), 0.1, True),
-        ((2.1, 0.0, -2.0), 0.1, True),  # 0.1 * cos(45) = 0.071 outside
-        ((2.2, 0.0, -2.0), 0.1, False),  # 0.141 outside
-        ((0.0, -2.2, -2.0), 0.1, False),
-        ((0.0, 0.0, 2.0), 0.1, False),  # behind
-        ((0.0, 0.0, 0.05), 0.1, True),  # around the camera
-        ((0.0, 0.0, -10.0), 0.17, True),  # 0.17 / 10 * 64 pixels: 1.09 wide
-        ((0.0, 0.0, -10.0), 0.15, False),  # 0.96 wide
-        ((5.0, 5.0, 5.0), 0.0, True),  # a plane has no radius
-    ]
-    for number, (position, radius, _) in enumerate(cases):
-        geom = scene.geoms[number]
-        geom.pos, geom.modelrbound, geom.objid, geom.segid, geom.objtype = position, radius, number, number, 5
-    scene.ngeom = len(cases)
-    assert buffer.geoms_M["objid"].tolist() == buffer.geoms_M["segid"].tolist() == list(range(len(cases)))
-    buffer.keep_visible(np.zeros(3), np.eye(3), 90.0, SIZE)
-    assert sorted(buffer.geoms_M["objid"].tolist()) == [number for number, case in enumerate(cases) if case[2]]
-    assert buffer.geoms_M["objid"].tolist() == [5, 0, 1, 6, 8]  # the nearest first
-    assert [scene.geoms[i].objid for i in range(scene.ngeom)] == buffer.geoms_M["objid"].tolist()
 
 
 def test_pictures_as_observations() -> None:

@@ -6,7 +6,6 @@ import colorsys
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +43,7 @@ class LookedAt(Scene):
 
     change: Callable[[mujoco.MjModel], None]
 
-    @cached_property
+    @property
     def drawn_model(self) -> mujoco.MjModel:
         """See `Scene.drawn_model`."""
         drawn: mujoco.MjModel = super().drawn_model

@@ -1,0 +1,268 @@
+"""Draws one scene in software: colours, depth and segmentation, upright.
+
+What cannot move before a camera that cannot move either is drawn once and kept. Everything else is drawn into a copy of
+it, each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tgrpo_envs.sim.engine import mujoco
+from tgrpo_envs.sim.pictures import BACKGROUND, Kind, Picture, body_rows, camera_id
+from tgrpo_envs.sim.raster.drawing import Drawing
+from tgrpo_envs.sim.raster.geometry import NO_TEXTURE
+from tgrpo_envs.sim.raster.shading import Scene, paint_sky, shade
+from tgrpo_envs.sim.raster.shapes import Floats
+from tgrpo_envs.sim.raster.visibility import NOTHING, View, Window, cover, find_visible, project
+
+if TYPE_CHECKING:
+    from tgrpo_envs.scene.records import SceneRecord
+
+Image = NDArray[np.generic]
+_OPAQUE = 0.995  # alpha from which MuJoCo draws without blending
+_UPPER = 0.999  # of a unit normal, along the upper side's
+
+
+class _Layer(NamedTuple):
+    """A picture in the making: nearness (1 / m) and triangle of each pixel, and its colour, 0 to 255."""
+
+    nearness_HW: Floats
+    face_HW: NDArray[np.int32]
+    rgb_HW3: Floats
+
+    @classmethod
+    def empty(cls, size: int) -> _Layer:
+        return cls(
+            np.zeros((size, size), np.float32),
+            np.full((size, size), NOTHING, np.int32),
+            np.zeros((size, size, 3), np.float32),
+        )
+
+
+class Rasterizer:
+    """Draws one scene, in one thread at a time.
+
+    Args:
+        model: The scene's model.
+        record: Names and ids of the scene.
+        drawing: What to draw in its place, which many rasterizers can share.
+        loose: Bodies without joints that are moved all the same: fixtures.
+    """
+
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        record: SceneRecord,
+        drawing: Drawing,
+        loose: Collection[int] = (),
+    ) -> None:
+        geometry = drawing.geometry
+        self._drawing = drawing
+        self._rows_G = body_rows(model, record)[drawing.body_G]
+        self._is_fixed_B = (model.body_weldid == 0) & ~np.isin(np.arange(model.nbody), list(loose))
+        for body in range(1, model.nbody):  # what hangs on a fixture moves with it
+            self._is_fixed_B[body] &= self._is_fixed_B[model.body_parentid[body]]
+        # Sites come and go, and a mirror shows what moves.
+        is_geom_G = np.arange(len(drawing.body_G)) < drawing.num_geoms
+        is_opaque_G = drawing.rgba_G4[:, 3] >= _OPAQUE
+        self._is_still_G = is_geom_G & is_opaque_G & self._is_fixed_B[drawing.body_G] & ~drawing.is_mirror_G
+        self._is_upper_F = geometry.normal_V3[geometry.corner_F3[:, 0], 2] > _UPPER
+        near_m, far_m = (model.stat.extent * clip for clip in (model.vis.map.znear, model.vis.map.zfar))
+        self._near_m, self._far_m = np.float32(near_m), np.float32(far_m)
+        self._rgba_G4 = drawing.rgba_G4.copy()
+        self._ray_V3 = np.zeros_like(geometry.place_V3)
+        self._at_V2 = np.zeros((len(self._ray_V3), 2), np.float32)
+        self._lit_V3 = np.zeros_like(self._ray_V3)
+        self._is_lit_V = np.zeros(len(self._ray_V3), bool)
+        self._still: dict[tuple[int, int], tuple[bytes, _Layer]] = {}
+
+    def draw(self, model: mujoco.MjModel, data: mujoco.MjData, images: Mapping[Picture, Image]) -> None:
+        """Draw `data`.
+
+        Args:
+            model: The model, for the colours of its sites.
+            data: The simulation; positions must be current.
+            images: Arrays to fill, upright, of the picture's shape and type, all of one size.
+
+        Raises:
+            UnknownNameError: The scene has no such camera.
+        """
+        pos_G3, mat_G33 = self._poses(data)
+        # LIBERO hides sites by a negative alpha.
+        np.maximum(model.site_rgba, 0.0, out=self._rgba_G4[self._drawing.num_geoms :], casting="same_kind")
+        for name in dict.fromkeys(picture.camera for picture in images):
+            wanted: dict[Kind, Image] = {
+                picture.kind: image for picture, image in images.items() if picture.camera == name
+            }
+            camera, size = camera_id(model, name), next(iter(wanted.values())).shape[0]
+            view = self._view(model, data, camera, size)
+            scene = self._scene(data, view, pos_G3, mat_G33)
+            below = self._below(view, scene, camera, size) if self._is_fixed_B[model.cam_bodyid[camera]] else None
+            self._draw(view, scene, below, size, wanted)
+
+    def close(self) -> None:
+        """Nothing has to be freed."""
+
+    def _poses(self, data: mujoco.MjData) -> tuple[Floats, Floats]:
+        """Where things are: their bodies are the simulation's."""
+        drawing = self._drawing
+        turn_G33 = data.xmat[drawing.body_G].reshape(-1, 3, 3)
+        pos_G3 = data.xpos[drawing.body_G] + (turn_G33 @ drawing.pos_G3[:, :, None])[:, :, 0]
+        return pos_G3.astype(np.float32), (turn_G33 @ drawing.mat_G33).astype(np.float32)
+
+    def _view(self, model: mujoco.MjModel, data: mujoco.MjData, camera: int, size: int) -> View:
+        axes_33 = data.cam_xmat[camera].reshape(3, 3).astype(np.float32)
+        pixels = size / 2 / np.tan(np.deg2rad(model.cam_fovy[camera]) / 2)
+        eye_3 = data.cam_xpos[camera].astype(np.float32)
+        return View(eye_3, axes_33, np.float32(pixels), self._near_m, np.float32(1.0))
+
+    def _scene(self, data: mujoco.MjData, view: View, pos_G3: Floats, mat_G33: Floats) -> Scene:
+        """The first light is the camera's own and shines where it looks."""
+        return Scene(
+            pos_G3=pos_G3,
+            mat_G33=mat_G33,
+            rgba_G4=self._rgba_G4,
+            light_pos_L3=np.concatenate([view.eye_3[None], data.light_xpos], dtype=np.float32, casting="same_kind"),
+            light_dir_L3=np.concatenate(
+                [-view.axes_33[:, 2][None], data.light_xdir], dtype=np.float32, casting="same_kind"
+            ),
+            eye_3=view.eye_3,
+        )
+
+    def _below(self, view: View, scene: Scene, camera: int, size: int) -> _Layer:
+        """What stands still before a camera that does, drawn when it is first asked for."""
+        place = view.eye_3.tobytes() + view.axes_33.tobytes() + view.pixels.tobytes()
+        kept = self._still.get((camera, size))
+        if kept is not None and kept[0] == place:
+            return kept[1]
+        layer = _Layer.empty(size)
+        self._project(view, scene, self._is_still_G)
+        self._cover(view, self._is_still_G, layer)
+        self._paint_sky(view, layer)
+        self._shade(scene, layer)
+        self._still[camera, size] = (place, layer)
+        return layer
+
+    def _draw(self, view: View, scene: Scene, below: _Layer | None, size: int, wanted: Mapping[Kind, Image]) -> None:
+        is_shown_G = scene.rgba_G4[:, 3] > 0
+        layer = _Layer.empty(size)
+        if below is not None:
+            is_shown_G &= ~self._is_still_G
+            layer.nearness_HW[:] = below.nearness_HW
+        find_visible(self._drawing.geometry, scene.pos_G3, scene.mat_G33, view, size, is_shown_G)
+        is_glass_G = is_shown_G & (scene.rgba_G4[:, 3] < _OPAQUE)
+        self._project(view, scene, is_shown_G)
+        self._cover(view, is_shown_G & ~is_glass_G, layer)
+        if "depth" in wanted:
+            wanted["depth"][:] = np.float32(1.0) / np.maximum(layer.nearness_HW, np.float32(1.0) / self._far_m)
+        if "segmentation" in wanted:
+            wanted["segmentation"][:] = self._segments(view, is_glass_G, layer, below)
+        if "rgb" in wanted:
+            if below is None:
+                self._paint_sky(view, layer)
+            else:
+                layer.rgb_HW3[:] = below.rgb_HW3
+            self._shade(scene, layer)
+            for mirror in np.flatnonzero(self._drawing.is_mirror_G & is_shown_G & ~is_glass_G)[:1]:  # as MuJoCo
+                self._reflect(view, scene, int(mirror), layer)
+            self._blend(view, scene, np.flatnonzero(is_glass_G), layer)
+            wanted["rgb"][:] = layer.rgb_HW3 + np.float32(0.5)
+
+    def _segments(
+        self, view: View, is_glass_G: NDArray[np.bool_], layer: _Layer, below: _Layer | None
+    ) -> NDArray[np.int32]:
+        """Row of the segmentation table of what each pixel shows; glass counts as what it is."""
+        all_of_it = layer._replace(nearness_HW=layer.nearness_HW.copy(), face_HW=layer.face_HW.copy())
+        self._cover(view, is_glass_G, all_of_it)
+        face_HW = all_of_it.face_HW
+        if below is not None:
+            face_HW = np.where(face_HW == NOTHING, below.face_HW, face_HW)
+        rows_HW: NDArray[np.int32] = self._rows_G[self._drawing.thing_F[face_HW]]
+        return np.where(face_HW == NOTHING, np.int32(BACKGROUND), rows_HW)
+
+    def _project(self, view: View, scene: Scene, is_shown_G: NDArray[np.bool_]) -> None:
+        geometry = self._drawing.geometry
+        project(geometry, scene.pos_G3, scene.mat_G33, view, is_shown_G, self._ray_V3, self._at_V2)
+
+    def _cover(self, view: View, is_shown_G: NDArray[np.bool_], layer: _Layer, limit_HW: Floats | None = None) -> None:
+        """Add projected things to a layer, where they are no nearer than a limit, at least the near plane's."""
+        last = len(layer.nearness_HW) - 1
+        window = Window(0, 0, last, last)
+        if limit_HW is None:
+            limit_HW = np.full_like(layer.nearness_HW, np.float32(1.0) / view.near_m)
+        else:
+            rows, columns = np.flatnonzero(limit_HW.any(axis=1)), np.flatnonzero(limit_HW.any(axis=0))
+            window = Window(int(rows[0]), int(columns[0]), int(rows[-1]), int(columns[-1]))
+        corners = (self._ray_V3, self._at_V2)
+        cover(self._drawing.geometry, view, is_shown_G, *corners, limit_HW, window, layer.nearness_HW, layer.face_HW)
+
+    def _shade(self, scene: Scene, layer: _Layer) -> None:
+        drawing = self._drawing
+        shade(
+            drawing.geometry,
+            drawing.textures,
+            drawing.lights,
+            scene,
+            self._ray_V3,
+            layer.face_HW,
+            self._drawing.thing_F,
+            self._lit_V3,
+            self._is_lit_V,
+            layer.rgb_HW3,
+        )
+
+    def _paint_sky(self, view: View, layer: _Layer) -> None:
+        if self._drawing.sky != NO_TEXTURE:
+            paint_sky(self._drawing.textures, self._drawing.sky, view, layer.face_HW, layer.rgb_HW3)
+
+    def _reflect(self, view: View, scene: Scene, mirror: int, layer: _Layer) -> None:
+        """Add what a thing's upper side reflects, as MuJoCo draws it: all that is opaque, and no sky."""
+        is_seen_HW = (layer.face_HW != NOTHING) & (self._drawing.thing_F[layer.face_HW] == mirror)
+        is_seen_HW &= self._is_upper_F[layer.face_HW]
+        if not is_seen_HW.any():
+            return
+        normal_3 = scene.mat_G33[mirror][:, 2]
+        surface_3 = scene.pos_G3[mirror] + self._drawing.top_G[mirror] * normal_3
+        turn_33 = np.eye(3, dtype=np.float32) - 2 * np.outer(normal_3, normal_3)
+        pos_G3 = (scene.pos_G3 - surface_3) @ turn_33 + surface_3
+        image = scene._replace(pos_G3=pos_G3, mat_G33=turn_33 @ scene.mat_G33)
+        behind = view._replace(facing=-view.facing)
+        is_shown_G = scene.rgba_G4[:, 3] >= _OPAQUE
+        is_shown_G[mirror] = False
+        find_visible(self._drawing.geometry, image.pos_G3, image.mat_G33, behind, len(is_seen_HW), is_shown_G)
+        self._project(behind, image, is_shown_G)
+        shown = _Layer.empty(len(is_seen_HW))
+        limit_HW = np.where(is_seen_HW, layer.nearness_HW, np.float32(0.0))
+        self._cover(behind, is_shown_G, shown, limit_HW)
+        # The image is lit as the things are, for an eye behind the mirror.
+        weight_4 = np.array([*[self._drawing.geometry.reflectance_G[mirror]] * 3, 1.0], np.float32)
+        eye_3 = (view.eye_3 - surface_3) @ turn_33 + surface_3
+        self._shade(scene._replace(rgba_G4=scene.rgba_G4 * weight_4, eye_3=eye_3), shown)
+        np.minimum(layer.rgb_HW3 + shown.rgb_HW3, 255.0, out=layer.rgb_HW3)
+
+    def _blend(self, view: View, scene: Scene, things: NDArray[np.int64], layer: _Layer) -> None:
+        """Draw what is not opaque over the rest, from front to back and then from back to front, as MuJoCo does."""
+        if not len(things):
+            return
+        gap_N = np.linalg.norm(scene.pos_G3[things] - view.eye_3, axis=1) - self._drawing.geometry.radius_G[things]
+        near_first = things[np.argsort(gap_N, kind="stable")]
+        is_shown_G = np.zeros(len(scene.pos_G3), bool)
+        is_shown_G[things] = True
+        self._project(view, scene, is_shown_G)
+        seen: list[tuple[NDArray[np.bool_], Floats, np.float32]] = []
+        for thing in near_first:
+            is_shown_G[:] = False
+            is_shown_G[thing] = True
+            one = _Layer.empty(len(layer.face_HW))._replace(nearness_HW=layer.nearness_HW.copy())
+            self._cover(view, is_shown_G, one)
+            is_there_HW = one.face_HW != NOTHING
+            if is_there_HW.any():
+                self._shade(scene, one)
+                seen.append((is_there_HW, one.rgb_HW3[is_there_HW], scene.rgba_G4[thing, 3]))
+        for is_there_HW, rgb_P3, alpha in (*seen, *seen[::-1]):
+            layer.rgb_HW3[is_there_HW] += alpha * (rgb_P3 - layer.rgb_HW3[is_there_HW])

@@ -1,0 +1,110 @@
+"""Textures as pyramids of halved pictures, to the bit as Mesa's OpenGL halves them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from tgrpo_envs.sim.engine import mujoco
+
+_FACES = 6  # of a cube map: right, left, up, down, front, back
+
+
+class Textures(NamedTuple):
+    """All textures of a model. A cube map's faces are six textures that follow each other.
+
+    Attributes:
+        texels_X: Colours of all levels of all textures, row by row: red in the lowest byte, then green and blue.
+        first_TL: Place in `texels_X` where level L of texture T begins.
+        width_TL, height_TL: Its size in texels.
+        levels_T: How many levels it has; the last one has a single texel.
+        repeats_T: Whether it repeats outside of 0 to 1, or its edge goes on.
+    """
+
+    texels_X: NDArray[np.uint32]
+    first_TL: NDArray[np.int32]
+    width_TL: NDArray[np.int32]
+    height_TL: NDArray[np.int32]
+    levels_T: NDArray[np.int32]
+    repeats_T: NDArray[np.bool_]
+
+
+def read_textures(model: mujoco.MjModel) -> tuple[Textures, list[int]]:
+    """Textures of a model, and the row of `Textures` at which each of the model's textures begins."""
+    pyramids: list[list[NDArray[np.uint8]]] = []
+    rows: list[int] = []
+    repeats: list[bool] = []
+    for texture in range(model.ntex):
+        rows.append(len(pyramids))
+        height, width = int(model.tex_height[texture]), int(model.tex_width[texture])
+        channels, start = int(model.tex_nchannel[texture]), int(model.tex_adr[texture])
+        texels = model.tex_data[start : start + height * width * channels].reshape(height, width, channels)
+        rgb = np.ascontiguousarray(np.broadcast_to(texels[..., :3], (height, width, 3)))
+        if model.tex_type[texture] == mujoco.mjtTexture.mjTEXTURE_2D:
+            pyramids.append(_pyramid(rgb))
+            repeats.append(True)
+        else:
+            faces = rgb.reshape(-1, width, width, 3)
+            pyramids += [_pyramid(faces[face % len(faces)]) for face in range(_FACES)]
+            repeats += [False] * _FACES
+    levels_T = np.array([len(pyramid) for pyramid in pyramids], np.int32)
+    first_TL = np.zeros((len(pyramids), max(levels_T, default=1)), np.int32)
+    width_TL, height_TL = np.ones_like(first_TL), np.ones_like(first_TL)
+    used = 0
+    for row, pyramid in enumerate(pyramids):
+        for level, picture in enumerate(pyramid):
+            first_TL[row, level] = used
+            height_TL[row, level], width_TL[row, level] = picture.shape[:2]
+            used += picture.shape[0] * picture.shape[1]
+    pictures = [picture.reshape(-1, 3) for pyramid in pyramids for picture in pyramid]
+    texels_X4 = np.zeros((max(used, 1), 4), np.uint8)
+    if pictures:
+        np.concatenate(pictures, out=texels_X4[:, :3])
+    return Textures(texels_X4.view("<u4")[:, 0], first_TL, width_TL, height_TL, levels_T, np.array(repeats, bool)), rows
+
+
+def _pyramid(picture_HW3: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    levels = [picture_HW3]
+    while max(levels[-1].shape[:2]) > 1:
+        levels.append(_halved(levels[-1]))
+    return levels
+
+
+def _halved(picture_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Half the size, rounded down; texels are interpolated at their middles: of even sizes the mean of four."""
+    half_HW3 = np.empty((max(1, picture_HW3.shape[0] // 2), max(1, picture_HW3.shape[1] // 2), 3), np.uint8)
+    rows, columns = (_middles(*sides) for sides in zip(picture_HW3.shape[:2], half_HW3.shape[:2], strict=True))
+    _interpolate(picture_HW3, *rows, *columns, half_HW3)
+    return half_HW3
+
+
+def _middles(old: int, new: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint32]]:
+    """For each new texel of a side the two old ones beside its middle, and the share of the second, of 256."""
+    middle = (np.arange(new) + 0.5) * old / new - 0.5
+    first = np.floor(middle).astype(np.int64)
+    share = np.round(256 * (middle - first)).astype(np.uint32)
+    return np.clip(first, 0, old - 1), np.clip(first + 1, 0, old - 1), share
+
+
+@njit(nogil=True, cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _interpolate(
+    picture_HW3: NDArray[np.uint8],
+    top_I: NDArray[np.int64],
+    below_I: NDArray[np.int64],
+    down_I: NDArray[np.uint32],
+    left_J: NDArray[np.int64],
+    right_J: NDArray[np.int64],
+    along_J: NDArray[np.uint32],
+    out_IJ3: NDArray[np.uint8],
+) -> None:
+    for i in range(len(top_I)):
+        top, below, down = top_I[i], below_I[i], down_I[i]
+        for j in range(len(left_J)):
+            left, right, along = left_J[j], right_J[j], along_J[j]
+            for c in range(3):
+                upper = (picture_HW3[top, left, c] * (256 - along) + picture_HW3[top, right, c] * along + 128) >> 8
+                lower = (picture_HW3[below, left, c] * (256 - along) + picture_HW3[below, right, c] * along + 128) >> 8
+                out_IJ3[i, j, c] = (upper * (256 - down) + lower * down + 128) >> 8

@@ -1,0 +1,208 @@
+"""Which triangle each pixel shows: corners are projected, and the nearest triangle over a pixel's middle wins.
+
+A pixel's ray is (x, y, 1) in units of pixels, from the middle of the picture to the right and downwards. Corners are
+kept as vectors q in that frame, depth last. The ray meets the triangle q0 q1 q2 where its products with q1 x q2,
+q2 x q0 and q0 x q1 have one sign; divided by their sum they are the barycentric coordinates, in space and not on the
+screen, and nothing has to be cut at the near plane (Olano and Greer, Triangle Scan Conversion using 2D Homogeneous
+Coordinates, 1997).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from tgrpo_envs.sim.raster.geometry import Geometry
+from tgrpo_envs.sim.raster.shapes import Floats
+
+NOTHING = -1  # no triangle over a pixel
+
+
+class View(NamedTuple):
+    """Where a picture is taken from.
+
+    Attributes:
+        eye_3: Place of the camera, metres.
+        axes_33: Its axes in the columns: right, up, backwards.
+        pixels: What is one metre away and a metre wide is so many pixels wide.
+        near_m: What is nearer is not seen, metres.
+        facing: 1, or -1 in a mirror, where triangles turn the other way round.
+    """
+
+    eye_3: Floats
+    axes_33: Floats
+    pixels: np.float32
+    near_m: np.float32
+    facing: np.float32
+
+
+class Window(NamedTuple):
+    """Rows and columns of a picture, the last ones included."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+
+@njit(nogil=True, cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def find_visible(
+    geometry: Geometry, pos_G3: Floats, mat_G33: Floats, view: View, size: int, is_shown_G: NDArray[np.bool_]
+) -> None:
+    """Drop from `is_shown_G` what lies outside the picture or is smaller than a pixel."""
+    half = np.float32(size / 2)
+    length = np.sqrt(half * half + view.pixels * view.pixels)
+    for g in range(len(pos_G3)):
+        if not is_shown_G[g]:
+            continue
+        radius = geometry.radius_G[g]
+        x = y = z = np.float32(0.0)
+        for k in range(3):
+            at = pos_G3[g, k] - view.eye_3[k]
+            for i in range(3):
+                at += mat_G33[g, k, i] * geometry.centre_G3[g, i]
+            x += view.axes_33[k, 0] * at
+            y += view.axes_33[k, 1] * at
+            z -= view.axes_33[k, 2] * at
+        # Distance of the centre from the farther of the four sides of the pyramid that is seen, positive outside.
+        outside = (max(abs(x), abs(y)) * view.pixels - z * half) / length
+        is_tiny = 2 * radius * view.pixels < z
+        is_shown_G[g] = not (radius == 0 or outside > radius or z + radius < view.near_m or is_tiny)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def project(
+    geometry: Geometry,
+    pos_G3: Floats,
+    mat_G33: Floats,
+    view: View,
+    is_shown_G: NDArray[np.bool_],
+    ray_V3: Floats,
+    at_V2: Floats,
+) -> None:
+    """Fill `ray_V3` with the corners in the frame of pixels' rays, and `at_V2` with where they are in the picture."""
+    m = np.empty((3, 4), np.float32)
+    for g in range(len(pos_G3)):
+        if not is_shown_G[g]:
+            continue
+        for i in range(3):
+            scale = view.pixels if i == 0 else (-view.pixels if i == 1 else np.float32(-1.0))
+            m[i] = 0.0
+            for k in range(3):
+                axis = view.axes_33[k, i] * scale
+                m[i, 3] += axis * (pos_G3[g, k] - view.eye_3[k])
+                for j in range(3):
+                    m[i, j] += axis * mat_G33[g, k, j]
+        m00, m01, m02, m03 = m[0, 0], m[0, 1], m[0, 2], m[0, 3]
+        m10, m11, m12, m13 = m[1, 0], m[1, 1], m[1, 2], m[1, 3]
+        m20, m21, m22, m23 = m[2, 0], m[2, 1], m[2, 2], m[2, 3]
+        for v in range(geometry.first_corner_G[g], geometry.first_corner_G[g + 1]):
+            x, y, z = geometry.place_V3[v, 0], geometry.place_V3[v, 1], geometry.place_V3[v, 2]
+            depth = m20 * x + m21 * y + m22 * z + m23
+            a, b = m00 * x + m01 * y + m02 * z + m03, m10 * x + m11 * y + m12 * z + m13
+            ray_V3[v, 0], ray_V3[v, 1], ray_V3[v, 2] = a, b, depth
+            per = np.float32(1.0) / depth
+            at_V2[v, 0], at_V2[v, 1] = a * per, b * per
+
+
+@njit(nogil=True, cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def cover(
+    geometry: Geometry,
+    view: View,
+    is_shown_G: NDArray[np.bool_],
+    ray_V3: Floats,
+    at_V2: Floats,
+    limit_HW: Floats,
+    window: Window,
+    nearness_HW: Floats,
+    face_HW: NDArray[np.int32],
+) -> None:
+    """Put the triangles that are nearer than what is there into the picture.
+
+    Args:
+        geometry: All triangles.
+        view: The camera.
+        is_shown_G: Which things to draw.
+        ray_V3: Their corners, from `project`.
+        at_V2: Where these are in the picture.
+        limit_HW: What is nearer is not there, 1 / m.
+        window: Part of the picture in which to look.
+        nearness_HW: One over the depth of what each pixel shows, 1 / m; changed.
+        face_HW: The triangle that it shows; changed.
+    """
+    size = len(nearness_HW)
+    half = np.float32(size / 2)
+    for g in range(len(is_shown_G)):
+        if not is_shown_G[g]:
+            continue
+        for f in range(geometry.first_face_G[g], geometry.first_face_G[g + 1]):
+            i, j, k = geometry.corner_F3[f, 0], geometry.corner_F3[f, 1], geometry.corner_F3[f, 2]
+            nearest = min(ray_V3[i, 2], ray_V3[j, 2], ray_V3[k, 2])
+            if nearest < view.near_m:
+                if max(ray_V3[i, 2], ray_V3[j, 2], ray_V3[k, 2]) < view.near_m:
+                    continue
+                left, right, top, bottom = window.left, window.right, window.top, window.bottom
+            else:
+                xi, yi, xj, yj, xk, yk = at_V2[i, 0], at_V2[i, 1], at_V2[j, 0], at_V2[j, 1], at_V2[k, 0], at_V2[k, 1]
+                turn = (xj - xi) * (yk - yi) - (xk - xi) * (yj - yi)
+                if turn * view.facing >= 0:  # rows grow downwards: what turns to the left is seen from behind
+                    continue
+                middle = half - np.float32(0.5)
+                left = max(int(np.ceil(min(xi, xj, xk) + middle)), window.left)
+                right = min(int(np.floor(max(xi, xj, xk) + middle)), window.right)
+                top = max(int(np.ceil(min(yi, yj, yk) + middle)), window.top)
+                bottom = min(int(np.floor(max(yi, yj, yk) + middle)), window.bottom)
+                if left > right or top > bottom:
+                    continue
+            ax, ay, az = ray_V3[i, 0], ray_V3[i, 1], ray_V3[i, 2]
+            bx, by, bz = ray_V3[j, 0], ray_V3[j, 1], ray_V3[j, 2]
+            cx, cy, cz = ray_V3[k, 0], ray_V3[k, 1], ray_V3[k, 2]
+            e0x, e0y, e0z = by * cz - bz * cy, bz * cx - bx * cz, bx * cy - by * cx
+            volume = ax * e0x + ay * e0y + az * e0z
+            if volume * view.facing >= 0:
+                continue
+            e1x, e1y, e1z = cy * az - cz * ay, cz * ax - cx * az, cx * ay - cy * ax
+            e2x, e2y, e2z = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+            per = np.float32(1.0) / volume
+            nx, ny, nz = (e0x + e1x + e2x) * per, (e0y + e1y + e2y) * per, (e0z + e1z + e2z) * per
+            f0, f1, f2 = _steps(e0x), _steps(e1x), _steps(e2x)
+            for row in range(top, bottom + 1):
+                y = row + np.float32(0.5) - half
+                low, high = np.float32(left), np.float32(right)
+                low, high = _clipped(
+                    e0x * view.facing, (e0y * y + e0z) * f0, (e0y * y + e0z) * view.facing, half, low, high
+                )
+                low, high = _clipped(
+                    e1x * view.facing, (e1y * y + e1z) * f1, (e1y * y + e1z) * view.facing, half, low, high
+                )
+                low, high = _clipped(
+                    e2x * view.facing, (e2y * y + e2z) * f2, (e2y * y + e2z) * view.facing, half, low, high
+                )
+                at_zero = ny * y + nz + nx * (np.float32(0.5) - half)
+                for column in range(int(low), int(high) + 1):
+                    nearness = nx * column + at_zero
+                    if nearness >= nearness_HW[row, column] and nearness <= limit_HW[row, column]:
+                        nearness_HW[row, column] = nearness
+                        face_HW[row, column] = f
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")  # type: ignore[untyped-decorator]
+def _steps(slope: np.float32) -> np.float32:
+    """Minus one over the slope of an edge along a row; 0 for an edge along the row."""
+    return np.float32(-1.0) / slope if slope != 0 else np.float32(0.0)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")  # type: ignore[untyped-decorator]
+def _clipped(
+    slope: np.float32, zero_at: np.float32, value: np.float32, half: np.float32, low: np.float32, high: np.float32
+) -> tuple[np.float32, np.float32]:
+    """The columns from `low` to `high` whose middles lie inside an edge; its two triangles share one `zero_at`."""
+    column = zero_at + half - np.float32(0.5)
+    if slope < 0:
+        return max(low, np.ceil(column)), high
+    if slope > 0:
+        return low, min(high, np.floor(column))
+    return (low, high) if value <= 0 else (low, np.float32(-1.0))
