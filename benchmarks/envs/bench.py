@@ -40,7 +40,7 @@ OFFICIAL_STEPS = 30
 PICTURE_ROUNDS = 10
 IMAGE_SIZES = (64, 128)
 OFFICIAL_IMAGE_SIZE = 128
-OFFICIAL_CAMERAS = {
+OFFICIAL_CAMERAS: dict[str, Any] = {
     "has_offscreen_renderer": True,
     "use_camera_obs": True,
     "camera_heights": OFFICIAL_IMAGE_SIZE,
@@ -92,7 +92,7 @@ def run_bench(
     """
     chosen = get_task(suite, task)
     scene = load_scene(chosen, assets)
-    make_seconds, scene = _timed(lambda: load_scene(chosen, assets))
+    make_seconds, scene = timed(lambda: load_scene(chosen, assets))
     rows = [Measurement(_OPEN, 1e3 * make_seconds, "ms", "<= 500")]
     rows += _control_steps(scene)
     rows += _resets(scene)
@@ -125,12 +125,12 @@ def _resets(scene: Scene) -> list[Measurement]:
     """One fresh state for each member, then one state for a whole group."""
     mask_N = np.ones(NUM_ENVS, dtype=bool)
     states = sample_train_states(scene, np.random.default_rng(0), NUM_ENVS)
-    draw_seconds, _ = _timed(lambda: sample_train_states(scene, np.random.default_rng(0), NUM_ENVS))
+    draw_seconds, _ = timed(lambda: sample_train_states(scene, np.random.default_rng(0), NUM_ENVS))
     simulator = Simulator(scene, NUM_ENVS)
     simulator.reset(states, mask_N)
-    fresh, _ = _timed(lambda: simulator.reset(states, mask_N))
-    group, _ = _timed(lambda: simulator.reset(states.take(np.zeros(NUM_ENVS, dtype=np.int64)), mask_N))
-    shown, _ = _timed(lambda: simulator.reset(states, mask_N, settle=False))
+    fresh, _ = timed(lambda: simulator.reset(states, mask_N))
+    group, _ = timed(lambda: simulator.reset(states.take(np.zeros(NUM_ENVS, dtype=np.int64)), mask_N))
+    shown, _ = timed(lambda: simulator.reset(states, mask_N, settle=False))
     simulator.close()
     each = 1e3 / NUM_ENVS
     return [
@@ -163,7 +163,7 @@ def _scaling(scene: Scene) -> list[Measurement]:
             simulator = Simulator(scene, num_envs, num_threads=threads)
             simulator.reset(states, mask_N)
             actions_TNA = np.random.default_rng(1).uniform(-1, 1, (SCALE_ROUNDS, num_envs, 7))
-            seconds = [_timed(partial(simulator.step, actions_NA, mask_N))[0] for actions_NA in actions_TNA]
+            seconds = [timed(partial(simulator.step, actions_NA, mask_N))[0] for actions_NA in actions_TNA]
             simulator.close()
             what = f"control steps per second, N = {num_envs}, {threads} thread{'s' * (threads > 1)}"
             rows.append(Measurement(what, num_envs / float(np.median(seconds)), "1/s"))
@@ -227,8 +227,8 @@ def _pictures(scene: Scene, size: int) -> list[Measurement]:
     simulator = Simulator(scene, NUM_ENVS, num_threads=2, cameras=tuple(CAMERAS), image_size=size)
     simulator.reset(sample_train_states(scene, np.random.default_rng(0), NUM_ENVS), mask_N)
     images = {camera: np.zeros((NUM_ENVS, size, size, 3), np.uint8) for camera in CAMERAS}
-    first, _ = _timed(lambda: simulator.render(images, mask_N))
-    drawing = [_timed(lambda: simulator.render(images, mask_N))[0] for _ in range(PICTURE_ROUNDS)]
+    first, _ = timed(lambda: simulator.render(images, mask_N))
+    drawing = [timed(lambda: simulator.render(images, mask_N))[0] for _ in range(PICTURE_ROUNDS)]
     actions_NA = np.zeros((NUM_ENVS, 7))
     # A single environment on one thread, which is what LIBERO's own environment is.
     single = Simulator(scene, 1, num_threads=1, cameras=tuple(CAMERAS), image_size=size)
@@ -239,7 +239,7 @@ def _pictures(scene: Scene, size: int) -> list[Measurement]:
         single.step(actions_NA[:1], mask_N[:1], frame)
 
     step_and_draw()
-    both = [_timed(step_and_draw)[0] for _ in range(3 * PICTURE_ROUNDS)]
+    both = [timed(step_and_draw)[0] for _ in range(3 * PICTURE_ROUNDS)]
     simulator.close()
     single.close()
     return [
@@ -259,8 +259,8 @@ def _pixels(scene: Scene, num_envs: int) -> list[Measurement]:
     simulator.render(images, mask_N)  # the first makes pyramids of textures
     stepping, drawing = [], []
     for _ in range(PICTURE_ROUNDS):
-        stepping.append(_timed(partial(simulator.step, actions_NA, mask_N))[0])
-        drawing.append(_timed(partial(simulator.render, images, mask_N))[0])
+        stepping.append(timed(partial(simulator.step, actions_NA, mask_N))[0])
+        drawing.append(timed(partial(simulator.render, images, mask_N))[0])
     simulator.close()
     draw = float(np.median(drawing))
     both = draw + float(np.median(stepping))
@@ -311,12 +311,13 @@ def _official_steps(task: Task, scene: Scene, pack: AssetPack, settings: dict[st
     env.set_init_state(official_states(scene).states_NX[0])
     reset = time.perf_counter()
     actions_TA = np.random.default_rng(0).uniform(-1, 1, (OFFICIAL_STEPS, 7))
-    seconds = [_timed(partial(env.step, action_A))[0] for action_A in actions_TA]
+    seconds = [timed(partial(env.step, action_A))[0] for action_A in actions_TA]
     env.close()
     return made - start, reset - made, float(np.median(seconds))
 
 
-def _timed(function: Callable[[], Any]) -> tuple[float, Any]:
+def timed(function: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds that a call takes, and what it returns."""
     start = time.perf_counter()
     result = function()
     return time.perf_counter() - start, result

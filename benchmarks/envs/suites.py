@@ -1,0 +1,78 @@
+"""How many times as fast as LIBERO's own environment, with two pictures: the first task of each suite, on both packs.
+
+python -m benchmarks.envs.suites          needs LIBERO's meshes; some three minutes, on a machine that does nothing else
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks.envs.bench import OFFICIAL_CAMERAS, OFFICIAL_IMAGE_SIZE, timed
+from tgrpo_envs.assets import find_pack
+from tgrpo_envs.scene import Scene, load_scene, official_states
+from tgrpo_envs.scene.build import official_env
+from tgrpo_envs.sim.pictures import CAMERAS
+from tgrpo_envs.sim.simulator import Simulator
+from tgrpo_envs.tasks import SUITES, Task, get_task
+
+BLOCKS, STEPS = 4, 10  # of control steps, ours and LIBERO's in turn
+ACTIONS_TA = np.random.default_rng(0).uniform(-1, 1, (BLOCKS * STEPS, 7))
+ONE = np.ones(1, dtype=bool)
+
+
+def step_milliseconds(task: Task) -> dict[str, float]:
+    """Median of a control step with two pictures, by what was stepped: ours on either pack, LIBERO's on its own."""
+    env = official_env(task, find_pack("libero").folder, **OFFICIAL_CAMERAS)
+    env.reset()
+    scenes = {pack: load_scene(task, pack) for pack in ("libero", "primitive")}
+    env.set_init_state(official_states(scenes["libero"]).states_NX[0])
+    simulators = {f"ours, {pack}": (_simulator(scene), _images()) for pack, scene in scenes.items()}
+    steps: dict[str, Callable[[int], object]] = {"LIBERO": lambda row: env.step(ACTIONS_TA[row])}
+    for name, (simulator, images) in simulators.items():
+        steps[name] = partial(_step, simulator, images)
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for block in range(BLOCKS):
+        for name, step in steps.items():
+            seconds[name] += [timed(partial(step, block * STEPS + row))[0] for row in range(STEPS)]
+    env.close()
+    for simulator, _ in simulators.values():
+        simulator.close()
+    return {name: 1e3 * float(np.median(values)) for name, values in seconds.items()}
+
+
+def _simulator(scene: Scene) -> Simulator:
+    simulator = Simulator(scene, 1, num_threads=1, cameras=tuple(CAMERAS), image_size=OFFICIAL_IMAGE_SIZE)
+    simulator.reset(official_states(scene).take(np.array([0])), ONE)
+    return simulator
+
+
+def _images() -> dict[str, np.ndarray]:
+    return {camera: np.zeros((1, OFFICIAL_IMAGE_SIZE, OFFICIAL_IMAGE_SIZE, 3), np.uint8) for camera in CAMERAS}
+
+
+def _step(simulator: Simulator, images: dict[str, np.ndarray], row: int) -> None:
+    simulator.step(ACTIONS_TA[row : row + 1], ONE, images)
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    lines = [
+        "| suite, task 0 | LIBERO | ours on its pack | ratio | ours on primitive assets | ratio |",
+        "|---|---|---|---|---|---|",
+    ]
+    for suite in tqdm(SUITES, unit="suite", disable=None):
+        found = step_milliseconds(get_task(suite, 0))
+        libero, own, primitive = found["LIBERO"], found["ours, libero"], found["ours, primitive"]
+        ratios = (f"{libero / own:.1f} x", f"{libero / primitive:.1f} x")
+        cells = (suite, f"{libero:.0f} ms", f"{own:.2f} ms", ratios[0], f"{primitive:.2f} ms", ratios[1])
+        lines.append("| " + " | ".join(cells) + " |")
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
