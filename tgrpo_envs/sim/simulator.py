@@ -20,6 +20,7 @@ from tgrpo_envs.sim.init_states import InitStates
 from tgrpo_envs.sim.opengl import draws_on_gpu
 from tgrpo_envs.sim.pictures import camera_id, parse_picture, segmentation_names
 from tgrpo_envs.sim.pool import WorkerPool
+from tgrpo_envs.sim.raster.drawing import Drawing
 from tgrpo_envs.sim.raster.rasterizer import Rasterizer
 from tgrpo_envs.sim.render import Renderer
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray, Snapshot
@@ -118,7 +119,6 @@ class Simulator:
         self._sizes = (image_size, image_size if render_size is None else render_size)
         self._detail = detail
         self._control = control
-        self._drawing = scene.drawing if detail == "fast" else None
         self._pool = WorkerPool(threads)
 
     def reset(self, init: InitStates, mask_N: BoolArray, *, settle: bool = True, images: Images | None = None) -> None:
@@ -240,6 +240,8 @@ class Simulator:
         """Check the arrays; returns what draws one row of them, on a worker's own thread."""
         if self._detail == "off":
             raise RenderError("This simulator draws no pictures (detail='off'); make it with 'fast' or 'exact'.")
+        # Read here once, rather than by every thread at its first picture; and never where nothing is drawn.
+        drawing = self.scene.drawing if self._detail == "fast" else None
         pictures = {parse_picture(key): array for key, array in images.items()}
         asked = [array.shape[1] for array in images.values() if array.ndim > 1][:1]
         size = asked[0] if asked and asked[0] in self._sizes else self._sizes[0]
@@ -252,7 +254,7 @@ class Simulator:
 
         def draw(worker: int, row: int) -> None:
             model = self._model(worker, row)
-            renderer = getattr(self._own, "renderer", None) or self._new_renderer(worker, model)
+            renderer = getattr(self._own, "renderer", None) or self._new_renderer(worker, model, drawing)
             try:
                 renderer.draw(model, self.datas[row], {picture: array[row] for picture, array in pictures.items()})
             except RenderError:
@@ -314,11 +316,11 @@ class Simulator:
         proprio[9:11] = self.snapshot.finger_qpos_N2[row]
         proprio[11] = self.blocks[row][controller.GRIPPER]
 
-    def _new_renderer(self, worker: int, model: mujoco.MjModel) -> Rasterizer | Renderer:
+    def _new_renderer(self, worker: int, model: mujoco.MjModel, drawing: Drawing | None) -> Rasterizer | Renderer:
         record = self.scene.record
         renderer: Rasterizer | Renderer
-        if self._drawing is not None:
-            renderer = Rasterizer(model, record, self._drawing, self.scene.fixture_bodies)
+        if drawing is not None:
+            renderer = Rasterizer(model, record, drawing, self.scene.fixture_bodies)
         else:
             renderer = Renderer(model, record, max(self._sizes))
             self._pool.at_end(worker, renderer.close)
