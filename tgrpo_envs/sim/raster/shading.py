@@ -36,14 +36,6 @@ class Scene(NamedTuple):
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")  # type: ignore[untyped-decorator]
-def _spread(texel: Number) -> Number:
-    """The three bytes of a texel, sixteen bits apart."""
-    wide = np.uint64(texel)
-    red, green, blue = wide & np.uint64(0xFF), wide & np.uint64(0xFF00), wide & np.uint64(0xFF0000)
-    return red | green << np.uint64(8) | blue << np.uint64(16)
-
-
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")  # type: ignore[untyped-decorator]
 def _mixed(colour: Number, other: Number, share: Number) -> Number:
     """Two colours of `_texels_at` in one, rounded; `share` is the second one's, of 256."""
     return (colour * (np.uint64(256) - share) + other * share + _ROUND) >> np.uint64(8) & _CHANNELS
@@ -51,7 +43,7 @@ def _mixed(colour: Number, other: Number, share: Number) -> Number:
 
 @njit(nogil=True, cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def _texels_at(
-    texels_X: NDArray[np.uint32], first: int, width: int, height: int, repeats: Number, s: Number, t: Number
+    texels_X: NDArray[np.uint64], first: int, width: int, height: int, repeats: Number, s: Number, t: Number
 ) -> Number:
     """One level's colour at (s, t): three channels of 16 bits, 0 to 255 each.
 
@@ -81,8 +73,8 @@ def _texels_at(
         left, top = max(left, 0), max(top, 0)
         right, below = min(right, width - 1), min(below, height - 1)
     upper, lower = first + top * width, first + below * width
-    above = _mixed(_spread(texels_X[np.uint64(upper + left)]), _spread(texels_X[np.uint64(upper + right)]), along)
-    under = _mixed(_spread(texels_X[np.uint64(lower + left)]), _spread(texels_X[np.uint64(lower + right)]), along)
+    above = _mixed(texels_X[np.uint64(upper + left)], texels_X[np.uint64(upper + right)], along)
+    under = _mixed(texels_X[np.uint64(lower + left)], texels_X[np.uint64(lower + right)], along)
     return _mixed(above, under, down)
 
 

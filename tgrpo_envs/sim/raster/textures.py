@@ -17,14 +17,15 @@ class Textures(NamedTuple):
     """All textures of a model. A cube map's faces are six textures that follow each other.
 
     Attributes:
-        texels_X: Colours of all levels of all textures, row by row: red in the lowest byte, then green and blue.
+        texels_X: Colours of all levels of all textures, row by row: red in the lowest 16 bits, then green and blue, so
+            that one multiplication weighs all three.
         first_TL: Place in `texels_X` where level L of texture T begins.
         width_TL, height_TL: Its size in texels.
         levels_T: How many levels it has; the last one has a single texel.
         repeats_T: Whether it repeats outside of 0 to 1, or its edge goes on.
     """
 
-    texels_X: NDArray[np.uint32]
+    texels_X: NDArray[np.uint64]
     first_TL: NDArray[np.int32]
     width_TL: NDArray[np.int32]
     height_TL: NDArray[np.int32]
@@ -60,10 +61,10 @@ def read_textures(model: mujoco.MjModel) -> tuple[Textures, list[int]]:
             height_TL[row, level], width_TL[row, level] = picture.shape[:2]
             used += picture.shape[0] * picture.shape[1]
     pictures = [picture.reshape(-1, 3) for pyramid in pyramids for picture in pyramid]
-    texels_X4 = np.zeros((max(used, 1), 4), np.uint8)
+    texels_X4 = np.zeros((max(used, 1), 4), np.uint16)
     if pictures:
         np.concatenate(pictures, out=texels_X4[:, :3])
-    return Textures(texels_X4.view("<u4")[:, 0], first_TL, width_TL, height_TL, levels_T, np.array(repeats, bool)), rows
+    return Textures(texels_X4.view("<u8")[:, 0], first_TL, width_TL, height_TL, levels_T, np.array(repeats, bool)), rows
 
 
 def _pyramid(picture_HW3: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
