@@ -43,6 +43,11 @@ class _Layer(NamedTuple):
             np.zeros((size, size, 3), np.float32),
         )
 
+    def colours(self) -> tuple[NDArray[np.int64], Floats]:
+        """Which pixels show a triangle, row by row, and their colours."""
+        at_P = np.flatnonzero(self.face_HW != NOTHING)
+        return at_P, self.rgb_HW3.reshape(-1, 3)[at_P]
+
 
 class Rasterizer:
     """Draws one scene, in one thread at a time.
@@ -154,7 +159,7 @@ class Rasterizer:
         if below is not None:
             is_shown_G &= ~self._is_still_G
             layer.nearness_HW[:] = below.nearness_HW
-        find_visible(self._drawing.geometry, scene.pos_G3, scene.mat_G33, view, size, is_shown_G)
+        self._find_visible(view, scene, size, is_shown_G)
         is_glass_G = is_shown_G & (scene.rgba_G4[:, 3] < _OPAQUE)
         self._project(view, scene, is_shown_G)
         self._cover(view, is_shown_G & ~is_glass_G, layer)
@@ -185,19 +190,29 @@ class Rasterizer:
         rows_HW: NDArray[np.int32] = self._rows_G[self._drawing.thing_F[face_HW]]
         return np.where(face_HW == NOTHING, np.int32(BACKGROUND), rows_HW)
 
+    def _find_visible(
+        self, view: View, scene: Scene, size: int, is_shown_G: NDArray[np.bool_], window: Window | None = None
+    ) -> None:
+        window = window or Window(0, 0, size - 1, size - 1)
+        find_visible(self._drawing.geometry, scene.pos_G3, scene.mat_G33, view, size, window, is_shown_G)
+
     def _project(self, view: View, scene: Scene, is_shown_G: NDArray[np.bool_]) -> None:
         geometry = self._drawing.geometry
         project(geometry, scene.pos_G3, scene.mat_G33, view, is_shown_G, self._ray_V3, self._at_V2)
 
-    def _cover(self, view: View, is_shown_G: NDArray[np.bool_], layer: _Layer, limit_HW: Floats | None = None) -> None:
+    def _cover(
+        self,
+        view: View,
+        is_shown_G: NDArray[np.bool_],
+        layer: _Layer,
+        limit_HW: Floats | None = None,
+        window: Window | None = None,
+    ) -> None:
         """Add projected things to a layer, where they are no nearer than a limit, at least the near plane's."""
         last = len(layer.nearness_HW) - 1
-        window = Window(0, 0, last, last)
         if limit_HW is None:
             limit_HW = np.full_like(layer.nearness_HW, np.float32(1.0) / view.near_m)
-        else:
-            rows, columns = np.flatnonzero(limit_HW.any(axis=1)), np.flatnonzero(limit_HW.any(axis=0))
-            window = Window(int(rows[0]), int(columns[0]), int(rows[-1]), int(columns[-1]))
+        window = window or Window(0, 0, last, last)
         corners = (self._ray_V3, self._at_V2)
         cover(self._drawing.geometry, view, is_shown_G, *corners, limit_HW, window, layer.nearness_HW, layer.face_HW)
 
@@ -222,8 +237,9 @@ class Rasterizer:
 
     def _reflect(self, view: View, scene: Scene, mirror: int, layer: _Layer) -> None:
         """Add what a thing's upper side reflects, as MuJoCo draws it: all that is opaque, and no sky."""
-        is_seen_HW = (layer.face_HW != NOTHING) & (self._drawing.thing_F[layer.face_HW] == mirror)
-        is_seen_HW &= self._is_upper_F[layer.face_HW]
+        first, last = self._drawing.geometry.first_face_G[mirror : mirror + 2]
+        is_seen_HW = (layer.face_HW >= first) & (layer.face_HW < last)
+        is_seen_HW[is_seen_HW] = self._is_upper_F[layer.face_HW[is_seen_HW]]
         if not is_seen_HW.any():
             return
         normal_3 = scene.mat_G33[mirror][:, 2]
@@ -232,18 +248,22 @@ class Rasterizer:
         pos_G3 = (scene.pos_G3 - surface_3) @ turn_33 + surface_3
         image = scene._replace(pos_G3=pos_G3, mat_G33=turn_33 @ scene.mat_G33)
         behind = view._replace(facing=-view.facing)
+        rows, columns = np.flatnonzero(is_seen_HW.any(axis=1)), np.flatnonzero(is_seen_HW.any(axis=0))
+        window = Window(int(rows[0]), int(columns[0]), int(rows[-1]), int(columns[-1]))
         is_shown_G = scene.rgba_G4[:, 3] >= _OPAQUE
         is_shown_G[mirror] = False
-        find_visible(self._drawing.geometry, image.pos_G3, image.mat_G33, behind, len(is_seen_HW), is_shown_G)
+        self._find_visible(behind, image, len(is_seen_HW), is_shown_G, window)
         self._project(behind, image, is_shown_G)
         shown = _Layer.empty(len(is_seen_HW))
         limit_HW = np.where(is_seen_HW, layer.nearness_HW, np.float32(0.0))
-        self._cover(behind, is_shown_G, shown, limit_HW)
+        self._cover(behind, is_shown_G, shown, limit_HW, window)
         # The image is lit as the things are, for an eye behind the mirror.
         weight_4 = np.array([*[self._drawing.geometry.reflectance_G[mirror]] * 3, 1.0], np.float32)
         eye_3 = (view.eye_3 - surface_3) @ turn_33 + surface_3
         self._shade(scene._replace(rgba_G4=scene.rgba_G4 * weight_4, eye_3=eye_3), shown)
-        np.minimum(layer.rgb_HW3 + shown.rgb_HW3, 255.0, out=layer.rgb_HW3)
+        at_P, rgb_P3 = shown.colours()
+        pixels_X3 = layer.rgb_HW3.reshape(-1, 3)
+        pixels_X3[at_P] = np.minimum(pixels_X3[at_P] + rgb_P3, 255.0)
 
     def _blend(self, view: View, scene: Scene, things: NDArray[np.int64], layer: _Layer) -> None:
         """Draw what is not opaque over the rest, from front to back and then from back to front, as MuJoCo does."""
@@ -254,15 +274,15 @@ class Rasterizer:
         is_shown_G = np.zeros(len(scene.pos_G3), bool)
         is_shown_G[things] = True
         self._project(view, scene, is_shown_G)
-        seen: list[tuple[NDArray[np.bool_], Floats, np.float32]] = []
+        seen: list[tuple[NDArray[np.int64], Floats, np.float32]] = []
         for thing in near_first:
             is_shown_G[:] = False
             is_shown_G[thing] = True
             one = _Layer.empty(len(layer.face_HW))._replace(nearness_HW=layer.nearness_HW.copy())
             self._cover(view, is_shown_G, one)
-            is_there_HW = one.face_HW != NOTHING
-            if is_there_HW.any():
+            if (one.face_HW != NOTHING).any():
                 self._shade(scene, one)
-                seen.append((is_there_HW, one.rgb_HW3[is_there_HW], scene.rgba_G4[thing, 3]))
-        for is_there_HW, rgb_P3, alpha in (*seen, *seen[::-1]):
-            layer.rgb_HW3[is_there_HW] += alpha * (rgb_P3 - layer.rgb_HW3[is_there_HW])
+                seen.append((*one.colours(), scene.rgba_G4[thing, 3]))
+        pixels_X3 = layer.rgb_HW3.reshape(-1, 3)
+        for at_P, rgb_P3, alpha in (*seen, *seen[::-1]):
+            pixels_X3[at_P] += alpha * (rgb_P3 - pixels_X3[at_P])

@@ -50,11 +50,17 @@ class Window(NamedTuple):
 
 @njit(nogil=True, cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def find_visible(
-    geometry: Geometry, pos_G3: Floats, mat_G33: Floats, view: View, size: int, is_shown_G: NDArray[np.bool_]
+    geometry: Geometry,
+    pos_G3: Floats,
+    mat_G33: Floats,
+    view: View,
+    size: int,
+    window: Window,
+    is_shown_G: NDArray[np.bool_],
 ) -> None:
-    """Drop from `is_shown_G` what lies outside the picture or is smaller than a pixel."""
+    """Drop from `is_shown_G` what lies outside a part of the picture or is smaller than a pixel, by the balls."""
     half = np.float32(size / 2)
-    length = np.sqrt(half * half + view.pixels * view.pixels)
+    left, right, top, bottom = window.left - half, window.right + 1 - half, window.top - half, window.bottom + 1 - half
     for g in range(len(pos_G3)):
         if not is_shown_G[g]:
             continue
@@ -65,12 +71,13 @@ def find_visible(
             for i in range(3):
                 at += mat_G33[g, k, i] * geometry.centre_G3[g, i]
             x += view.axes_33[k, 0] * at
-            y += view.axes_33[k, 1] * at
+            y -= view.axes_33[k, 1] * at
             z -= view.axes_33[k, 2] * at
-        # Distance of the centre from the farther of the four sides of the pyramid that is seen, positive outside.
-        outside = (max(abs(x), abs(y)) * view.pixels - z * half) / length
-        is_tiny = 2 * radius * view.pixels < z
-        is_shown_G[g] = not (radius == 0 or outside > radius or z + radius < view.near_m or is_tiny)
+        if radius == 0 or z + radius < view.near_m or 2 * radius * view.pixels < z:
+            is_shown_G[g] = False
+        elif z > radius:  # else the camera may be inside
+            x, y, reach = x * view.pixels / z, y * view.pixels / z, radius * view.pixels / (z - radius)
+            is_shown_G[g] = x + reach > left and x - reach < right and y + reach > top and y - reach < bottom
 
 
 @njit(nogil=True, cache=True, error_model="numpy")  # type: ignore[untyped-decorator]

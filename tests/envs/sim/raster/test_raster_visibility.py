@@ -87,8 +87,8 @@ def test_what_a_camera_cannot_see_is_left_out() -> None:
     drawing = read_drawing(mujoco.MjModel.from_xml_string(XML.format('<geom size="0.1"/>')))
     cases = [
         ((0.0, 0.0, -2.0), True),
-        ((2.1, 0.0, -2.0), True),  # the middle is 0.1 * cos(45) = 0.071 outside
-        ((2.2, 0.0, -2.0), False),  # 0.141 outside
+        ((2.1, 0.0, -2.0), True),  # 12.6 pixels from the picture's middle, of which 12 are in it, and 0.6 wide
+        ((2.2, 0.0, -2.0), False),  # 13.2
         ((0.0, -2.2, -2.0), False),
         ((0.0, 0.0, 2.0), False),  # behind
         ((0.0, 0.0, 0.05), True),  # around the camera
@@ -99,5 +99,5 @@ def test_what_a_camera_cannot_see_is_left_out() -> None:
         is_shown_G = np.array([True, False])
         pos_G3 = np.array([place, place], np.float32)
         mat_G33 = np.tile(np.eye(3, dtype=np.float32), (2, 1, 1))
-        find_visible(drawing.geometry, pos_G3, mat_G33, view(), SIZE, is_shown_G)
+        find_visible(drawing.geometry, pos_G3, mat_G33, view(), SIZE, Window(0, 0, SIZE - 1, SIZE - 1), is_shown_G)
         assert is_shown_G.tolist() == [stays, False], place
