@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from tgrpo_envs.files import read_json
 from tgrpo_envs.text_table import markdown
 from tgrpo_trainer.studies.difference import differences
-from tgrpo_trainer.studies.results import DIFFERENCE_HEADINGS, difference_cells
-from tgrpo_trainer.studies.table import Outcome, percent, success_table
+from tgrpo_trainer.studies.results import DIFFERENCE_HEADINGS, SUCCESS_HEADINGS, difference_cells, success_cells
+from tgrpo_trainer.studies.table import Outcome, success_table
 
 DATA = Path(__file__).parents[1] / "docs" / "data" / "study_outcomes.json"
 KINDS = ("greedy", "sampled")
-HEADINGS = ("task", "method", "each seed", "mean", "over seeds", "over episodes")
 
 
 def main() -> None:
@@ -30,23 +29,33 @@ def main() -> None:
     parser.add_argument("--methods", nargs="*", help="only these methods; default: all")
     parser.add_argument("--compare", nargs="*", default=[], metavar="BETTER-WORSE", help="pairs of methods")
     given = parser.parse_args()
-    outcomes = [one for one in read_outcomes(DATA) if given.methods is None or one.method in given.methods]
+    outcomes = read_outcomes(DATA)
     pairs = [(better, worse) for better, _, worse in (pair.partition("-") for pair in given.compare)]
+    known = sorted({one.method for one in outcomes})
+    for name in (*(given.methods or ()), *chain.from_iterable(pairs)):
+        if name not in known:
+            parser.error(f"There are no runs of {name!r}; give one of {', '.join(known)}, or two as BETTER-WORSE.")
     for kind in KINDS:
-        sys.stdout.write(f"{kind}\n\n{markdown(success_rows(outcomes, kind))}\n\n")
+        shown = [one for one in outcomes if not given.methods or one.method in given.methods]
+        success = [SUCCESS_HEADINGS, *map(success_cells, success_table(shown, kind))]
+        sys.stdout.write(f"{kind}\n\n{markdown(success)}\n\n")
         if pairs:
-            rows = [
-                list(DIFFERENCE_HEADINGS),
-                *(list(difference_cells(row)) for row in differences(outcomes, pairs, kind)),
-            ]
-            sys.stdout.write(f"{markdown(rows)}\n\n")
+            compared = [DIFFERENCE_HEADINGS, *map(difference_cells, differences(outcomes, pairs, kind))]
+            sys.stdout.write(f"{markdown(compared)}\n\n")
 
 
 def read_outcomes(path: Path) -> list[Outcome]:
     """Each run's success; which of its episodes succeeded is not kept."""
     kept = read_json(path)
+    num_episodes = kept["episodes"]
     return [
-        Outcome(task, method, seed, {kind: _episodes(counts[kind][seed], kept["episodes"]) for kind in KINDS}, {})
+        Outcome(
+            task,
+            method,
+            seed,
+            successes={kind: _episodes(counts[kind][seed], num_episodes) for kind in KINDS},
+            curves={kind: {0: methods["clone"][kind][seed] / num_episodes} for kind in KINDS},
+        )
         for task, methods in kept["successes"].items()
         for method, counts in methods.items()
         for seed in range(len(counts[KINDS[0]]))
@@ -55,23 +64,6 @@ def read_outcomes(path: Path) -> list[Outcome]:
 
 def _episodes(successes: int, episodes: int) -> tuple[bool, ...]:
     return (True,) * successes + (False,) * (episodes - successes)
-
-
-def success_rows(outcomes: Sequence[Outcome], kind: str) -> list[list[str]]:
-    """Success in percent, with Student's interval over seeds and Wilson's over episodes."""
-    zero = {kind: {0: 0.0}}  # where clones began stands in rows of their own
-    table = success_table([Outcome(o.task, o.method, o.seed, o.successes, zero) for o in outcomes], kind)
-    return [list(HEADINGS)] + [
-        [
-            row.task,
-            row.method,
-            " ".join(f"{100 * rate:.0f}" for rate in row.rates),
-            f"{100 * row.mean:.1f}",
-            percent(row.over_seeds),
-            percent(row.over_episodes),
-        ]
-        for row in table
-    ]
 
 
 if __name__ == "__main__":

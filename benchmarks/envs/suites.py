@@ -1,6 +1,6 @@
 """How many times as fast as LIBERO's own environment, with two pictures: the first task of each suite, on both packs.
 
-python -m benchmarks.envs.suites          needs LIBERO's meshes; some three minutes, on a machine that does nothing else
+python -m benchmarks.envs.suites          needs LIBERO's meshes; a minute, on a machine that does nothing else
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+import tyro
 from tqdm import tqdm
 
 from benchmarks.envs.bench import OFFICIAL_CAMERAS, OFFICIAL_IMAGE_SIZE, timed
@@ -75,4 +76,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)

@@ -20,12 +20,12 @@ from tgrpo_envs.scene.textures import Texture, read_texture, shrink
 from tgrpo_envs.sim.engine import mujoco
 from tgrpo_envs.sim.render import visual_option
 from tgrpo_envs.sim.snapshot import FloatArray
+from tgrpo_envs.sim.visual import OPAQUE, rotation_matrix
 
 _MESH = int(mujoco.mjtGeom.mjGEOM_MESH)
 _GEOM = int(mujoco.mjtObj.mjOBJ_GEOM)
 _FLAT_TEXTURE = int(mujoco.mjtTexture.mjTEXTURE_2D)
 _COLOUR = int(mujoco.mjtTextureRole.mjTEXROLE_RGB)
-_OPAQUE = 0.995  # alpha from which MuJoCo draws without blending
 _SHARPEST = 0.8  # a mesh without texture is lit by its faces' normals where a corner's deviates more (cosine)
 _SAME_PLACE = 6  # decimals of metres
 _SAME_NORMAL = 0.9  # cosine
@@ -113,14 +113,8 @@ def _mountings(model: mujoco.MjModel, loose: Collection[int]) -> _Mounting:
         parent = model.body_parentid[body]
         carrier_B[body] = carrier_B[parent]
         pos_B3[body] = pos_B3[parent] + mat_B33[parent] @ model.body_pos[body]
-        mat_B33[body] = mat_B33[parent] @ _matrix(model.body_quat[body])
+        mat_B33[body] = mat_B33[parent] @ rotation_matrix(model.body_quat[body])
     return _Mounting(carrier_B, pos_B3, mat_B33)
-
-
-def _matrix(quat_4: FloatArray) -> FloatArray:
-    mat_9 = np.zeros(9)
-    mujoco.mju_quat2Mat(mat_9, quat_4)
-    return mat_9.reshape(3, 3)
 
 
 def _shown_geoms(model: mujoco.MjModel) -> list[Any]:
@@ -150,7 +144,7 @@ def _look(model: mujoco.MjModel, shown: Any) -> _Look:
 
 def _can_merge(model: mujoco.MjModel, shown: Any, look: _Look) -> bool:
     """Whether the surface stays as it is in another frame and beside others."""
-    if shown.type != _MESH or look.rgba[3] < _OPAQUE:
+    if shown.type != _MESH or look.rgba[3] < OPAQUE:
         return False
     has_texcoords = model.mesh_texcoordadr[model.geom_dataid[shown.objid]] >= 0
     is_flat = look.texture >= 0 and model.tex_type[look.texture] == _FLAT_TEXTURE
@@ -198,7 +192,7 @@ def _merged(
         at = int(model.geom_bodyid[geom])
         turn_33 = mounting.mat_B33[body].T @ mounting.mat_B33[at]
         shift_3 = mounting.mat_B33[body].T @ (mounting.pos_B3[at] - mounting.pos_B3[body])
-        mat_33 = turn_33 @ _matrix(model.geom_quat[geom])
+        mat_33 = turn_33 @ rotation_matrix(model.geom_quat[geom])
         places.append(corners.places_C3 @ mat_33.T + turn_33 @ model.geom_pos[geom] + shift_3)
         normals.append(corners.normals_C3 @ mat_33.T)
         texcoords_C2 = corners.texcoords_C2

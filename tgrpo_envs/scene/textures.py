@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgrpo_envs.sim.engine import mujoco
+from tgrpo_envs.sim.visual import texels
 
 MAX_SIDE = 1024
 
@@ -35,10 +36,7 @@ class Texture:
 
 def read_texture(model: mujoco.MjModel, texture: int) -> Texture:
     """A copy of one of the model's textures."""
-    shape = tuple(int(sizes[texture]) for sizes in (model.tex_height, model.tex_width, model.tex_nchannel))
-    first = int(model.tex_adr[texture])
-    texels = np.array(model.tex_data[first : first + int(np.prod(shape))]).reshape(shape)
-    return Texture(int(model.tex_type[texture]), texels)
+    return Texture(int(model.tex_type[texture]), texels(model, texture).copy())
 
 
 def shrink(texture: Texture) -> Texture:
@@ -47,13 +45,13 @@ def shrink(texture: Texture) -> Texture:
     Four texels become their mean, which is what is read where they are shown smaller. Cubes stay: they are
     wood and metal of tables, close to the cameras, and halving them moved LIBERO-Goal's pictures by 0.2 grey levels.
     """
-    texels = texture.texels
+    smaller = texture.texels
     while (
         texture.type == int(mujoco.mjtTexture.mjTEXTURE_2D)
-        and texels.shape[1] > MAX_SIDE
-        and not texels.shape[0] % 2
-        and not texels.shape[1] % 2
+        and smaller.shape[1] > MAX_SIDE
+        and not smaller.shape[0] % 2
+        and not smaller.shape[1] % 2
     ):
-        quarters = texels.reshape(texels.shape[0] // 2, 2, texels.shape[1] // 2, 2, -1).astype(np.float32)
-        texels = np.round(quarters.mean(axis=(1, 3))).astype(np.uint8)
-    return Texture(texture.type, texels)
+        quarters = smaller.reshape(smaller.shape[0] // 2, 2, smaller.shape[1] // 2, 2, -1).astype(np.float32)
+        smaller = np.round(quarters.mean(axis=(1, 3))).astype(np.uint8)
+    return Texture(texture.type, smaller)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ CAMERAS = {"agentview": "agentview", "wrist": "robot0_eye_in_hand"}
 BACKGROUND, ROBOT, FIRST_OBJECT = 0, 1, 2  # rows of the segmentation table
 
 Kind = Literal["rgb", "depth", "segmentation"]
+Image = NDArray[np.generic]
 _DTYPES: dict[Kind, type[np.generic]] = {"rgb": np.uint8, "depth": np.float32, "segmentation": np.int32}
 _SUFFIXES: dict[str, Kind] = {"_depth": "depth", "_segmentation": "segmentation"}
 
@@ -45,6 +47,14 @@ def parse_picture(key: str) -> Picture:
         if key.endswith(suffix):
             return Picture(key.removesuffix(suffix), kind)
     return Picture(key, "rgb")
+
+
+def by_camera(images: Mapping[Picture, Image]) -> dict[str, dict[Kind, Image]]:
+    """The arrays of each camera by what is drawn of it, in the order in which cameras first appear."""
+    found: dict[str, dict[Kind, Image]] = {}
+    for picture, image in images.items():
+        found.setdefault(picture.camera, {})[picture.kind] = image
+    return found
 
 
 def camera_id(model: mujoco.MjModel, name: str) -> int:

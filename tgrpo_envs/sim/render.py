@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from tgrpo_envs.sim.engine import mujoco
 from tgrpo_envs.sim.geom_buffer import GeomBuffer
 from tgrpo_envs.sim.opengl import OpenGLContext
-from tgrpo_envs.sim.pictures import BACKGROUND, Kind, Picture, body_rows, camera_id
+from tgrpo_envs.sim.pictures import BACKGROUND, Image, Picture, body_rows, by_camera, camera_id
+from tgrpo_envs.sim.visual import near_and_far_m
 
 if TYPE_CHECKING:
     from tgrpo_envs.scene.records import SceneRecord
-
-Image = NDArray[np.generic]
 
 _VISUAL_GROUP = 1  # robosuite draws geom group 1; group 0 holds the collision shapes
 _IDENTIFY = [int(flag) for flag in (mujoco.mjtRndFlag.mjRND_SEGMENT, mujoco.mjtRndFlag.mjRND_IDCOLOR)]
@@ -57,8 +56,7 @@ class Renderer:
             int(mujoco.mjtObj.mjOBJ_GEOM): rows_B[shown.geom_bodyid],
             int(mujoco.mjtObj.mjOBJ_SITE): rows_B[shown.site_bodyid],
         }
-        near, far = (model.stat.extent * clip for clip in (model.vis.map.znear, model.vis.map.zfar))
-        self._near_m, self._far_m = float(near), float(far)
+        self._near_m, self._far_m = near_and_far_m(model)
         self._set_size(size)
         self._gl.mujoco.readDepthMap = int(mujoco.mjtDepthMap.mjDEPTH_ZEROFAR)  # keeps more digits far away
 
@@ -77,11 +75,8 @@ class Renderer:
         size = next((image.shape[0] for image in images.values()), self._size)
         if size != self._size:
             self._set_size(size)
-        for name in dict.fromkeys(picture.camera for picture in images):
+        for name, wanted in by_camera(images).items():
             self._place(model, data, name)
-            wanted: dict[Kind, Image] = {
-                picture.kind: image for picture, image in images.items() if picture.camera == name
-            }
             if "rgb" in wanted or "depth" in wanted:
                 self._draw_colours(wanted.get("rgb"), wanted.get("depth"))
             if "segmentation" in wanted:

@@ -323,8 +323,8 @@ class Simulator:
             renderer = Rasterizer(model, record, drawing, self.scene.fixture_bodies)
         else:
             renderer = Renderer(model, record, max(self._sizes))
-            self._pool.at_end(worker, renderer.close)
         self._own.renderer = renderer
+        self._pool.at_end(worker, renderer.close)
         return renderer
 
 

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tgrpo_trainer.studies.results import success_cells
+from tgrpo_trainer.studies.table import success_table
+
 ROOT = Path(__file__).parents[3]
 NAMES = {
     "the clone": "clone",
@@ -39,7 +42,8 @@ def test_tables_and_data_are_one() -> None:
     outcomes = script["read_outcomes"](script["DATA"])
     kept: dict[tuple[str, str, str], str] = {}
     for kind in script["KINDS"]:
-        kept |= {(row[0], row[1], kind): row[2] for row in script["success_rows"](outcomes, kind)[1:]}
+        rows = map(success_cells, success_table(outcomes, kind))
+        kept |= {(row[0], row[1], kind): row[5] for row in rows}
     assert kept == shown()
     assert len(kept) == 4 * len(NAMES) * 2
 

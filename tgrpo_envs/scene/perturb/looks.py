@@ -16,6 +16,7 @@ from tgrpo_envs.scene.textures import Texture, read_texture
 from tgrpo_envs.sim.engine import mujoco
 from tgrpo_envs.sim.pictures import BACKGROUND, body_rows, camera_id
 from tgrpo_envs.sim.snapshot import FloatArray
+from tgrpo_envs.sim.visual import rotation_matrix
 
 Change = Callable[[mujoco.MjModel, Scene, Perturbation], None]
 
@@ -71,7 +72,7 @@ def _move_camera(model: mujoco.MjModel, scene: Scene, perturbation: Perturbation
     )
     farther = 1.0 + _signed(rng, level(*DISTANCE))
     camera = camera_id(model, "agentview")
-    axes_33 = _matrix(model.cam_quat[camera])  # columns: right, up, backwards
+    axes_33 = rotation_matrix(model.cam_quat[camera])  # columns: right, up, backwards
     place_3, backwards_3 = model.cam_pos[camera].copy(), axes_33[:, 2]
     target_3 = place_3 - backwards_3 * ((place_3 - np.array(scene.record.robot.eef_pos)) @ backwards_3)
     turn_33 = _turn(np.array([0.0, 0.0, 1.0]), azimuth) @ _turn(axes_33[:, 0], elevation)
@@ -146,13 +147,7 @@ def _signed(rng: np.random.Generator, limit: float) -> float:
     return float(rng.choice([-1.0, 1.0]) * rng.uniform(0.5, 1.0) * limit)
 
 
-def _matrix(quat_4: FloatArray) -> FloatArray:
-    mat_9 = np.zeros(9)
-    mujoco.mju_quat2Mat(mat_9, quat_4)
-    return mat_9.reshape(3, 3)
-
-
 def _turn(axis_3: FloatArray, angle: float) -> FloatArray:
     quat_4 = np.zeros(4)
     mujoco.mju_axisAngle2Quat(quat_4, axis_3, angle)
-    return _matrix(quat_4)
+    return rotation_matrix(quat_4)

@@ -12,6 +12,7 @@ from tgrpo_envs.sim.raster.geometry import NO_TEXTURE, Geometry, read_geometry
 from tgrpo_envs.sim.raster.shapes import Floats
 from tgrpo_envs.sim.raster.textures import Textures, read_textures
 from tgrpo_envs.sim.snapshot import FloatArray
+from tgrpo_envs.sim.visual import rotation_matrix
 
 _MIRRORS = (int(mujoco.mjtGeom.mjGEOM_BOX), int(mujoco.mjtGeom.mjGEOM_PLANE))
 _NO_CONE = -2.0  # a cosine that every direction exceeds
@@ -81,18 +82,12 @@ def read_drawing(model: mujoco.MjModel) -> Drawing:
         num_geoms=model.ngeom,
         body_G=np.concatenate([model.geom_bodyid, model.site_bodyid]),
         pos_G3=np.concatenate([model.geom_pos, model.site_pos]),
-        mat_G33=np.array([_matrix(quat) for quat in (*model.geom_quat, *model.site_quat)]).reshape(-1, 3, 3),
+        mat_G33=np.array([rotation_matrix(quat) for quat in (*model.geom_quat, *model.site_quat)]).reshape(-1, 3, 3),
         rgba_G4=np.concatenate([model.geom_rgba, model.site_rgba]).astype(np.float32),
         thing_F=np.repeat(np.arange(model.ngeom + model.nsite), np.diff(geometry.first_face_G)).astype(np.int32),
         is_mirror_G=can_reflect_G & (geometry.reflectance_G > 0),
         top_G=np.where(is_box_G, np.concatenate([model.geom_size, model.site_size])[:, 2], 0.0).astype(np.float32),
     )
-
-
-def _matrix(quat_4: FloatArray) -> FloatArray:
-    mat_9 = np.zeros(9)
-    mujoco.mju_quat2Mat(mat_9, quat_4)
-    return mat_9.reshape(3, 3)
 
 
 def _lights(model: mujoco.MjModel) -> Lights:

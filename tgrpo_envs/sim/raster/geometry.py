@@ -12,7 +12,7 @@ from tgrpo_envs.sim.raster.shapes import Floats, Shape, builtin_shape
 
 Ints = NDArray[np.int64]
 NO_TEXTURE = -1
-_FAINT = 1 / 1024
+_FAINT = 1 / 1024  # of a highlight; eight bits do not show it
 _SHININESS = 128.0  # OpenGL's exponent of MuJoCo's 1
 _PLAIN = {"emission": 0.0, "specular": 0.5, "shininess": 0.5, "reflectance": 0.0}  # MuJoCo's, without a material
 _SHOWN_SITES = (0, 1, 2)  # groups of sites that MuJoCo shows

@@ -13,18 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgrpo_envs.sim.engine import mujoco
-from tgrpo_envs.sim.pictures import BACKGROUND, Kind, Picture, body_rows, camera_id
+from tgrpo_envs.sim.pictures import BACKGROUND, Image, Kind, Picture, body_rows, by_camera, camera_id
 from tgrpo_envs.sim.raster.drawing import Drawing
 from tgrpo_envs.sim.raster.geometry import NO_TEXTURE
 from tgrpo_envs.sim.raster.shading import Scene, paint_sky, shade
 from tgrpo_envs.sim.raster.shapes import Floats
 from tgrpo_envs.sim.raster.visibility import NOTHING, View, Window, cover, find_visible, project
+from tgrpo_envs.sim.visual import OPAQUE, near_and_far_m
 
 if TYPE_CHECKING:
     from tgrpo_envs.scene.records import SceneRecord
 
-Image = NDArray[np.generic]
-_OPAQUE = 0.995  # alpha from which MuJoCo draws without blending
 _UPPER = 0.999  # of a unit normal, along the upper side's
 
 
@@ -74,11 +73,10 @@ class Rasterizer:
             self._is_fixed_B[body] &= self._is_fixed_B[model.body_parentid[body]]
         # Sites come and go, and a mirror shows what moves.
         is_geom_G = np.arange(len(drawing.body_G)) < drawing.num_geoms
-        is_opaque_G = drawing.rgba_G4[:, 3] >= _OPAQUE
+        is_opaque_G = drawing.rgba_G4[:, 3] >= OPAQUE
         self._is_still_G = is_geom_G & is_opaque_G & self._is_fixed_B[drawing.body_G] & ~drawing.is_mirror_G
         self._is_upper_F = geometry.normal_V3[geometry.corner_F3[:, 0], 2] > _UPPER
-        near_m, far_m = (model.stat.extent * clip for clip in (model.vis.map.znear, model.vis.map.zfar))
-        self._near_m, self._far_m = np.float32(near_m), np.float32(far_m)
+        self._near_m, self._far_m = (np.float32(distance) for distance in near_and_far_m(model))
         self._rgba_G4 = drawing.rgba_G4.copy()
         self._ray_V3 = np.zeros_like(geometry.place_V3)
         self._at_V2 = np.zeros((len(self._ray_V3), 2), np.float32)
@@ -100,10 +98,7 @@ class Rasterizer:
         pos_G3, mat_G33 = self._poses(data)
         # LIBERO hides sites by a negative alpha.
         np.maximum(model.site_rgba, 0.0, out=self._rgba_G4[self._drawing.num_geoms :], casting="same_kind")
-        for name in dict.fromkeys(picture.camera for picture in images):
-            wanted: dict[Kind, Image] = {
-                picture.kind: image for picture, image in images.items() if picture.camera == name
-            }
+        for name, wanted in by_camera(images).items():
             camera, size = camera_id(model, name), next(iter(wanted.values())).shape[0]
             view = self._view(model, data, camera, size)
             scene = self._scene(data, view, pos_G3, mat_G33)
@@ -160,7 +155,7 @@ class Rasterizer:
             is_shown_G &= ~self._is_still_G
             layer.nearness_HW[:] = below.nearness_HW
         self._find_visible(view, scene, size, is_shown_G)
-        is_glass_G = is_shown_G & (scene.rgba_G4[:, 3] < _OPAQUE)
+        is_glass_G = is_shown_G & (scene.rgba_G4[:, 3] < OPAQUE)
         self._project(view, scene, is_shown_G)
         self._cover(view, is_shown_G & ~is_glass_G, layer)
         if "depth" in wanted:
@@ -250,7 +245,7 @@ class Rasterizer:
         behind = view._replace(facing=-view.facing)
         rows, columns = np.flatnonzero(is_seen_HW.any(axis=1)), np.flatnonzero(is_seen_HW.any(axis=0))
         window = Window(int(rows[0]), int(columns[0]), int(rows[-1]), int(columns[-1]))
-        is_shown_G = scene.rgba_G4[:, 3] >= _OPAQUE
+        is_shown_G = scene.rgba_G4[:, 3] >= OPAQUE
         is_shown_G[mirror] = False
         self._find_visible(behind, image, len(is_seen_HW), is_shown_G, window)
         self._project(behind, image, is_shown_G)

@@ -9,6 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from tgrpo_envs.sim.engine import mujoco
+from tgrpo_envs.sim.visual import texels
 
 _FACES = 6  # of a cube map: right, left, up, down, front, back
 
@@ -22,7 +23,6 @@ class Textures(NamedTuple):
         first_TL: Place in `texels_X` where level L of texture T begins.
         width_TL, height_TL: Its size in texels.
         levels_T: How many levels it has; the last one has a single texel.
-        repeats_T: Whether it repeats outside of 0 to 1, or its edge goes on.
     """
 
     texels_X: NDArray[np.uint64]
@@ -30,41 +30,36 @@ class Textures(NamedTuple):
     width_TL: NDArray[np.int32]
     height_TL: NDArray[np.int32]
     levels_T: NDArray[np.int32]
-    repeats_T: NDArray[np.bool_]
 
 
 def read_textures(model: mujoco.MjModel) -> tuple[Textures, list[int]]:
     """Textures of a model, and the row of `Textures` at which each of the model's textures begins."""
     pyramids: list[list[NDArray[np.uint8]]] = []
     rows: list[int] = []
-    repeats: list[bool] = []
     for texture in range(model.ntex):
         rows.append(len(pyramids))
-        height, width = int(model.tex_height[texture]), int(model.tex_width[texture])
-        channels, start = int(model.tex_nchannel[texture]), int(model.tex_adr[texture])
-        texels = model.tex_data[start : start + height * width * channels].reshape(height, width, channels)
-        rgb = np.ascontiguousarray(np.broadcast_to(texels[..., :3], (height, width, 3)))
+        picture = texels(model, texture)
+        height, width = picture.shape[:2]
+        rgb = np.ascontiguousarray(np.broadcast_to(picture[..., :3], (height, width, 3)))
         if model.tex_type[texture] == mujoco.mjtTexture.mjTEXTURE_2D:
             pyramids.append(_pyramid(rgb))
-            repeats.append(True)
         else:
             faces = rgb.reshape(-1, width, width, 3)
             pyramids += [_pyramid(faces[face % len(faces)]) for face in range(_FACES)]
-            repeats += [False] * _FACES
     levels_T = np.array([len(pyramid) for pyramid in pyramids], np.int32)
     first_TL = np.zeros((len(pyramids), max(levels_T, default=1)), np.int32)
     width_TL, height_TL = np.ones_like(first_TL), np.ones_like(first_TL)
     used = 0
     for row, pyramid in enumerate(pyramids):
-        for level, picture in enumerate(pyramid):
+        for level, smaller in enumerate(pyramid):
             first_TL[row, level] = used
-            height_TL[row, level], width_TL[row, level] = picture.shape[:2]
-            used += picture.shape[0] * picture.shape[1]
+            height_TL[row, level], width_TL[row, level] = smaller.shape[:2]
+            used += smaller.shape[0] * smaller.shape[1]
     pictures = [picture.reshape(-1, 3) for pyramid in pyramids for picture in pyramid]
     texels_X4 = np.zeros((max(used, 1), 4), np.uint16)
     if pictures:
         np.concatenate(pictures, out=texels_X4[:, :3])
-    return Textures(texels_X4.view("<u8")[:, 0], first_TL, width_TL, height_TL, levels_T, np.array(repeats, bool)), rows
+    return Textures(texels_X4.view("<u8")[:, 0], first_TL, width_TL, height_TL, levels_T), rows
 
 
 def _pyramid(picture_HW3: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:

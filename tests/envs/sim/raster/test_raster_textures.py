@@ -27,7 +27,7 @@ def at(textures: Any, level: int, s: float, t: float, *, row: int = 0) -> list[i
     first, width, height = (
         int(table[row, level]) for table in (textures.first_TL, textures.width_TL, textures.height_TL)
     )
-    repeats = bool(textures.repeats_T[row])
+    repeats = row == 0  # the others are sides of the sky
     return channels(int(_texels_at(textures.texels_X, first, width, height, repeats, np.float32(s), np.float32(t))))
 
 
