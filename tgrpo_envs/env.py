@@ -80,6 +80,7 @@ class LiberoEnv(Registered, gym.Env[dict[str, Any], NDArray[np.floating[Any] | n
         self._episodes = TaskBatch(chosen, num_envs=1)
         self.observation_space: spaces.Dict = chosen.observation_space(self._episodes.state_size)
         self.action_space = chosen.action_space()
+        self._action_shape = self.action_space.shape  # whatever replaces the space later
 
     @property
     def episodes(self) -> TaskBatch:
@@ -99,7 +100,7 @@ class LiberoEnv(Registered, gym.Env[dict[str, Any], NDArray[np.floating[Any] | n
         self, action: NDArray[np.floating[Any] | np.integer[Any]]
     ) -> tuple[Observations, float, bool, bool, dict[str, Any]]:
         """Advance by one environment step; see the class for the action."""
-        actions_NCA = parse_actions(action, self.settings.action_space().shape, self.episodes.all_members)
+        actions_NCA = parse_actions(action, self._action_shape, self.episodes.all_members)
         result = self.episodes.step(actions_NCA, self.episodes.all_members)
         reward, terminated, truncated = result.rewards_N[0], result.success_N[0], result.truncated_N[0]
         return self._observe(), float(reward), bool(terminated), bool(truncated), self._info(result)

@@ -99,7 +99,7 @@ def test_a_second_interrupt_waits_for_the_workers_too() -> None:
             ended.append(row)
 
     with pytest.raises(KeyboardInterrupt):
-        pool.map(interrupt_and_work, range(2))
+        pool.map(interrupt_and_work, range(2), own_thread=True)
     assert ended == [0]
     pool.close()
 

@@ -74,6 +74,7 @@ class TaskBatch:
         self._setting: Setting | None = None
         self.state_observer = self._new_state_observer() if settings.observes_state else None
         self.observations = new_observations(settings, num_envs, self.state_size)
+        self._pictures = tuple(settings.picture_spaces())
         self._started_N: BoolArray = np.zeros(num_envs, dtype=bool)  # and not left half-way since
         self._saved: SavedSimulation | None = None  # where a copy's simulator begins, once it is opened
         self._simulator: Simulator | None = None
@@ -288,7 +289,7 @@ class TaskBatch:
 
     def _images(self) -> Observations:
         """The pictures among the observations."""
-        return {key: self.observations[key] for key in self.settings.picture_spaces()}
+        return {key: self.observations[key] for key in self._pictures}
 
     def _observe_numbers(self, mask_N: BoolArray) -> None:
         """Bring what is no picture up to date; threads draw those as they step."""

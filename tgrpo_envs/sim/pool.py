@@ -47,27 +47,27 @@ class WorkerPool:
             function: What to do.
             items: For what.
             own_thread: Whether it must be the worker's own thread, as OpenGL demands. Else the caller does the work
-                of worker 0 where there is nothing to share: to wake a thread on a busy machine takes milliseconds.
+                of worker 0: to wake a thread on a busy machine takes milliseconds, in which the caller may have done
+                it all.
             at_most: Workers to use, the first ones; None takes all.
 
         Raises:
-            Exception: The first error of a call; the worker that met it stops, the others finish the queue.
-            BaseException: What interrupts the caller, such as KeyboardInterrupt, when every worker has finished the
-                item that it was at. The rest of the queue is not done.
+            Exception: The first error of a call; the other items are done all the same.
+            BaseException: What interrupts the caller, such as KeyboardInterrupt, when every thread has finished the
+                item that it was at. The caller's own item is cut short, and the rest of the queue is not done.
         """
         self.settle()
         rows = list(items)
-        if not own_thread and min(len(rows), self._size) == 1:
-            for row in rows:
-                function(0, row)
-            return
-        workers = self._crew()[: min(len(rows), at_most or self._size)]
         order = _Order(function, rows)
-        self._is_busy = True
+        first, last = (0 if own_thread else 1), min(len(rows), at_most or self._size)
+        threads = self._crew()[first:last] if last > first else []
+        self._is_busy = bool(threads)
         try:
-            for worker in workers:
-                worker.inbox.put(order)
-            for _ in workers:
+            for thread in threads:
+                thread.inbox.put(order)
+            if not own_thread:
+                order.carry_out(0)
+            for _ in rows:
                 order.reports.get()
         except BaseException:
             order.is_cancelled = True
@@ -86,10 +86,10 @@ class WorkerPool:
         def wait() -> None:
             # Inboxes are read in order, so whoever reports this has nothing older to do. How many of the interrupted
             # call's orders were sent, and which of its reports were read, cannot be known.
-            order = _Order(_do_nothing, ())
-            for worker in self._workers:
+            orders = [_Order(_do_nothing, (0,)) for _ in self._workers]
+            for worker, order in zip(self._workers, orders, strict=True):
                 worker.inbox.put(order)
-            while order.reports.qsize() < len(self._workers):
+            while any(order.reports.empty() for order in orders):
                 time.sleep(_POLL_S)
             self._is_busy = False
 
@@ -136,7 +136,7 @@ class _Order:
 
     Attributes:
         is_cancelled: Whether the items that nobody has begun are left out.
-        reports: The numbers of the workers that have finished.
+        reports: The items that are done, one report each.
         errors: What was raised.
     """
 
@@ -148,14 +148,14 @@ class _Order:
         self._rows = iter(rows)  # `next` on it is atomic, so it is the queue
 
     def carry_out(self, worker: int) -> None:
-        try:
-            for row in self._rows:
-                if self.is_cancelled:
-                    break
+        for row in self._rows:
+            if self.is_cancelled:
+                break
+            try:
                 self._function(worker, row)
-        except Exception as error:  # noqa: BLE001 - handed to the caller of `map`, which raises it
-            self.errors.append(error)
-        self.reports.put(worker)
+            except Exception as error:  # noqa: BLE001 - handed to the caller of `map`, which raises it
+                self.errors.append(error)
+            self.reports.put(row)
 
 
 class _Worker:

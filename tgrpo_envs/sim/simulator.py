@@ -18,9 +18,8 @@ from tgrpo_envs.sim.control import LIBEROS, Control
 from tgrpo_envs.sim.engine import mujoco
 from tgrpo_envs.sim.init_states import InitStates
 from tgrpo_envs.sim.opengl import draws_on_gpu
-from tgrpo_envs.sim.pictures import camera_id, parse_picture, segmentation_names
+from tgrpo_envs.sim.pictures import Image, Picture, camera_id, parse_picture, segmentation_names
 from tgrpo_envs.sim.pool import WorkerPool
-from tgrpo_envs.sim.raster.drawing import Drawing
 from tgrpo_envs.sim.raster.rasterizer import Rasterizer
 from tgrpo_envs.sim.render import Renderer
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray, Snapshot
@@ -57,8 +56,8 @@ class Simulator:
     Args:
         scene: The compiled scene; its model is shared, not copied.
         num_envs: N.
-        num_threads: Threads for physics and pictures; None takes one per core, at most N. Where a GPU draws, one thread
-            draws.
+        num_threads: Threads for physics and pictures; None takes one per core, at most one per picture. Where a GPU
+            draws, one thread draws.
         cameras: Cameras that `render` will be asked for: ``agentview``, ``wrist`` or another one of the scene.
         image_size: Width and height of the pictures, pixels.
         render_size: Another width and height that `render` may be asked for; None is no other.
@@ -73,7 +72,7 @@ class Simulator:
         datas: MuJoCo's data of each environment, for tools that look deeper; writing to them is at your own risk.
         blocks: The controller's memory of each (`sim.control_block`), for the same tools at the same risk.
         init_states: What each began with, which it is put back into when its physics diverges.
-        thread_models: The model each thread uses.
+        thread_models: The model each thread simulates with.
         segmentation_names: What the numbers of a segmentation stand for.
 
     Raises:
@@ -111,10 +110,14 @@ class Simulator:
         )
         joints = {entry.object: entry.qpos_address for entry in record.joints}
         self._burners = [(list(sites), joints[name]) for name, sites in record.visible_sites.items()]
-        threads = num_threads or min(num_envs, os.cpu_count() or 1)
+        # The cameras of a single environment are drawn side by side.
+        threads = num_threads or min(num_envs * max(1, len(cameras)), os.cpu_count() or 1)
         # Fixtures are placed by writing into the model, so where there are any each thread writes into its own copy.
-        self.thread_models = [copy.copy(model) if scene.fixture_bodies else model for _ in range(threads)]
-        self._own = threading.local()  # each thread's renderer
+        self.thread_models = [
+            copy.copy(model) if scene.fixture_bodies else model for _ in range(min(threads, num_envs))
+        ]
+        self._rasterizers: list[Rasterizer | None] = [None] * threads
+        self._own = threading.local()  # each thread's renderer, at `exact`
         self.segmentation_names = segmentation_names(record)
         self._sizes = (image_size, image_size if render_size is None else render_size)
         self._detail = detail
@@ -208,40 +211,52 @@ class Simulator:
             RenderError: An array of another shape, detail ``off``, a shape that `fast` cannot draw, or at ``exact`` no
                 usable OpenGL on this machine or one that died.
         """
-        self._map_drawing(self._drawer(images), np.flatnonzero(mask_N).tolist())
+        self._map_drawing(self._checked(images), np.flatnonzero(mask_N).tolist())
 
     def _map_and_draw(self, work: RowFunction, rows: Sequence[int], images: Images | None) -> None:
         """Call `work(worker, row)` of every row, and draw the row on the same thread at once.
 
-        Nobody waits for the slowest step before drawing, and what was just computed is still in the core's caches.
+        Nobody waits for the slowest step before drawing, and what was just computed is still in the core's caches. The
+        cameras of a single row are drawn side by side instead.
         """
         if not images:
             self._pool.map(work, rows)
             return
-        draw = self._drawer(images)
-        if self._draws_on_gpu():
+        pictures = self._checked(images)
+        if self._draws_on_gpu() or (self._detail == "fast" and len(rows) == 1):
             self._pool.map(work, rows)
-            self._map_drawing(draw, rows)
+            self._map_drawing(pictures, rows)
             return
 
         def work_and_draw(worker: int, row: int) -> None:
             work(worker, row)
-            draw(worker, row)
+            self._draw(worker, row, pictures)
 
-        self._pool.map(work_and_draw, rows, own_thread=True)
+        self._pool.map(work_and_draw, rows, own_thread=self._detail == "exact")
 
-    def _map_drawing(self, draw: RowFunction, rows: Sequence[int]) -> None:
-        self._pool.map(draw, rows, own_thread=True, at_most=GPU_DRAWING_THREADS if self._draws_on_gpu() else None)
+    def _map_drawing(self, pictures: Mapping[Picture, Image], rows: Sequence[int]) -> None:
+        if self._detail == "exact":
+            at_most = GPU_DRAWING_THREADS if draws_on_gpu() else None
+            self._pool.map(lambda w, row: self._draw(w, row, pictures), rows, own_thread=True, at_most=at_most)
+        elif len(rows) == 1:
+            model, row = self._model(0, rows[0]), rows[0]
+            cameras = tuple(dict.fromkeys(picture.camera for picture in pictures))
+
+            def draw_camera(worker: int, camera: int) -> None:
+                own = {picture: array[row] for picture, array in pictures.items() if picture.camera == cameras[camera]}
+                self._rasterizer(worker).draw(model, self.datas[row], own)
+
+            self._pool.map(draw_camera, range(len(cameras)))
+        else:
+            self._pool.map(lambda w, row: self._draw(w, row, pictures), rows)
 
     def _draws_on_gpu(self) -> bool:
         return self._detail == "exact" and draws_on_gpu()
 
-    def _drawer(self, images: Images) -> RowFunction:
-        """Check the arrays; returns what draws one row of them, on a worker's own thread."""
+    def _checked(self, images: Images) -> dict[Picture, Image]:
+        """The arrays by what they are pictures of, if each has its shape."""
         if self._detail == "off":
             raise RenderError("This simulator draws no pictures (detail='off'); make it with 'fast' or 'exact'.")
-        # Read here once, rather than by every thread at its first picture; and never where nothing is drawn.
-        drawing = self.scene.drawing if self._detail == "fast" else None
         pictures = {parse_picture(key): array for key, array in images.items()}
         asked = [array.shape[1] for array in images.values() if array.ndim > 1][:1]
         size = asked[0] if asked and asked[0] in self._sizes else self._sizes[0]
@@ -251,18 +266,36 @@ class Simulator:
             if array.shape != expected or array.dtype != picture.dtype:
                 kind = picture.dtype.__name__
                 raise RenderError(f"{key!r} needs a {kind} array {expected}, not {array.dtype} {array.shape}.")
+        return pictures
 
-        def draw(worker: int, row: int) -> None:
-            model = self._model(worker, row)
-            renderer = getattr(self._own, "renderer", None) or self._new_renderer(worker, model, drawing)
-            try:
-                renderer.draw(model, self.datas[row], {picture: array[row] for picture, array in pictures.items()})
-            except RenderError:
-                self._own.renderer = None
-                renderer.close()
-                raise
+    def _draw(self, worker: int, row: int, pictures: Mapping[Picture, Image]) -> None:
+        """Draw one row; at ``exact`` on the worker's own thread."""
+        model = self._model(worker, row)
+        images = {picture: array[row] for picture, array in pictures.items()}
+        if self._detail == "fast":
+            self._rasterizer(worker).draw(model, self.datas[row], images)
+            return
+        renderer = getattr(self._own, "renderer", None) or self._new_renderer(worker, model)
+        try:
+            renderer.draw(model, self.datas[row], images)
+        except RenderError:
+            self._own.renderer = None
+            renderer.close()
+            raise
 
-        return draw
+    def _rasterizer(self, worker: int) -> Rasterizer:
+        found = self._rasterizers[worker]
+        if found is None:
+            scene = self.scene
+            found = self._rasterizers[worker] = Rasterizer(
+                scene.model, scene.record, scene.drawing, scene.fixture_bodies
+            )
+        return found
+
+    def _new_renderer(self, worker: int, model: mujoco.MjModel) -> Renderer:
+        renderer = self._own.renderer = Renderer(model, self.scene.record, max(self._sizes))
+        self._pool.at_end(worker, renderer.close)
+        return renderer
 
     def get_states(self) -> InitStates:
         """The present states of all environments, as `reset` takes them (it will settle them again)."""
@@ -315,17 +348,6 @@ class Simulator:
         proprio[3:6], proprio[6:9] = mat[:, 0], mat[:, 1]
         proprio[9:11] = self.snapshot.finger_qpos_N2[row]
         proprio[11] = self.blocks[row][controller.GRIPPER]
-
-    def _new_renderer(self, worker: int, model: mujoco.MjModel, drawing: Drawing | None) -> Rasterizer | Renderer:
-        record = self.scene.record
-        renderer: Rasterizer | Renderer
-        if drawing is not None:
-            renderer = Rasterizer(model, record, drawing, self.scene.fixture_bodies)
-        else:
-            renderer = Renderer(model, record, max(self._sizes))
-        self._own.renderer = renderer
-        self._pool.at_end(worker, renderer.close)
-        return renderer
 
 
 def _log_warning(message: str) -> None:

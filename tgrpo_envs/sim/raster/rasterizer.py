@@ -16,9 +16,10 @@ from tgrpo_envs.sim.engine import mujoco
 from tgrpo_envs.sim.pictures import BACKGROUND, Image, Kind, Picture, body_rows, by_camera, camera_id
 from tgrpo_envs.sim.raster.drawing import Drawing
 from tgrpo_envs.sim.raster.geometry import NO_TEXTURE
-from tgrpo_envs.sim.raster.shading import Scene, paint_sky, shade
+from tgrpo_envs.sim.raster.lighting import Scene, light
+from tgrpo_envs.sim.raster.shading import paint, paint_sky
 from tgrpo_envs.sim.raster.shapes import Floats
-from tgrpo_envs.sim.raster.visibility import NOTHING, View, Window, cover, find_visible, project
+from tgrpo_envs.sim.raster.visibility import NOTHING, View, Window, cover, find_visible, place, project
 from tgrpo_envs.sim.visual import OPAQUE, near_and_far_m
 
 if TYPE_CHECKING:
@@ -32,17 +33,17 @@ class _Layer(NamedTuple):
 
     nearness_HW: Floats
     face_HW: NDArray[np.int32]
-    rgb_HW3: Floats
+    rgb_HW3: NDArray[np.uint8]
 
     @classmethod
     def empty(cls, size: int) -> _Layer:
         return cls(
             np.zeros((size, size), np.float32),
             np.full((size, size), NOTHING, np.int32),
-            np.zeros((size, size, 3), np.float32),
+            np.zeros((size, size, 3), np.uint8),
         )
 
-    def colours(self) -> tuple[NDArray[np.int64], Floats]:
+    def colours(self) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
         """Which pixels show a triangle, row by row, and their colours."""
         at_P = np.flatnonzero(self.face_HW != NOTHING)
         return at_P, self.rgb_HW3.reshape(-1, 3)[at_P]
@@ -81,7 +82,6 @@ class Rasterizer:
         self._ray_V3 = np.zeros_like(geometry.place_V3)
         self._at_V2 = np.zeros((len(self._ray_V3), 2), np.float32)
         self._lit_V3 = np.zeros_like(self._ray_V3)
-        self._is_lit_V = np.zeros(len(self._ray_V3), bool)
         self._still: dict[tuple[int, int], tuple[bytes, _Layer]] = {}
 
     def draw(self, model: mujoco.MjModel, data: mujoco.MjData, images: Mapping[Picture, Image]) -> None:
@@ -105,15 +105,11 @@ class Rasterizer:
             below = self._below(view, scene, camera, size) if self._is_fixed_B[model.cam_bodyid[camera]] else None
             self._draw(view, scene, below, size, wanted)
 
-    def close(self) -> None:
-        """Nothing has to be freed."""
-
     def _poses(self, data: mujoco.MjData) -> tuple[Floats, Floats]:
-        """Where things are: their bodies are the simulation's."""
-        drawing = self._drawing
-        turn_G33 = data.xmat[drawing.body_G].reshape(-1, 3, 3)
-        pos_G3 = data.xpos[drawing.body_G] + (turn_G33 @ drawing.pos_G3[:, :, None])[:, :, 0]
-        return pos_G3.astype(np.float32), (turn_G33 @ drawing.mat_G33).astype(np.float32)
+        drawing, num_things = self._drawing, len(self._rows_G)
+        pos_G3, mat_G33 = np.empty((num_things, 3), np.float32), np.empty((num_things, 3, 3), np.float32)
+        place(drawing.body_G, drawing.pos_G3, drawing.mat_G33, data.xpos, data.xmat, pos_G3, mat_G33)
+        return pos_G3, mat_G33
 
     def _view(self, model: mujoco.MjModel, data: mujoco.MjData, camera: int, size: int) -> View:
         axes_33 = data.cam_xmat[camera].reshape(3, 3).astype(np.float32)
@@ -171,7 +167,7 @@ class Rasterizer:
             for mirror in np.flatnonzero(self._drawing.is_mirror_G & is_shown_G & ~is_glass_G)[:1]:  # as MuJoCo
                 self._reflect(view, scene, int(mirror), layer)
             self._blend(view, scene, np.flatnonzero(is_glass_G), layer)
-            wanted["rgb"][:] = layer.rgb_HW3 + np.float32(0.5)
+            wanted["rgb"][:] = layer.rgb_HW3
 
     def _segments(
         self, view: View, is_glass_G: NDArray[np.bool_], layer: _Layer, below: _Layer | None
@@ -213,18 +209,9 @@ class Rasterizer:
 
     def _shade(self, scene: Scene, layer: _Layer) -> None:
         drawing = self._drawing
-        shade(
-            drawing.geometry,
-            drawing.textures,
-            drawing.lights,
-            scene,
-            self._ray_V3,
-            layer.face_HW,
-            self._drawing.thing_F,
-            self._lit_V3,
-            self._is_lit_V,
-            layer.rgb_HW3,
-        )
+        geometry, thing_F = drawing.geometry, drawing.thing_F
+        light(geometry, drawing.lights, scene, layer.face_HW, thing_F, self._lit_V3)
+        paint(geometry, drawing.textures, self._ray_V3, layer.face_HW, thing_F, self._lit_V3, layer.rgb_HW3)
 
     def _paint_sky(self, view: View, layer: _Layer) -> None:
         if self._drawing.sky != NO_TEXTURE:
@@ -258,7 +245,7 @@ class Rasterizer:
         self._shade(scene._replace(rgba_G4=scene.rgba_G4 * weight_4, eye_3=eye_3), shown)
         at_P, rgb_P3 = shown.colours()
         pixels_X3 = layer.rgb_HW3.reshape(-1, 3)
-        pixels_X3[at_P] = np.minimum(pixels_X3[at_P] + rgb_P3, 255.0)
+        pixels_X3[at_P] = np.minimum(pixels_X3[at_P].astype(np.uint16) + rgb_P3, 255)
 
     def _blend(self, view: View, scene: Scene, things: NDArray[np.int64], layer: _Layer) -> None:
         """Draw what is not opaque over the rest, from front to back and then from back to front, as MuJoCo does."""
@@ -269,7 +256,7 @@ class Rasterizer:
         is_shown_G = np.zeros(len(scene.pos_G3), bool)
         is_shown_G[things] = True
         self._project(view, scene, is_shown_G)
-        seen: list[tuple[NDArray[np.int64], Floats, np.float32]] = []
+        seen: list[tuple[NDArray[np.int64], NDArray[np.uint8], np.float32]] = []
         for thing in near_first:
             is_shown_G[:] = False
             is_shown_G[thing] = True
@@ -280,4 +267,4 @@ class Rasterizer:
                 seen.append((*one.colours(), scene.rgba_G4[thing, 3]))
         pixels_X3 = layer.rgb_HW3.reshape(-1, 3)
         for at_P, rgb_P3, alpha in (*seen, *seen[::-1]):
-            pixels_X3[at_P] += alpha * (rgb_P3 - pixels_X3[at_P])
+            pixels_X3[at_P] = (1 - alpha) * pixels_X3[at_P] + alpha * rgb_P3 + np.float32(0.5)

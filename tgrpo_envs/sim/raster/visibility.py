@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tgrpo_envs.sim.raster.geometry import Geometry
 from tgrpo_envs.sim.raster.shapes import Floats
+from tgrpo_envs.sim.snapshot import FloatArray
 
 NOTHING = -1  # no triangle over a pixel
 
@@ -46,6 +47,26 @@ class Window(NamedTuple):
     left: int
     bottom: int
     right: int
+
+
+@njit(nogil=True, cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def place(
+    body_G: NDArray[np.int64],
+    own_pos_G3: FloatArray,
+    own_mat_G33: FloatArray,
+    pos_B3: FloatArray,
+    mat_B9: FloatArray,
+    pos_G3: Floats,
+    mat_G33: Floats,
+) -> None:
+    """Fill `pos_G3` and `mat_G33` with where things are, from their places on bodies and from where the bodies are."""
+    for g in range(len(body_G)):
+        b = body_G[g]
+        for i in range(3):
+            x, y, z = mat_B9[b, 3 * i], mat_B9[b, 3 * i + 1], mat_B9[b, 3 * i + 2]
+            pos_G3[g, i] = pos_B3[b, i] + x * own_pos_G3[g, 0] + y * own_pos_G3[g, 1] + z * own_pos_G3[g, 2]
+            for j in range(3):
+                mat_G33[g, i, j] = x * own_mat_G33[g, 0, j] + y * own_mat_G33[g, 1, j] + z * own_mat_G33[g, 2, j]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
@@ -142,28 +163,28 @@ def cover(
     """
     size = len(nearness_HW)
     half = np.float32(size / 2)
+    middle = half - np.float32(0.5)
     for g in range(len(is_shown_G)):
         if not is_shown_G[g]:
             continue
         for f in range(geometry.first_face_G[g], geometry.first_face_G[g + 1]):
             i, j, k = geometry.corner_F3[f, 0], geometry.corner_F3[f, 1], geometry.corner_F3[f, 2]
-            nearest = min(ray_V3[i, 2], ray_V3[j, 2], ray_V3[k, 2])
-            if nearest < view.near_m:
+            if min(ray_V3[i, 2], ray_V3[j, 2], ray_V3[k, 2]) < view.near_m:
                 if max(ray_V3[i, 2], ray_V3[j, 2], ray_V3[k, 2]) < view.near_m:
                     continue
-                left, right, top, bottom = window.left, window.right, window.top, window.bottom
+                low_x, high_x, low_y, high_y = _bounds_before(ray_V3, i, j, k, view.near_m)
             else:
                 xi, yi, xj, yj, xk, yk = at_V2[i, 0], at_V2[i, 1], at_V2[j, 0], at_V2[j, 1], at_V2[k, 0], at_V2[k, 1]
                 turn = (xj - xi) * (yk - yi) - (xk - xi) * (yj - yi)
                 if turn * view.facing >= 0:  # rows grow downwards: what turns to the left is seen from behind
                     continue
-                middle = half - np.float32(0.5)
-                left = max(int(np.ceil(min(xi, xj, xk) + middle)), window.left)
-                right = min(int(np.floor(max(xi, xj, xk) + middle)), window.right)
-                top = max(int(np.ceil(min(yi, yj, yk) + middle)), window.top)
-                bottom = min(int(np.floor(max(yi, yj, yk) + middle)), window.bottom)
-                if left > right or top > bottom:
-                    continue
+                low_x, high_x, low_y, high_y = min(xi, xj, xk), max(xi, xj, xk), min(yi, yj, yk), max(yi, yj, yk)
+            left = max(int(np.ceil(low_x + middle)), window.left)
+            right = min(int(np.floor(high_x + middle)), window.right)
+            top = max(int(np.ceil(low_y + middle)), window.top)
+            bottom = min(int(np.floor(high_y + middle)), window.bottom)
+            if left > right or top > bottom:
+                continue
             ax, ay, az = ray_V3[i, 0], ray_V3[i, 1], ray_V3[i, 2]
             bx, by, bz = ray_V3[j, 0], ray_V3[j, 1], ray_V3[j, 2]
             cx, cy, cz = ray_V3[k, 0], ray_V3[k, 1], ray_V3[k, 2]
@@ -194,6 +215,27 @@ def cover(
                     if nearness >= nearness_HW[row, column] and nearness <= limit_HW[row, column]:
                         nearness_HW[row, column] = nearness
                         face_HW[row, column] = f
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")  # type: ignore[untyped-decorator]
+def _bounds_before(
+    ray_V3: Floats, i: int, j: int, k: int, near_m: np.float32
+) -> tuple[np.float32, np.float32, np.float32, np.float32]:
+    """Where the part of a triangle that lies before the near plane is in the picture: left, right, top, bottom."""
+    low_x = low_y = np.float32(np.inf)
+    high_x = high_y = np.float32(-np.inf)
+    for a, b in ((i, j), (j, k), (k, i)):
+        depth, other = ray_V3[a, 2], ray_V3[b, 2]
+        for is_there, share in (
+            (depth >= near_m, np.float32(0.0)),
+            ((depth < near_m) != (other < near_m), (near_m - depth) / (other - depth)),
+        ):
+            if is_there:
+                per = np.float32(1.0) / (depth + share * (other - depth))
+                x = (ray_V3[a, 0] + share * (ray_V3[b, 0] - ray_V3[a, 0])) * per
+                y = (ray_V3[a, 1] + share * (ray_V3[b, 1] - ray_V3[a, 1])) * per
+                low_x, high_x, low_y, high_y = min(low_x, x), max(high_x, x), min(low_y, y), max(high_y, y)
+    return low_x, high_x, low_y, high_y
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")  # type: ignore[untyped-decorator]
