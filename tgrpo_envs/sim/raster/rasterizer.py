@@ -7,7 +7,7 @@ it, each time.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,9 @@ from tgrpo_envs.sim.engine import mujoco
 from tgrpo_envs.sim.pictures import BACKGROUND, Image, Kind, Picture, body_rows, by_camera, camera_id
 from tgrpo_envs.sim.raster.drawing import Drawing
 from tgrpo_envs.sim.raster.geometry import NO_TEXTURE
+from tgrpo_envs.sim.raster.layers import Layer, add_light, mix
 from tgrpo_envs.sim.raster.lighting import Scene, light
+from tgrpo_envs.sim.raster.mirror import find_surface, mirrored
 from tgrpo_envs.sim.raster.shading import paint, paint_sky
 from tgrpo_envs.sim.raster.shapes import Floats
 from tgrpo_envs.sim.raster.visibility import NOTHING, View, Window, cover, find_visible, place, project
@@ -26,27 +28,6 @@ if TYPE_CHECKING:
     from tgrpo_envs.scene.records import SceneRecord
 
 _UPPER = 0.999  # of a unit normal, along the upper side's
-
-
-class _Layer(NamedTuple):
-    """A picture in the making: nearness (1 / m) and triangle of each pixel, and its colour, 0 to 255."""
-
-    nearness_HW: Floats
-    face_HW: NDArray[np.int32]
-    rgb_HW3: NDArray[np.uint8]
-
-    @classmethod
-    def empty(cls, size: int) -> _Layer:
-        return cls(
-            np.zeros((size, size), np.float32),
-            np.full((size, size), NOTHING, np.int32),
-            np.zeros((size, size, 3), np.uint8),
-        )
-
-    def colours(self) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-        """Which pixels show a triangle, row by row, and their colours."""
-        at_P = np.flatnonzero(self.face_HW != NOTHING)
-        return at_P, self.rgb_HW3.reshape(-1, 3)[at_P]
 
 
 class Rasterizer:
@@ -80,9 +61,9 @@ class Rasterizer:
         self._near_m, self._far_m = (np.float32(distance) for distance in near_and_far_m(model))
         self._rgba_G4 = drawing.rgba_G4.copy()
         self._ray_V3 = np.zeros_like(geometry.place_V3)
-        self._at_V2 = np.zeros((len(self._ray_V3), 2), np.float32)
+        self._at_V3 = np.zeros_like(self._ray_V3)
         self._lit_V3 = np.zeros_like(self._ray_V3)
-        self._still: dict[tuple[int, int], tuple[bytes, _Layer]] = {}
+        self._still: dict[tuple[int, int], tuple[bytes, Layer]] = {}
 
     def draw(self, model: mujoco.MjModel, data: mujoco.MjData, images: Mapping[Picture, Image]) -> None:
         """Draw `data`.
@@ -130,13 +111,13 @@ class Rasterizer:
             eye_3=view.eye_3,
         )
 
-    def _below(self, view: View, scene: Scene, camera: int, size: int) -> _Layer:
+    def _below(self, view: View, scene: Scene, camera: int, size: int) -> Layer:
         """What stands still before a camera that does, drawn when it is first asked for."""
         place = view.eye_3.tobytes() + view.axes_33.tobytes() + view.pixels.tobytes()
         kept = self._still.get((camera, size))
         if kept is not None and kept[0] == place:
             return kept[1]
-        layer = _Layer.empty(size)
+        layer = Layer.empty(size)
         self._project(view, scene, self._is_still_G)
         self._cover(view, self._is_still_G, layer)
         self._paint_sky(view, layer)
@@ -144,9 +125,9 @@ class Rasterizer:
         self._still[camera, size] = (place, layer)
         return layer
 
-    def _draw(self, view: View, scene: Scene, below: _Layer | None, size: int, wanted: Mapping[Kind, Image]) -> None:
+    def _draw(self, view: View, scene: Scene, below: Layer | None, size: int, wanted: Mapping[Kind, Image]) -> None:
         is_shown_G = scene.rgba_G4[:, 3] > 0
-        layer = _Layer.empty(size)
+        layer = Layer.empty(size)
         if below is not None:
             is_shown_G &= ~self._is_still_G
             layer.nearness_HW[:] = below.nearness_HW
@@ -170,7 +151,7 @@ class Rasterizer:
             wanted["rgb"][:] = layer.rgb_HW3
 
     def _segments(
-        self, view: View, is_glass_G: NDArray[np.bool_], layer: _Layer, below: _Layer | None
+        self, view: View, is_glass_G: NDArray[np.bool_], layer: Layer, below: Layer | None
     ) -> NDArray[np.int32]:
         """Row of the segmentation table of what each pixel shows; glass counts as what it is."""
         all_of_it = layer._replace(nearness_HW=layer.nearness_HW.copy(), face_HW=layer.face_HW.copy())
@@ -189,13 +170,13 @@ class Rasterizer:
 
     def _project(self, view: View, scene: Scene, is_shown_G: NDArray[np.bool_]) -> None:
         geometry = self._drawing.geometry
-        project(geometry, scene.pos_G3, scene.mat_G33, view, is_shown_G, self._ray_V3, self._at_V2)
+        project(geometry, scene.pos_G3, scene.mat_G33, view, is_shown_G, self._ray_V3, self._at_V3)
 
     def _cover(
         self,
         view: View,
         is_shown_G: NDArray[np.bool_],
-        layer: _Layer,
+        layer: Layer,
         limit_HW: Floats | None = None,
         window: Window | None = None,
     ) -> None:
@@ -204,50 +185,45 @@ class Rasterizer:
         if limit_HW is None:
             limit_HW = np.full_like(layer.nearness_HW, np.float32(1.0) / view.near_m)
         window = window or Window(0, 0, last, last)
-        corners = (self._ray_V3, self._at_V2)
+        corners = (self._ray_V3, self._at_V3)
         cover(self._drawing.geometry, view, is_shown_G, *corners, limit_HW, window, layer.nearness_HW, layer.face_HW)
 
-    def _shade(self, scene: Scene, layer: _Layer) -> None:
+    def _shade(self, scene: Scene, layer: Layer) -> None:
         drawing = self._drawing
         geometry, thing_F = drawing.geometry, drawing.thing_F
         light(geometry, drawing.lights, scene, layer.face_HW, thing_F, self._lit_V3)
         paint(geometry, drawing.textures, self._ray_V3, layer.face_HW, thing_F, self._lit_V3, layer.rgb_HW3)
 
-    def _paint_sky(self, view: View, layer: _Layer) -> None:
+    def _paint_sky(self, view: View, layer: Layer) -> None:
         if self._drawing.sky != NO_TEXTURE:
             paint_sky(self._drawing.textures, self._drawing.sky, view, layer.face_HW, layer.rgb_HW3)
 
-    def _reflect(self, view: View, scene: Scene, mirror: int, layer: _Layer) -> None:
+    def _reflect(self, view: View, scene: Scene, mirror: int, layer: Layer) -> None:
         """Add what a thing's upper side reflects, as MuJoCo draws it: all that is opaque, and no sky."""
-        first, last = self._drawing.geometry.first_face_G[mirror : mirror + 2]
-        is_seen_HW = (layer.face_HW >= first) & (layer.face_HW < last)
-        is_seen_HW[is_seen_HW] = self._is_upper_F[layer.face_HW[is_seen_HW]]
-        if not is_seen_HW.any():
+        geometry, size = self._drawing.geometry, len(layer.face_HW)
+        faces = geometry.first_face_G[mirror : mirror + 2]
+        limit_HW = np.empty_like(layer.nearness_HW)
+        window = Window(*find_surface(layer.face_HW, layer.nearness_HW, self._is_upper_F, *faces, limit_HW))
+        if window.bottom < window.top:
             return
-        normal_3 = scene.mat_G33[mirror][:, 2]
-        surface_3 = scene.pos_G3[mirror] + self._drawing.top_G[mirror] * normal_3
-        turn_33 = np.eye(3, dtype=np.float32) - 2 * np.outer(normal_3, normal_3)
-        pos_G3 = (scene.pos_G3 - surface_3) @ turn_33 + surface_3
-        image = scene._replace(pos_G3=pos_G3, mat_G33=turn_33 @ scene.mat_G33)
-        behind = view._replace(facing=-view.facing)
-        rows, columns = np.flatnonzero(is_seen_HW.any(axis=1)), np.flatnonzero(is_seen_HW.any(axis=0))
-        window = Window(int(rows[0]), int(columns[0]), int(rows[-1]), int(columns[-1]))
         is_shown_G = scene.rgba_G4[:, 3] >= OPAQUE
         is_shown_G[mirror] = False
-        self._find_visible(behind, image, len(is_seen_HW), is_shown_G, window)
+        normal_3 = np.ascontiguousarray(scene.mat_G33[mirror][:, 2])
+        surface_3 = scene.pos_G3[mirror] + self._drawing.top_G[mirror] * normal_3
+        pos_G3, mat_G33 = mirrored(geometry, scene.pos_G3, scene.mat_G33, surface_3, normal_3, is_shown_G)
+        image = scene._replace(pos_G3=pos_G3, mat_G33=mat_G33)
+        behind = view._replace(facing=-view.facing)
+        self._find_visible(behind, image, size, is_shown_G, window)
         self._project(behind, image, is_shown_G)
-        shown = _Layer.empty(len(is_seen_HW))
-        limit_HW = np.where(is_seen_HW, layer.nearness_HW, np.float32(0.0))
+        shown = Layer.empty(size)
         self._cover(behind, is_shown_G, shown, limit_HW, window)
         # The image is lit as the things are, for an eye behind the mirror.
-        weight_4 = np.array([*[self._drawing.geometry.reflectance_G[mirror]] * 3, 1.0], np.float32)
-        eye_3 = (view.eye_3 - surface_3) @ turn_33 + surface_3
+        weight_4 = np.array([*[geometry.reflectance_G[mirror]] * 3, 1.0], np.float32)
+        eye_3 = view.eye_3 - 2 * np.dot(view.eye_3 - surface_3, normal_3) * normal_3
         self._shade(scene._replace(rgba_G4=scene.rgba_G4 * weight_4, eye_3=eye_3), shown)
-        at_P, rgb_P3 = shown.colours()
-        pixels_X3 = layer.rgb_HW3.reshape(-1, 3)
-        pixels_X3[at_P] = np.minimum(pixels_X3[at_P].astype(np.uint16) + rgb_P3, 255)
+        add_light(shown, layer.rgb_HW3)
 
-    def _blend(self, view: View, scene: Scene, things: NDArray[np.int64], layer: _Layer) -> None:
+    def _blend(self, view: View, scene: Scene, things: NDArray[np.int64], layer: Layer) -> None:
         """Draw what is not opaque over the rest, from front to back and then from back to front, as MuJoCo does."""
         if not len(things):
             return
@@ -256,15 +232,15 @@ class Rasterizer:
         is_shown_G = np.zeros(len(scene.pos_G3), bool)
         is_shown_G[things] = True
         self._project(view, scene, is_shown_G)
-        seen: list[tuple[NDArray[np.int64], NDArray[np.uint8], np.float32]] = []
+        seen: list[tuple[Layer, np.float32]] = []
         for thing in near_first:
             is_shown_G[:] = False
             is_shown_G[thing] = True
-            one = _Layer.empty(len(layer.face_HW))._replace(nearness_HW=layer.nearness_HW.copy())
+            one = Layer.empty(len(layer.face_HW))
+            one.nearness_HW[:] = layer.nearness_HW
             self._cover(view, is_shown_G, one)
             if (one.face_HW != NOTHING).any():
                 self._shade(scene, one)
-                seen.append((*one.colours(), scene.rgba_G4[thing, 3]))
-        pixels_X3 = layer.rgb_HW3.reshape(-1, 3)
-        for at_P, rgb_P3, alpha in (*seen, *seen[::-1]):
-            pixels_X3[at_P] = (1 - alpha) * pixels_X3[at_P] + alpha * rgb_P3 + np.float32(0.5)
+                seen.append((one, scene.rgba_G4[thing, 3]))
+        for one, alpha in (*seen, *seen[::-1]):
+            mix(one, alpha, layer.rgb_HW3)

@@ -109,9 +109,9 @@ def project(
     view: View,
     is_shown_G: NDArray[np.bool_],
     ray_V3: Floats,
-    at_V2: Floats,
+    at_V3: Floats,
 ) -> None:
-    """Fill `ray_V3` with the corners in the frame of pixels' rays, and `at_V2` with where they are in the picture."""
+    """Fill `ray_V3` with the corners in the frame of pixels' rays, and `at_V3` with where they are in the picture."""
     m = np.empty((3, 4), np.float32)
     for g in range(len(pos_G3)):
         if not is_shown_G[g]:
@@ -133,7 +133,7 @@ def project(
             a, b = m00 * x + m01 * y + m02 * z + m03, m10 * x + m11 * y + m12 * z + m13
             ray_V3[v, 0], ray_V3[v, 1], ray_V3[v, 2] = a, b, depth
             per = np.float32(1.0) / depth
-            at_V2[v, 0], at_V2[v, 1] = a * per, b * per
+            at_V3[v, 0], at_V3[v, 1], at_V3[v, 2] = a * per, b * per, depth
 
 
 @njit(nogil=True, cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
@@ -142,7 +142,7 @@ def cover(
     view: View,
     is_shown_G: NDArray[np.bool_],
     ray_V3: Floats,
-    at_V2: Floats,
+    at_V3: Floats,
     limit_HW: Floats,
     window: Window,
     nearness_HW: Floats,
@@ -155,7 +155,7 @@ def cover(
         view: The camera.
         is_shown_G: Which things to draw.
         ray_V3: Their corners, from `project`.
-        at_V2: Where these are in the picture.
+        at_V3: Where these are in the picture.
         limit_HW: What is nearer is not there, 1 / m.
         window: Part of the picture in which to look.
         nearness_HW: One over the depth of what each pixel shows, 1 / m; changed.
@@ -169,12 +169,12 @@ def cover(
             continue
         for f in range(geometry.first_face_G[g], geometry.first_face_G[g + 1]):
             i, j, k = geometry.corner_F3[f, 0], geometry.corner_F3[f, 1], geometry.corner_F3[f, 2]
-            if min(ray_V3[i, 2], ray_V3[j, 2], ray_V3[k, 2]) < view.near_m:
-                if max(ray_V3[i, 2], ray_V3[j, 2], ray_V3[k, 2]) < view.near_m:
+            if min(at_V3[i, 2], at_V3[j, 2], at_V3[k, 2]) < view.near_m:
+                if max(at_V3[i, 2], at_V3[j, 2], at_V3[k, 2]) < view.near_m:
                     continue
                 low_x, high_x, low_y, high_y = _bounds_before(ray_V3, i, j, k, view.near_m)
             else:
-                xi, yi, xj, yj, xk, yk = at_V2[i, 0], at_V2[i, 1], at_V2[j, 0], at_V2[j, 1], at_V2[k, 0], at_V2[k, 1]
+                xi, yi, xj, yj, xk, yk = at_V3[i, 0], at_V3[i, 1], at_V3[j, 0], at_V3[j, 1], at_V3[k, 0], at_V3[k, 1]
                 turn = (xj - xi) * (yk - yi) - (xk - xi) * (yj - yi)
                 if turn * view.facing >= 0:  # rows grow downwards: what turns to the left is seen from behind
                     continue

@@ -26,12 +26,12 @@ def covered(drawing: Drawing, camera: View, pos_G3: NDArray[Any]) -> tuple[NDArr
     geometry, num = drawing.geometry, len(pos_G3)
     mat_G33 = np.tile(np.eye(3, dtype=np.float32), (num, 1, 1))
     is_shown_G = np.ones(num, bool)
-    ray_V3, at_V2 = np.zeros_like(geometry.place_V3), np.zeros((len(geometry.place_V3), 2), np.float32)
+    ray_V3, at_V3 = np.zeros_like(geometry.place_V3), np.zeros_like(geometry.place_V3)
     nearness_HW, face_HW = np.zeros((SIZE, SIZE), np.float32), np.full((SIZE, SIZE), NOTHING, np.int32)
     limit_HW = np.full((SIZE, SIZE), 1 / camera.near_m, np.float32)
-    project(geometry, pos_G3, mat_G33, camera, is_shown_G, ray_V3, at_V2)
+    project(geometry, pos_G3, mat_G33, camera, is_shown_G, ray_V3, at_V3)
     window = Window(0, 0, SIZE - 1, SIZE - 1)
-    cover(geometry, camera, is_shown_G, ray_V3, at_V2, limit_HW, window, nearness_HW, face_HW)
+    cover(geometry, camera, is_shown_G, ray_V3, at_V3, limit_HW, window, nearness_HW, face_HW)
     return nearness_HW, face_HW
 
 
