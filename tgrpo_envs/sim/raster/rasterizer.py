@@ -1,7 +1,7 @@
 """Draws one scene in software: colours, depth and segmentation, upright.
 
-What cannot move before a camera that cannot move either is drawn once and kept. Everything else is drawn into a copy of
-it, each time.
+What cannot move before a camera that cannot move either is drawn once and kept, and so are fixtures until they are put
+elsewhere. Everything else is drawn into a copy of it, each time.
 """
 
 from __future__ import annotations
@@ -56,14 +56,16 @@ class Rasterizer:
         # Sites come and go, and a mirror shows what moves.
         is_geom_G = np.arange(len(drawing.body_G)) < drawing.num_geoms
         is_opaque_G = drawing.rgba_G4[:, 3] >= OPAQUE
-        self._is_still_G = is_geom_G & is_opaque_G & self._is_fixed_B[drawing.body_G] & ~drawing.is_mirror_G
+        can_be_kept_G = is_geom_G & is_opaque_G & ~drawing.is_mirror_G
+        self._is_still_G = can_be_kept_G & self._is_fixed_B[drawing.body_G]
+        self._is_placed_G = can_be_kept_G & (model.body_weldid == 0)[drawing.body_G] & ~self._is_still_G
         self._is_upper_F = geometry.normal_V3[geometry.corner_F3[:, 0], 2] > _UPPER
         self._near_m, self._far_m = (np.float32(distance) for distance in near_and_far_m(model))
         self._rgba_G4 = drawing.rgba_G4.copy()
         self._ray_V3 = np.zeros_like(geometry.place_V3)
         self._at_V3 = np.zeros_like(self._ray_V3)
         self._lit_V3 = np.zeros_like(self._ray_V3)
-        self._still: dict[tuple[int, int], tuple[bytes, Layer]] = {}
+        self._kept: dict[tuple[int, int, bool], tuple[bytes, Layer]] = {}
 
     def draw(self, model: mujoco.MjModel, data: mujoco.MjData, images: Mapping[Picture, Image]) -> None:
         """Draw `data`.
@@ -112,24 +114,46 @@ class Rasterizer:
         )
 
     def _below(self, view: View, scene: Scene, camera: int, size: int) -> Layer:
-        """What stands still before a camera that does, drawn when it is first asked for."""
+        """What stands still before a camera that does, and over it the fixtures, which stay where a reset put them."""
         place = view.eye_3.tobytes() + view.axes_33.tobytes() + view.pixels.tobytes()
-        kept = self._still.get((camera, size))
+        still = self._keep((camera, size, False), place, view, scene, self._is_still_G, None)
+        if not self._is_placed_G.any():
+            return still
+        place += scene.pos_G3[self._is_placed_G].tobytes() + scene.mat_G33[self._is_placed_G].tobytes()
+        return self._keep((camera, size, True), place, view, scene, self._is_placed_G, still)
+
+    def _keep(
+        self,
+        key: tuple[int, int, bool],
+        place: bytes,
+        view: View,
+        scene: Scene,
+        is_there_G: NDArray[np.bool_],
+        below: Layer | None,
+    ) -> Layer:
+        """A layer over another one, drawn when it is first asked for and when anything has another place."""
+        kept = self._kept.get(key)
         if kept is not None and kept[0] == place:
             return kept[1]
-        layer = Layer.empty(size)
-        self._project(view, scene, self._is_still_G)
-        self._cover(view, self._is_still_G, layer)
-        self._paint_sky(view, layer)
+        layer, is_shown_G = Layer.empty(key[1]), is_there_G.copy()
+        if below is not None:
+            layer.nearness_HW[:], layer.rgb_HW3[:] = below.nearness_HW, below.rgb_HW3
+        self._find_visible(view, scene, key[1], is_shown_G)
+        self._project(view, scene, is_shown_G)
+        self._cover(view, is_shown_G, layer)
+        if below is None:
+            self._paint_sky(view, layer)
         self._shade(scene, layer)
-        self._still[camera, size] = (place, layer)
+        if below is not None:
+            np.copyto(layer.face_HW, below.face_HW, where=layer.face_HW == NOTHING)
+        self._kept[key] = (place, layer)
         return layer
 
     def _draw(self, view: View, scene: Scene, below: Layer | None, size: int, wanted: Mapping[Kind, Image]) -> None:
         is_shown_G = scene.rgba_G4[:, 3] > 0
         layer = Layer.empty(size)
         if below is not None:
-            is_shown_G &= ~self._is_still_G
+            is_shown_G &= ~(self._is_still_G | self._is_placed_G)
             layer.nearness_HW[:] = below.nearness_HW
         self._find_visible(view, scene, size, is_shown_G)
         is_glass_G = is_shown_G & (scene.rgba_G4[:, 3] < OPAQUE)
