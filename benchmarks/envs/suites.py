@@ -1,5 +1,8 @@
 """How many times as fast as LIBERO's own environment, with two pictures: the first task of each suite, on both packs.
 
+LIBERO's pictures are drawn by OpenGL in software, on all cores; as it comes, one environment of ours draws its two
+cameras side by side.
+
 python -m benchmarks.envs.suites          needs LIBERO's meshes; a minute, on a machine that does nothing else
 """
 
@@ -24,30 +27,35 @@ from tgrpo_envs.tasks import SUITES, Task, get_task
 BLOCKS, STEPS = 4, 10  # of control steps, ours and LIBERO's in turn
 ACTIONS_TA = np.random.default_rng(0).uniform(-1, 1, (BLOCKS * STEPS, 7))
 ONE = np.ones(1, dtype=bool)
+LIBERO = "LIBERO"
 
 
 def step_milliseconds(task: Task) -> dict[str, float]:
-    """Median of a control step with two pictures, by what was stepped: ours on either pack, LIBERO's on its own."""
+    """Median of a control step with two pictures: LIBERO's on its own pack, ours by pack and number of threads."""
     env = official_env(task, find_pack("libero").folder, **OFFICIAL_CAMERAS)
     env.reset()
     scenes = {pack: load_scene(task, pack) for pack in ("libero", "primitive")}
     env.set_init_state(official_states(scenes["libero"]).states_NX[0])
-    simulators = {f"ours, {pack}": (_simulator(scene), _images()) for pack, scene in scenes.items()}
-    steps: dict[str, Callable[[int], object]] = {"LIBERO": lambda row: env.step(ACTIONS_TA[row])}
-    for name, (simulator, images) in simulators.items():
-        steps[name] = partial(_step, simulator, images)
+    simulators = {
+        f"{pack} pack, {name}": _simulator(scene, threads)
+        for pack, scene in scenes.items()
+        for name, threads in (("one thread", 1), ("as it comes", None))
+    }
+    steps: dict[str, Callable[[int], object]] = {LIBERO: lambda row: env.step(ACTIONS_TA[row])}
+    for name, simulator in simulators.items():
+        steps[name] = partial(_step, simulator, _images())
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for block in range(BLOCKS):
         for name, step in steps.items():
             seconds[name] += [timed(partial(step, block * STEPS + row))[0] for row in range(STEPS)]
     env.close()
-    for simulator, _ in simulators.values():
+    for simulator in simulators.values():
         simulator.close()
     return {name: 1e3 * float(np.median(values)) for name, values in seconds.items()}
 
 
-def _simulator(scene: Scene) -> Simulator:
-    simulator = Simulator(scene, 1, num_threads=1, cameras=tuple(CAMERAS), image_size=OFFICIAL_IMAGE_SIZE)
+def _simulator(scene: Scene, threads: int | None) -> Simulator:
+    simulator = Simulator(scene, 1, num_threads=threads, cameras=tuple(CAMERAS), image_size=OFFICIAL_IMAGE_SIZE)
     simulator.reset(official_states(scene).take(np.array([0])), ONE)
     return simulator
 
@@ -62,16 +70,13 @@ def _step(simulator: Simulator, images: dict[str, np.ndarray], row: int) -> None
 
 def main() -> None:
     """Measure, and print a table."""
-    lines = [
-        "| suite, task 0 | LIBERO | ours on its pack | ratio | ours on primitive assets | ratio |",
-        "|---|---|---|---|---|---|",
-    ]
-    for suite in tqdm(SUITES, unit="suite", disable=None):
-        found = step_milliseconds(get_task(suite, 0))
-        libero, own, primitive = found["LIBERO"], found["ours, libero"], found["ours, primitive"]
-        ratios = (f"{libero / own:.1f} x", f"{libero / primitive:.1f} x")
-        cells = (suite, f"{libero:.0f} ms", f"{own:.2f} ms", ratios[0], f"{primitive:.2f} ms", ratios[1])
-        lines.append("| " + " | ".join(cells) + " |")
+    rows = {suite: step_milliseconds(get_task(suite, 0)) for suite in tqdm(SUITES, unit="suite", disable=None)}
+    names = list(next(iter(rows.values())))
+    lines = ["| suite, task 0 | " + " | ".join(names) + " |", "|---" * (1 + len(names)) + "|"]
+    for suite, found in rows.items():
+        libero = found.pop(LIBERO)
+        cells = [f"{libero:.0f} ms", *(f"{ms:.2f} ms, {libero / ms:.1f} x" for ms in found.values())]
+        lines.append(f"| {suite} | " + " | ".join(cells) + " |")
     sys.stdout.write("\n".join(lines) + "\n")
 
 

@@ -70,6 +70,11 @@ def camera_id(model: mujoco.MjModel, name: str) -> int:
     return int(found)
 
 
+def moves(model: mujoco.MjModel, name: str) -> bool:
+    """Whether a camera is on a body that joints move."""
+    return bool(model.body_weldid[model.cam_bodyid[camera_id(model, name)]])
+
+
 def segmentation_names(record: SceneRecord) -> tuple[str, ...]:
     """What the numbers of a segmentation stand for: ``background``, ``robot``, then the scene's objects in order."""
     return ("background", "robot", *(entry.name for entry in record.objects))

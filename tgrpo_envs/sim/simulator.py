@@ -18,7 +18,7 @@ from tgrpo_envs.sim.control import LIBEROS, Control
 from tgrpo_envs.sim.engine import mujoco
 from tgrpo_envs.sim.init_states import InitStates
 from tgrpo_envs.sim.opengl import draws_on_gpu
-from tgrpo_envs.sim.pictures import Image, Picture, camera_id, parse_picture, segmentation_names
+from tgrpo_envs.sim.pictures import Image, Picture, by_camera, camera_id, moves, parse_picture, segmentation_names
 from tgrpo_envs.sim.pool import WorkerPool
 from tgrpo_envs.sim.raster.rasterizer import Rasterizer
 from tgrpo_envs.sim.render import Renderer
@@ -240,7 +240,8 @@ class Simulator:
             self._pool.map(lambda w, row: self._draw(w, row, pictures), rows, own_thread=True, at_most=at_most)
         elif len(rows) == 1:
             model, row = self._model(0, rows[0]), rows[0]
-            cameras = tuple(dict.fromkeys(picture.camera for picture in pictures))
+            # First those that move, which show more that has to be drawn: another thread takes a while to wake.
+            cameras = sorted(by_camera(pictures), key=lambda name: not moves(model, name))
 
             def draw_camera(worker: int, camera: int) -> None:
                 own = {picture: array[row] for picture, array in pictures.items() if picture.camera == cameras[camera]}

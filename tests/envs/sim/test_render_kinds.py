@@ -126,3 +126,34 @@ def test_an_unknown_camera_is_named_with_the_scenes() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'frontview'"):
         env.reset()
     env.close()
+
+
+def test_two_threads_draw_what_one_draws() -> None:
+    """One environment's cameras are drawn side by side; fixtures are put elsewhere by the second reset."""
+    scene = load_scene(get_task("libero_goal", 0), "primitive")
+    shapes = {
+        "": ((SIZE, SIZE, 3), np.uint8),
+        "_depth": ((SIZE, SIZE), np.float32),
+        "_segmentation": ((SIZE, SIZE), np.int32),
+    }
+    pictures = []
+    for threads in (1, 2):
+        simulator = Simulator(scene, 1, num_threads=threads, cameras=("agentview", "wrist"), image_size=SIZE)
+        pictures.append([])
+        for state in (0, 1):
+            init = official_states(scene).take(np.array([state]))
+            init.fixtures_NF7[..., 0] += 0.03 * state
+            images = {
+                f"{camera}{kind}": np.zeros((1, *shape), dtype)
+                for camera in ("agentview", "wrist")
+                for kind, (shape, dtype) in shapes.items()
+            }
+            simulator.reset(init, ONE, images=images)
+            simulator.step(np.full((1, 7), 0.5), ONE, images)
+            pictures[-1].append(images)
+        simulator.close()
+    for one, two in zip(*pictures, strict=True):
+        for key, image in one.items():
+            np.testing.assert_array_equal(image, two[key], err_msg=key)
+    first, second = pictures[0]
+    assert (first["agentview"] != second["agentview"]).mean() > 0.05

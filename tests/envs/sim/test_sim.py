@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from tgrpo_envs.errors import StateError, UnknownNameError
 from tgrpo_envs.scene import Scene, load_scene, official_states, sample_train_states
 from tgrpo_envs.sim import controller
 from tgrpo_envs.sim.init_states import InitStates
-from tgrpo_envs.sim.pool import WorkerPool
+from tgrpo_envs.sim.pool import WorkerPool, _Order
 from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.sim.snapshot import Snapshot
 from tgrpo_envs.sim.snapshot_fill import _finger_geoms
@@ -247,6 +248,34 @@ def test_an_error_in_a_worker_reaches_the_caller() -> None:
         pool.map(work, range(8))
     assert sorted(done) == [0, 1, 2, 4, 5, 6, 7]
     pool.close()
+
+
+def test_the_caller_is_one_of_the_workers() -> None:
+    """Two items that wait for each other: neither thread can have done both."""
+    pool = WorkerPool(2)
+    both = threading.Barrier(2, timeout=60)
+    threads: dict[int, int] = {}
+
+    def work(worker: int, _item: int) -> None:
+        both.wait()
+        threads[worker] = threading.get_ident()
+
+    pool.map(work, range(2))
+    pool.close()
+    assert threads[0] == threading.get_ident() != threads[1]
+
+
+def test_a_thread_that_does_not_wake_is_not_waited_for() -> None:
+    """Its share is done by the caller; what it is told late is nothing."""
+    pool = WorkerPool(2)
+    awake = threading.Event()
+    pool._crew()[1].inbox.put(_Order(lambda _worker, _item: awake.wait() and None, (0,)))
+    done: list[tuple[int, int]] = []
+    pool.map(lambda worker, item: done.append((worker, item)), range(3))
+    assert done == [(0, 0), (0, 1), (0, 2)]
+    awake.set()
+    pool.close()
+    assert len(done) == 3
 
 
 def test_work_can_be_kept_to_the_first_threads() -> None:
