@@ -8,8 +8,10 @@ import mujoco
 import numpy as np
 import pytest
 
-from tgrpo_envs.sim.raster.shading import _cube_side, _on_side, _texels_at
+from tgrpo_envs.sim.raster.drawing import read_drawing
+from tgrpo_envs.sim.raster.shading import _cube_side, _on_side, _texels_at, paint
 from tgrpo_envs.sim.raster.textures import read_textures
+from tgrpo_envs.sim.raster.visibility import View, Window, cover, project
 
 CHECKED = """
 <mujoco><asset>
@@ -80,3 +82,40 @@ def test_faces_of_a_cube_map_are_opengls(direction: tuple[float, ...], expected:
     x, y, z = (np.float32(value) for value in direction)
     side = _cube_side(x, y, z)
     np.testing.assert_allclose((side, *_on_side(side, x, y, z)), expected, atol=1e-6)
+
+
+def test_a_triangle_that_meets_several_sides_of_a_cube_map_has_each_where_it_is() -> None:
+    """The front of a box fills the picture. Its directions are (x, y, 0.4), which meet five sides of six colours."""
+    model = mujoco.MjModel.from_xml_string("""
+      <mujoco><asset>
+      <texture name="t" type="cube" builtin="flat" width="8" height="48"/><material name="m" texture="t"/>
+      </asset><worldbody><geom type="box" size="1 1 1" material="m"/></worldbody></mujoco>""")
+    drawing, size = read_drawing(model), 64
+    geometry, textures, side_row = drawing.geometry, drawing.textures, int(drawing.geometry.texture_G[0])
+    for side in range(6):
+        first, count = textures.first_TL[side_row + side], textures.width_TL[side_row + side] ** 2
+        for level in range(textures.levels_T[side_row + side]):
+            textures.texels_X[first[level] : first[level] + count[level]] = 40 * side  # in red
+    geometry.texcoord_V3[:] = geometry.place_V3 * np.array([1, 1, 0.4], np.float32)
+    view = View(
+        np.array([0, 0, 2], np.float32), np.eye(3, dtype=np.float32), np.float32(size / 2), *np.float32([0.1, 1])
+    )
+    ray_V3, at_V3, lit_V3 = (
+        np.zeros_like(geometry.place_V3),
+        np.zeros_like(geometry.place_V3),
+        np.ones_like(geometry.place_V3),
+    )
+    nearness_HW, face_HW = np.zeros((size, size), np.float32), np.full((size, size), -1, np.int32)
+    pose = np.zeros((1, 3), np.float32), np.eye(3, dtype=np.float32)[None]
+    project(geometry, *pose, view, np.ones(1, bool), ray_V3, at_V3)
+    limit_HW, window = np.full((size, size), np.float32(10)), Window(0, 0, size - 1, size - 1)
+    cover(geometry, view, np.ones(1, bool), ray_V3, at_V3, limit_HW, window, nearness_HW, face_HW)
+    rgb_HW3 = np.zeros((size, size, 3), np.uint8)
+    paint(geometry, textures, ray_V3, face_HW, drawing.thing_F, lit_V3, rgb_HW3)
+    middles = (np.arange(size) + 0.5) / size * 2 - 1
+    x_HW, y_HW = np.meshgrid(middles, -middles)
+    side_HW = np.where(np.abs(x_HW) > np.abs(y_HW), np.where(x_HW > 0, 0, 1), np.where(y_HW > 0, 2, 3))
+    side_HW[np.maximum(np.abs(x_HW), np.abs(y_HW)) < 0.4] = 4
+    on_edge_HW = np.abs(np.abs(x_HW) - np.abs(y_HW)) < 1e-6  # two sides are equally near
+    assert (face_HW >= 0).all()
+    np.testing.assert_array_equal(rgb_HW3[~on_edge_HW][:, 0], 40 * side_HW[~on_edge_HW])
