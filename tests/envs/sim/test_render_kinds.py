@@ -10,6 +10,7 @@ import gymnasium as gym
 import mujoco
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import tgrpo_envs  # noqa: F401 - registers the ids
 from tgrpo_envs.errors import RenderError, UnknownNameError
@@ -136,7 +137,7 @@ def test_two_threads_draw_what_one_draws() -> None:
         "_depth": ((SIZE, SIZE), np.float32),
         "_segmentation": ((SIZE, SIZE), np.int32),
     }
-    pictures = []
+    pictures: list[list[dict[str, NDArray[Any]]]] = []
     for threads in (1, 2):
         simulator = Simulator(scene, 1, num_threads=threads, cameras=("agentview", "wrist"), image_size=SIZE)
         pictures.append([])

@@ -269,7 +269,11 @@ def test_a_thread_that_does_not_wake_is_not_waited_for() -> None:
     """Its share is done by the caller; what it is told late is nothing."""
     pool = WorkerPool(2)
     awake = threading.Event()
-    pool._crew()[1].inbox.put(_Order(lambda _worker, _item: awake.wait() and None, (0,)))
+
+    def sleep(_worker: int, _item: int) -> None:
+        awake.wait()
+
+    pool._crew()[1].inbox.put(_Order(sleep, (0,)))
     done: list[tuple[int, int]] = []
     pool.map(lambda worker, item: done.append((worker, item)), range(3))
     assert done == [(0, 0), (0, 1), (0, 2)]

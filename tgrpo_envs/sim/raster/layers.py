@@ -36,7 +36,7 @@ def add_light(layer: Layer, rgb_HW3: NDArray[np.uint8]) -> None:
         for column in range(len(rgb_HW3)):
             if layer.face_HW[row, column] != NOTHING:
                 for channel in range(3):
-                    both = np.int32(rgb_HW3[row, column, channel]) + np.int32(layer.rgb_HW3[row, column, channel])
+                    both = int(rgb_HW3[row, column, channel]) + int(layer.rgb_HW3[row, column, channel])
                     rgb_HW3[row, column, channel] = min(both, 255)
 
 

@@ -23,7 +23,8 @@ _SAME_LEVEL = 7  # pixels of a row, less one, in which the level of a texture ha
 _FULL, _WHITE = np.float32(255.0), np.uint64(0xFF_00FF_00FF)
 _CHANNELS, _ROUND = np.uint64(0xFF_00FF_00FF), np.uint64(0x80_0080_0080)  # three channels of 16 bits
 _REPEATS, _EDGE_GOES_ON = True, False  # textures outside of 0 to 1
-Bytes, Texels = NDArray[np.uint8], NDArray[np.uint64]
+Bytes = NDArray[np.uint8]
+Texels = NDArray[np.uint64]
 Number = Any  # compiled: of 32 bits, which `int` and `float` are not
 
 

@@ -8,10 +8,10 @@ import mujoco
 import numpy as np
 import pytest
 
+from tests.helpers.raster_covered import covered, square_view
 from tgrpo_envs.sim.raster.drawing import read_drawing
 from tgrpo_envs.sim.raster.shading import _cube_side, _on_side, _texels_at, paint
 from tgrpo_envs.sim.raster.textures import read_textures
-from tgrpo_envs.sim.raster.visibility import View, Window, cover, project
 
 CHECKED = """
 <mujoco><asset>
@@ -97,19 +97,8 @@ def test_a_triangle_that_meets_several_sides_of_a_cube_map_has_each_where_it_is(
         for level in range(textures.levels_T[side_row + side]):
             textures.texels_X[first[level] : first[level] + count[level]] = 40 * side  # in red
     geometry.texcoord_V3[:] = geometry.place_V3 * np.array([1, 1, 0.4], np.float32)
-    view = View(
-        np.array([0, 0, 2], np.float32), np.eye(3, dtype=np.float32), np.float32(size / 2), *np.float32([0.1, 1])
-    )
-    ray_V3, at_V3, lit_V3 = (
-        np.zeros_like(geometry.place_V3),
-        np.zeros_like(geometry.place_V3),
-        np.ones_like(geometry.place_V3),
-    )
-    nearness_HW, face_HW = np.zeros((size, size), np.float32), np.full((size, size), -1, np.int32)
-    pose = np.zeros((1, 3), np.float32), np.eye(3, dtype=np.float32)[None]
-    project(geometry, *pose, view, np.ones(1, bool), ray_V3, at_V3)
-    limit_HW, window = np.full((size, size), np.float32(10)), Window(0, 0, size - 1, size - 1)
-    cover(geometry, view, np.ones(1, bool), ray_V3, at_V3, limit_HW, window, nearness_HW, face_HW)
+    _, face_HW, ray_V3 = covered(drawing, square_view(size, (0, 0, 2)), np.zeros((1, 3), np.float32))
+    lit_V3 = np.ones_like(ray_V3)
     rgb_HW3 = np.zeros((size, size, 3), np.uint8)
     paint(geometry, textures, ray_V3, face_HW, drawing.thing_F, lit_V3, rgb_HW3)
     middles = (np.arange(size) + 0.5) / size * 2 - 1

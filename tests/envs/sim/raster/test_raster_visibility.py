@@ -8,31 +8,12 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.helpers.raster_covered import covered, square_view
 from tgrpo_envs.sim.raster.drawing import Drawing, read_drawing
-from tgrpo_envs.sim.raster.visibility import NOTHING, View, Window, cover, find_visible, project
+from tgrpo_envs.sim.raster.visibility import NOTHING, View, Window, find_visible
 
 SIZE = 24
-BACKWARDS = np.eye(3, dtype=np.float32)  # the camera looks along -z, up is y
 XML = """<mujoco><worldbody>{}<body name="far" pos="0 0 -9"><geom size="0.1"/></body></worldbody></mujoco>"""
-
-
-def view(eye: tuple[float, float, float] = (0, 0, 0), near_m: float = 0.05) -> View:
-    """A camera with a field of view of 90 degrees."""
-    return View(np.array(eye, np.float32), BACKWARDS, np.float32(SIZE / 2), np.float32(near_m), np.float32(1))
-
-
-def covered(drawing: Drawing, camera: View, pos_G3: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Nearness and triangle of each pixel; things are not turned."""
-    geometry, num = drawing.geometry, len(pos_G3)
-    mat_G33 = np.tile(np.eye(3, dtype=np.float32), (num, 1, 1))
-    is_shown_G = np.ones(num, bool)
-    ray_V3, at_V3 = np.zeros_like(geometry.place_V3), np.zeros_like(geometry.place_V3)
-    nearness_HW, face_HW = np.zeros((SIZE, SIZE), np.float32), np.full((SIZE, SIZE), NOTHING, np.int32)
-    limit_HW = np.full((SIZE, SIZE), 1 / camera.near_m, np.float32)
-    project(geometry, pos_G3, mat_G33, camera, is_shown_G, ray_V3, at_V3)
-    window = Window(0, 0, SIZE - 1, SIZE - 1)
-    cover(geometry, camera, is_shown_G, ray_V3, at_V3, limit_HW, window, nearness_HW, face_HW)
-    return nearness_HW, face_HW
 
 
 def nearest_by_rays(drawing: Drawing, camera: View, pos_G3: NDArray[Any]) -> NDArray[Any]:
@@ -66,8 +47,8 @@ def test_pixels_show_what_their_rays_meet_first() -> None:
     differ = []
     for _ in range(20):
         pos_G3 = rng.uniform([-1, -1, -2.5], [1, 1, 0.1], (7, 3)).astype(np.float32)
-        nearness_HW, face_HW = covered(drawing, view(), pos_G3)
-        expected_HW = nearest_by_rays(drawing, view(), pos_G3)
+        nearness_HW, face_HW, _ = covered(drawing, square_view(SIZE), pos_G3)
+        expected_HW = nearest_by_rays(drawing, square_view(SIZE), pos_G3)
         differ.append(np.abs(nearness_HW - expected_HW) > 1e-3 * (1 + expected_HW))
         assert ((face_HW != NOTHING) == (nearness_HW > 0)).all()
     assert np.mean(differ) < 0.002  # middles of pixels that lie on an edge
@@ -78,7 +59,7 @@ def test_a_surface_of_many_triangles_has_no_holes() -> None:
     model = mujoco.MjModel.from_xml_string(XML.format('<geom type="plane" size="50 50 0.7"/>'))
     drawing, pos_G3 = read_drawing(model), np.array([[0, 0, 0], [0, 0, -9]], np.float32)
     for height in np.linspace(0.3, 2.3, 21):
-        nearness_HW, _ = covered(drawing, view((0.013, 0.027, height)), pos_G3)
+        nearness_HW, _, _ = covered(drawing, square_view(SIZE, (0.013, 0.027, height)), pos_G3)
         np.testing.assert_allclose(nearness_HW, 1 / height, rtol=1e-4)
 
 
@@ -99,5 +80,7 @@ def test_what_a_camera_cannot_see_is_left_out() -> None:
         is_shown_G = np.array([True, False])
         pos_G3 = np.array([place, place], np.float32)
         mat_G33 = np.tile(np.eye(3, dtype=np.float32), (2, 1, 1))
-        find_visible(drawing.geometry, pos_G3, mat_G33, view(), SIZE, Window(0, 0, SIZE - 1, SIZE - 1), is_shown_G)
+        find_visible(
+            drawing.geometry, pos_G3, mat_G33, square_view(SIZE), SIZE, Window(0, 0, SIZE - 1, SIZE - 1), is_shown_G
+        )
         assert is_shown_G.tolist() == [stays, False], place
