@@ -15,7 +15,7 @@ _FACES = 6  # of a cube map: right, left, up, down, front, back
 
 
 class Textures(NamedTuple):
-    """All textures of a model. A cube map's faces are six textures that follow each other.
+    """All textures of a model. A cube map's faces are six rows that follow each other; equal ones have the same texels.
 
     Attributes:
         texels_X: Colours of all levels of all textures, row by row: red in the lowest 16 bits, then green and blue, so
@@ -35,31 +35,43 @@ class Textures(NamedTuple):
 def read_textures(model: mujoco.MjModel) -> tuple[Textures, list[int]]:
     """Textures of a model, and the row of `Textures` at which each of the model's textures begins."""
     pyramids: list[list[NDArray[np.uint8]]] = []
+    known: dict[tuple[tuple[int, ...], bytes], int] = {}  # sides of a cube map are often one picture
+    pyramid_T: list[int] = []
     rows: list[int] = []
     for texture in range(model.ntex):
-        rows.append(len(pyramids))
-        picture = texels(model, texture)
-        height, width = picture.shape[:2]
-        rgb = np.ascontiguousarray(np.broadcast_to(picture[..., :3], (height, width, 3)))
-        if model.tex_type[texture] == mujoco.mjtTexture.mjTEXTURE_2D:
-            pyramids.append(_pyramid(rgb))
-        else:
-            faces = rgb.reshape(-1, width, width, 3)
-            pyramids += [_pyramid(faces[face % len(faces)]) for face in range(_FACES)]
-    levels_T = np.array([len(pyramid) for pyramid in pyramids], np.int32)
-    first_TL = np.zeros((len(pyramids), max(levels_T, default=1)), np.int32)
-    width_TL, height_TL = np.ones_like(first_TL), np.ones_like(first_TL)
+        rows.append(len(pyramid_T))
+        for picture in _faces(model, texture):
+            key = (picture.shape, picture.tobytes())
+            if key not in known:
+                known[key] = len(pyramids)
+                pyramids.append(_pyramid(picture))
+            pyramid_T.append(known[key])
+    levels_T = np.array([len(pyramids[pyramid]) for pyramid in pyramid_T], np.int32)
+    first_PL = np.zeros((len(pyramids), max(levels_T, default=1)), np.int32)
+    width_PL, height_PL = np.ones_like(first_PL), np.ones_like(first_PL)
     used = 0
     for row, pyramid in enumerate(pyramids):
         for level, smaller in enumerate(pyramid):
-            first_TL[row, level] = used
-            height_TL[row, level], width_TL[row, level] = smaller.shape[:2]
+            first_PL[row, level] = used
+            height_PL[row, level], width_PL[row, level] = smaller.shape[:2]
             used += smaller.shape[0] * smaller.shape[1]
     pictures = [picture.reshape(-1, 3) for pyramid in pyramids for picture in pyramid]
     texels_X4 = np.zeros((max(used, 1), 4), np.uint16)
     if pictures:
         np.concatenate(pictures, out=texels_X4[:, :3])
-    return Textures(texels_X4.view("<u8")[:, 0], first_TL, width_TL, height_TL, levels_T), rows
+    texels_X = texels_X4.view("<u8")[:, 0]
+    return Textures(texels_X, first_PL[pyramid_T], width_PL[pyramid_T], height_PL[pyramid_T], levels_T), rows
+
+
+def _faces(model: mujoco.MjModel, texture: int) -> list[NDArray[np.uint8]]:
+    """Its picture, or the six of a cube map, which MuJoCo may keep as one."""
+    picture = texels(model, texture)
+    height, width = picture.shape[:2]
+    rgb = np.ascontiguousarray(np.broadcast_to(picture[..., :3], (height, width, 3)))
+    if model.tex_type[texture] == mujoco.mjtTexture.mjTEXTURE_2D:
+        return [rgb]
+    faces = rgb.reshape(-1, width, width, 3)
+    return [faces[face % len(faces)] for face in range(_FACES)]
 
 
 def _pyramid(picture_HW3: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:

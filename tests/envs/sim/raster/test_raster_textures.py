@@ -90,12 +90,9 @@ def test_a_triangle_that_meets_several_sides_of_a_cube_map_has_each_where_it_is(
       <mujoco><asset>
       <texture name="t" type="cube" builtin="flat" width="8" height="48"/><material name="m" texture="t"/>
       </asset><worldbody><geom type="box" size="1 1 1" material="m"/></worldbody></mujoco>""")
+    model.tex_data[:] = np.repeat(40 * np.arange(6), 8 * 8 * 3)
     drawing, size = read_drawing(model), 64
-    geometry, textures, side_row = drawing.geometry, drawing.textures, int(drawing.geometry.texture_G[0])
-    for side in range(6):
-        first, count = textures.first_TL[side_row + side], textures.width_TL[side_row + side] ** 2
-        for level in range(textures.levels_T[side_row + side]):
-            textures.texels_X[first[level] : first[level] + count[level]] = 40 * side  # in red
+    geometry, textures = drawing.geometry, drawing.textures
     geometry.texcoord_V3[:] = geometry.place_V3 * np.array([1, 1, 0.4], np.float32)
     _, face_HW, ray_V3 = covered(drawing, square_view(size, (0, 0, 2)), np.zeros((1, 3), np.float32))
     lit_V3 = np.ones_like(ray_V3)
@@ -106,5 +103,12 @@ def test_a_triangle_that_meets_several_sides_of_a_cube_map_has_each_where_it_is(
     side_HW = np.where(np.abs(x_HW) > np.abs(y_HW), np.where(x_HW > 0, 0, 1), np.where(y_HW > 0, 2, 3))
     side_HW[np.maximum(np.abs(x_HW), np.abs(y_HW)) < 0.4] = 4
     on_edge_HW = np.abs(np.abs(x_HW) - np.abs(y_HW)) < 1e-6  # two sides are equally near
-    assert (face_HW >= 0).all()
+    assert (face_HW >= 0).all() and len(np.unique(textures.first_TL[:, 0])) == 6
     np.testing.assert_array_equal(rgb_HW3[~on_edge_HW][:, 0], 40 * side_HW[~on_edge_HW])
+
+
+def test_equal_sides_of_a_cube_map_are_kept_once() -> None:
+    textures, _ = read_textures(mujoco.MjModel.from_xml_string(CHECKED.format(width=4)))
+    _, counts = np.unique(textures.first_TL[1:, 0], return_counts=True)
+    assert sorted(counts.tolist()) == [1, 5]  # the sky is green but for its floor
+    assert len(textures.texels_X) == (16 + 4 + 1) + 2 * (4 + 1)
