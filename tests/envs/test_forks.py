@@ -131,3 +131,35 @@ def test_a_gpus_context_is_refused_in_a_child(monkeypatch: pytest.MonkeyPatch) -
 
     assert in_a_child(check) == 0
     envs.close()
+
+
+def test_what_others_drew_with_threads_is_refused_in_a_child() -> None:
+    """As LIBERO's own environment does, whose Mesa has a thread per core. The child would wait for them for ever."""
+    program = f"""
+import os
+import gymnasium as gym
+import mujoco
+os.environ["LP_NUM_THREADS"] = "1"
+context = mujoco.GLContext(32, 32)
+context.make_current()
+drawn = mujoco.MjrContext(mujoco.MjModel.from_xml_string("<mujoco/>"), mujoco.mjtFontScale.mjFONTSCALE_50)
+del os.environ["LP_NUM_THREADS"]
+envs = gym.make_vec({ENV_ID!r}, num_envs=2, num_threads=2, assets="primitive", image_size=32, detail="exact")
+envs.reset(seed=0)
+pid = os.fork()
+if pid == 0:
+    try:
+        envs.reset(seed=0)
+    except Exception as error:
+        os._exit(7 if "with threads of its own" in str(error) else 1)
+os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+        env={**os.environ, "MUJOCO_GL": opengl._choice()[0]},
+    )
+    assert done.returncode == 7, done.stderr

@@ -42,6 +42,7 @@ from tgrpo_envs.scene.records import (
     SceneRecord,
     SiteRecord,
 )
+from tgrpo_envs.scene.simulated import make_simulated_model
 from tgrpo_envs.sim.controller import ARM, USERDATA_SIZE
 from tgrpo_envs.sim.engine import mujoco
 from tgrpo_envs.sim.pictures import body_rows
@@ -107,7 +108,7 @@ def build(task: Task, pack_name: str, pack_folder: Path, pack_digest: str, out: 
         SceneError: See `official_env`; or the model lacks what the controller relies on.
     """
     env = _started_env(task, pack_folder)
-    model = _compile(env)
+    model, exact = _compile(env)
     _check_robot(model)
     inner = env.env
     objects = _objects(inner, model)
@@ -120,6 +121,7 @@ def build(task: Task, pack_name: str, pack_folder: Path, pack_digest: str, out: 
         versions={name: importlib.metadata.version(name) for name in ("mujoco", "hf-libero", "robosuite")},
         model_sha256="",
         drawn_sha256="",
+        exact_sha256="",
         bddl=bddl_path(task).read_text(encoding="utf-8"),
         objects=objects,
         sites=_sites(inner, model),
@@ -130,8 +132,8 @@ def build(task: Task, pack_name: str, pack_folder: Path, pack_digest: str, out: 
         visible_sites=_visible_sites(inner, model),
     )
     fixtures = {entry.body for entry in objects if entry.qpos_address is None}
-    drawn = make_drawn_model(model, fixtures, body_rows(model, record))
-    write_scene(out, record, model, drawn, None if task.bddl else read_init_file(init_states_path(task)))
+    drawn = make_drawn_model(exact, fixtures, body_rows(exact, record))
+    write_scene(out, record, model, drawn, exact, None if task.bddl else read_init_file(init_states_path(task)))
 
 
 def _started_env(task: Task, pack_folder: Path) -> Any:
@@ -181,18 +183,21 @@ def _quiet() -> Any:
         yield
 
 
-def _compile(env: Any) -> mujoco.MjModel:
+def _compile(env: Any) -> tuple[mujoco.MjModel, mujoco.MjModel]:
     """The environment's model with room for the controller's mark, and without robosuite's room for 5000 contacts.
+
+    The first is what is simulated of it, the second all of it.
 
     It is compiled from the MJCF that robosuite generated: text exported from a compiled model has lost masses.
     """
     size = f'<size nuserdata="{USERDATA_SIZE}" memory="{_ARENA_MIB}M"/>'
     xml = re.sub(r"<size [^>]*/>", size, env.env.model.get_xml(), count=1)
-    model = mujoco.MjModel.from_xml_string(xml)
+    exact = mujoco.MjModel.from_xml_string(xml)
     # robosuite hides the gripper's marker sites at reset by writing into the compiled model.
-    model.site_rgba[:] = env.sim.model._model.site_rgba
-    model.opt.tolerance = _SOLVER_TOLERANCE
-    return model
+    exact.site_rgba[:] = env.sim.model._model.site_rgba
+    model = make_simulated_model(xml, exact)
+    model.opt.tolerance = exact.opt.tolerance = _SOLVER_TOLERANCE
+    return model, exact
 
 
 def _check_robot(model: mujoco.MjModel) -> None:

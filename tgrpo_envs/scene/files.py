@@ -1,4 +1,4 @@
-"""The folder of a built scene: record, model and official states, written whole or not at all, checked when read."""
+"""The folder of a built scene: record, models and official states, written whole or not at all, checked when read."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ RECORD_FILE = "scene.json"
 MODEL_FILE = "model.mjb"
 STATES_FILE = "official_states.npy"
 DRAWN_FILE = "drawn.mjb"
+EXACT_FILE = "exact.mjb"
 
 _CURE = "Delete the folder to build it anew."
 
@@ -27,6 +28,7 @@ def write_scene(
     record: SceneRecord,
     model: mujoco.MjModel,
     drawn: mujoco.MjModel,
+    exact: mujoco.MjModel,
     official_states_NX: FloatArray | None,
 ) -> None:
     """Write a scene, whole or not at all; if another process was first, its scene stays.
@@ -35,7 +37,8 @@ def write_scene(
         folder: Where.
         record: Names and rules; the digests of the models are filled in.
         model: What is simulated.
-        drawn: What is drawn in its place at detail ``fast``.
+        drawn: What is drawn at detail ``fast``.
+        exact: LIBERO's whole model, which is drawn at detail ``exact``.
         official_states_NX: LIBERO's own initial states of the task; None for one that is not LIBERO's.
 
     Raises:
@@ -47,6 +50,7 @@ def write_scene(
         digests = {
             "model_sha256": _write_model(temporary / MODEL_FILE, model),
             "drawn_sha256": _write_model(temporary / DRAWN_FILE, drawn),
+            "exact_sha256": _write_model(temporary / EXACT_FILE, exact),
         }
         record = record.model_copy(update=digests)
         (temporary / RECORD_FILE).write_text(record.model_dump_json(indent=1), encoding="utf-8")
@@ -80,6 +84,15 @@ def read_drawn_model(folder: Path, record: SceneRecord) -> mujoco.MjModel:
         SceneError: The file is missing or damaged.
     """
     return _read_model(folder / DRAWN_FILE, record.drawn_sha256, record)
+
+
+def read_exact_model(folder: Path, record: SceneRecord) -> mujoco.MjModel:
+    """LIBERO's whole model.
+
+    Raises:
+        SceneError: The file is missing or damaged.
+    """
+    return _read_model(folder / EXACT_FILE, record.exact_sha256, record)
 
 
 def read_states(folder: Path) -> FloatArray:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-FORMAT_VERSION = 9  # raise it when a record or the way the model is compiled changes
+FORMAT_VERSION = 10  # raise it when a record or the way the model is compiled changes
 
 Vector = tuple[float, ...]
 Interval = tuple[float, float]
@@ -144,8 +144,9 @@ class SceneRecord(Record):
 
     Attributes:
         versions: Versions of mujoco, hf-libero and robosuite it was built with.
-        model_sha256: Digest of the model file, so that a damaged one is noticed.
-        drawn_sha256: Digest of the file of the model that is drawn.
+        model_sha256: Digest of the file of the model that is simulated, so that a damaged one is noticed.
+        drawn_sha256: Digest of the file of the one that is drawn at detail ``fast``.
+        exact_sha256: Digest of the file of LIBERO's whole model.
         visible_sites: Sites of fixtures that LIBERO shows while the fixture is on (the stove's burner).
     """
 
@@ -157,6 +158,7 @@ class SceneRecord(Record):
     versions: dict[str, str]
     model_sha256: str
     drawn_sha256: str
+    exact_sha256: str
     bddl: str
     objects: tuple[ObjectRecord, ...]
     sites: tuple[SiteRecord, ...]

@@ -22,7 +22,7 @@ from tgrpo_envs.bddl import Problem, in_file, parse_problem, read_problem
 from tgrpo_envs.command import run_child
 from tgrpo_envs.errors import AssetError, SceneError
 from tgrpo_envs.files import cache_dir, writing
-from tgrpo_envs.scene.files import RECORD_FILE, read_drawn_model, read_scene
+from tgrpo_envs.scene.files import RECORD_FILE, read_drawn_model, read_exact_model, read_scene
 from tgrpo_envs.scene.records import FORMAT_VERSION, SceneRecord
 from tgrpo_envs.scene.task_file import check_task_file
 from tgrpo_envs.sim.engine import mujoco
@@ -79,6 +79,11 @@ class Scene:
     def drawn_model(self) -> mujoco.MjModel:
         """What is drawn in place of the model at detail ``fast``, read anew each time."""
         return read_drawn_model(self.folder, self.record)
+
+    @cached_property
+    def exact_model(self) -> mujoco.MjModel:
+        """LIBERO's whole model, which is drawn at detail ``exact``: as the model, and what is only looked at."""
+        return read_exact_model(self.folder, self.record)
 
     @cached_property
     def drawing(self) -> Drawing:

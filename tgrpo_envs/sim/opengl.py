@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 from tgrpo_envs.errors import RenderError
@@ -26,6 +27,9 @@ _NO_PICTURES = ("disable", "disabled", "off", "false", "0")
 _logger = logging.getLogger(__name__)
 _context_lock = threading.Lock()  # creating contexts is not thread-safe in Mesa
 _opened_by: int | None = None  # the process that opened OpenGL first: this one, or one that it was forked from
+_has_threads = False  # whether Mesa has some, when a fork begins
+_lost_threads = False  # whether it had some that this process, forked since, would wait for without end
+_MESA_THREAD = "llvmpipe"
 
 
 class OpenGLContext:
@@ -142,10 +146,11 @@ def _open(size: int) -> tuple[Any, Any]:
     name, reason = _choice()
     # Mesa's software renderer would start threads of its own for each context, to fight with those of the pool.
     os.environ.setdefault("LP_NUM_THREADS", "0")
-    if _opened_by not in (None, os.getpid()) and not _survives_fork(name):
+    if _lost_threads or (_opened_by not in (None, os.getpid()) and not _survives_fork(name)):
+        what = "with threads of its own" if _lost_threads else "and drivers of GPUs do not survive that"
         raise RenderError(
-            f"OpenGL by {name} was in use when this process was forked, and drivers of GPUs do not survive that: start "
-            "it by multiprocessing's 'spawn' or 'forkserver', or draw nothing before the fork."
+            f"OpenGL by {name} was in use when this process was forked, {what}: start it by multiprocessing's 'spawn' "
+            "or 'forkserver', or draw nothing before the fork, neither here nor by LIBERO's own environment."
         )
     # MuJoCo's modules and PyOpenGL read these when they are first imported.
     os.environ["MUJOCO_GL"] = os.environ["PYOPENGL_PLATFORM"] = name
@@ -185,12 +190,27 @@ def _survives_fork(name: str) -> bool:
     return os.environ["LP_NUM_THREADS"] == "0" and not (name == "egl" and has_gpu())
 
 
+def _before_fork() -> None:
+    """Pictures of others, such as LIBERO's own environment, start threads of Mesa whatever our setting is."""
+    global _has_threads
+    _has_threads = "OpenGL" in sys.modules and any(map(_is_mesas, glob.glob("/proc/self/task/*/comm")))
+
+
+def _is_mesas(path: str) -> bool:
+    """Whether the thread whose name this file holds is one of Mesa's."""
+    try:
+        return Path(path).read_text(encoding="utf-8").startswith(_MESA_THREAD)
+    except OSError:  # it has ended
+        return False
+
+
 def _after_fork() -> None:
     """In a forked child: another thread may have held the lock, and the display is the parent's to end."""
-    global _context_lock
+    global _context_lock, _lost_threads
     _context_lock = threading.Lock()
+    _lost_threads |= _has_threads
     if egl := sys.modules.get("mujoco.egl"):
         atexit.unregister(egl.EGL.eglTerminate)
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(before=_before_fork, after_in_child=_after_fork)

@@ -34,7 +34,7 @@ class Renderer:
     """Draws one scene in the thread that made it.
 
     Args:
-        model: The scene's model; poses and colours are read at each picture.
+        model: The scene's whole model, which is copied.
         record: Names and ids of the scene.
         size: Largest width and height of a picture, pixels.
 
@@ -45,6 +45,7 @@ class Renderer:
     def __init__(self, model: mujoco.MjModel, record: SceneRecord, size: int) -> None:
         shown = copy.copy(model)
         shown.vis.global_.offwidth = shown.vis.global_.offheight = size
+        self._shown = shown
         self._gl = OpenGLContext(shown, size)
         self._scene = mujoco.MjvScene(shown, maxgeom=max(1000, 2 * shown.ngeom))
         self._geoms = GeomBuffer(self._scene)
@@ -64,7 +65,7 @@ class Renderer:
         """Draw `data`.
 
         Args:
-            model: The model with the poses of this environment's fixtures.
+            model: The model that is simulated, for the colours of its sites.
             data: The simulation; positions must be current.
             images: Arrays to fill, upright, of the picture's shape and type, all of one size.
 
@@ -75,8 +76,9 @@ class Renderer:
         size = next((image.shape[0] for image in images.values()), self._size)
         if size != self._size:
             self._set_size(size)
+        self._shown.site_rgba[:] = model.site_rgba
         for name, wanted in by_camera(images).items():
-            self._place(model, data, name)
+            self._place(data, name)
             if "rgb" in wanted or "depth" in wanted:
                 self._draw_colours(wanted.get("rgb"), wanted.get("depth"))
             if "segmentation" in wanted:
@@ -94,11 +96,11 @@ class Renderer:
         self._pixels: NDArray[np.uint8] = np.empty((size, size, 3), dtype=np.uint8)
         self._depth: NDArray[np.float32] = np.empty((size, size), dtype=np.float32)
 
-    def _place(self, model: mujoco.MjModel, data: mujoco.MjData, name: str) -> None:
+    def _place(self, data: mujoco.MjData, name: str) -> None:
         """Put everything into the scene as `data` has it, seen from a camera."""
-        camera = self._cameras.get(name) or self._new_camera(model, name)
+        camera = self._cameras.get(name) or self._new_camera(self._shown, name)
         everything = mujoco.mjtCatBit.mjCAT_ALL
-        mujoco.mjv_updateScene(model, data, self._option, self._perturb, camera, everything, self._scene)
+        mujoco.mjv_updateScene(self._shown, data, self._option, self._perturb, camera, everything, self._scene)
 
     def _draw_colours(self, image: Image | None, depth: Image | None) -> None:
         mujoco.mjr_render(self._viewport, self._scene, self._gl.mujoco)

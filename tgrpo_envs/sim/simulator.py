@@ -276,7 +276,7 @@ class Simulator:
         if self._detail == "fast":
             self._rasterizer(worker).draw(model, self.datas[row], images)
             return
-        renderer = getattr(self._own, "renderer", None) or self._new_renderer(worker, model)
+        renderer = getattr(self._own, "renderer", None) or self._new_renderer(worker)
         try:
             renderer.draw(model, self.datas[row], images)
         except RenderError:
@@ -293,8 +293,8 @@ class Simulator:
             )
         return found
 
-    def _new_renderer(self, worker: int, model: mujoco.MjModel) -> Renderer:
-        renderer = self._own.renderer = Renderer(model, self.scene.record, max(self._sizes))
+    def _new_renderer(self, worker: int) -> Renderer:
+        renderer = self._own.renderer = Renderer(self.scene.exact_model, self.scene.record, max(self._sizes))
         self._pool.at_end(worker, renderer.close)
         return renderer
 

@@ -215,7 +215,7 @@ def test_versions_that_differ_are_named(version: str, words: str | None) -> None
 
 
 def test_the_drawn_model_follows_the_scene(scene: Scene) -> None:
-    model, drawn = scene.model, scene.drawn_model
+    model, drawn = scene.exact_model, scene.drawn_model
     assert drawn.ngeom <= 30 < 60 < (model.geom_group == 1).sum()
     assert drawn.nmeshface < model.nmeshface / 10
     assert (drawn.nq, drawn.nbody, drawn.nsite, drawn.ncam) == (0, model.nbody, model.nsite, model.ncam)

@@ -6,6 +6,7 @@ import colorsys
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ class LookedAt(Scene):
     """A scene of the same physics that looks different.
 
     Attributes:
-        change: What was done to the model, and is done to the one that is drawn in its place.
+        change: What was done to the model, and is done to those that are drawn.
     """
 
     change: Callable[[mujoco.MjModel], None]
@@ -50,6 +51,13 @@ class LookedAt(Scene):
         drawn: mujoco.MjModel = super().drawn_model
         self.change(drawn)
         return drawn
+
+    @cached_property
+    def exact_model(self) -> mujoco.MjModel:
+        """See `Scene.exact_model`."""
+        exact: mujoco.MjModel = super().exact_model
+        self.change(exact)
+        return exact
 
 
 def looked_at(scene: Scene, perturbation: Perturbation) -> Scene:
@@ -95,6 +103,8 @@ def _relight(model: mujoco.MjModel, scene: Scene, perturbation: Perturbation) ->
 
 def _repaint(model: mujoco.MjModel, scene: Scene, perturbation: Perturbation) -> None:
     """Other colours, and at the highest level a pattern, for what is neither robot, object nor fixture."""
+    if not model.ntex:  # what is simulated has no looks
+        return
     rows_G = body_rows(scene.model, scene.record)[model.geom_bodyid]  # both models number bodies alike
     materials_G = model.geom_matid
     textures_G = np.where(materials_G >= 0, model.mat_texid[materials_G, _COLOUR], -1)
