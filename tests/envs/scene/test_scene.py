@@ -17,7 +17,7 @@ from tgrpo_envs.assets import find_pack
 from tgrpo_envs.errors import SceneError, StateError
 from tgrpo_envs.scene import Scene, load_scene, official_states, open_scene
 from tgrpo_envs.scene import scene as scene_module
-from tgrpo_envs.scene.files import DRAWN_FILE, MODEL_FILE, RECORD_FILE, STATES_FILE
+from tgrpo_envs.scene.files import DRAWN_FILE, EXACT_FILE, MODEL_FILE, RECORD_FILE, STATES_FILE
 from tgrpo_envs.tasks import get_task
 
 TASK = get_task("libero_object", 0)
@@ -143,7 +143,11 @@ def test_a_damaged_scene_is_built_anew(
 
 
 def test_damaged_states_and_drawings_are_named(copied: Path) -> None:
-    for name, read in ((STATES_FILE, official_states), (DRAWN_FILE, lambda scene: scene.drawn_model)):
+    for name, read in (
+        (STATES_FILE, official_states),
+        (DRAWN_FILE, lambda scene: scene.drawn_model),
+        (EXACT_FILE, lambda scene: scene.exact_model),
+    ):
         truncate(copied / name)
         with pytest.raises(SceneError, match=name):
             read(open_scene(copied))
