@@ -76,7 +76,7 @@ class SharedSettings(Settings):
     horizon: Annotated[int | None, whole_or_none(1, 100_000)] = None
     """Cut every episode after this many control steps; None = the suite's horizon (520 for a file of your own)."""
     num_threads: Annotated[int | None, whole_or_none(1, 1024)] = None
-    """Simulator threads; None = one for each environment, and for each camera of a single one, at most one a core."""
+    """Simulator threads; None = one for each picture, at most one a core."""
 
     @model_validator(mode="before")
     @classmethod

@@ -72,7 +72,7 @@ class Simulator:
         datas: MuJoCo's data of each environment, for tools that look deeper; writing to them is at your own risk.
         blocks: The controller's memory of each (`sim.control_block`), for the same tools at the same risk.
         init_states: What each began with, which it is put back into when its physics diverges.
-        thread_models: The model each thread simulates with.
+        thread_models: The model each thread uses.
         segmentation_names: What the numbers of a segmentation stand for.
 
     Raises:
@@ -110,12 +110,10 @@ class Simulator:
         )
         joints = {entry.object: entry.qpos_address for entry in record.joints}
         self._burners = [(list(sites), joints[name]) for name, sites in record.visible_sites.items()]
-        # The cameras of a single environment are drawn side by side.
+        # Cameras are drawn side by side where there are threads for it.
         threads = num_threads or min(num_envs * max(1, len(cameras)), os.cpu_count() or 1)
         # Fixtures are placed by writing into the model, so where there are any each thread writes into its own copy.
-        self.thread_models = [
-            copy.copy(model) if scene.fixture_bodies else model for _ in range(min(threads, num_envs))
-        ]
+        self.thread_models = [copy.copy(model) if scene.fixture_bodies else model for _ in range(threads)]
         self._rasterizers: list[Rasterizer | None] = [None] * threads
         self._own = threading.local()  # each thread's renderer, at `exact`
         self.segmentation_names = segmentation_names(record)
@@ -216,14 +214,14 @@ class Simulator:
     def _map_and_draw(self, work: RowFunction, rows: Sequence[int], images: Images | None) -> None:
         """Call `work(worker, row)` of every row, and draw the row on the same thread at once.
 
-        Nobody waits for the slowest step before drawing, and what was just computed is still in the core's caches. The
-        cameras of a single row are drawn side by side instead.
+        Nobody waits for the slowest step before drawing, and what was just computed is still in the core's caches.
+        Where there is a thread for each picture, the cameras of a row are drawn side by side instead.
         """
         if not images:
             self._pool.map(work, rows)
             return
         pictures = self._checked(images)
-        if self._draws_on_gpu() or (self._detail == "fast" and len(rows) == 1):
+        if self._draws_on_gpu() or self._has_threads_to_spare(rows):
             self._pool.map(work, rows)
             self._map_drawing(pictures, rows)
             return
@@ -235,21 +233,22 @@ class Simulator:
         self._pool.map(work_and_draw, rows, own_thread=self._detail == "exact")
 
     def _map_drawing(self, pictures: Mapping[Picture, Image], rows: Sequence[int]) -> None:
-        if self._detail == "exact":
-            at_most = GPU_DRAWING_THREADS if draws_on_gpu() else None
-            self._pool.map(lambda w, row: self._draw(w, row, pictures), rows, own_thread=True, at_most=at_most)
-        elif len(rows) == 1:
-            model, row = self._model(0, rows[0]), rows[0]
-            # First those that move, which show more that has to be drawn: another thread takes a while to wake.
-            cameras = sorted(by_camera(pictures), key=lambda name: not moves(model, name))
+        parts = [pictures]
+        if self._has_threads_to_spare(rows):
+            # First the cameras that move, which show more that has to be drawn: another thread takes a while to wake.
+            model = self.scene.model
+            cameras = sorted(by_camera(pictures), key=lambda camera: not moves(model, camera))
+            parts = [{p: array for p, array in pictures.items() if p.camera == camera} for camera in cameras]
+        tasks = [(row, part) for part in parts for row in rows]
+        self._pool.map(
+            lambda worker, task: self._draw(worker, *tasks[task]),
+            range(len(tasks)),
+            own_thread=self._detail == "exact",
+            at_most=GPU_DRAWING_THREADS if self._draws_on_gpu() else None,
+        )
 
-            def draw_camera(worker: int, camera: int) -> None:
-                own = {picture: array[row] for picture, array in pictures.items() if picture.camera == cameras[camera]}
-                self._rasterizer(worker).draw(model, self.datas[row], own)
-
-            self._pool.map(draw_camera, range(len(cameras)))
-        else:
-            self._pool.map(lambda w, row: self._draw(w, row, pictures), rows)
+    def _has_threads_to_spare(self, rows: Sequence[int]) -> bool:
+        return self._detail == "fast" and 2 * len(rows) <= len(self.thread_models)
 
     def _draws_on_gpu(self) -> bool:
         return self._detail == "exact" and draws_on_gpu()
