@@ -266,6 +266,8 @@ class Simulator:
             if array.shape != expected or array.dtype != picture.dtype:
                 kind = picture.dtype.__name__
                 raise RenderError(f"{key!r} needs a {kind} array {expected}, not {array.dtype} {array.shape}.")
+        # Read here once, rather than by every thread at its first picture.
+        self.scene.drawing if self._detail == "fast" else self.scene.exact_model  # noqa: B018
         return pictures
 
     def _draw(self, worker: int, row: int, pictures: Mapping[Picture, Image]) -> None:

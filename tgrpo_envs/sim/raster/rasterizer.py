@@ -115,17 +115,17 @@ class Rasterizer:
 
     def _below(self, view: View, scene: Scene, camera: int, size: int) -> Layer:
         """What stands still before a camera that does, and over it the fixtures, which stay where a reset put them."""
-        place = view.eye_3.tobytes() + view.axes_33.tobytes() + view.pixels.tobytes()
-        still = self._keep((camera, size, False), place, view, scene, self._is_still_G, None)
+        where = view.eye_3.tobytes() + view.axes_33.tobytes() + view.pixels.tobytes()
+        still = self._keep((camera, size, False), where, view, scene, self._is_still_G, None)
         if not self._is_placed_G.any():
             return still
-        place += scene.pos_G3[self._is_placed_G].tobytes() + scene.mat_G33[self._is_placed_G].tobytes()
-        return self._keep((camera, size, True), place, view, scene, self._is_placed_G, still)
+        where += scene.pos_G3[self._is_placed_G].tobytes() + scene.mat_G33[self._is_placed_G].tobytes()
+        return self._keep((camera, size, True), where, view, scene, self._is_placed_G, still)
 
     def _keep(
         self,
         key: tuple[int, int, bool],
-        place: bytes,
+        where: bytes,
         view: View,
         scene: Scene,
         is_there_G: NDArray[np.bool_],
@@ -133,7 +133,7 @@ class Rasterizer:
     ) -> Layer:
         """A layer over another one, drawn when it is first asked for and when anything has another place."""
         kept = self._kept.get(key)
-        if kept is not None and kept[0] == place:
+        if kept is not None and kept[0] == where:
             return kept[1]
         layer, is_shown_G = Layer.empty(key[1]), is_there_G.copy()
         if below is not None:
@@ -146,7 +146,7 @@ class Rasterizer:
         self._shade(scene, layer)
         if below is not None:
             np.copyto(layer.face_HW, below.face_HW, where=layer.face_HW == NOTHING)
-        self._kept[key] = (place, layer)
+        self._kept[key] = (where, layer)
         return layer
 
     def _draw(self, view: View, scene: Scene, below: Layer | None, size: int, wanted: Mapping[Kind, Image]) -> None:
