@@ -22,21 +22,29 @@ _BITS, _ONE, _FRACTION, _HALF_TEXEL = 8, np.float32(256.0), 255, 128  # of weigh
 _SAME_LEVEL = 7  # pixels of a row, less one, in which the level of a texture hardly changes
 _FULL, _WHITE = np.float32(255.0), np.uint64(0xFF_00FF_00FF)
 _CHANNELS, _ROUND = np.uint64(0xFF_00FF_00FF), np.uint64(0x80_0080_0080)  # three channels of 16 bits
+_RED_AND_GREEN, _BLUE = np.uint64(0xFF_00FF), np.uint64(0xFF00_0000)  # of a texel
 _REPEATS, _EDGE_GOES_ON = True, False  # textures outside of 0 to 1
 Bytes = NDArray[np.uint8]
-Texels = NDArray[np.uint64]
+Texels = NDArray[np.uint32]
 Number = Any  # compiled: of 32 bits, which `int` and `float` are not
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")  # type: ignore[untyped-decorator]
+def _texel(texels_X: Texels, at: Number) -> Number:
+    """Its colour in three channels of 16 bits, red lowest, so that one multiplication weighs all three."""
+    texel = np.uint64(texels_X[np.uint64(at)])
+    return texel & _RED_AND_GREEN | (texel & _BLUE) << np.uint64(8)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")  # type: ignore[untyped-decorator]
 def _mixed(colour: Number, other: Number, share: Number) -> Number:
-    """Two colours of `_texels_at` in one, rounded; `share` is the second one's, of 256."""
+    """Two colours of `_texel` in one, rounded; `share` is the second one's, of 256."""
     return ((colour << np.uint64(8)) + (other - colour) * share + _ROUND) >> np.uint64(8) & _CHANNELS
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=True, inline="always")  # type: ignore[untyped-decorator]
 def _texels_at(texels_X: Texels, first: int, width: int, height: int, repeats: Number, s: Number, t: Number) -> Number:
-    """One level's colour at (s, t): three channels of 16 bits, 0 to 255 each.
+    """One level's colour at (s, t), as `_texel` has it.
 
     Args:
         texels_X: All texels.
@@ -62,8 +70,8 @@ def _texels_at(texels_X: Texels, first: int, width: int, height: int, repeats: N
         left, top = max(left, 0), max(top, 0)
         right, below = min(right, width - 1), min(below, height - 1)
     upper, lower = first + top * width, first + below * width
-    above = _mixed(texels_X[np.uint64(upper + left)], texels_X[np.uint64(upper + right)], along)
-    under = _mixed(texels_X[np.uint64(lower + left)], texels_X[np.uint64(lower + right)], along)
+    above = _mixed(_texel(texels_X, upper + left), _texel(texels_X, upper + right), along)
+    under = _mixed(_texel(texels_X, lower + left), _texel(texels_X, lower + right), along)
     return _mixed(above, under, down)
 
 

@@ -12,20 +12,21 @@ from tgrpo_envs.sim.engine import mujoco
 from tgrpo_envs.sim.visual import texels
 
 _FACES = 6  # of a cube map: right, left, up, down, front, back
+_RED_GREEN_BLUE = [0, 2, 3]  # bytes of a texel
 
 
 class Textures(NamedTuple):
     """All textures of a model. A cube map's faces are six rows that follow each other; equal ones have the same texels.
 
     Attributes:
-        texels_X: Colours of all levels of all textures, row by row: red in the lowest 16 bits, then green and blue, so
-            that one multiplication weighs all three.
+        texels_X: Colours of all levels of all textures, row by row: red in the lowest byte, nothing in the next, green
+            and blue above, which `tgrpo_envs.sim.raster.shading` takes apart in two steps.
         first_TL: Place in `texels_X` where level L of texture T begins.
         width_TL, height_TL: Its size in texels.
         levels_T: How many levels it has; the last one has a single texel.
     """
 
-    texels_X: NDArray[np.uint64]
+    texels_X: NDArray[np.uint32]
     first_TL: NDArray[np.int32]
     width_TL: NDArray[np.int32]
     height_TL: NDArray[np.int32]
@@ -56,10 +57,10 @@ def read_textures(model: mujoco.MjModel) -> tuple[Textures, list[int]]:
             height_PL[row, level], width_PL[row, level] = smaller.shape[:2]
             used += smaller.shape[0] * smaller.shape[1]
     pictures = [picture.reshape(-1, 3) for pyramid in pyramids for picture in pyramid]
-    texels_X4 = np.zeros((max(used, 1), 4), np.uint16)
+    texels_X4 = np.zeros((max(used, 1), 4), np.uint8)
     if pictures:
-        np.concatenate(pictures, out=texels_X4[:, :3])
-    texels_X = texels_X4.view("<u8")[:, 0]
+        texels_X4[:, _RED_GREEN_BLUE] = np.concatenate(pictures)
+    texels_X = texels_X4.view("<u4")[:, 0]
     return Textures(texels_X, first_PL[pyramid_T], width_PL[pyramid_T], height_PL[pyramid_T], levels_T), rows
 
 
