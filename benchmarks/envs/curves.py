@@ -98,6 +98,8 @@ class Options:
 def measure(options: Options) -> Curves:
     """Measure the parts that are asked for; some three minutes of processor time with all of them."""
     curves = Curves()
+    if "tasks" in options.parts:  # first: memory that other parts have freed would be used again
+        _tasks(options.assets, curves)
     scene = load_scene(get_task(options.suite, options.task), options.assets)
     if "members" in options.parts:
         for num_envs in tqdm(MEMBERS, desc="Members", disable=None):
@@ -114,8 +116,6 @@ def measure(options: Options) -> Curves:
                 label = f"{num_envs} members, {'two pictures a decision' if pictures else 'no pictures'}"
                 seconds_DCN = _member_seconds(scene, num_envs, pictures=pictures)
                 curves.speedup[label] = _modelled(seconds_DCN, locked_s, shared_s)
-    if "tasks" in options.parts:
-        _tasks(options.assets, curves)
     return curves
 
 
