@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[3]
 NAMES = {
     "the clone": "clone",
     "sparse GRPO": "grpo_sparse",
+    "GRPO with stages": "grpo_stages",
     "TGRPO": "tgrpo",
     "`stage_return`": "stage_return",
     "TGRPO, language model's stages": "tgrpo_llm",
