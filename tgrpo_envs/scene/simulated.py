@@ -41,13 +41,13 @@ def make_simulated_model(xml: str, whole: mujoco.MjModel) -> mujoco.MjModel:
         raise SceneError(f"The generated MJCF has {len(geoms)} geoms and compiles to {whole.ngeom}.")
     kept: set[str] = set()
     for geom, element in enumerate(geoms):
-        if whole.geom_type[geom] != _MESH:
+        if (mesh := element.get("mesh")) is None:
             continue
-        if whole.geom_contype[geom] or whole.geom_conaffinity[geom]:
-            kept.add(element.attrib["mesh"])
-        else:
+        if whole.geom_type[geom] == _MESH and not (whole.geom_contype[geom] or whole.geom_conaffinity[geom]):
             del element.attrib["mesh"]
             element.attrib |= {"type": "sphere", "size": "0.001"}
+        else:  # it collides, or is a plain shape of the mesh's size
+            kept.add(mesh)
     for assets in root.findall("asset"):
         for asset in list(assets):
             name = asset.get("name") or Path(asset.get("file", "")).stem

@@ -21,6 +21,7 @@ BALL_AND_PLATE = """
   <asset>
     <mesh name="solid" vertex="0 0 0  1 0 0  0 1 0  0 0 1"/>
     <mesh name="shown" vertex="0 0 0  2 0 0  0 1 0  0 0 1"/>
+    <mesh name="around" vertex="0 0 0  3 0 0  0 1 0  0 0 1"/>
     <texture name="wood" type="2d" builtin="flat" width="8" height="8"/>
     <material name="wood" texture="wood"/>
   </asset>
@@ -30,6 +31,7 @@ BALL_AND_PLATE = """
       <freejoint/>
       <body name="inner" pos="1 0 0"><geom name="last" type="mesh" mesh="solid"/></body>
       <geom name="first" type="mesh" mesh="shown" material="wood" contype="0" conaffinity="0" pos="0 0 3" mass="5"/>
+      <geom name="fitted" type="box" mesh="around" contype="0" conaffinity="0" mass="0"/>
     </body>
   </worldbody>
 </mujoco>"""
@@ -39,8 +41,13 @@ def test_a_ball_stands_for_a_mesh_that_is_only_shown() -> None:
     """Its mass stays, and its place, which MuJoCo moves to the middle of the mesh."""
     whole = mujoco.MjModel.from_xml_string(BALL_AND_PLATE)
     model = make_simulated_model(BALL_AND_PLATE, whole)
-    assert [model.geom(i).name for i in range(3)] == ["floor", "first", "last"]  # a body's own geoms come first
-    assert (model.nmesh, model.ntex, model.nmat) == (1, 0, 0)
+    assert [model.geom(i).name for i in range(4)] == [
+        "floor",
+        "first",
+        "fitted",
+        "last",
+    ]  # a body's own geoms come first
+    assert (model.nmesh, model.ntex, model.nmat) == (2, 0, 0)
     assert model.geom("first").type == mujoco.mjtGeom.mjGEOM_SPHERE
     assert model.body("outer").mass == 5.0
     for name in ("geom_pos", "geom_quat", "body_inertia", "body_ipos", "dof_invweight0", "geom_rgba"):
@@ -50,7 +57,7 @@ def test_a_ball_stands_for_a_mesh_that_is_only_shown() -> None:
 
 def test_another_number_of_geoms_is_refused() -> None:
     whole = mujoco.MjModel.from_xml_string("<mujoco><worldbody><geom size='1'/></worldbody></mujoco>")
-    with pytest.raises(SceneError, match=r"3 geoms and compiles to 1\."):
+    with pytest.raises(SceneError, match=r"4 geoms and compiles to 1\."):
         make_simulated_model(BALL_AND_PLATE, whole)
 
 
