@@ -80,7 +80,7 @@ class LiberoEnv(Registered, gym.Env[dict[str, Any], NDArray[np.floating[Any] | n
         self._episodes = TaskBatch(chosen, num_envs=1)
         self.observation_space: spaces.Dict = chosen.observation_space(self._episodes.state_size)
         self.action_space = chosen.action_space()
-        self._action_shape = self.action_space.shape  # whatever replaces the space later
+        self._action_shape = self.action_space.shape  # also where a wrapper writes another space over it
 
     @property
     def episodes(self) -> TaskBatch:

@@ -14,6 +14,7 @@ import numpy as np
 
 from tgrpo_envs.errors import SceneError
 from tgrpo_envs.sim.engine import mujoco
+from tgrpo_envs.sim.snapshot import BoolArray
 
 _MESH = int(mujoco.mjtGeom.mjGEOM_MESH)
 _LOOKS = ("texture", "material")
@@ -32,18 +33,19 @@ def make_simulated_model(xml: str, whole: mujoco.MjModel) -> mujoco.MjModel:
         whole: What it compiles to; the model's values are taken from it.
 
     Raises:
-        SceneError: The MJCF's geoms are not in the order of the compiled model's.
+        SceneError: The MJCF has other geoms than the compiled model, or what collides would change.
     """
     root = ET.fromstring(xml)
     world = root.find("worldbody")
     geoms = [] if world is None else list(_geoms(world))
     if len(geoms) != whole.ngeom:
         raise SceneError(f"The generated MJCF has {len(geoms)} geoms and compiles to {whole.ngeom}.")
+    collides_G = colliding(whole)
     kept: set[str] = set()
     for geom, element in enumerate(geoms):
         if (mesh := element.get("mesh")) is None:
             continue
-        if whole.geom_type[geom] == _MESH and not (whole.geom_contype[geom] or whole.geom_conaffinity[geom]):
+        if whole.geom_type[geom] == _MESH and not collides_G[geom]:
             del element.attrib["mesh"]
             element.attrib |= {"type": "sphere", "size": "0.001"}
         else:  # it collides, or is a plain shape of the mesh's size
@@ -56,8 +58,14 @@ def make_simulated_model(xml: str, whole: mujoco.MjModel) -> mujoco.MjModel:
     for element in root.iter():
         element.attrib.pop("material", None)
     model = mujoco.MjModel.from_xml_string(ET.tostring(root, encoding="unicode"))
-    _copy_values(whole, model)
+    _copy_values(whole, model, collides_G)
     return model
+
+
+def colliding(model: mujoco.MjModel) -> BoolArray:
+    """(G,) which geoms can touch anything; the others are only looked at."""
+    collides_G: BoolArray = (model.geom_contype != 0) | (model.geom_conaffinity != 0)
+    return collides_G
 
 
 def _geoms(body: ET.Element) -> Iterator[ET.Element]:
@@ -67,12 +75,11 @@ def _geoms(body: ET.Element) -> Iterator[ET.Element]:
         yield from _geoms(inner)
 
 
-def _copy_values(whole: mujoco.MjModel, model: mujoco.MjModel) -> None:
+def _copy_values(whole: mujoco.MjModel, model: mujoco.MjModel, collides_G: BoolArray) -> None:
     for name in dir(whole):
         values = getattr(whole, name)
         if isinstance(values, np.ndarray) and not name.startswith(("_", *_OF_MESHES)) and name not in _OF_SHAPES:
             getattr(model, name)[:] = values
-    collides_G = (whole.geom_contype != 0) | (whole.geom_conaffinity != 0)
     for name in ("geom_size", "geom_rbound", "geom_aabb"):
         if not np.array_equal(getattr(whole, name)[collides_G], getattr(model, name)[collides_G]):
             raise SceneError(f"{name} of what collides differs without what is only looked at.")

@@ -215,7 +215,7 @@ class Simulator:
         """Call `work(worker, row)` of every row, and draw the row on the same thread at once.
 
         Nobody waits for the slowest step before drawing, and what was just computed is still in the core's caches.
-        Where there is a thread for each picture, the cameras of a row are drawn side by side instead.
+        Where two threads are free for each row, its cameras are drawn side by side instead.
         """
         if not images:
             self._pool.map(work, rows)
@@ -248,6 +248,7 @@ class Simulator:
         )
 
     def _has_threads_to_spare(self, rows: Sequence[int]) -> bool:
+        """Whether two threads can draw each row at once, as OpenGL's contexts cannot."""
         return self._detail == "fast" and 2 * len(rows) <= len(self.thread_models)
 
     def _draws_on_gpu(self) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 
 from tgrpo_envs.scene.records import ObjectRecord
 from tgrpo_envs.scene.scene import Scene
+from tgrpo_envs.scene.simulated import colliding
 from tgrpo_envs.sim.engine import mujoco
 from tgrpo_envs.sim.pictures import BACKGROUND, body_rows
 from tgrpo_envs.sim.snapshot import FloatArray
@@ -35,8 +36,7 @@ class OverlapMeter:
         self._data = mujoco.MjData(self._model)
         self._root_G = self._model.body_rootid[self._model.geom_bodyid]
         self._is_table_G = body_rows(scene.model, scene.record)[self._model.geom_bodyid] == BACKGROUND
-        collides_G = (self._model.geom_contype != 0) | (self._model.geom_conaffinity != 0)
-        self._model.geom_group[:] = np.where(collides_G, _SOLID, _SOLID + 1)
+        self._model.geom_group[:] = np.where(colliding(self._model), _SOLID, _SOLID + 1)
         self._model.geom_matid[:], self._model.geom_rgba[:, 3] = -1, 1.0  # rays pass what cannot be seen
 
     def put_fixtures(self, fixtures_F7: FloatArray) -> None:

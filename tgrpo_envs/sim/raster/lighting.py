@@ -58,21 +58,22 @@ def _find_seen(
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=True)  # type: ignore[untyped-decorator]
-def _light(
+def light(
     geometry: Geometry,
     lights: Lights,
     scene: Scene,
-    seen_P: NDArray[np.int32],
-    thing_P: NDArray[np.int32],
+    face_HW: NDArray[np.int32],
+    thing_F: NDArray[np.int32],
     lit_V3: Floats,
 ) -> None:
-    """Fill rows of `lit_V3` with the light that comes from corners, 0 to 1, before their textures.
+    """Fill the rows of `lit_V3` of the corners that are seen with the light from them, 0 to 1, before their textures.
 
     A loop, since a call for each corner hands over every array of the three records, which takes longer than the
     light; and rows of arrays are not taken out one by one, for numba counts references to each.
     """
     zero, one = np.float32(0.0), np.float32(1.0)
     mat, pos = scene.mat_G33, scene.pos_G3
+    seen_P, thing_P = _find_seen(geometry, face_HW, thing_F)
     for p in range(len(seen_P)):
         v, g = seen_P[p], thing_P[p]
         x, y, z = geometry.place_V3[v, 0], geometry.place_V3[v, 1], geometry.place_V3[v, 2]
@@ -89,26 +90,26 @@ def _light(
         own_red, own_green, own_blue = scene.rgba_G4[g, 0], scene.rgba_G4[g, 1], scene.rgba_G4[g, 2]
         glow = geometry.emission_G[g]
         red, green, blue = glow * own_red, glow * own_green, glow * own_blue
-        for light in range(len(scene.light_pos_L3)):
+        for lamp in range(len(scene.light_pos_L3)):
             strength = one
-            dx, dy, dz = scene.light_dir_L3[light, 0], scene.light_dir_L3[light, 1], scene.light_dir_L3[light, 2]
+            dx, dy, dz = scene.light_dir_L3[lamp, 0], scene.light_dir_L3[lamp, 1], scene.light_dir_L3[lamp, 2]
             lx, ly, lz = -dx, -dy, -dz
-            if not lights.is_directional_L[light]:
+            if not lights.is_directional_L[lamp]:
                 lx, ly, lz = (
-                    scene.light_pos_L3[light, 0] - px,
-                    scene.light_pos_L3[light, 1] - py,
-                    scene.light_pos_L3[light, 2] - pz,
+                    scene.light_pos_L3[lamp, 0] - px,
+                    scene.light_pos_L3[lamp, 1] - py,
+                    scene.light_pos_L3[lamp, 2] - pz,
                 )
                 distance = np.sqrt(lx * lx + ly * ly + lz * lz)
                 per = one / distance
                 lx, ly, lz = lx * per, ly * per, lz * per
                 cos = -(lx * dx + ly * dy + lz * dz)
-                if cos < lights.cutoff_L[light]:
+                if cos < lights.cutoff_L[lamp]:
                     continue
-                fall_0, fall_1 = lights.attenuation_L3[light, 0], lights.attenuation_L3[light, 1]
-                strength = one / (fall_0 + distance * (fall_1 + distance * lights.attenuation_L3[light, 2]))
-                if lights.cutoff_L[light] >= -one:
-                    strength *= _power(cos, lights.exponent_L[light])
+                fall_0, fall_1 = lights.attenuation_L3[lamp, 0], lights.attenuation_L3[lamp, 1]
+                strength = one / (fall_0 + distance * (fall_1 + distance * lights.attenuation_L3[lamp, 2]))
+                if lights.cutoff_L[lamp] >= -one:
+                    strength *= _power(cos, lights.exponent_L[lamp])
             diffuse = max(nx * lx + ny * ly + nz * lz, zero)
             shine = zero
             if diffuse > 0 and geometry.specular_G[g] > 0:
@@ -117,21 +118,7 @@ def _light(
                 if facing > geometry.dull_G[g]:
                     shine = geometry.specular_G[g] * facing ** geometry.shininess_G[g]
             ambient, bright, spot = lights.ambient_L3, lights.diffuse_L3, lights.specular_L3
-            red += strength * (own_red * (ambient[light, 0] + diffuse * bright[light, 0]) + shine * spot[light, 0])
-            green += strength * (own_green * (ambient[light, 1] + diffuse * bright[light, 1]) + shine * spot[light, 1])
-            blue += strength * (own_blue * (ambient[light, 2] + diffuse * bright[light, 2]) + shine * spot[light, 2])
+            red += strength * (own_red * (ambient[lamp, 0] + diffuse * bright[lamp, 0]) + shine * spot[lamp, 0])
+            green += strength * (own_green * (ambient[lamp, 1] + diffuse * bright[lamp, 1]) + shine * spot[lamp, 1])
+            blue += strength * (own_blue * (ambient[lamp, 2] + diffuse * bright[lamp, 2]) + shine * spot[lamp, 2])
         lit_V3[v, 0], lit_V3[v, 1], lit_V3[v, 2] = min(red, one), min(green, one), min(blue, one)
-
-
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=True)  # type: ignore[untyped-decorator]
-def light(
-    geometry: Geometry,
-    lights: Lights,
-    scene: Scene,
-    face_HW: NDArray[np.int32],
-    thing_F: NDArray[np.int32],
-    lit_V3: Floats,
-) -> None:
-    """Fill the rows of `lit_V3` of the corners that are seen with the light that comes from them, 0 to 1."""
-    seen_P, thing_P = _find_seen(geometry, face_HW, thing_F)
-    _light(geometry, lights, scene, seen_P, thing_P, lit_V3)
