@@ -37,7 +37,7 @@ class Geometry(NamedTuple):
     place_V3: Floats
     normal_V3: Floats
     texcoord_V3: Floats
-    corner_F3: NDArray[np.int32]
+    corner_F3: NDArray[np.uint32]
     first_corner_G: Ints
     first_face_G: Ints
     centre_G3: Floats
@@ -76,7 +76,7 @@ def read_geometry(model: mujoco.MjModel, texture_rows: list[int]) -> Geometry:
         place_V3=np.ascontiguousarray(table_VX[:, :3]),
         normal_V3=np.ascontiguousarray(table_VX[:, 3:6]),
         texcoord_V3=np.ascontiguousarray(table_VX[:, 6:9]),
-        corner_F3=np.concatenate(shifted).astype(np.int32),
+        corner_F3=np.concatenate(shifted).astype(np.uint32),
         first_corner_G=first_corner_G.astype(np.int64),
         first_face_G=np.cumsum([0, *(len(corner) for corner in corners)]).astype(np.int64),
         centre_G3=np.array(middles, np.float32).reshape(-1, 3),

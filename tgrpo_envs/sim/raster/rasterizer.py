@@ -21,7 +21,7 @@ from tgrpo_envs.sim.raster.lighting import Scene, light
 from tgrpo_envs.sim.raster.mirror import find_surface, mirrored
 from tgrpo_envs.sim.raster.shading import paint, paint_sky
 from tgrpo_envs.sim.raster.shapes import Floats
-from tgrpo_envs.sim.raster.visibility import NOTHING, View, Window, cover, find_visible, place, project
+from tgrpo_envs.sim.raster.visibility import NOTHING, View, Window, cover, find_visible, place
 from tgrpo_envs.sim.visual import OPAQUE, near_and_far_m
 
 if TYPE_CHECKING:
@@ -62,9 +62,8 @@ class Rasterizer:
         self._is_upper_F = geometry.normal_V3[geometry.corner_F3[:, 0], 2] > _UPPER
         self._near_m, self._far_m = (np.float32(distance) for distance in near_and_far_m(model))
         self._rgba_G4 = drawing.rgba_G4.copy()
-        self._ray_V3 = np.zeros_like(geometry.place_V3)
-        self._at_V3 = np.zeros_like(self._ray_V3)
-        self._lit_V3 = np.zeros_like(self._ray_V3)
+        self._at_V3 = np.zeros_like(geometry.place_V3)
+        self._lit_V3 = np.zeros_like(geometry.place_V3)
         self._kept: dict[tuple[int, int, bool], tuple[bytes, Layer]] = {}
 
     def draw(self, model: mujoco.MjModel, data: mujoco.MjData, images: Mapping[Picture, Image]) -> None:
@@ -139,8 +138,7 @@ class Rasterizer:
         if below is not None:
             layer.nearness_HW[:], layer.rgb_HW3[:] = below.nearness_HW, below.rgb_HW3
         self._find_visible(view, scene, key[1], is_shown_G)
-        self._project(view, scene, is_shown_G)
-        self._cover(view, is_shown_G, layer)
+        self._cover(view, scene, is_shown_G, layer)
         if below is None:
             self._paint_sky(view, layer)
         self._shade(scene, layer)
@@ -157,12 +155,11 @@ class Rasterizer:
             layer.nearness_HW[:] = below.nearness_HW
         self._find_visible(view, scene, size, is_shown_G)
         is_glass_G = is_shown_G & (scene.rgba_G4[:, 3] < OPAQUE)
-        self._project(view, scene, is_shown_G)
-        self._cover(view, is_shown_G & ~is_glass_G, layer)
+        self._cover(view, scene, is_shown_G & ~is_glass_G, layer)
         if "depth" in wanted:
             wanted["depth"][:] = np.float32(1.0) / np.maximum(layer.nearness_HW, np.float32(1.0) / self._far_m)
         if "segmentation" in wanted:
-            wanted["segmentation"][:] = self._segments(view, is_glass_G, layer, below)
+            wanted["segmentation"][:] = self._segments(view, scene, is_glass_G, layer, below)
         if "rgb" in wanted:
             if below is None:
                 self._paint_sky(view, layer)
@@ -175,11 +172,11 @@ class Rasterizer:
             wanted["rgb"][:] = layer.rgb_HW3
 
     def _segments(
-        self, view: View, is_glass_G: NDArray[np.bool_], layer: Layer, below: Layer | None
+        self, view: View, scene: Scene, is_glass_G: NDArray[np.bool_], layer: Layer, below: Layer | None
     ) -> NDArray[np.int32]:
         """Row of the segmentation table of what each pixel shows; glass counts as what it is."""
         all_of_it = layer._replace(nearness_HW=layer.nearness_HW.copy(), face_HW=layer.face_HW.copy())
-        self._cover(view, is_glass_G, all_of_it)
+        self._cover(view, scene, is_glass_G, all_of_it)
         face_HW = all_of_it.face_HW
         if below is not None:
             face_HW = np.where(face_HW == NOTHING, below.face_HW, face_HW)
@@ -192,31 +189,28 @@ class Rasterizer:
         window = window or Window(0, 0, size - 1, size - 1)
         find_visible(self._drawing.geometry, scene.pos_G3, scene.mat_G33, view, size, window, is_shown_G)
 
-    def _project(self, view: View, scene: Scene, is_shown_G: NDArray[np.bool_]) -> None:
-        geometry = self._drawing.geometry
-        project(geometry, scene.pos_G3, scene.mat_G33, view, is_shown_G, self._ray_V3, self._at_V3)
-
     def _cover(
         self,
         view: View,
+        scene: Scene,
         is_shown_G: NDArray[np.bool_],
         layer: Layer,
         limit_HW: Floats | None = None,
         window: Window | None = None,
     ) -> None:
-        """Add projected things to a layer, where they are no nearer than a limit, at least the near plane's."""
+        """Add things to a layer, where they are no nearer than a limit, at least the near plane's."""
         last = len(layer.nearness_HW) - 1
         if limit_HW is None:
             limit_HW = np.full_like(layer.nearness_HW, np.float32(1.0) / view.near_m)
         window = window or Window(0, 0, last, last)
-        corners = (self._ray_V3, self._at_V3)
-        cover(self._drawing.geometry, view, is_shown_G, *corners, limit_HW, window, layer.nearness_HW, layer.face_HW)
+        where = (scene.pos_G3, scene.mat_G33, view, is_shown_G, limit_HW, window)
+        cover(self._drawing.geometry, *where, self._at_V3, layer.nearness_HW, layer.face_HW)
 
     def _shade(self, scene: Scene, layer: Layer) -> None:
         drawing = self._drawing
         geometry, thing_F = drawing.geometry, drawing.thing_F
         light(geometry, drawing.lights, scene, layer.face_HW, thing_F, self._lit_V3)
-        paint(geometry, drawing.textures, self._ray_V3, layer.face_HW, thing_F, self._lit_V3, layer.rgb_HW3)
+        paint(geometry, drawing.textures, self._at_V3, layer.face_HW, thing_F, self._lit_V3, layer.rgb_HW3)
 
     def _paint_sky(self, view: View, layer: Layer) -> None:
         if self._drawing.sky != NO_TEXTURE:
@@ -238,9 +232,8 @@ class Rasterizer:
         image = scene._replace(pos_G3=pos_G3, mat_G33=mat_G33)
         behind = view._replace(facing=-view.facing)
         self._find_visible(behind, image, size, is_shown_G, window)
-        self._project(behind, image, is_shown_G)
         shown = Layer.empty(size)
-        self._cover(behind, is_shown_G, shown, limit_HW, window)
+        self._cover(behind, image, is_shown_G, shown, limit_HW, window)
         # The image is lit as the things are, for an eye behind the mirror.
         weight_4 = np.array([*[geometry.reflectance_G[mirror]] * 3, 1.0], np.float32)
         eye_3 = view.eye_3 - 2 * np.dot(view.eye_3 - surface_3, normal_3) * normal_3
@@ -255,14 +248,13 @@ class Rasterizer:
         near_first = things[np.argsort(gap_N, kind="stable")]
         is_shown_G = np.zeros(len(scene.pos_G3), bool)
         is_shown_G[things] = True
-        self._project(view, scene, is_shown_G)
         seen: list[tuple[Layer, np.float32]] = []
         for thing in near_first:
             is_shown_G[:] = False
             is_shown_G[thing] = True
             one = Layer.empty(len(layer.face_HW))
             one.nearness_HW[:] = layer.nearness_HW
-            self._cover(view, is_shown_G, one)
+            self._cover(view, scene, is_shown_G, one)
             if (one.face_HW != NOTHING).any():
                 self._shade(scene, one)
                 seen.append((one, scene.rgba_G4[thing, 3]))

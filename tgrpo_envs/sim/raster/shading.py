@@ -100,12 +100,18 @@ def _on_side(side: int, x: Number, y: Number, z: Number) -> tuple[Number, Number
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=True, inline="always")  # type: ignore[untyped-decorator]
-def _edges(geometry: Geometry, ray_V3: Floats, f: int) -> tuple[Number, ...]:
+def _edges(geometry: Geometry, at_V3: Floats, f: int) -> tuple[Number, ...]:
     """Nine numbers of a triangle: for each corner the normal of the plane through the eye and the two others."""
     i, j, k = geometry.corner_F3[f, 0], geometry.corner_F3[f, 1], geometry.corner_F3[f, 2]
-    ax, ay, az = ray_V3[i, 0], ray_V3[i, 1], ray_V3[i, 2]
-    bx, by, bz = ray_V3[j, 0], ray_V3[j, 1], ray_V3[j, 2]
-    cx, cy, cz = ray_V3[k, 0], ray_V3[k, 1], ray_V3[k, 2]
+    az, bz, cz = at_V3[i, 2], at_V3[j, 2], at_V3[k, 2]
+    ax, ay, bx, by, cx, cy = (
+        at_V3[i, 0] * az,
+        at_V3[i, 1] * az,
+        at_V3[j, 0] * bz,
+        at_V3[j, 1] * bz,
+        at_V3[k, 0] * cz,
+        at_V3[k, 1] * cz,
+    )
     e0x, e0y, e0z = by * cz - bz * cy, bz * cx - bx * cz, bx * cy - by * cx
     e1x, e1y, e1z = cy * az - cz * ay, cz * ax - cx * az, cx * ay - cy * ax
     e2x, e2y, e2z = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
@@ -205,7 +211,7 @@ def _end_of_run(face_HW: NDArray[np.int32], row: int, start: int) -> int:
 def _paint_flat(
     geometry: Geometry,
     textures: Textures,
-    ray_V3: Floats,
+    at_V3: Floats,
     face_HW: NDArray[np.int32],
     thing_F: NDArray[np.int32],
     lit_V3: Floats,
@@ -227,7 +233,7 @@ def _paint_flat(
                 has_more = True
                 continue
             texture = geometry.texture_G[g]
-            edges, lit = _edges(geometry, ray_V3, f), _of_corners(geometry, lit_V3, f)
+            edges, lit = _edges(geometry, at_V3, f), _of_corners(geometry, lit_V3, f)
             in_row = _in_row(edges, y)
             if texture == NO_TEXTURE:
                 for column in range(start, end):
@@ -257,7 +263,7 @@ def _paint_flat(
 def _paint_cubes(
     geometry: Geometry,
     textures: Textures,
-    ray_V3: Floats,
+    at_V3: Floats,
     face_HW: NDArray[np.int32],
     thing_F: NDArray[np.int32],
     lit_V3: Floats,
@@ -274,7 +280,7 @@ def _paint_cubes(
             if f == NOTHING or not geometry.is_cube_G[thing_F[f]]:
                 continue
             texture = geometry.texture_G[thing_F[f]]
-            edges, lit = _edges(geometry, ray_V3, f), _of_corners(geometry, lit_V3, f)
+            edges, lit = _edges(geometry, at_V3, f), _of_corners(geometry, lit_V3, f)
             in_row, below_row = _in_row(edges, y), _in_row(edges, y + one)
             directions = _of_corners(geometry, geometry.texcoord_V3, f)
             while start < end:
@@ -305,15 +311,15 @@ def _paint_cubes(
 def paint(
     geometry: Geometry,
     textures: Textures,
-    ray_V3: Floats,
+    at_V3: Floats,
     face_HW: NDArray[np.int32],
     thing_F: NDArray[np.int32],
     lit_V3: Floats,
     rgb_HW3: Bytes,
 ) -> None:
     """Fill `rgb_HW3` where `face_HW` shows a triangle, whose corners must be lit."""
-    if _paint_flat(geometry, textures, ray_V3, face_HW, thing_F, lit_V3, rgb_HW3):
-        _paint_cubes(geometry, textures, ray_V3, face_HW, thing_F, lit_V3, rgb_HW3)
+    if _paint_flat(geometry, textures, at_V3, face_HW, thing_F, lit_V3, rgb_HW3):
+        _paint_cubes(geometry, textures, at_V3, face_HW, thing_F, lit_V3, rgb_HW3)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=True)  # type: ignore[untyped-decorator]

@@ -94,10 +94,10 @@ def test_a_triangle_that_meets_several_sides_of_a_cube_map_has_each_where_it_is(
     drawing, size = read_drawing(model), 64
     geometry, textures = drawing.geometry, drawing.textures
     geometry.texcoord_V3[:] = geometry.place_V3 * np.array([1, 1, 0.4], np.float32)
-    _, face_HW, ray_V3 = covered(drawing, square_view(size, (0, 0, 2)), np.zeros((1, 3), np.float32))
-    lit_V3 = np.ones_like(ray_V3)
+    _, face_HW, at_V3 = covered(drawing, square_view(size, (0, 0, 2)), np.zeros((1, 3), np.float32))
+    lit_V3 = np.ones_like(at_V3)
     rgb_HW3 = np.zeros((size, size, 3), np.uint8)
-    paint(geometry, textures, ray_V3, face_HW, drawing.thing_F, lit_V3, rgb_HW3)
+    paint(geometry, textures, at_V3, face_HW, drawing.thing_F, lit_V3, rgb_HW3)
     middles = (np.arange(size) + 0.5) / size * 2 - 1
     x_HW, y_HW = np.meshgrid(middles, -middles)
     side_HW = np.where(np.abs(x_HW) > np.abs(y_HW), np.where(x_HW > 0, 0, 1), np.where(y_HW > 0, 2, 3))
