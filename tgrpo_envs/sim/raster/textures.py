@@ -12,56 +12,63 @@ from tgrpo_envs.sim.engine import mujoco
 from tgrpo_envs.sim.visual import texels
 
 _FACES = 6  # of a cube map: right, left, up, down, front, back
-_RED_GREEN_BLUE = [0, 2, 3]  # bytes of a texel
+_WHITE = np.full((1, 1, 3), 255, np.uint8)
 
 
 class Textures(NamedTuple):
-    """All textures of a model. A cube map's faces are six rows that follow each other; equal ones have the same texels.
+    """All textures of a model, T, and at last a white one for what has none; M levels of pyramids in all.
+
+    A cube map's faces are six textures that follow each other; equal ones share a pyramid.
 
     Attributes:
-        texels_X: Colours of all levels of all textures, row by row: red in the lowest byte, nothing in the next, green
-            and blue above, which `tgrpo_envs.sim.raster.shading` takes apart in two steps.
-        first_TL: Place in `texels_X` where level L of texture T begins.
-        width_TL, height_TL: Its size in texels.
-        levels_T: How many levels it has; the last one has a single texel.
+        texels_X: Colours of all levels, row by row: red in the lowest byte, then green and blue.
+        first_M: Place in `texels_X` where a level begins.
+        width_M, height_M: Its size in texels.
+        repeats_M: Whether it repeats outside of 0 to 1; else its edge goes on, as on the sides of cube maps.
+        first_level_T: The finest level of a texture; the coarser ones follow.
+        num_levels_T: How many levels it has; the last one has a single texel.
     """
 
     texels_X: NDArray[np.uint32]
-    first_TL: NDArray[np.int32]
-    width_TL: NDArray[np.int32]
-    height_TL: NDArray[np.int32]
-    levels_T: NDArray[np.int32]
+    first_M: NDArray[np.int32]
+    width_M: NDArray[np.int32]
+    height_M: NDArray[np.int32]
+    repeats_M: NDArray[np.int32]
+    first_level_T: NDArray[np.int32]
+    num_levels_T: NDArray[np.int32]
 
 
 def read_textures(model: mujoco.MjModel) -> tuple[Textures, list[int]]:
     """Textures of a model, and the row of `Textures` at which each of the model's textures begins."""
-    pyramids: list[list[NDArray[np.uint8]]] = []
-    known: dict[tuple[tuple[int, ...], bytes], int] = {}  # sides of a cube map are often one picture
-    pyramid_T: list[int] = []
+    levels: list[NDArray[np.uint8]] = []
+    repeats: list[bool] = []
+    known: dict[tuple[tuple[int, ...], bytes, bool], tuple[int, int]] = {}  # sides of a cube map are often one picture
+    levels_T: list[tuple[int, int]] = []
     rows: list[int] = []
-    for texture in range(model.ntex):
-        rows.append(len(pyramid_T))
-        for picture in _faces(model, texture):
-            key = (picture.shape, picture.tobytes())
+    for faces in (*(_faces(model, texture) for texture in range(model.ntex)), [_WHITE]):
+        rows.append(len(levels_T))
+        for picture in faces:
+            key = (picture.shape, picture.tobytes(), len(faces) == 1)
             if key not in known:
-                known[key] = len(pyramids)
-                pyramids.append(_pyramid(picture))
-            pyramid_T.append(known[key])
-    levels_T = np.array([len(pyramids[pyramid]) for pyramid in pyramid_T], np.int32)
-    first_PL = np.zeros((len(pyramids), max(levels_T, default=1)), np.int32)
-    width_PL, height_PL = np.ones_like(first_PL), np.ones_like(first_PL)
-    used = 0
-    for row, pyramid in enumerate(pyramids):
-        for level, smaller in enumerate(pyramid):
-            first_PL[row, level] = used
-            height_PL[row, level], width_PL[row, level] = smaller.shape[:2]
-            used += smaller.shape[0] * smaller.shape[1]
-    pictures = [picture.reshape(-1, 3) for pyramid in pyramids for picture in pyramid]
-    texels_X4 = np.zeros((max(used, 1), 4), np.uint8)
-    if pictures:
-        texels_X4[:, _RED_GREEN_BLUE] = np.concatenate(pictures)
-    texels_X = texels_X4.view("<u4")[:, 0]
-    return Textures(texels_X, first_PL[pyramid_T], width_PL[pyramid_T], height_PL[pyramid_T], levels_T), rows
+                pyramid = _pyramid(picture)
+                known[key] = (len(levels), len(pyramid))
+                levels += pyramid
+                repeats += [len(faces) == 1] * len(pyramid)
+            levels_T.append(known[key])
+    sizes_M2 = np.array([level.shape[:2] for level in levels], np.int32)
+    num_M = sizes_M2.prod(axis=1)
+    texels_X4 = np.zeros((num_M.sum(), 4), np.uint8)
+    texels_X4[:, :3] = np.concatenate([level.reshape(-1, 3) for level in levels])
+    textures = Textures(
+        texels_X=texels_X4.view("<u4")[:, 0],
+        first_M=(np.cumsum(num_M) - num_M).astype(np.int32),
+        width_M=np.ascontiguousarray(sizes_M2[:, 1]),
+        height_M=np.ascontiguousarray(sizes_M2[:, 0]),
+        repeats_M=np.array(repeats, np.int32),
+        first_level_T=np.array([first for first, _ in levels_T], np.int32),
+        num_levels_T=np.array([count for _, count in levels_T], np.int32),
+    )
+    return textures, rows[:-1]
 
 
 def _faces(model: mujoco.MjModel, texture: int) -> list[NDArray[np.uint8]]:

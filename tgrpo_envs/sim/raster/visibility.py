@@ -1,10 +1,10 @@
 """Which triangle each pixel shows: corners are projected, and the nearest triangle over a pixel's middle wins.
 
 A pixel's ray is (x, y, 1) in units of pixels, from the middle of the picture to the right and downwards. Corners are
-vectors q in that frame, depth last; x and y are kept divided by the depth. The ray meets the triangle q0 q1 q2 where its products with q1 x q2,
-q2 x q0 and q0 x q1 have one sign; divided by their sum they are the barycentric coordinates, in space and not on the
-screen, and nothing has to be cut at the near plane (Olano and Greer, Triangle Scan Conversion using 2D Homogeneous
-Coordinates, 1997).
+vectors q in that frame, depth last; x and y are kept divided by the depth. The ray meets the triangle q0 q1 q2 where
+its products with q1 x q2, q2 x q0 and q0 x q1 have one sign; divided by their sum they are the barycentric coordinates,
+in space and not on the screen, and nothing has to be cut at the near plane (Olano and Greer, Triangle Scan Conversion
+using 2D Homogeneous Coordinates, 1997).
 """
 
 from __future__ import annotations
