@@ -69,7 +69,8 @@ class Simulator:
         snapshot: What LIBERO's predicates would read now, overwritten in place by `reset` and `step`.
         proprio_NP: (N, 12) float32: gripper position (3, metres), first two columns of its rotation matrix (6), finger
             joints (2, metres), gripper command (-1 open to 1 closed); overwritten in place too.
-        datas: MuJoCo's data of each environment, for tools that look deeper; writing to them is at your own risk.
+        datas: MuJoCo's data of each environment, for tools that look deeper; writing to them is at your own risk. The
+            model's sensors are off.
         blocks: The controller's memory of each (`sim.control_block`), for the same tools at the same risk.
         init_states: What each began with, which it is put back into when its physics diverges.
         thread_models: The model each thread uses.
