@@ -56,12 +56,14 @@ def read_textures(model: mujoco.MjModel) -> tuple[Textures, list[int]]:
                 repeats += [len(faces) == 1] * len(pyramid)
             levels_T.append(known[key])
     sizes_M2 = np.array([level.shape[:2] for level in levels], np.int32)
-    num_M = sizes_M2.prod(axis=1)
-    texels_X4 = np.zeros((num_M.sum(), 4), np.uint8)
-    texels_X4[:, :3] = np.concatenate([level.reshape(-1, 3) for level in levels])
+    end_M = np.cumsum(sizes_M2.prod(axis=1))
+    texels_X4 = np.zeros((end_M[-1], 4), np.uint8)
+    for level, end in zip(levels, end_M, strict=True):
+        for channel in range(3):  # in one go numpy takes three times as long
+            texels_X4[end - level.size // 3 : end, channel] = level[..., channel].ravel()
     textures = Textures(
         texels_X=texels_X4.view("<u4")[:, 0],
-        first_M=(np.cumsum(num_M) - num_M).astype(np.int32),
+        first_M=(end_M - sizes_M2.prod(axis=1)).astype(np.int32),
         width_M=np.ascontiguousarray(sizes_M2[:, 1]),
         height_M=np.ascontiguousarray(sizes_M2[:, 0]),
         repeats_M=np.array(repeats, np.int32),
