@@ -137,7 +137,6 @@ class Rasterizer:
         layer, is_shown_G = Layer.empty(key[1]), is_there_G.copy()
         if below is not None:
             layer.nearness_HW[:], layer.rgb_HW3[:] = below.nearness_HW, below.rgb_HW3
-        self._find_visible(view, scene, key[1], is_shown_G)
         self._cover(view, scene, is_shown_G, layer)
         if below is None:
             self._paint_sky(view, layer)
@@ -153,9 +152,12 @@ class Rasterizer:
         if below is not None:
             is_shown_G &= ~(self._is_still_G | self._is_placed_G)
             layer.nearness_HW[:] = below.nearness_HW
-        self._find_visible(view, scene, size, is_shown_G)
         is_glass_G = is_shown_G & (scene.rgba_G4[:, 3] < OPAQUE)
-        self._cover(view, scene, is_shown_G & ~is_glass_G, layer)
+        is_shown_G &= ~is_glass_G
+        self._cover(view, scene, is_shown_G, layer)
+        if is_glass_G.any():
+            window = Window(0, 0, size - 1, size - 1)
+            find_visible(self._drawing.geometry, scene.pos_G3, scene.mat_G33, view, size, window, is_glass_G)
         if "depth" in wanted:
             wanted["depth"][:] = np.float32(1.0) / np.maximum(layer.nearness_HW, np.float32(1.0) / self._far_m)
         if "segmentation" in wanted:
@@ -166,7 +168,7 @@ class Rasterizer:
             else:
                 layer.rgb_HW3[:] = below.rgb_HW3
             self._shade(scene, layer)
-            for mirror in np.flatnonzero(self._drawing.is_mirror_G & is_shown_G & ~is_glass_G)[:1]:  # as MuJoCo
+            for mirror in np.flatnonzero(self._drawing.is_mirror_G & is_shown_G)[:1]:  # as MuJoCo
                 self._reflect(view, scene, int(mirror), layer)
             self._blend(view, scene, np.flatnonzero(is_glass_G), layer)
             wanted["rgb"][:] = layer.rgb_HW3
@@ -182,12 +184,6 @@ class Rasterizer:
             face_HW = np.where(face_HW == NOTHING, below.face_HW, face_HW)
         rows_HW: NDArray[np.int32] = self._rows_G[self._drawing.thing_F[face_HW]]
         return np.where(face_HW == NOTHING, np.int32(BACKGROUND), rows_HW)
-
-    def _find_visible(
-        self, view: View, scene: Scene, size: int, is_shown_G: NDArray[np.bool_], window: Window | None = None
-    ) -> None:
-        window = window or Window(0, 0, size - 1, size - 1)
-        find_visible(self._drawing.geometry, scene.pos_G3, scene.mat_G33, view, size, window, is_shown_G)
 
     def _cover(
         self,
@@ -231,9 +227,10 @@ class Rasterizer:
         pos_G3, mat_G33 = mirrored(geometry, scene.pos_G3, scene.mat_G33, surface_3, normal_3, is_shown_G)
         image = scene._replace(pos_G3=pos_G3, mat_G33=mat_G33)
         behind = view._replace(facing=-view.facing)
-        self._find_visible(behind, image, size, is_shown_G, window)
         shown = Layer.empty(size)
         self._cover(behind, image, is_shown_G, shown, limit_HW, window)
+        if (shown.face_HW == NOTHING).all():
+            return
         # The image is lit as the things are, for an eye behind the mirror.
         weight_4 = np.array([*[geometry.reflectance_G[mirror]] * 3, 1.0], np.float32)
         eye_3 = view.eye_3 - 2 * np.dot(view.eye_3 - surface_3, normal_3) * normal_3

@@ -125,19 +125,21 @@ def cover(
         pos_G3: Where things are.
         mat_G33: How they are turned.
         view: The camera.
-        is_shown_G: Which things to draw.
+        is_shown_G: Which things to draw; changed to those that `find_visible` leaves.
         limit_HW: What is nearer is not there, 1 / m.
         window: Part of the picture in which to look.
         at_V3: To fill with where their corners are in the picture, from its middle, and their depth.
         nearness_HW: One over the depth of what each pixel shows, 1 / m; changed.
         face_HW: The triangle that it shows; changed.
     """
-    column_W = np.arange(len(nearness_HW)).astype(np.float32)
+    size = len(nearness_HW)
+    find_visible(geometry, pos_G3, mat_G33, view, size, window, is_shown_G)
+    column_W = np.arange(size).astype(np.float32)
     found_F = np.empty(len(geometry.corner_F3), np.int32)
     for g in range(len(is_shown_G)):
         if is_shown_G[g]:
             _project(geometry, pos_G3, mat_G33, view, g, at_V3)
-            count = _find_in_front(geometry, view, g, at_V3, window, np.float32(len(nearness_HW) / 2 - 0.5), found_F)
+            count = _find_in_front(geometry, view, g, at_V3, window, np.float32(size / 2 - 0.5), found_F)
             _fill(geometry, view, found_F, count, at_V3, limit_HW, window, column_W, nearness_HW, face_HW)
 
 
