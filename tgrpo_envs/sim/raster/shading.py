@@ -23,7 +23,7 @@ from tgrpo_envs.sim.raster.visibility import NOTHING, View
 
 _BATCH = 512  # pixels; their arrays stay in the processor's cache
 _SAME_LEVEL = 8  # pixels of a run in which the level of a texture hardly changes
-_PARTS = np.float32(256.0)  # of a texel's width
+_PARTS = np.float32(256.0)  # of a texel's width, and of a share
 _FULL = np.float32(255.0)
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int32]
@@ -102,6 +102,12 @@ def _channel(texel: Number, shift: int) -> Number:
     return np.float32(np.int32(texel >> np.uint32(shift) & np.uint32(0xFF)))
 
 
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=True, inline="always")  # type: ignore[untyped-decorator]
+def _mixed(colour: Number, other: Number, share: Number) -> Number:
+    """Two colours in one, a whole number as OpenGL makes it; `share` is the second one's, in 256ths."""
+    return np.floor(colour + share * (other - colour) + np.float32(0.5))
+
+
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=True)  # type: ignore[untyped-decorator]
 def sample(textures: Textures, level_P: Ints, u_P: Floats, v_P: Floats, count: int, colour_3P: Floats) -> None:
     """Fill `colour_3P` with one level's colours at (u, v), 0 to 255.
@@ -127,8 +133,7 @@ def sample(textures: Textures, level_P: Ints, u_P: Floats, v_P: Floats, count: i
         for p in range(np.uint64(count)):
             a, b = _channel(a_P[p], shift), _channel(b_P[p], shift)
             c, d = _channel(c_P[p], shift), _channel(d_P[p], shift)
-            upper, lower = a + along_P[p] * (b - a), c + along_P[p] * (d - c)
-            colour_P[p] = upper + down_P[p] * (lower - upper)
+            colour_P[p] = _mixed(_mixed(a, b, along_P[p]), _mixed(c, d, along_P[p]), down_P[p])
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=True)  # type: ignore[untyped-decorator]
@@ -146,7 +151,7 @@ def _put(textures: Textures, batch: Batch, count: int, rgb_HW3: Bytes) -> None:
         fine_P, coarse_P = fine_3P[channel], coarse_3P[channel]
         light_P, byte_P = batch.light_3P[channel], byte_3P[channel]
         for p in range(np.uint64(count)):
-            value = (fine_P[p] + batch.share_P[p] * (coarse_P[p] - fine_P[p])) * light_P[p] + np.float32(0.5)
+            value = _mixed(fine_P[p], coarse_P[p], batch.share_P[p]) * light_P[p] + np.float32(0.5)
             byte_P[p] = np.uint8(np.int32(min(max(value, np.float32(0.0)), _FULL)))
     rgb_X3 = rgb_HW3.reshape(-1, 3)
     for p in range(np.uint64(count)):
@@ -233,7 +238,8 @@ def _levels(textures: Textures, texture: int, stretch: Number) -> tuple[Number, 
     one = np.float32(1.0)
     level = min(np.log2(max(stretch, one)), np.float32(textures.num_levels_T[texture]) - one)
     lower = np.int32(level)
-    share, fine = level - np.float32(lower), np.int32(textures.first_level_T[texture] + lower)
+    share = np.floor((level - np.float32(lower)) * _PARTS) / _PARTS
+    fine = np.int32(textures.first_level_T[texture] + lower)
     return fine, (np.int32(fine + 1) if share > 0 else fine), share
 
 
