@@ -47,23 +47,25 @@ def read_textures(model: mujoco.MjModel) -> tuple[Textures, list[int]]:
     rows: list[int] = []
     for faces in (*(_faces(model, texture) for texture in range(model.ntex)), [_WHITE]):
         rows.append(len(levels_T))
+        is_flat = len(faces) == 1
         for picture in faces:
-            key = (picture.shape, picture.tobytes(), len(faces) == 1)
+            key = (picture.shape, picture.tobytes(), is_flat)
             if key not in known:
                 pyramid = _pyramid(picture)
                 known[key] = (len(levels), len(pyramid))
                 levels += pyramid
-                repeats += [len(faces) == 1] * len(pyramid)
+                repeats += [is_flat] * len(pyramid)
             levels_T.append(known[key])
     sizes_M2 = np.array([level.shape[:2] for level in levels], np.int32)
-    end_M = np.cumsum(sizes_M2.prod(axis=1))
+    num_M = sizes_M2.prod(axis=1)
+    end_M = np.cumsum(num_M)
     texels_X4 = np.zeros((end_M[-1], 4), np.uint8)
-    for level, end in zip(levels, end_M, strict=True):
+    for level, num, end in zip(levels, num_M, end_M, strict=True):
         for channel in range(3):  # in one go numpy takes three times as long
-            texels_X4[end - level.size // 3 : end, channel] = level[..., channel].ravel()
+            texels_X4[end - num : end, channel] = level[..., channel].ravel()
     textures = Textures(
         texels_X=texels_X4.view("<u4")[:, 0],
-        first_M=(end_M - sizes_M2.prod(axis=1)).astype(np.int32),
+        first_M=(end_M - num_M).astype(np.int32),
         width_M=np.ascontiguousarray(sizes_M2[:, 1]),
         height_M=np.ascontiguousarray(sizes_M2[:, 0]),
         repeats_M=np.array(repeats, np.int32),

@@ -134,13 +134,14 @@ def cover(
     """
     size = len(nearness_HW)
     find_visible(geometry, pos_G3, mat_G33, view, size, window, is_shown_G)
+    middle = np.float32(size / 2 - 0.5)
     column_W = np.arange(size).astype(np.float32)
     found_F = np.empty(len(geometry.corner_F3), np.int32)
     for g in range(len(is_shown_G)):
         if is_shown_G[g]:
             _project(geometry, pos_G3, mat_G33, view, g, at_V3)
-            count = _find_in_front(geometry, view, g, at_V3, window, np.float32(size / 2 - 0.5), found_F)
-            _fill(geometry, view, found_F, count, at_V3, limit_HW, window, column_W, nearness_HW, face_HW)
+            count = _find_in_front(geometry, view, g, at_V3, window, middle, found_F)
+            _fill(geometry, view, found_F, count, at_V3, limit_HW, window, middle, column_W, nearness_HW, face_HW)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
@@ -215,12 +216,12 @@ def _fill(
     at_V3: Floats,
     limit_HW: Floats,
     window: Window,
+    middle: np.float32,
     column_W: Floats,
     nearness_HW: Floats,
     face_HW: NDArray[np.int32],
 ) -> None:
     """Draw the first `count` triangles of `found_F`."""
-    middle = np.float32(len(nearness_HW) / 2 - 0.5)
     for n in range(count):
         f = found_F[n]
         i, j, k = geometry.corner_F3[f, 0], geometry.corner_F3[f, 1], geometry.corner_F3[f, 2]
