@@ -211,9 +211,9 @@ def study_command(arguments: Sequence[str]) -> str:
 
     folder = options.folder / study.name
     if options.dry:
-        return describe_study(study, folder, options.jobs, options.methods)
+        return describe_study(study, folder, options.jobs, options.methods, options.tasks)
     with output(folder, "--folder", is_folder=True):
-        return do_study(study, folder, options.jobs, options.methods)
+        return do_study(study, folder, options.jobs, options.methods, options.tasks)
 
 
 def ppo_command(arguments: Sequence[str]) -> str:

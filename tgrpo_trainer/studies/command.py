@@ -14,7 +14,9 @@ from tgrpo_trainer.studies.results import PAGE_NAME, write_results
 from tgrpo_trainer.studies.run import PROGRAM, Job, open_study, plan_jobs, run_jobs
 
 
-def describe_study(study: Study, folder: Path, num_parallel: int, methods: Collection[str] = ()) -> str:
+def describe_study(
+    study: Study, folder: Path, num_parallel: int, methods: Collection[str] = (), tasks: Collection[str] = ()
+) -> str:
     """The grid, what of it is finished, and how long the rest will take.
 
     Args:
@@ -22,13 +24,14 @@ def describe_study(study: Study, folder: Path, num_parallel: int, methods: Colle
         folder: The study's; it need not exist.
         num_parallel: Runs side by side.
         methods: Only the runs of these; empty: all.
+        tasks: Only the runs on these; empty: all.
 
     Raises:
         ConfigError: No run side by side.
-        UnknownNameError: The study has no such method.
+        UnknownNameError: The study has no such method or task.
     """
     _refuse_none(num_parallel)
-    jobs = plan_jobs(study, folder, methods)
+    jobs = plan_jobs(study, folder, methods, tasks)
     runs = [job for job in jobs if job.clone is not None]
     clones = [job for job in jobs if job.clone is None]
     return "\n".join(
@@ -45,7 +48,12 @@ def describe_study(study: Study, folder: Path, num_parallel: int, methods: Colle
 
 
 def do_study(
-    study: Study, folder: Path, num_parallel: int, methods: Collection[str] = (), program: Sequence[str] = PROGRAM
+    study: Study,
+    folder: Path,
+    num_parallel: int,
+    methods: Collection[str] = (),
+    tasks: Collection[str] = (),
+    program: Sequence[str] = PROGRAM,
 ) -> str:
     """Do what is left of a study and write its results.
 
@@ -54,6 +62,7 @@ def do_study(
         folder: The study's.
         num_parallel: Runs side by side.
         methods: Only the runs of these; empty: all.
+        tasks: Only the runs on these; empty: all.
         program: Arguments of Python that start the command line.
 
     Returns:
@@ -61,11 +70,11 @@ def do_study(
 
     Raises:
         ConfigError: No run side by side, or a folder of another study.
-        UnknownNameError: The study has no such method.
+        UnknownNameError: The study has no such method or task.
         TrainingError: A run failed; the results of the others are written.
     """
     _refuse_none(num_parallel)
-    jobs, wanted = plan_jobs(study, folder), plan_jobs(study, folder, methods)
+    jobs, wanted = plan_jobs(study, folder), plan_jobs(study, folder, methods, tasks)
     open_study(study, folder)
 
     def keep_results(job: Job) -> None:

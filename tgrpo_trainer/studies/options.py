@@ -25,6 +25,9 @@ class StudyOptions:
     """Folder of all studies; this one lies in <folder>/<study>."""
     methods: tuple[str, ...] = ()
     """Only the runs of these methods, for now; none given: all. `--dry` lists the names."""
+    tasks: tuple[str, ...] = ()
+    """Only the runs on these tasks, for now; none given: all. `--dry` lists the names; a policy that learns all tasks
+    counts as the task `all`."""
     jobs: int = 1
     """Runs side by side, each a process with its share of the cores (about 1 GiB of memory each with nano)."""
     dry: bool = False

@@ -65,23 +65,26 @@ class Job:
         return self.clone is None or latest_checkpoint(self.clone / LAST_NAME) is not None
 
 
-def plan_jobs(study: Study, folder: Path, methods: Collection[str] = ()) -> tuple[Job, ...]:
+def plan_jobs(
+    study: Study, folder: Path, methods: Collection[str] = (), tasks: Collection[str] = ()
+) -> tuple[Job, ...]:
     """The clones and runs of a study, finished or not, in the order in which they are done.
 
     Args:
         study: The grid.
         folder: The study's.
         methods: Only the runs of these, and their clones; empty: all.
+        tasks: Only the runs on these; empty: all.
 
     Raises:
-        UnknownNameError: The study has no such method.
+        UnknownNameError: The study has no such method or task.
     """
-    known = [one.name for one in study.methods]
-    if unknown := [name for name in methods if name not in known]:
-        raise UnknownNameError("method", unknown[0], known)
+    runs = study.runs()
+    _refuse_unknown("method", methods, [run.method for run in runs])
+    _refuse_unknown("task", tasks, [run.task for run in runs])
     jobs: dict[Path, Job] = {}
-    for run in study.runs():
-        if methods and run.method not in methods:
+    for run in runs:
+        if (methods and run.method not in methods) or (tasks and run.task not in tasks):
             continue
         clone, config, evaluated = study.clone_config(run, folder), study.config(run, folder), study.clone_alone(run)
         clone_log, log = (folder / LOGS_NAME / path.with_suffix(".log") for path in (run.clone_path, run.path))
@@ -89,6 +92,11 @@ def plan_jobs(study: Study, folder: Path, methods: Collection[str] = ()) -> tupl
         start = folder / evaluated.path if evaluated else None
         jobs[run.path] = Job(str(run), config, log, study.learner(run), clone.run.path, start)
     return tuple(jobs.values())
+
+
+def _refuse_unknown(kind: str, names: Collection[str], known: Sequence[str]) -> None:
+    if unknown := [name for name in names if name not in known]:
+        raise UnknownNameError(kind, unknown[0], dict.fromkeys(known))
 
 
 def open_study(study: Study, folder: Path) -> None:

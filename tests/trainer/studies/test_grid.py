@@ -90,6 +90,20 @@ def test_some_methods_can_be_done_first() -> None:
         plan_jobs(get_study("methods"), FOLDER, ("sac",))
 
 
+def test_some_tasks_can_be_done_first() -> None:
+    jobs = plan_jobs(get_study("methods"), FOLDER, ("tgrpo", "clone"), ("goal_0",))
+    assert [str(job.folder.relative_to(FOLDER)) for job in jobs[:3]] == [
+        "clones/goal_0/seed_0",
+        "runs/goal_0/clone/seed_0",
+        "runs/goal_0/tgrpo/seed_0",
+    ]
+    assert len(jobs) == 5 * 3
+    joint = plan_jobs(get_study("suite"), FOLDER, tasks=("all",))
+    assert {job.folder.parent.parent.name for job in joint if job.clone} == {"all"}
+    with pytest.raises(UnknownNameError, match="Unknown task 'goal_1'. Did you mean 'goal_0'"):
+        plan_jobs(get_study("methods"), FOLDER, tasks=("goal_1",))
+
+
 def test_settings_are_replaced_one_by_one() -> None:
     changed = with_settings(quickstart(), {"objective": {"kind": "tgrpo", "alpha_step": 1.0}, "env": {"tasks": (7,)}})
     assert changed.objective.model_dump() == {
