@@ -190,7 +190,7 @@ def play(
         init_states: Set of initial states.
         index: Which state of a fixed set; `train` draws one with the seed.
         seed: Fixes the drawn state and random actions.
-        reward: Reward to score with: stages, sparse, or the path of a spec.
+        reward: Reward to score with: stages, llm, compiled, sparse, or the path of a spec.
         save: Write the episode to this .npz file.
         video: Write a video of both cameras to this .mp4 file.
         image_size: Side of the pictures in the video, pixels.
@@ -248,7 +248,8 @@ def parity(
     A trajectory that leaves LIBERO's is held against how far LIBERO leaves its own when an input's last bit changes.
 
     Args:
-        suite: Only this suite; by default all 130 tasks.
+        suite: Only this suite; all 130 tasks where neither it nor a task is given. A task's suite is libero_object
+            where it is not given.
         task: Only this task of the suite, by index or name.
         assets: Asset pack: auto, primitive, libero, or a folder.
         steps: Control steps of random actions after settling.

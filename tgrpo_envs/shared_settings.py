@@ -62,7 +62,7 @@ class SharedSettings(Settings):
     """Where cabinets, stoves and the like stand: as the set of states says (drawn with train and heldout states, at the
     centre of their regions in official ones, whose files do not say), or drawn anew for every episode."""
     detail: Literal["fast", "exact", "off"] = "fast"
-    """How pictures are drawn: fast = reduced meshes without shadows; exact = LIBERO's pixels; off = not at all."""
+    """How pictures are drawn: fast = simplified meshes, one sample a pixel; exact = LIBERO's pixels; off = none."""
     perturb: Kind | None = None
     """A kind of change to the tasks (docs/perturbations.md), the same in every episode; None = as they are."""
     perturb_level: Annotated[int, whole(1, MAX_LEVEL)] = 2

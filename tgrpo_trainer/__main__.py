@@ -43,7 +43,7 @@ EVALUATION_TIMEOUT_MINUTES = 120.0
 
 
 def train_command(arguments: Sequence[str]) -> str | None:
-    """Clone demonstrations, improve the policy with TGRPO, and write report.html."""
+    """Clone demonstrations, improve the policy by group-relative reinforcement learning, and write report.html."""
     config = parse_run("train", arguments)
     from tgrpo_trainer.train import train
 
@@ -380,7 +380,8 @@ def _overview() -> str:
     recipes = "\n".join(f"  {name:<20} {(recipe.__doc__ or '').strip()}" for name, recipe in RECIPES.items())
     return (
         f"usage: {PROG} [command] [options]\n\n"
-        "Fine-tunes policies on LIBERO with TGRPO. Without arguments: train with the quickstart recipe.\n\n"
+        "Fine-tunes policies on LIBERO by TGRPO and other group-relative objectives. Without arguments: train with the "
+        "quickstart recipe.\n\n"
         f"commands:\n{commands}\n\nrecipes (--recipe NAME):\n{recipes}\n\n"
         f"All options of a command: {PROG} train --help"
     )

@@ -25,7 +25,7 @@ class EnvConfig(SharedSettings):
     tasks: tuple[int | str, ...] = Field(default=(0,), min_length=1)
     """Tasks of the suite that one policy learns, by index or name (list them: python -m tgrpo_envs tasks), or all."""
     detail: Literal["fast", "exact"] = "fast"
-    """How pictures are drawn: fast = reduced meshes without shadows; exact = LIBERO's pixels."""
+    """How pictures are drawn: fast = simplified meshes, one sample a pixel; exact = LIBERO's pixels."""
     max_open_tasks: int = Field(default=32, ge=1)
     """Tasks whose scenes stay open at once, beside those being played (docs/suites.md has the memory of one)."""
 
@@ -113,7 +113,7 @@ class SftConfig(Settings):
 
     demonstrations: tuple[Path, ...] = ()
     """Files of demonstrations in LIBERO's HDF5 format (docs/demonstrations.md), with several tasks one for each, in
-    their order; None = the run records its own with the scripted expert."""
+    their order; left out = the run records its own with the scripted expert."""
     demo_rows: Rows | None = None
     """Whether a row of your demonstrations was seen before its action (as OpenVLA regenerates LIBERO's files) or after
     it (as LIBERO publishes them); None = found out from the file."""

@@ -62,7 +62,7 @@ def quickstart() -> TrainConfig:
 
 
 def libero_suite_nano() -> TrainConfig:
-    """One policy for the ten tasks of a suite: clone 16 demonstrations of each, then TGRPO; an hour on two cores."""
+    """One policy for a suite of ten tasks: clone 16 demonstrations each, then stage return; an hour on two cores."""
     one_task = quickstart()  # every setting that is not here is the quickstart's, which was measured with one task
     return one_task.replace(
         # 128 control steps are the quickstart's, for LIBERO-Object; another suite may need --env.horizon.

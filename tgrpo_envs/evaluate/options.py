@@ -44,7 +44,7 @@ class EvaluateOptions:
     assets: str = "auto"
     """Asset pack: auto, primitive, libero, or a folder."""
     detail: Literal["fast", "exact"] | None = None
-    """exact = LIBERO's own pixels; fast = without shadows and with fewer triangles, several times as fast; None = what
+    """exact = LIBERO's own pixels; fast = simplified meshes and one sample a pixel, many times as fast; None = what
     a server of ours asks for, else exact."""
     image_size: int | None = None
     """Side of the drawn pictures, pixels; None = 256, or what a server of ours asks for."""

@@ -61,7 +61,7 @@ class Simulator:
         cameras: Cameras that `render` will be asked for: ``agentview``, ``wrist`` or another one of the scene.
         image_size: Width and height of the pictures, pixels.
         render_size: Another width and height that `render` may be asked for; None is no other.
-        detail: ``fast`` draws reduced meshes without shadows; ``exact`` draws LIBERO's pictures at ten times the cost;
+        detail: ``fast`` draws simplified meshes, one sample a pixel; ``exact`` LIBERO's pictures at ten times the cost;
             ``off`` draws nothing.
         control: How `step` reads actions. Settling is LIBERO's, whatever this is.
 

@@ -25,7 +25,7 @@ class EvalOptions:
     suite: Suite | None = None
     """LIBERO suite; None = the run's."""
     tasks: tuple[str, ...] = ()
-    """Task indices or names (--tasks 0 3 5), or all; None = the run's."""
+    """Task indices or names (--tasks 0 3 5), or all; left out = the run's."""
     states: Literal["official", "heldout", "both"] = "both"
     """official = LIBERO's own 50 of the task; heldout = region states that training never draws."""
     mode: Literal["greedy", "sampled", "both"] = "both"

@@ -100,7 +100,7 @@ def test_some_tasks_can_be_done_first() -> None:
     assert len(jobs) == 5 * 3
     joint = plan_jobs(get_study("suite"), FOLDER, tasks=("all",))
     assert {job.folder.parent.parent.name for job in joint if job.clone} == {"all"}
-    with pytest.raises(UnknownNameError, match="Unknown task 'goal_1'. Did you mean 'goal_0'"):
+    with pytest.raises(UnknownNameError, match=r"Unknown task 'goal_1'\. Did you mean 'goal_0'"):
         plan_jobs(get_study("methods"), FOLDER, tasks=("goal_1",))
 
 

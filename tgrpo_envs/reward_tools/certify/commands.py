@@ -37,7 +37,8 @@ def certify(
     certify: on states that nobody has looked at, for a spec that replaces a certified one gets the next draw.
 
     Args:
-        suite: Only this suite; by default all 130 tasks.
+        suite: Only this suite; all 130 tasks where neither it nor a task is given. A task's suite is libero_object
+            where it is not given.
         task: Only this task of the suite, by index or name.
         producer: Whose specs: compiled or llm.
         files: Spec files of your own; the certificate of FILE.json is FILE.certificate.json.

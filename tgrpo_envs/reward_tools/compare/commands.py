@@ -32,7 +32,8 @@ def compare(
     kept in the cache, so a run that was stopped goes on where it was (half a minute to two minutes a task).
 
     Args:
-        suite: Only this suite; by default all 130 tasks.
+        suite: Only this suite; all 130 tasks where neither it nor a task is given. A task's suite is libero_object
+            where it is not given.
         task: Only this task of the suite, by index or name.
         groups: Groups of eight a task.
         specs: Folder of the language model's specs, in place of the shipped ones.
