@@ -13,7 +13,7 @@ from tgrpo_envs.arrays import whole_number
 from tgrpo_envs.batch.reset_options import initial_states, parse_reset_options
 from tgrpo_envs.batch.task_batch import Observations, StepResult, TaskBatch, parse_actions
 from tgrpo_envs.batch.task_info import Registered
-from tgrpo_envs.settings import EnvSettings, check_render_mode, warn_of_blindness
+from tgrpo_envs.settings import CONTROL_HZ, EnvSettings, check_render_mode, warn_of_blindness
 
 
 class LiberoEnv(Registered, gym.Env[dict[str, Any], NDArray[np.floating[Any] | np.integer[Any]]]):
@@ -70,13 +70,14 @@ class LiberoEnv(Registered, gym.Env[dict[str, Any], NDArray[np.floating[Any] | n
 
     metadata: dict[str, Any] = {  # noqa: RUF012 - Gymnasium declares it on the instance
         "render_modes": ["rgb_array"],
-        "render_fps": 20,
+        "render_fps": CONTROL_HZ,
     }
 
     def __init__(self, suite: str, *, render_mode: str | None = None, **settings: Any) -> None:
         chosen = EnvSettings(suite, **settings)
         warn_of_blindness(chosen)
         self.render_mode = check_render_mode(render_mode)
+        self.metadata = {**self.metadata, "render_fps": chosen.frames_per_second}
         self._episodes = TaskBatch(chosen, num_envs=1)
         self.observation_space: spaces.Dict = chosen.observation_space(self._episodes.state_size)
         self.action_space = chosen.action_space()

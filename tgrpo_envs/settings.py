@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from enum import Enum
 from functools import cache, cached_property
@@ -27,6 +27,7 @@ from tgrpo_envs.tasks import Task, check_is_official, choose_task
 ACTION_SIZE = 7
 PROPRIO_SIZE = 12
 CAMERAS = ("agentview", "wrist")
+CONTROL_HZ = 20
 MAX_ACTION_SCALE = 10.0  # half a metre in a twentieth of a second
 InitStateSet = Literal["train", "heldout", "official"]
 INIT_STATE_SETS: tuple[InitStateSet, ...] = get_args(InitStateSet)
@@ -117,7 +118,12 @@ class EnvSettings(SharedSettings):
                 check_task_file(parse_problem(task.bddl), pack)
         for option in ("depth", "segmentation"):
             if getattr(self, option) and not self.cameras:
-                raise ConfigError(f"{option}=True needs a camera; give cameras, and another detail than 'off'.")
+                raise ConfigError(
+                    f"{option}=True needs a camera, and with observe={self.observe!r} and detail={self.detail!r} there "
+                    "are none; give cameras, observe='pictures' or 'state+pictures', and another detail than 'off'."
+                )
+        if self.observe == "state+pictures" and self.detail == "off":
+            raise ConfigError("observe='state+pictures' and detail='off' contradict each other; take observe='state'.")
         if self.init_states == "official":
             check_is_official(task)
         if self.reward_is_file and not Path(self.reward).is_file():
@@ -138,6 +144,11 @@ class EnvSettings(SharedSettings):
     def episode_horizon(self) -> int:
         """Episode limit in control steps."""
         return self.resolved_task.horizon if self.horizon is None else self.horizon
+
+    @property
+    def frames_per_second(self) -> float:
+        """Environment steps a second: the rate at which pictures of one step each play in real time."""
+        return CONTROL_HZ / self.action_chunk
 
     @property
     def observes_state(self) -> bool:
@@ -224,12 +235,16 @@ def as_json(keywords: dict[str, Any]) -> dict[str, Any]:
             return value.model_dump()
         if isinstance(value, Perturbation):
             return asdict(value)
-        if isinstance(value, np.generic):
-            return value.item()
         if isinstance(value, Enum):
             return value.value
+        if isinstance(value, Mapping):
+            return {name: convert(item) for name, item in value.items()}
         if isinstance(value, (tuple, list)):
             return type(value)(convert(item) for item in value)
+        if isinstance(value, (range, set, frozenset)):
+            return [convert(item) for item in value]
+        if hasattr(value, "tolist"):  # arrays, their numbers, and tensors of other libraries
+            return value.tolist()
         return str(value) if isinstance(value, Path) else value
 
     return {name: convert(value) for name, value in keywords.items()}

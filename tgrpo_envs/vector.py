@@ -57,7 +57,7 @@ class LiberoVectorEnv(Registered, VectorEnv[Observations, NDArray[np.floating[An
             as ``final_info``. ``Disabled``: it stays frozen with reward 0 and its last observation until it is reset.
         copy: Whether `reset` and `step` return arrays of their own. False returns the same arrays each time,
             overwritten in place.
-        max_episode_steps: Limit in environment steps, beside the horizon in control steps.
+        max_episode_steps: Limit in environment steps, beside the horizon in control steps, which the reward goes by.
         **settings: See `tgrpo_envs.settings.EnvSettings`.
 
     Raises:
@@ -79,15 +79,17 @@ class LiberoVectorEnv(Registered, VectorEnv[Observations, NDArray[np.floating[An
     ) -> None:
         num_envs = whole_number("num_envs", num_envs, 1, MAX_NUM_ENVS)
         settings_N = _member_settings(suite, num_envs, tasks, settings)
+        limit = None
         if max_episode_steps is not None:
-            settings_N = [_limited(one, max_episode_steps) for one in settings_N]
+            limit = whole_number("max_episode_steps", max_episode_steps, 1) * settings_N[0].action_chunk
         warn_of_blindness(settings_N[0])
         self.num_envs = num_envs
         self.render_mode = check_render_mode(render_mode)
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
         self.copy = flag("copy", copy)
-        self.metadata = {"render_modes": ["rgb_array"], "render_fps": 20, "autoreset_mode": self.autoreset_mode}
-        self.batch = MultiTaskBatch(settings_N)
+        fps = settings_N[0].frames_per_second
+        self.metadata = {"render_modes": ["rgb_array"], "render_fps": fps, "autoreset_mode": self.autoreset_mode}
+        self.batch = MultiTaskBatch(settings_N, limit)
         self.single_observation_space = settings_N[0].observation_space(self.batch.state_size)
         self.single_action_space = settings_N[0].action_space()
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -95,8 +97,18 @@ class LiberoVectorEnv(Registered, VectorEnv[Observations, NDArray[np.floating[An
         self.members = [
             MemberView(block.episodes) for block in self.batch.blocks for _ in range(block.episodes.num_envs)
         ]
-        self._terminated_N, self._truncated_N = np.zeros((2, num_envs), dtype=bool)
+        self._terminated_N, self._truncated_N, self._diverged_N = np.zeros((3, num_envs), dtype=bool)
         self._torn_N: BoolArray = np.zeros(num_envs, dtype=bool)  # a step of theirs was interrupted
+
+    @property  # type: ignore[misc] # each member has its own, as in Gymnasium's own vector environments
+    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
+        """Each member's generator."""
+        return self.get_attr("np_random")
+
+    @property
+    def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]
+        """What each member was seeded with."""
+        return self.get_attr("np_random_seed")
 
     @property
     def _max_episode_steps(self) -> int:
@@ -181,6 +193,7 @@ class LiberoVectorEnv(Registered, VectorEnv[Observations, NDArray[np.floating[An
                 self._reset(_to_reset(done_N))
             infos = self._all_infos(result)
             self._terminated_N, self._truncated_N = result.success_N, result.truncated_N
+            self._diverged_N = result.diverged_N
         observations = self._observations()
         self._torn_N[:] = False
         return observations, result.rewards_N, result.success_N.copy(), result.truncated_N.copy(), infos
@@ -203,6 +216,7 @@ class LiberoVectorEnv(Registered, VectorEnv[Observations, NDArray[np.floating[An
         self.batch.reset(options, [member.np_random for member in self.members])
         self._terminated_N &= ~options.mask_N
         self._truncated_N &= ~options.mask_N
+        self._diverged_N &= ~options.mask_N
         self._torn_N &= ~options.mask_N
 
     def _all_infos(self, result: StepResult) -> Infos:
@@ -219,6 +233,7 @@ class LiberoVectorEnv(Registered, VectorEnv[Observations, NDArray[np.floating[An
             result,
             success_N=result.success_N | self._terminated_N,
             truncated_N=result.truncated_N | self._truncated_N,
+            diverged_N=result.diverged_N | self._diverged_N,
         )
 
     def _restart_ended(self, result: StepResult) -> Infos:
@@ -254,12 +269,6 @@ def _member_settings(
     if each[0].reward_is_file and len({one.resolved_task for one in each}) > 1:
         raise ConfigError(f"reward={each[0].reward!r} holds the stages of one task; use 'stages' for several.")
     return [one for one in each for _ in range(num_envs // len(chosen))]
-
-
-def _limited(settings: EnvSettings, max_episode_steps: int) -> EnvSettings:
-    """The same with episodes of at most so many environment steps."""
-    steps = whole_number("max_episode_steps", max_episode_steps, 1) * settings.action_chunk
-    return settings if steps >= settings.episode_horizon else settings.model_copy(update={"horizon": steps})
 
 
 def _autoreset_mode(mode: str | AutoresetMode) -> AutoresetMode:

@@ -28,6 +28,10 @@ PROFILE = CreditProfile(beta=0.3)
         (gym.make, {"action_chunk": 9, "horizon": 500, "credit": PROFILE}, 56),  # 55.6
         (gym.make, {"max_episode_steps": 50}, 50),
         (gym.make, {"task": np.int64(1), "credit": PROFILE}, 280),
+        (gym.make, {"task": np.array(1), "credit": {"quantum": np.float32(1 / 64)}, "cameras": {"wrist"}}, 280),
+        (gym.make, {"perturb": {"kind": "camera", "level": np.int64(2), "seed": 0}}, 280),
+        (gym.make_vec, {"num_envs": 2, "tasks": np.array([0, 1])}, 280),
+        (gym.make_vec, {"num_envs": 2, "tasks": range(2)}, 280),
         (gym.make_vec, {"num_envs": 2, "action_chunk": 9, "credit": PROFILE}, 32),  # 31.1
         (gym.make_vec, {"num_envs": 2, "tasks": [0, 1], "autoreset_mode": AutoresetMode.SAME_STEP}, 280),
         (gym.make_vec, {"num_envs": 2, "max_episode_steps": 1000}, 280),
@@ -37,7 +41,7 @@ PROFILE = CreditProfile(beta=0.3)
 def test_the_spec_has_the_limit_and_makes_the_same_environment(
     make: Callable[..., Any], settings: dict[str, Any], steps: int
 ) -> None:
-    env = make(ENV_ID, **STATE_ONLY, **settings)
+    env = make(ENV_ID, **{**STATE_ONLY, **settings})
     assert env.spec.max_episode_steps == steps
     again = make(EnvSpec.from_json(env.spec.to_json()))
     assert again.spec.max_episode_steps == steps
@@ -80,3 +84,10 @@ def test_a_task_is_a_whole_number_or_a_name(task: object) -> None:
 def test_a_limit_is_a_whole_number_of_steps(limit: object) -> None:
     with pytest.raises(ConfigError, match="max_episode_steps"):
         gym.make_vec(ENV_ID, num_envs=1, **STATE_ONLY, max_episode_steps=limit)
+
+
+@pytest.mark.parametrize("chunk", [1, 8])
+def test_films_of_one_picture_a_step_play_in_real_time(chunk: int) -> None:
+    for make in (gym.make, gym.make_vec):
+        env = make(ENV_ID, **STATE_ONLY, action_chunk=chunk)
+        assert env.metadata["render_fps"] == 20 / chunk

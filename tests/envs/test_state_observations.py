@@ -114,8 +114,25 @@ def test_the_last_state_of_an_episode_is_its_own(mode: str) -> None:
     assert np.array_equal(last["state"], expected["state"])
     if mode == "SameStep":
         assert not np.array_equal(observations["state"][1], expected["state"])
+    last_state_ND = observations["state"]
+    for action_NA in actions(3, 2, seed=1):  # also where all have ended and nobody is stepped
+        observations, *_ = envs.step(action_NA)
+        assert np.array_equal(observations["state"], last_state_ND) == (mode == "Disabled")
     envs.close()
     single.close()
+
+
+@pytest.mark.parametrize("mode", ["NextStep", "Disabled"])
+def test_one_task_goes_on_while_all_members_of_another_have_ended(mode: str) -> None:
+    envs = libero_envs(gym.make_vec(GOAL, num_envs=2, tasks=[0, 8], autoreset_mode=mode, **SETTINGS))
+    observations, _ = envs.reset(seed=0)
+    envs.batch.blocks[0].episodes.control_steps_N[:] = envs.get_attr("horizon")[0] - 1
+    for action_NA in actions(2, 2):
+        before_ND = observations["state"]
+        observations, *_ = envs.step(action_NA)
+    assert np.array_equal(observations["state"][0], before_ND[0]) == (mode == "Disabled")
+    assert not np.array_equal(observations["state"][1], before_ND[1])
+    envs.close()
 
 
 def test_several_tasks_share_a_width_and_know_their_own_names() -> None:

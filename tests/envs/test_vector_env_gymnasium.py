@@ -183,3 +183,36 @@ def test_given_states_reach_the_single_environment_too() -> None:
         _, reward, terminated, *_ = env.step(np.zeros(7, np.float32))
         assert terminated and reward == pytest.approx(1.0)
     env.close()
+
+
+def test_a_limit_of_steps_cuts_episodes_and_leaves_the_reward_its_horizon() -> None:
+    """A bonus for speed goes by the horizon, so the same states must earn the same in both."""
+    options = {"init_states": solved_state()}
+    settings = {"horizon": 280, "credit": {"eta": 0.5}, "max_episode_steps": 2}
+    envs, single = native("Disabled", **settings), gym.make(ENV_ID, **{**SETTINGS, **settings})
+    envs.reset(seed=0, options=options)
+    single.reset(seed=0, options=options)
+    _, rewards_N, *_ = envs.step(np.zeros((N, 7)))
+    assert rewards_N[0] == float(single.step(np.zeros(7))[1]) > 1.0
+    envs.reset(seed=0)
+    ends = [envs.step(np.zeros((N, 7)))[3].tolist() for _ in range(2)]
+    assert ends == [[False] * N, [True] * N]
+
+
+def test_seeds_can_be_read_as_from_gymnasiums() -> None:
+    ours, theirs = native("NextStep"), of_singles("NextStep")
+    for envs in (ours, theirs):
+        envs.reset(seed=7)
+    assert ours.np_random_seed == theirs.np_random_seed == (7, 8, 9)
+    assert [one.random() for one in ours.np_random] == [one.random() for one in theirs.np_random]
+
+
+def test_a_frozen_member_stays_diverged() -> None:
+    envs = native("Disabled", horizon=9)
+    envs.reset(seed=0)
+    envs.episodes.simulator.datas[1].qvel[0] = 1e8
+    for _ in range(3):
+        infos = envs.step(np.zeros((N, 7)))[4]
+        assert infos["diverged"].tolist() == [False, True, False]
+    infos = envs.reset(seed=0)[1]
+    assert not infos["diverged"].any()

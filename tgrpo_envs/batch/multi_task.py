@@ -42,13 +42,14 @@ class MultiTaskBatch:
 
     Args:
         settings_N: What each member poses; they may differ in the task only.
+        max_control_steps: See `TaskBatch`.
 
     Attributes:
         blocks: The blocks, in the members' order.
         observations: (N, ...) arrays that `reset` and `step` overwrite in place.
     """
 
-    def __init__(self, settings_N: Sequence[EnvSettings]) -> None:
+    def __init__(self, settings_N: Sequence[EnvSettings], max_control_steps: int | None = None) -> None:
         self.num_envs = len(settings_N)
         runs = [(settings, len(list(run))) for settings, run in groupby(settings_N)]
         threads = settings_N[0].num_threads or os.cpu_count() or 1
@@ -61,7 +62,7 @@ class MultiTaskBatch:
             if len(runs) > 1:
                 share = min(size, threads // self._num_workers)
                 settings = settings.model_copy(update={"num_threads": share})
-            self.blocks.append(Block(TaskBatch(settings, size), rows))
+            self.blocks.append(Block(TaskBatch(settings, size, max_control_steps), rows))
             start += size
         self._share_observations()
 

@@ -85,6 +85,8 @@ class StateObserver:
             mask_N: Which environments.
         """
         rows = np.flatnonzero(mask_N)
+        if not rows.size:
+            return
         snapshot = simulator.snapshot
         qpos_nQ = np.array([simulator.datas[row].qpos for row in rows])
         qvel_nV = np.array([simulator.datas[row].qvel for row in rows])

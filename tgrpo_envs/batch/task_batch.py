@@ -59,14 +59,17 @@ class TaskBatch:
     Args:
         settings: The validated choices of the user; a reward that is a file is read and checked here.
         num_envs: How many episodes run side by side.
+        max_control_steps: Limit beside the horizon, which it leaves to the reward as it is; None is no other.
 
     Attributes:
+        limit: Control steps after which an episode is truncated.
         observations: The present observations, overwritten in place by `reset` and `step`.
     """
 
-    def __init__(self, settings: EnvSettings, num_envs: int) -> None:
+    def __init__(self, settings: EnvSettings, num_envs: int, max_control_steps: int | None = None) -> None:
         self.settings = settings
         self.num_envs = num_envs
+        self.limit = min(max_control_steps or settings.episode_horizon, settings.episode_horizon)
         self.all_members: BoolArray = np.ones(num_envs, dtype=bool)
         self.control_steps_N: NDArray[np.int64] = np.zeros(num_envs, dtype=np.int64)
         self.stage_report: StageReport | None = None
@@ -238,7 +241,7 @@ class TaskBatch:
             rewards_N[running_N] += report.reward_N[running_N]
             self.stage_report = report
             success_N |= running_N & goal_NC.all(axis=1)
-            running_N &= ~success_N & (self.control_steps_N < self.settings.episode_horizon)
+            running_N &= ~success_N & (self.control_steps_N < self.limit)
         self._observe_numbers(live_N)
         if images and undrawn_N.any():  # they ended inside the chunk
             self.simulator.render(images, undrawn_N)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import seeding
 
@@ -47,7 +46,7 @@ class TaskInfo:
     @property
     def _max_episode_steps(self) -> int:
         """Episode limit in environment steps, as LeRobot's evaluation reads it."""
-        return -(-self.horizon // self.settings.action_chunk)
+        return -(-self.episodes.limit // self.settings.action_chunk)
 
     @property
     def stage_names(self) -> tuple[str, ...]:
@@ -107,11 +106,12 @@ class MemberView(TaskInfo):
 
     Attributes:
         np_random: Draws this member's initial states.
+        np_random_seed: What it was seeded with.
     """
 
     def __init__(self, episodes: TaskBatch) -> None:
         self._episodes = episodes
-        self.np_random: np.random.Generator = seeding.np_random()[0]
+        self.np_random, self.np_random_seed = seeding.np_random()
 
     @property
     def episodes(self) -> TaskBatch:
@@ -120,7 +120,7 @@ class MemberView(TaskInfo):
 
     def seed(self, seed: int) -> None:
         """Start its random numbers anew, as `gymnasium.Env.reset(seed=...)` does."""
-        self.np_random = seeding.np_random(seed)[0]
+        self.np_random, self.np_random_seed = seeding.np_random(seed)
 
     def value(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """An attribute, or what it returns where it is a method."""
