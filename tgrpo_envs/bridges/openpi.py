@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tgrpo_envs.arrays import integer
+from tgrpo_envs.arrays import integer, whole_number
 from tgrpo_envs.bridges.libero import turned
 from tgrpo_envs.bridges.numpy_msgpack import pack, unpack
 from tgrpo_envs.bridges.policy import Seen, check_actions
 from tgrpo_envs.bridges.websocket import WebsocketServer
-from tgrpo_envs.errors import PolicyError
+from tgrpo_envs.errors import ConfigError, PolicyError
 from tgrpo_envs.extras import needs_extra
+from tgrpo_envs.shared_settings import MAX_PICTURE_PX
 from tgrpo_envs.sim.snapshot import FloatArray
 
 with needs_extra("bridges"):
@@ -61,10 +62,20 @@ class OpenPiPolicy:
         self._spare, metadata = self._connect()
         own = metadata.get(OWN_METADATA)
         own = own if isinstance(own, Mapping) else {}
-        self._sent_px = integer(own.get("image_size")) or SENT_PX
-        self.image_size = image_size or integer(own.get("image_size")) or DRAWN_PX
+        own_px = self._own_picture_px(own.get("image_size"))
+        self._sent_px = own_px or SENT_PX
+        self.image_size = image_size or own_px or DRAWN_PX
         self.detail = "fast" if own.get("detail") == "fast" else "exact"
         self.replan_steps = replan_steps or integer(own.get("replan_steps")) or REPLAN_STEPS
+
+    def _own_picture_px(self, stated: object) -> int | None:
+        """What a server of ours says of its pictures' side."""
+        if stated is None:
+            return None
+        try:
+            return whole_number("image_size", stated, 1, MAX_PICTURE_PX)
+        except ConfigError as error:
+            raise PolicyError(f"The server {self.url} says of itself what cannot be: {error}") from error
 
     def act(self, seen: Seen) -> Sequence[FloatArray]:
         """See `bridges.policy.OutsidePolicy.act`."""

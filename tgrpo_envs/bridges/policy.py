@@ -76,7 +76,7 @@ def check_actions(answer: object, whose: str, replan_steps: int) -> FloatArray:
     Raises:
         PolicyError: Another shape, no numbers, NaN or infinity.
     """
-    given = as_numbers(answer, f"The actions of {whose}", PolicyError)
+    given = as_numbers(answer, f"{whose}: its actions", PolicyError)
     actions_CA = np.atleast_2d(given)
     if actions_CA.ndim != 2 or actions_CA.shape[1] != ACTION_SIZE or len(actions_CA) < replan_steps:
         raise PolicyError(
@@ -122,9 +122,9 @@ class FunctionPolicy:
         }
         try:
             answer = self._function(rows)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise PolicyError(f"{self.name} failed with {_reason(error)}.") from error
-        answers = as_numbers(answer, f"The actions of {self.name}", PolicyError)
+        answers = as_numbers(answer, f"{self.name}: its actions", PolicyError)
         if answers.ndim not in (2, 3) or len(answers) != count:
             raise PolicyError(
                 f"{self.name} answered with the shape {answers.shape}; for {count} episodes it is ({count}, 7) or "
@@ -139,7 +139,7 @@ class FunctionPolicy:
         """Nothing to do."""
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     """What somebody else's code says, in one line, and where."""
     place = traceback.extract_tb(error.__traceback__)[-1]
     said = " ".join(str(error).split())
@@ -152,7 +152,7 @@ def _find(name: str) -> Callable[[dict[str, Any]], Any]:
         sys.path.insert(0, str(Path.cwd()))
     try:
         function = getattr(importlib.import_module(module_name), function_name)
-    except Exception as error:  # whatever a module does when it is imported
+    except (Exception, SystemExit) as error:  # whatever a module does when it is imported
         raise ConfigError(f"The policy {name!r} was not found ({_reason(error)}); give module:function.") from error
     if not callable(function):
         raise ConfigError(f"The policy {name!r} is a {type(function).__name__}, not a function.")

@@ -17,11 +17,11 @@ from tgrpo_envs.assets import find_pack
 from tgrpo_envs.batch.task_batch import TaskBatch
 from tgrpo_envs.bridges.policy import OutsidePolicy
 from tgrpo_envs.errors import ConfigError, PolicyError
-from tgrpo_envs.evaluate.film import film
+from tgrpo_envs.evaluate.film import film, is_filmed
 from tgrpo_envs.evaluate.options import EvaluateOptions
 from tgrpo_envs.evaluate.play import Finished, play_states
 from tgrpo_envs.evaluate.policies import open_policy
-from tgrpo_envs.evaluate.record import EvaluationFolder, EvaluationRecord, Settings
+from tgrpo_envs.evaluate.record import EpisodeRecord, EvaluationFolder, EvaluationRecord, Settings
 from tgrpo_envs.extras import needs_extra
 from tgrpo_envs.perturbation import KINDS, MAX_LEVEL, Perturbation
 from tgrpo_envs.settings import EnvSettings
@@ -74,7 +74,7 @@ def run_evaluation(options: EvaluateOptions) -> str:
             raise PolicyError(
                 f"{error} {len(folder.episodes)} finished episodes are kept in {options.out}; go on with --resume."
             ) from error
-    return table(folder.finish(), chosen_tasks(options))
+    return table(folder.finish(), chosen_tasks(options)) + _unfilmed(folder, options.videos)
 
 
 def _settings(options: EvaluateOptions, policy: OutsidePolicy) -> Settings:
@@ -189,9 +189,28 @@ def _keep(folder: EvaluationFolder, options: EvaluateOptions, bar: tqdm[None], f
     record = finished.record
     folder.add(record)
     bar.update()
-    alike = (one for one in folder.episodes if (one.task, one.kind) == (record.task, record.kind))
-    if not record.success and sum(not one.success for one in alike) <= options.videos:
-        film(finished, folder.path / "videos")
+    alike = [one for one in _failures(folder) if (one.task, one.kind) == (record.task, record.kind)]
+    videos = folder.path / "videos"
+    if not record.success and sum(is_filmed(one, videos) for one in alike) < options.videos:
+        film(finished, videos)
+
+
+def _failures(folder: EvaluationFolder) -> list[EpisodeRecord]:
+    return [one for one in folder.episodes if not one.success]
+
+
+def _unfilmed(folder: EvaluationFolder, num_videos: int) -> str:
+    """What to say of failures that an earlier call has played and not filmed: it kept no actions; else nothing."""
+    failures: dict[tuple[int, str | None], list[bool]] = {}
+    for one in _failures(folder):
+        failures.setdefault((one.task, one.kind), []).append(is_filmed(one, folder.path / "videos"))
+    missing = sum(max(0, min(num_videos, len(each)) - sum(each)) for each in failures.values())
+    if not missing:
+        return ""
+    return (
+        f"\n{missing} of the videos are missing: an earlier call played these failures without them, and actions are "
+        "not kept. Evaluate into another --out to film them."
+    )
 
 
 def table(record: EvaluationRecord, tasks: Sequence[Task]) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgrpo_envs.evaluate.play import Finished
+from tgrpo_envs.evaluate.record import EpisodeRecord
 from tgrpo_envs.files import write_atomically
 from tgrpo_envs.vector import LiberoVectorEnv
 
@@ -37,11 +38,19 @@ def film(finished: Finished, folder: Path) -> Path:
             env.step(action_A[None])
             frames.append(_frame(env))
     video = encode(np.stack(frames), FRAMES_PER_SECOND)
+    path = folder / f"{_stem(record)}{video.suffix}"
+    write_atomically(path, video.content)
+    return path
+
+
+def is_filmed(record: EpisodeRecord, folder: Path) -> bool:
+    """Whether the episode's video is there."""
+    return any(folder.glob(f"{_stem(record)}.*"))
+
+
+def _stem(record: EpisodeRecord) -> str:
     place = f"{record.suite}_{record.task:02d}_{record.states}_state{record.state:02d}"
-    kind = f"_{record.kind}" if record.kind else ""
-    name = f"{place}{kind}_{record.end}{video.suffix}"
-    write_atomically(folder / name, video.content)
-    return folder / name
+    return f"{place}{f'_{record.kind}' if record.kind else ''}_{record.end}"
 
 
 def _frame(env: LiberoVectorEnv) -> NDArray[np.uint8]:

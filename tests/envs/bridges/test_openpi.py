@@ -129,6 +129,16 @@ def test_a_server_of_ours_says_which_pictures_it_takes() -> None:
     assert says.questions[0]["observation/image"].shape == (48, 48, 3)
 
 
+@pytest.mark.parametrize("side", [-224, 0, 5000, "48"])
+def test_a_server_that_says_of_itself_what_cannot_be_is_refused(side: object) -> None:
+    metadata = {"tgrpo": {"image_size": side}}
+    with (
+        serving_in_a_thread(lambda: Says(np.zeros((5, 7))), **AT | {"metadata": metadata}) as url,
+        pytest.raises(PolicyError, match="says of itself what cannot be: image_size="),
+    ):
+        OpenPiPolicy(url, timeout_s=20, image_size=32)
+
+
 def test_a_key_is_asked_for_and_health_is_not() -> None:
     with serving_in_a_thread(lambda: Says(np.zeros((5, 7))), **AT, api_key="right") as url:
         for key in (None, "wrong"):

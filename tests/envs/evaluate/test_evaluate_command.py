@@ -116,6 +116,20 @@ def test_failures_are_filmed(folder: str) -> None:
     assert video.startswith("libero_object_00_official_state00_horizon.")
 
 
+def test_failures_that_an_earlier_call_did_not_film_are_counted_and_later_ones_filmed(
+    folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (f"{folder}:still", "out", "--num-states", "3", "--horizon", "3", "--num-envs", "1")
+    assert evaluate(*words) == 0
+    kept = Path("out/episodes.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    Path("out/episodes.jsonl").write_text("".join(kept[:2]), encoding="utf-8")  # as after a crash
+    capsys.readouterr()
+    assert evaluate(*words, "--videos", "2", "--resume") == 0
+    (video,) = os.listdir("out/videos")
+    assert video.startswith("libero_object_00_official_state02_horizon.")
+    assert "1 of the videos are missing" in capsys.readouterr().out
+
+
 def test_a_policy_that_fails_costs_no_finished_episode(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The first state is played to its end by a policy that then dies; resumed, only the others are played."""
     common = ("--horizon", "2", "--num-envs", "1")

@@ -63,6 +63,7 @@ EPISODE = EpisodeRecord(
         (["oft:http://h:abc"], "'http://h:abc' is no address"),
         (["oft:http://[::1"], "'http://[::1' is no address"),
         ([":act"], "The policy ':act' was not found"),
+        (["leaves:act"], "The policy 'leaves:act' was not found (SystemExit: 3 ("),
         (["..:act"], "The policy '..:act' was not found"),
         (["divides:act"], "(ZeroDivisionError: division by zero ("),
         (["spelt:act"], "(SyntaxError: "),
@@ -73,7 +74,8 @@ def test_what_cannot_be_evaluated_is_refused_in_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    for name, text in {"divides": "1 / 0", "spelt": "def act(:", "fine": "def act(seen): ..."}.items():
+    modules = {"divides": "1 / 0", "spelt": "def act(:", "leaves": "raise SystemExit(3)", "fine": "def act(seen): ..."}
+    for name, text in modules.items():
         Path(f"{name}.py").write_text(text)
     Path("own.bddl").write_text(bddl_path(get_task("libero_object", 0)).read_text())
     given = ["evaluate", *words, "--out", "out", "--assets", "primitive", "--num-states", "51"]
