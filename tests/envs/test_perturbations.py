@@ -17,7 +17,7 @@ from tgrpo_envs.scene import Scene, heldout_states, load_scene, official_states
 from tgrpo_envs.scene.perturb import load_setting
 from tgrpo_envs.scene.perturb.distractors import COUNTS, HALF_X_M, HALF_Y_M
 from tgrpo_envs.scene.perturb.layout import SHIFT_M, TURN_RAD
-from tgrpo_envs.scene.perturb.looks import AZIMUTH_DEG, DISTANCE, ELEVATION_DEG
+from tgrpo_envs.scene.perturb.looks import AZIMUTH_DEG, BRIGHTNESS, DISTANCE, ELEVATION_DEG, TINT
 from tgrpo_envs.scene.perturb.overlap import OVERLAP_M
 from tgrpo_envs.scene.perturb.robot import JOINT_RAD
 from tgrpo_envs.tasks import SUITES, get_task, list_tasks
@@ -83,6 +83,21 @@ def test_what_is_only_seen_changes_no_state(kind: Kind, plain: dict[str, Any]) -
     assert difference > 3  # grey levels
     if kind == "camera":  # the one on the wrist is left alone
         np.testing.assert_array_equal(seen["last"]["wrist"], plain["last"]["wrist"])
+
+
+@pytest.mark.parametrize("level", [1, 3])
+def test_light_brightens_and_darkens_by_what_is_drawn_and_tints_alike_at_every_level(level: int) -> None:
+    scene = load_scene(get_task(SUITE, TASK), "primitive")
+    for seed in range(5):
+        models = [
+            load_setting(scene.task, "primitive", Perturbation("light", one, seed)).scene.model for one in (1, level)
+        ]
+        weak_3, factor_3 = (model.light_diffuse[0] / scene.model.light_diffuse[0] for model in models)
+        np.testing.assert_allclose(models[1].light_diffuse, scene.model.light_diffuse * factor_3)
+        assert np.argsort(factor_3).tolist() == np.argsort(weak_3).tolist()  # the same colours lose most
+        limit = np.exp(BRIGHTNESS[level - 1])
+        assert (factor_3.min() > 1, factor_3.max() < 1)[seed in (0, 3)]  # seeds 1, 2 and 4 draw brighter light
+        assert factor_3.max() <= limit + 1e-9 and factor_3.min() >= (1 - TINT[level - 1]) / limit - 1e-9
 
 
 def test_without_a_perturbation_scene_and_states_are_the_very_same() -> None:

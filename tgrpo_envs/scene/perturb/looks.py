@@ -98,7 +98,7 @@ def _relight(model: mujoco.MjModel, scene: Scene, perturbation: Perturbation) ->
     model.light_pos[:, :2] += level(*LIGHT_SHIFT_M) * np.array([np.cos(angle), np.sin(angle)])
     head = model.vis.headlight
     for colours in (model.light_diffuse, model.light_specular, model.light_ambient, head.diffuse, head.ambient):
-        colours[:] = np.minimum(colours * colour_3, 1.0)
+        colours *= colour_3  # beyond 1 too: a lamp has no limit, what it lights has
 
 
 def _repaint(model: mujoco.MjModel, scene: Scene, perturbation: Perturbation) -> None:
