@@ -59,7 +59,7 @@ def clipped_loss(
 
     Returns:
         The loss, and detached metrics. All but `ratio_max` (a maximum) are weighted sums that add up over
-        micro-batches: `policy_loss`, `kl` (to the reference), `entropy`, `approx_kl` (to the policy that drew),
+        micro-batches: `policy_loss`, `kl` (to the reference), `entropy`, `approx_kl` (from the policy that drew),
         `clip_ratio/low` and `clip_ratio/high` (shares held back by the lower and the upper bound).
 
     Raises:
@@ -87,7 +87,8 @@ def clipped_loss(
             "policy_loss": policy_loss.detach(),
             "kl": kl.detach(),
             "entropy": (token_share_NK * entropy_NK).sum(),
-            "approx_kl": (share_NU * _k3(-log_ratio_NU)).sum(),
+            # The tokens are the drawing policy's, so that one comes first: KL(old, new).
+            "approx_kl": (share_NU * _k3(log_ratio_NU)).sum(),
             "clip_ratio/low": (share_NU * ((ratio_NU < 1.0 - epsilon) & (advantages_N1 < 0))).sum(),
             "clip_ratio/high": (share_NU * ((ratio_NU > upper) & (advantages_N1 > 0))).sum(),
             "ratio_max": ratio_NU[mask_NU].max() if mask_NU.any() else ratio_NU.new_zeros(()),

@@ -118,6 +118,16 @@ def test_known_answer_of_the_kl_term() -> None:
     assert loss == pytest.approx(0.1 * (1.0 - math.log(2.0))) and gradient.item() == pytest.approx(-0.1)
 
 
+def test_the_trust_region_is_the_divergence_from_the_policy_that_drew() -> None:
+    """Of ten tokens drawn with (0.9, 0.1), nine are the first; k3's mean over them is the divergence itself."""
+    for new in (0.6, 0.99, 0.9999):
+        first, second = math.log(new), math.log(1 - new)
+        logp, old = [[first]] * 9 + [[second]], [[math.log(0.9)]] * 9 + [[math.log(0.1)]]
+        _, _, metrics = loss_of(logp, old, [0.0] * 10, beta=0.0)
+        exact = 0.9 * (math.log(0.9) - first) + 0.1 * (math.log(0.1) - second)
+        assert metrics["approx_kl"] == pytest.approx(exact)
+
+
 def test_ratio_per_token_averages_and_per_action_multiplies() -> None:
     logp, old = [[math.log(1.1), math.log(0.9)]], [[0.0, 0.0]]
     assert loss_of(logp, old, [1.0], ratio="token")[0] == pytest.approx(-(1.1 + 0.9) / 2)
