@@ -14,8 +14,13 @@ from tgrpo_trainer.metrics.metrics import read_metrics
 from tgrpo_trainer.run.layout import CONFIG_NAME, EVALUATIONS_NAME
 
 SEED = "run.seed"
-NOT_SETTINGS = {SEED, "run.name", "run.folder", "run.wandb_project"}
-"""What runs of the same settings may differ in."""
+NOT_SETTINGS = {
+    SEED,
+    *(f"run.{name}" for name in ("name", "folder", "wandb_project", "device", "keep_checkpoints")),
+    *(f"run.{name}" for name in ("rank_timeout_minutes", "max_minutes")),
+    *(f"env.{name}" for name in ("num_threads", "max_open_tasks")),
+}
+"""What runs of the same settings may differ in: where they are, and how they are computed, kept and stopped."""
 
 
 @dataclass(frozen=True)
