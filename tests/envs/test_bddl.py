@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tgrpo_envs.bddl import MAX_CHARACTERS, Problem, Region, parse_problem, read_problem
+from tgrpo_envs.bddl import Problem, Region, parse_problem, read_problem
 from tgrpo_envs.errors import BddlError
+from tgrpo_envs.s_expressions import MAX_CHARACTERS
 from tgrpo_envs.tasks import bddl_path, get_task, list_tasks
 
 SMALL = """
@@ -135,6 +136,27 @@ def test_only_libero_goal_has_regions_of_missing_objects(problems: dict[str, Pro
         ("(-1.5 0.0)", "(nan 0.0)", "line 6: 'nan' is not a finite number"),
         ("(-1.5 0.0)", "(-pi/2 0.0)", "line 6: '-pi/2' is not a finite number"),
         ("(-1.5 0.0)", "(__import__ 0.0)", "line 6: '__import__' is not a finite number"),
+        ("(-1.5 0.0)", "(-01 0.0)", "line 6: '-01' is not a finite number in plain digits"),
+        ("(-1.5 0.0)", "(-1_5 0.0)", "line 6: '-1_5' is not a finite number"),
+        ("(-1.5 0.0)", "(-1.5 \N{ARABIC-INDIC DIGIT THREE})", "line 6: .* is not a finite number"),
+        ("(-1.5 0.0)", "-1.5 0.0", "line 6: '-1.5' stands where a '\\(' belongs"),
+        (":ranges", ":rgba (1 0 0)) (:ranges", r"line 6: 3 numbers. Write \(r g b a\)"),
+        (":ranges", ":rgba 1 0 0 1) (:ranges", r"line 6: 4 entries where .* Write '\(:rgba \(r g b a\)\)'"),
+        (":ranges", ":rgba ((1 0 0 1))) (:ranges", r"line 6: '\(' stands where a name belongs"),
+        (
+            "(:target basket_1)",
+            "(:target floor) (:target basket_1)",
+            "line 7: a second ':target' of .*'contain_region'",
+        ),
+        ("(:ranges", "(:ranges ((0 0 1 1))) (:ranges", "line 6: a second ':ranges' of region 'bin_region'"),
+        ("robosuite", "libero", r"line 3: the domain is 'libero'.* Write '\(:domain robosuite\)'"),
+        ("(:domain robosuite)", "(:domain)", "line 3: the domain is ''"),
+        (
+            "basket_1 - basket",
+            "basket_1 - basket milk_3 - milk",
+            "line 11: a second group of 'milk'.*'milk_1 milk_2 - milk",
+        ),
+        ("(In Milk_1 basket_1_contain_region)", "(And (In milk_1 basket_1))", "line 14: 'and' where a predicate"),
         (":yaw_rotation", ":jaw_rotation", "line 6: unknown attribute ':jaw_rotation'"),
         ("(left_region", "(contain_region (:target basket_1)) (left_region", "line 8: a second region"),
         ("milk_1 milk_2", "(" * 20 + ")" * 20, "nested deeper than 16"),
@@ -145,6 +167,13 @@ def test_a_damaged_file_is_refused_with_its_line(old: str, new: str, message: st
     assert SMALL.count(old) == 1
     with pytest.raises(BddlError, match=message):
         parse_problem(SMALL.replace(old, new))
+
+
+def test_numbers_are_what_python_reads_as_the_same() -> None:
+    """LIBERO evaluates a yaw."""
+    problem = parse_problem(SMALL.replace("(-1.5 0.0)", "(-.5 +1.) (-0 0.30) (1e-3 2E1)"))
+    yaw = problem.regions["floor_bin_region"].yaw_ranges
+    assert yaw == ((-0.5, 1.0), (0.0, 0.3), (0.001, 20.0))
 
 
 @pytest.mark.parametrize("text", ["", " \n", "()", "((", "))", "define", "(define)", "((define))", ";(define)"])
@@ -165,6 +194,12 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
     binary.write_bytes(b"\xff\xfe\x00(define")
     with pytest.raises(BddlError, match=r"binary\.bddl: cannot be read"):
         read_problem(binary)
+    for encoding in ("utf-16", "latin-1"):
+        binary.write_text(
+            SMALL.replace("the Milk", "die M\N{LATIN SMALL LETTER I WITH DIAERESIS}lch"), encoding=encoding
+        )
+        with pytest.raises(BddlError, match=r"binary\.bddl: cannot be read as UTF-8 .*\. Save it as UTF-8\."):
+            read_problem(binary)
     damaged = tmp_path / "damaged.bddl"
     damaged.write_text("(define")
     with pytest.raises(BddlError, match=r"damaged\.bddl: line 1"):

@@ -69,7 +69,7 @@ def test_assets_lists_both_packs(capsys: pytest.CaptureFixture[str]) -> None:
 def test_assets_lists_what_a_task_file_may_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["assets", "categories"]) == 0
     rows = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()}
-    assert rows["flat_stove"] == [":fixtures", "burner", "cook_region", "turnon", "turnoff"]
+    assert rows["flat_stove"] == [":fixtures", "cook_region", "turnon", "turnoff"]
     assert rows["basket"] == [":objects", "or", ":fixtures", "contain_region"]
 
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import NamedTuple
-from xml.etree import ElementTree as ET
 
 from tgrpo_envs.assets import AssetPack
-from tgrpo_envs.assets.layout import object_file
 from tgrpo_envs.bddl import Conjunct, Problem, Region, error_at
 from tgrpo_envs.errors import BddlError, UnknownNameError
 from tgrpo_envs.rewards.handles import split_part
+from tgrpo_envs.scene.parts import Joint, carrier_of, checked_joints, has_joints, known_categories, parts_of
+from tgrpo_envs.scene.task_goal import check_goal
 from tgrpo_envs.sim.success import JOINT_TESTS
 
-ARTICULATED_FAMILY = "articulated_objects"
-# Objects that LIBERO's asset folder has and its Python has not (envs/objects/*.py).
-WITHOUT_CLASS = frozenset({"red_bowl", "simple_rack", "wine_rack_stand", "wooden_cabinet_base"})
+# What a stage spec can name (rewards/words.py).
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,95}")
 
 
 class Workspace(NamedTuple):
@@ -49,10 +48,10 @@ WORKSPACES: dict[str, Workspace] = {
 def describe_categories(pack: AssetPack) -> list[tuple[str, str, str, str]]:
     """A row for each category that a task file may name: where, its regions, and goals of its own."""
     rows = [("category", "declare it in", "regions", "goals")]
-    for category in _known(pack):
-        where = ":fixtures" if _has_joints(pack, category) else ":objects or :fixtures"
+    for category in known_categories(pack):
+        where = ":fixtures" if has_joints(pack, category) else ":objects or :fixtures"
         goals = [predicate for predicate, able in JOINT_TESTS.items() if category in able]
-        rows.append((category, where, " ".join(_parts(pack, category)), " ".join(goals)))
+        rows.append((category, where, " ".join(parts_of(pack, category)), " ".join(goals)))
     return rows
 
 
@@ -65,14 +64,11 @@ def check_task_file(problem: Problem, pack: AssetPack) -> None:
         BddlError: The first fault, with its line.
     """
     workspace = _workspace(problem)
+    _check_names(problem)
     _check_things(problem, workspace, pack)
-    for region in problem.regions.values():
-        if region.target == workspace.name:
-            _check_zone(problem, region, workspace)
-        elif region.name in {name for conjunct in (*problem.init, *problem.goal) for name in conjunct[1:]}:
-            _check_part(problem, region, pack)
-    _check_init(problem, workspace)
-    _check_goal(problem)
+    _check_regions(problem, workspace, pack)
+    _check_init(problem, workspace, pack)
+    check_goal(problem, workspace.name, pack)
 
 
 def _workspace(problem: Problem) -> Workspace:
@@ -87,9 +83,16 @@ def _workspace(problem: Problem) -> Workspace:
     return workspace
 
 
+def _check_names(problem: Problem) -> None:
+    for name, line in problem.lines.names.items():
+        if not _NAME.fullmatch(name):
+            remedy = "Use a to z, 0 to 9 and '_', a letter first and no more than 96 of them"
+            raise error_at(line, f"{name!r} is no name that a reward could use", remedy)
+
+
 def _check_things(problem: Problem, workspace: Workspace, pack: AssetPack) -> None:
     """Categories that the pack has, instances that are numbered, doors and drawers among the fixtures."""
-    known = _known(pack)
+    known = known_categories(pack)
     for name, category in {**problem.fixtures, **problem.objects}.items():
         line = problem.lines.names[name]
         if name == workspace.name:
@@ -100,8 +103,20 @@ def _check_things(problem: Problem, workspace: Workspace, pack: AssetPack) -> No
             raise error_at(
                 line, f"{name!r} is no name of a {category}", f"Name it {category}_1, {category}_2 and so on"
             )
-        if name in problem.objects and _has_joints(pack, category):
+        if name in problem.objects and has_joints(pack, category):
             raise error_at(line, f"{name!r} is a movable object, but has doors or drawers", "Declare it in :fixtures")
+
+
+def _check_regions(problem: Problem, workspace: Workspace, pack: AssetPack) -> None:
+    used = {name for conjunct in (*problem.init, *problem.goal) for name in conjunct[1:]}
+    for region in problem.regions.values():
+        if region.target == workspace.name:
+            _check_zone(problem, region, workspace)
+        elif workspace.name in region.name:
+            what = f"region {region.name!r} is taken for one of {workspace.name}: LIBERO looks for that in the name"
+            raise error_at(problem.lines.names[region.name], what, "Rename it")
+        elif region.name in used:
+            _check_part(problem, region, pack)
 
 
 def _check_zone(problem: Problem, region: Region, workspace: Workspace) -> None:
@@ -110,10 +125,18 @@ def _check_zone(problem: Problem, region: Region, workspace: Workspace) -> None:
     if not region.ranges:
         raise error_at(line, f"region {region.name!r} has no :ranges", "Add '(:ranges ((x0 y0 x1 y1)))' in metres")
     for x0, y0, x1, y1 in region.ranges:
+        what = f"region {region.name!r} ({x0:g} {y0:g} {x1:g} {y1:g})"
         if max(-x0, x1) > workspace.half_x or max(-y0, y1) > workspace.half_y:
             bounds = f"x within {workspace.half_x} m and y within {workspace.half_y} m of its middle"
-            what = f"region {region.name!r} ({x0:g} {y0:g} {x1:g} {y1:g}) lies outside of {workspace.name}"
-            raise error_at(line, what, f"Keep {bounds}")
+            raise error_at(line, f"{what} lies outside of {workspace.name}", f"Keep {bounds}")
+        if x0 == x1 or y0 == y1:
+            raise error_at(line, f"{what} has no area", "Make x1 larger than x0, and y1 larger than y0")
+    if len(region.ranges) > 1 and any(region.name in conjunct for conjunct in problem.goal):
+        what = f"the goal names region {region.name!r}, and of its rectangles LIBERO judges by the first alone"
+        raise error_at(line, what, "Give it one")
+    if len(region.yaw_ranges) > 1:
+        what = f"region {region.name!r} has {len(region.yaw_ranges)} intervals of yaw, of which LIBERO takes the last"
+        raise error_at(line, what, "Keep one")
 
 
 def _check_part(problem: Problem, region: Region, pack: AssetPack) -> None:
@@ -122,22 +145,33 @@ def _check_part(problem: Problem, region: Region, pack: AssetPack) -> None:
     things = {**problem.fixtures, **problem.objects}
     if region.target not in things:
         raise _unknown(line, "target of a region", region.target, things)
-    parts = _parts(pack, things[region.target])
+    parts = parts_of(pack, things[region.target])
+    if not parts:
+        remedy = "Name a thing that has some; `python -m tgrpo_envs assets categories` lists them"
+        raise error_at(line, f"{region.target} has no parts that could be a region", remedy)
     short = region.name.removeprefix(f"{region.target}_")
     if short not in parts:
         raise _unknown(line, f"region of {region.target}", short, parts)
+    if region.ranges or region.yaw_ranges:
+        what = f"region {region.name!r} is a part of {region.target}, where :ranges and :yaw_rotation have no effect"
+        raise error_at(line, what, "Remove them")
 
 
-def _check_init(problem: Problem, workspace: Workspace) -> None:
-    """Everything is placed once, on something that LIBERO places before it."""
+def _check_init(problem: Problem, workspace: Workspace, pack: AssetPack) -> None:
+    """Everything is placed once, on something that LIBERO places before it; no joint is put at two places."""
     placed: dict[str, int] = {workspace.name: 0}
+    moved: dict[Joint, tuple[str, int]] = {}
     for rank, line, conjunct in _placing_order(problem, workspace):
         if rank is None:
-            _check_joint(problem, conjunct, line)
+            for joint in checked_joints(problem, conjunct, line, pack):
+                before, first = moved.setdefault(joint, (conjunct[0], line))
+                if before != conjunct[0]:
+                    what = f"({' '.join(conjunct)}) contradicts ({before} ...) in line {first}"
+                    raise error_at(line, what, "Keep one of them")
             continue
         _check_support(problem, workspace, conjunct, line)
         words, name, support = f"({' '.join(conjunct)})", conjunct[1], conjunct[2]
-        carrier = _carrier(problem, support)
+        carrier = carrier_of(problem, support)
         if name in placed:
             raise error_at(line, f"{words} places {name!r} again, after line {placed[name]}", "Place it once")
         if carrier not in placed:
@@ -153,7 +187,7 @@ def _check_init(problem: Problem, workspace: Workspace) -> None:
 def _check_support(problem: Problem, workspace: Workspace, conjunct: Conjunct, line: int) -> None:
     """What LIBERO can place: fixtures on the table or floor, objects there, in and on parts, and on objects."""
     predicate, name, support = conjunct
-    words, carrier = f"({' '.join(conjunct)})", _carrier(problem, support)
+    words, carrier = f"({' '.join(conjunct)})", carrier_of(problem, support)
     if name in problem.regions or name == workspace.name:
         raise error_at(line, f"{words} places what cannot be placed", "Name an object or a fixture first")
     if name in problem.fixtures and carrier != workspace.name:
@@ -162,11 +196,6 @@ def _check_support(problem: Problem, workspace: Workspace, conjunct: Conjunct, l
         raise error_at(line, f"{words} needs a region", "Declare one in :regions and name it here")
     if predicate == "in" and carrier == workspace.name:
         raise error_at(line, f"{words} puts something into {carrier}", f"Write '(On {name} {support})'")
-
-
-def _carrier(problem: Problem, support: str) -> str:
-    """The thing itself, or what carries the region."""
-    return problem.regions[support].target if support in problem.regions else support
 
 
 def _placing_order(problem: Problem, workspace: Workspace) -> Iterable[tuple[int | None, int, Conjunct]]:
@@ -184,53 +213,6 @@ def _placing_order(problem: Problem, workspace: Workspace) -> Iterable[tuple[int
 
     rows = [(rank(conjunct), line, conjunct) for conjunct, line in zip(problem.init, problem.lines.init, strict=True)]
     return sorted(rows, key=lambda row: -1 if row[0] is None else row[0])
-
-
-def _check_goal(problem: Problem) -> None:
-    for conjunct, line in zip(problem.goal, problem.lines.goal, strict=True):
-        predicate, name = conjunct[:2]
-        words = f"({' '.join(conjunct)})"
-        if len(conjunct) == 2:
-            _check_joint(problem, conjunct, line)
-        elif name not in problem.objects:
-            raise error_at(line, f"{words} moves {name!r}, which is no object", "Name one of :objects first")
-        elif predicate == "in" and conjunct[2] not in problem.regions:
-            raise error_at(line, f"{words} needs a region", "Declare one in :regions and name it here")
-        elif conjunct[2] in problem.fixtures and conjunct[2] in {space.name for space in WORKSPACES.values()}:
-            raise error_at(line, f"{words} needs a region of {conjunct[2]}", "Declare one in :regions and name it here")
-    if set(problem.goal) <= set(problem.init):
-        raise error_at(problem.lines.goal[0], "the goal holds already at reset", "Ask for something that :init has not")
-
-
-def _check_joint(problem: Problem, conjunct: Conjunct, line: int) -> None:
-    """Open, close, turnon and turnoff are of the fixtures that LIBERO defines them for."""
-    predicate, part = conjunct
-    name = _carrier(problem, part)
-    category = {**problem.fixtures, **problem.objects}.get(name, "")
-    if category not in JOINT_TESTS[predicate]:
-        allowed = ", ".join(JOINT_TESTS[predicate])
-        raise error_at(line, f"({predicate} {part}) is not defined for {name}", f"It is for {allowed}")
-
-
-def _known(pack: AssetPack) -> list[str]:
-    """Categories that the pack has and LIBERO can make."""
-    return sorted(set(pack.contents) - WITHOUT_CLASS)
-
-
-def _has_joints(pack: AssetPack, category: str) -> bool:
-    return ARTICULATED_FAMILY in _mjcf(pack, category).parts
-
-
-def _parts(pack: AssetPack, category: str) -> list[str]:
-    """The regions that a thing of this category has."""
-    root = ET.parse(_mjcf(pack, category)).getroot()
-    return sorted({site.get("name", "") for site in root.iterfind(".//body//body//site")})
-
-
-def _mjcf(pack: AssetPack, category: str) -> Path:
-    path = object_file(pack.folder, category)
-    assert path is not None  # categories are checked first
-    return path
 
 
 def _unknown(line: int, kind: str, got: str, allowed: Iterable[str]) -> BddlError:
