@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from tgrpo_envs.bddl import Problem
-from tgrpo_envs.errors import SpecError
+from tgrpo_envs.errors import SpecError, UnknownNameError
 from tgrpo_envs.rewards.credit import CreditProfile
 from tgrpo_envs.rewards.from_goal import goals_spec, spec_from_goal
 from tgrpo_envs.rewards.shipped import default_producer, shipped_spec
 from tgrpo_envs.rewards.spec import StageSpec, load_spec
 from tgrpo_envs.tasks import Task
+
+NAMES = ("stages", "llm", "compiled", "sparse")
 
 
 def choose_spec(reward: str | Path, problem: Problem, task: Task) -> StageSpec:
@@ -20,19 +22,38 @@ def choose_spec(reward: str | Path, problem: Problem, task: Task) -> StageSpec:
     reward only watches the latter, so goals that no template covers will do too.
 
     Raises:
+        UnknownNameError: Neither one of these names nor a file.
         SpecError: ``compiled`` for a goal that no template covers, ``llm`` for a task without such a spec, or a file
-            that is not a valid spec.
+            that is not a valid spec or is for another task.
     """
+    if reward not in NAMES:
+        return load_spec_for(task, reward)
     if reward == "llm" or (reward == "stages" and default_producer(task) == "llm"):
         return shipped_spec(task, "llm")
     if reward in ("stages", "compiled"):
         return spec_from_goal(problem, task)
-    if reward != "sparse":
-        return load_spec(reward)
     try:
         return spec_from_goal(problem, task)
     except SpecError:
         return goals_spec(task)
+
+
+def load_spec_for(task: Task, path: str | Path) -> StageSpec:
+    """The spec in a file, which has to be for this task.
+
+    Raises:
+        UnknownNameError: There is no such file.
+        SpecError: It is not a valid spec, or is for another task.
+    """
+    if not Path(path).exists():
+        raise UnknownNameError("reward (a name or the path of a .json specification)", path, NAMES)
+    spec = load_spec(path)
+    if (spec.task.suite, spec.task.name) != (task.suite, task.name):
+        raise SpecError(
+            f"The stage spec {path} is for {spec.task.suite}/{spec.task.name}, and what it should pay is of "
+            f"{task.suite}/{task.name}; give a spec of that task."
+        )
+    return spec
 
 
 def choose_profile(reward: str | Path, credit: CreditProfile | None = None) -> CreditProfile:

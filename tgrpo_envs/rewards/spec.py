@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Annotated, Literal
@@ -25,6 +25,7 @@ from tgrpo_envs.rewards.vocabulary import CONNECTIVES, Condition, Not, RampField
 from tgrpo_envs.rewards.words import SpecModel
 
 MAX_FILE_BYTES = 16_384
+MAX_NAME_CHARS = 200
 MAX_STAGES = 12
 MAX_DEPTH = 8
 MAX_CONNECTIVE_DEPTH = 2
@@ -41,7 +42,7 @@ class TaskRef(SpecModel):
     """
 
     suite: Identifier
-    name: str = Field(min_length=1, max_length=200)
+    name: str = Field(min_length=1, max_length=MAX_NAME_CHARS)
 
 
 class Stage(SpecModel):
@@ -133,6 +134,21 @@ def topological_order(spec: StageSpec) -> tuple[int, ...]:
     return tuple(TopologicalSorter(dict(enumerate(predecessors(spec)))).static_order())
 
 
+def longest_chain(before: Mapping[str, Iterable[str]]) -> int:
+    """How many stages stand in a row at most.
+
+    Args:
+        before: The names in each stage's `after`.
+
+    Raises:
+        CycleError: They run in a circle.
+    """
+    depth: dict[str, int] = {}
+    for name in TopologicalSorter(before).static_order():
+        depth[name] = 1 + max((depth[other] for other in before[name]), default=0)
+    return max(depth.values(), default=0)
+
+
 def goal_indices(condition: Condition) -> frozenset[int]:
     """Goal conjuncts that a condition asks for; those under a `not` are not asked for."""
     if isinstance(condition, Goal):
@@ -196,15 +212,29 @@ def read_spec_text(path: Path) -> str:
     if len(data) > MAX_FILE_BYTES:
         raise SpecError(f"The stage spec {path} has more than {MAX_FILE_BYTES} bytes; give the spec alone.")
     try:
-        return data.decode("utf-8")
+        return data.decode("utf-8-sig")  # some editors put a mark before the text
     except UnicodeDecodeError as error:
         raise SpecError(f"The stage spec {path} is not UTF-8 text (byte {error.start}).") from error
 
 
 def save_spec(spec: StageSpec, path: str | Path) -> None:
-    """Write a spec as indented JSON, fields at their defaults left out; `load_spec` reads an equal spec back."""
+    """Write a spec as JSON, fields at their defaults left out; `load_spec` reads an equal spec back.
+
+    It is indented, or on one line where that would be more than a spec file may have.
+
+    Raises:
+        SpecError: On one line it is too much as well; nothing was written.
+        OutputError: The file cannot be written.
+    """
     document = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    write_atomically(Path(path), json.dumps(document, indent=2) + "\n")
+    text = json.dumps(document, indent=2) + "\n"
+    if len(text) > MAX_FILE_BYTES:  # it is ASCII
+        text = json.dumps(document, separators=(",", ":"), ensure_ascii=False) + "\n"
+    if (size := len(text.encode())) > MAX_FILE_BYTES:
+        raise SpecError(
+            f"The stage spec for {path} has {size} bytes, at most {MAX_FILE_BYTES}; leave out conditions or rationales."
+        )
+    write_atomically(Path(path), text)
 
 
 def canonical_json(spec: StageSpec) -> str:
@@ -234,16 +264,12 @@ def _check_names(spec: StageSpec) -> None:
 
 def _check_graph(spec: StageSpec) -> None:
     try:
-        order = topological_order(spec)
+        depth = longest_chain({stage.id: stage.after for stage in spec.stages})
     except CycleError as error:
-        loop = " -> ".join(spec.stages[k].id for k in error.args[1])
+        loop = " -> ".join(error.args[1])
         raise _rule(f"stages: `after` runs in a circle ({loop}); a stage cannot precede itself") from None
-    before = predecessors(spec)
-    depth = [0] * len(spec.stages)
-    for k in order:
-        depth[k] = 1 + max((depth[p] for p in before[k]), default=0)
-    if max(depth) > MAX_DEPTH:
-        raise _rule(f"stages: the longest chain has {max(depth)} stages, at most {MAX_DEPTH}")
+    if depth > MAX_DEPTH:
+        raise _rule(f"stages: the longest chain has {depth} stages, at most {MAX_DEPTH}")
 
 
 def _connective_depth(condition: Condition) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,20 @@ def test_stages_that_forget_the_goal_fail(spec: StageSpec, evidence: Evidence) -
     assert fails(checks.complete_exactly_at_success, forgetful, evidence)
     late = checks.complete_exactly_at_success(Judged(forgetful, evidence)).value
     assert late is not None and late > 20  # all the way to the basket
+
+
+def test_where_an_honest_near_miss_earns_nothing_a_bad_policy_may_earn_nothing(
+    spec: StageSpec, evidence: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = json.loads(spec.model_dump_json(by_alias=True))
+    document["maintain"] = [{"holds": {"op": "lifted", "a": "basket_1", "by_m": 0.3}, "cost_frac": 1.0}]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # numpy's, of a division by zero
+        result = checks.bad_policies_earn_less(Judged(parse_spec(json.dumps(document)), evidence))
+        assert (result.passed, result.value) == (True, 0.0)
+        monkeypatch.setattr(Judged, "best_at_lift", lambda judged: np.zeros(2))
+        result = checks.bad_policies_earn_less(Judged(spec, evidence))
+        assert result.passed is False and result.value is not None and np.isfinite(result.value)
 
 
 def test_goals_alone_rank_no_failures(evidence: Evidence) -> None:

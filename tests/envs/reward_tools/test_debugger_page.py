@@ -11,11 +11,12 @@ import pytest
 import tyro
 
 from tests.helpers.reward_cases import CAN, LAYOUT, make_spec, random_goals, random_snapshot
-from tgrpo_envs.errors import StateError
+from tgrpo_envs.errors import ConfigError, SpecError, StateError, UnknownNameError
 from tgrpo_envs.recording.play import initial_state, record_episode
 from tgrpo_envs.reward_tools.explain.commands import show
 from tgrpo_envs.reward_tools.explain.page import episode_page
 from tgrpo_envs.rewards import CreditProfile, choose_spec, save_spec
+from tgrpo_envs.rewards.shipped import spec_path
 from tgrpo_envs.rewards.trace import Trace, trace
 from tgrpo_envs.scene import load_scene
 from tgrpo_envs.tasks import get_task
@@ -144,6 +145,20 @@ def test_a_spec_file_needs_no_libero(recorded: Path, tmp_path: Path, monkeypatch
     monkeypatch.setattr("tgrpo_envs.tasks.bddl_path", None)  # calling it would fail
     show(recorded, tmp_path / "page.html", reward=str(spec), assets=str(tmp_path / "no_pack"))
     assert "Reach alphabet soup 1" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_a_spec_of_another_task_explains_nothing(recorded: Path, tmp_path: Path) -> None:
+    other = spec_path(get_task("libero_object", 1), "compiled")
+    with pytest.raises(SpecError, match=r"is for libero_object/pick_up_the_cream_cheese.*give a spec of that task"):
+        show(recorded, tmp_path / "page.html", reward=str(other))
+    with pytest.raises(UnknownNameError, match=r"'compild'\. Did you mean 'compiled'"):
+        show(recorded, tmp_path / "page.html", reward="compild")
+
+
+@pytest.mark.parametrize("image_size", [0, -3, 1025])
+def test_a_size_that_no_picture_has_is_refused(recorded: Path, tmp_path: Path, image_size: int) -> None:
+    with pytest.raises(ConfigError, match=f"--image-size={image_size} must be a whole number from 1 to 1024"):
+        show(recorded, tmp_path / "page.html", image_size=image_size)
 
 
 def test_a_file_that_is_no_episode_is_one_clear_error(tmp_path: Path) -> None:

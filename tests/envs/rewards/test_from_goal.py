@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,23 @@ def test_an_object_is_carried_onto_another_after_that_one_is_placed() -> None:
 def test_other_goals_are_refused_by_name(goal: tuple[str, ...], words: str) -> None:
     with pytest.raises(SpecError, match=words):
         compiled(goal)
+
+
+def test_goals_that_no_spec_can_have_are_refused_in_a_sentence() -> None:
+    with pytest.raises(SpecError, match="two places of soup_1 in the goal of test; write a spec of your own"):
+        compiled(("in", "soup_1", "basket_1_contain_region"), ("on", "soup_1", "bowl_1"))
+    with pytest.raises(SpecError, match=r"in a circle.*\(carry_bowl_1 -> .* carry_bowl_1\); correct it"):
+        compiled(("on", "bowl_1", "bowl_2"), ("on", "bowl_2", "bowl_1"))
+    task = Task("custom", 0, "x" * 201, "test", (("on", "bowl_1", "bowl_2"),))
+    for write in (goals_spec, lambda task: spec_from_goal(problem_with(*task.goal), task)):
+        with pytest.raises(SpecError, match=r"'x{30}'\.\.\. has 201 .* have 200; give its file a shorter name"):
+            write(task)
+        with pytest.raises(SpecError, match="has 13 conjuncts, and a spec has at most 12 stages; ask for fewer"):
+            write(dataclasses.replace(task, name="test", goal=task.goal * 13))
+    problem = problem_with(("on", "soup-can_1", "bowl_1"))
+    problem = dataclasses.replace(problem, objects={**problem.objects, "soup-can_1": "soup-can"})
+    with pytest.raises(SpecError, match=r"stages\[0\].id: got 'reach_soup-can_1'(?s:.*)\n  Correct the task, write"):
+        spec_from_goal(problem, Task("custom", 0, "test", "test", problem.goal))
 
 
 def test_ramps_fill_exactly_where_their_stage_is_done() -> None:

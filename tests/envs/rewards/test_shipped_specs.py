@@ -9,10 +9,11 @@ import gymnasium as gym
 import pytest
 
 from tgrpo_envs.bddl import read_problem
-from tgrpo_envs.errors import SpecError
+from tgrpo_envs.errors import SpecError, UnknownNameError
 from tgrpo_envs.reward_tools.author.reply import extract_document
 from tgrpo_envs.reward_tools.lint import lint_score, lint_spec
 from tgrpo_envs.rewards import StageSpec, choose_spec, parse_spec, save_spec, spec_from_goal, spec_id
+from tgrpo_envs.rewards.resolve import NAMES
 from tgrpo_envs.rewards.shipped import (
     PRODUCERS,
     Producer,
@@ -22,6 +23,7 @@ from tgrpo_envs.rewards.shipped import (
     shipped_spec,
     spec_path,
 )
+from tgrpo_envs.shared_settings import REWARDS
 from tgrpo_envs.tasks import Task, bddl_path, get_task, list_tasks
 
 TASKS = list_tasks()
@@ -107,8 +109,20 @@ def test_each_reward_is_what_its_name_says() -> None:
     problem = read_problem(bddl_path(task))
     assert choose_spec("llm", problem, task) == shipped_spec(task, "llm")
     assert choose_spec("compiled", problem, task) == spec_from_goal(problem, task)
-    with pytest.raises(SpecError):
-        choose_spec("none.json", problem, task)
+    for name, hint in (("compild", "Did you mean 'compiled'"), ("none.json", "'stages', 'llm', 'compiled', 'sparse'")):
+        with pytest.raises(UnknownNameError, match=f"reward .* {name!r}. .*{hint}"):
+            choose_spec(name, problem, task)
+    assert NAMES == REWARDS  # those that an environment's settings take
+
+
+def test_a_spec_file_pays_for_its_own_task_alone() -> None:
+    task, other = get_task("libero_goal", 3), get_task("libero_goal", 4)
+    problem, path = read_problem(bddl_path(task)), spec_path(task, "compiled")
+    assert choose_spec(path, problem, task) == choose_spec(str(path), problem, task) == shipped_spec(task, "compiled")
+    with pytest.raises(
+        SpecError, match=rf"is for libero_goal/{task.name}, .* of libero_goal/{other.name}; give a spec"
+    ):
+        choose_spec(path, read_problem(bddl_path(other)), other)
 
 
 def test_an_environment_tracks_the_stages_it_was_asked_for() -> None:

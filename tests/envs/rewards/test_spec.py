@@ -167,6 +167,8 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         load_spec(tmp_path / "huge.json")
     with pytest.raises(SpecError, match=r"zero has more than 16384 bytes"):
         load_spec("/dev/zero")  # of which no more is read
+    (tmp_path / "marked.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(DOCUMENT).encode())
+    assert load_spec(tmp_path / "marked.json") == parse_spec(json.dumps(DOCUMENT))  # as some editors write it
     (tmp_path / "typo.json").write_text(stage(0, efort=1))
     with pytest.raises(SpecError, match=re.escape("typo.json is not a valid stage spec:\n  stages[0].efort: unknown")):
         load_spec(tmp_path / "typo.json")
@@ -190,6 +192,31 @@ def test_a_saved_spec_reads_back_equal(tmp_path_factory: pytest.TempPathFactory,
     save_spec(spec, path)
     assert load_spec(path) == spec
     assert spec_id(load_spec(path)) == spec_id(spec)
+
+
+def large(num_conditions: int, rationale: str = "") -> StageSpec:
+    """A spec whose every stage has many conditions."""
+    conditions = [{"any": [REACH, REACH, {"op": "touching", "a": "can_1"}]}] * num_conditions
+    stages = [
+        {"id": f"s{k}", "effort": 1, "while": conditions, "done": REACH, "rationale": rationale} for k in range(12)
+    ]
+    return parse_spec(changed(lambda document: document.update(stages=stages)))
+
+
+def test_a_saved_spec_is_never_larger_than_one_that_is_read(tmp_path: Path) -> None:
+    """Indented it would be: 6 conditions for each of 12 stages are 33 kB with indents and 12 kB without."""
+    path = tmp_path / "spec.json"
+    for spec in (large(6), large(6, rationale="ü" * 160)):  # as \\u00fc they would be 11 kB more
+        save_spec(spec, path)
+        assert path.stat().st_size <= 16_384 and load_spec(path) == spec
+    save_spec(large(1), path)
+    assert path.read_text().startswith('{\n  "schema"')
+    before = path.read_bytes()
+    with pytest.raises(
+        SpecError, match=r"spec\.json has 1\d{4} bytes, at most 16384; leave out conditions or rationales"
+    ):
+        save_spec(large(8, rationale="ü" * 160), path)
+    assert path.read_bytes() == before
 
 
 def test_the_id_covers_the_meaning_and_nothing_else() -> None:

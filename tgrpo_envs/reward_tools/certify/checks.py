@@ -25,6 +25,7 @@ MIN_PAIRS = 0.95
 MIN_AUC = 0.95
 MAX_WRONG = 0.5
 MAX_BAD = 1.0
+MIN_BAR = 1e-6  # where an honest near-miss earns nothing, whatever a bad policy earns is too much
 MAX_COST_SHARE = 0.02
 CUTS = (0.25, 0.50, 0.75, 0.90)  # shares of a demonstration at which it is cut
 NOISE_SIGMAS = 3.0
@@ -213,7 +214,7 @@ def bad_policies_earn_less(judged: Judged) -> CheckResult:
         earned = judged.best_of(rows[failed])
         if len(earned):
             bar = (judged.best_at(ARRIVING) if kind in HOLDING else judged.best_at_lift()).mean()
-            shares[kind], count = earned.max() / bar, count + len(earned)
+            shares[kind], count = earned.max() / max(bar, MIN_BAR), count + len(earned)
             shown.append(f"{kind} {earned.max():.2f} of {bar:.2f}")
     note = f"largest M of a bad policy as a share of an honest near-miss: {', '.join(shown) or 'all got there'}"
     return _result("D16", _mean(list(shares.values()), np.max), MAX_BAD, count, note)

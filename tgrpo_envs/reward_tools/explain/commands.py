@@ -38,12 +38,15 @@ def show(
         demo: Which demonstration of an HDF5 file: N of data/demo_N.
         bddl: The task file of your own that the episode is of, where it is of one.
     """
+    from tgrpo_envs.arrays import whole_number
     from tgrpo_envs.recording.demonstration import read_episode
     from tgrpo_envs.reward_tools.explain.page import episode_page
     from tgrpo_envs.rewards import choose_profile
     from tgrpo_envs.rewards.trace import trace
+    from tgrpo_envs.shared_settings import MAX_PICTURE_PX
     from tgrpo_envs.tasks import recorded_task
 
+    whole_number("--image-size", image_size, 1, MAX_PICTURE_PX)
     recorded = read_episode(episode, demo, assets)
     info = recorded.info
     task = recorded_task(info.suite, info.task, bddl)
@@ -69,11 +72,12 @@ def show(
 def _spec(reward: str, task: Task) -> StageSpec:
     """As in `play`, but a spec from a file needs no LIBERO on the machine."""
     from tgrpo_envs.bddl import read_problem
-    from tgrpo_envs.rewards import choose_spec, load_spec
+    from tgrpo_envs.rewards import choose_spec
+    from tgrpo_envs.rewards.resolve import NAMES, load_spec_for
     from tgrpo_envs.tasks import bddl_path
 
-    if Path(reward).is_file():
-        return load_spec(reward)
+    if reward not in NAMES:
+        return load_spec_for(task, reward)
     return choose_spec(reward, read_problem(bddl_path(task)), task)
 
 
