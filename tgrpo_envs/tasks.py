@@ -73,7 +73,9 @@ def list_tasks(suite: str | None = None) -> tuple[Task, ...]:
         ConfigError: `CUSTOM`, whose tasks nobody lists.
     """
     if suite == CUSTOM:
-        raise ConfigError(f"Tasks of the suite {CUSTOM!r} are known by their BDDL files; give bddl=FILE.")
+        raise ConfigError(
+            f"Tasks of the suite {CUSTOM!r} are known by their BDDL files; give bddl=FILE, or --bddl FILE to a command."
+        )
     if suite is not None and suite not in SUITES:
         raise UnknownNameError("suite", suite, SUITES)
     return tuple(task for task in _all_tasks() if suite in (None, task.suite))

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.fake_chat import says, serving
+from tgrpo_envs.__main__ import main
 from tgrpo_envs.errors import ConfigError, SpecError
 from tgrpo_envs.reward_tools.author.cards import load_card
 from tgrpo_envs.reward_tools.author.commands import ingest
@@ -22,7 +24,7 @@ from tgrpo_envs.reward_tools.author.review import review_reply
 from tgrpo_envs.reward_tools.author.selection import agreement, num_words, rank_samples
 from tgrpo_envs.rewards.shipped import certificate_path, provenance_path, spec_path
 from tgrpo_envs.rewards.spec import load_spec, parse_spec, spec_id
-from tgrpo_envs.tasks import get_task
+from tgrpo_envs.tasks import bddl_path, get_task
 
 MILK = get_task("libero_object", "pick_up_the_milk_and_place_it_in_the_basket")
 GOOD = (
@@ -80,6 +82,32 @@ def test_faulty_replies_are_not_filed(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="label"):
         ingest(filed(tmp_path, GOOD), "  ", MILK.suite, MILK.name, tmp_path)
     assert not spec_path(MILK, "llm", tmp_path).exists() and not provenance_path(MILK, tmp_path).exists()
+
+
+def test_a_task_of_ones_own_gets_a_spec_by_hand_and_from_a_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my_milk.bddl").write_text(bddl_path(MILK).read_text(encoding="utf-8"))
+    reply = json.dumps(json.loads(GOOD) | {"task": {"suite": "custom", "name": "my_milk"}})
+    Path("reply.txt").write_text(reply)
+    take = ["rewards", "ingest", "--reply", "reply.txt", "--model-label", "m"]
+    assert main([*take, "--bddl", "my_milk.bddl", "--out", "hand"]) == 0
+    with serving(says(reply)) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv("OPENAI_API_KEY", "none")
+        ask = ["rewards", "generate", "--model", "m", "--samples", "1", "--work", "work", "--bddl", "my_milk.bddl"]
+        assert main(ask) == 0
+    asked = server.requests[0]["messages"][1]["content"]
+    assert "from the task file's :language (a hint only): <<pick the milk and place it in the basket>>" in asked
+    for folder in ("hand", "specs"):
+        assert load_spec(Path(folder, "custom", "my_milk.llm.json")) == parse_spec(reply)
+    capsys.readouterr()
+    for words in ([], ["--suite", "custom"], ["--task", "my_milk"], ["--suite", "custom", "--task", "my_milk"]):
+        assert main([*take, *words]) == 2
+        assert "--bddl FILE" in capsys.readouterr().err
+    assert main([*take, "--suite", MILK.suite, "--bddl", "my_milk.bddl"]) == 2
+    assert "a task of your own" in capsys.readouterr().err
 
 
 def test_agreement_counts_shared_stages_and_edges() -> None:

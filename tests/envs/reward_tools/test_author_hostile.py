@@ -29,6 +29,11 @@ def message(**fields: Any) -> str:
     return json.dumps(completion(None, message=fields))
 
 
+def cut(text: str | None, **fields: Any) -> str:
+    """The same of a reply that reached its limit."""
+    return json.dumps(completion(text, message=fields, finish_reason="length"))
+
+
 def answer(**fields: Any) -> str:
     return json.dumps(completion(GOOD) | fields)
 
@@ -55,7 +60,6 @@ WITH_A_SPEC = {
     "with nulls": message(content=changed(maintain=None)),
     "in reasoning_content": message(content=None, reasoning_content=f"Hm. {GOOD}"),
     "in reasoning": message(content="", reasoning=GOOD),
-    "in reasoning, beside prose": message(content="Done.", reasoning_content=GOOD),
     "beside a draft in reasoning": message(content=GOOD, reasoning_content=DRAFT),
     "in parts": message(content=[{"type": "text", "text": GOOD[:99]}, {"type": "text", "text": GOOD[99:]}]),
     "in parts of plain text": message(content=[GOOD[:99], GOOD[99:]]),
@@ -105,6 +109,14 @@ WITHOUT = {
     "white space": message(content=" \n\t" * 50),
     "prose": message(content="I would rather chat."),
     "a draft": message(content=DRAFT),
+    "a draft, then a broken spec": message(content=f"{GOOD}\nFinal:\n{GOOD.replace('[', '[,', 1)}"),
+    "a draft that was thought, then prose": message(content=f"<think>{GOOD}</think>Sorry, I cannot do this."),
+    "a draft in reasoning, beside prose": message(content="Sorry, I cannot do this.", reasoning_content=GOOD),
+    "a draft in reasoning that was cut off": cut("", reasoning_content=f"First: {GOOD}. That is wrong because"),
+    "a draft in reasoning that was cut off at its end": cut(None, reasoning=GOOD),
+    "a draft, then half a spec": cut(f"First: {GOOD} No: {GOOD[:40]}"),
+    "a draft that was thought, then half a spec": cut(f"<think>{GOOD}</think>{GOOD[:-200]}"),
+    "half a spec, beside a draft in reasoning": cut(GOOD[:-200], reasoning_content=GOOD),
     "half a spec": message(content=GOOD[:-200]),
     "a list of nothing": message(content="[]"),
     "a text in JSON": message(content=json.dumps(GOOD)),

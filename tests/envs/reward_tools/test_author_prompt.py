@@ -10,6 +10,7 @@ import sys
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
+from statistics import median
 from types import ModuleType
 
 import pytest
@@ -92,6 +93,13 @@ def test_prompts_of_all_tasks_are_small_and_start_alike() -> None:
         assert rendered.system == system_message()
         assert all(f"goal {index}: " in rendered.user for index in range(len(task.goal)))
         assert task.name in rendered.user and "{{" not in rendered.text
+
+
+def test_the_page_has_the_sizes_of_the_prompts() -> None:
+    sizes = [len(render_prompt(task).text) for task in list_tasks()]
+    page = " ".join((ROOT / "docs/prompting.md").read_text(encoding="utf-8").split())
+    longest = f"The longest prompt of the 130 has {max(sizes):,} characters, the median {median(sizes):,.0f}"
+    assert f"{longest}, of which {len(system_message()):,} are the same for all" in page
 
 
 def test_examples_are_valid_and_never_from_the_scene_family_of_the_task() -> None:

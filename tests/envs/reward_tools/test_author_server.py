@@ -332,6 +332,43 @@ def test_user_and_password_of_an_address_are_not_repeated(tmp_path: Path, monkey
     assert "pass-word" not in outcome.note + run.all_text() and "127.0.0.1" in outcome.note
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"timeout_s": float("nan")}, "--timeout-s is nan"),
+        ({"timeout_s": -1.0}, "--timeout-s is -1.0; give seconds above 0"),
+        ({"timeout_s": float("inf")}, "--timeout-s is inf.*at most 86400"),
+        ({"max_reply_tokens": 0}, "--max-reply-tokens=0 must be a whole number of at least 1"),
+        ({"max_calls": -1}, "--max-calls=-1"),
+        ({"max_tokens": -1}, "--max-tokens=-1"),
+        ({"samples": 0}, "--samples=0"),
+        ({"model": ""}, "--model '' names no model"),
+        ({"model": " "}, "--model ' ' names no model"),
+    ],
+    ids=str,
+)
+def test_numbers_and_names_that_are_none_are_refused_before_anything_is_asked(
+    wrong: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {"model": "m", "task": 0, "out": tmp_path / "out", "work": tmp_path / "work"}
+    with serving(says(GOOD)) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        with pytest.raises(ConfigError, match=said):
+            generate(**given | wrong)
+        assert not server.requests and not list(tmp_path.iterdir())
+
+
+def test_thoughts_without_end_are_no_reply_and_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    thoughts = [f"Draft {number}: {GOOD} No, because" for number in range(3)]
+    replies = [says("", message={"reasoning_content": each}, finish_reason="length", usage=None) for each in thoughts]
+    with serving(*replies, says(GOOD)) as server:
+        run = Run(tmp_path, server, monkeypatch)
+        (outcome,) = run.write()
+    assert (outcome.result, outcome.replies) == (SAVED, 4)
+    assert [reply.text for reply in run.provenance.replies] == ["", "", "", GOOD]
+    assert [call["completion_tokens"] for call in run.ledger[:3]] == [len(each) for each in thoughts]
+
+
 def test_the_command_writes_a_table_or_fails_with_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(says(GOOD)) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)

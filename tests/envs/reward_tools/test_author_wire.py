@@ -27,6 +27,7 @@ GOOD = (
     .joinpath("reward_tools/author/prompts/examples/object_milk_in_basket.json")
     .read_text()
 )
+BROKEN = GOOD.replace('"stages": [', '"stages": [,')
 EXAMPLES = {
     example.name: example
     for suite, index in (
@@ -167,12 +168,28 @@ def test_the_spec_is_found_wherever_it_stands(reply: str) -> None:
         ("[" * 5000 + "]" * 5000, "nested deeper than 32"),
         ('{"stages": [1,\n 2,,]}', "line 2 column 4"),
         ('Here:\n{"stages": [1, 2', "line 2"),
+        (f"Draft: {GOOD}\nFinal, corrected:\n{BROKEN}", r"last spec .* \(Expecting value: line \d+ column"),
+        (f"{BROKEN}\nNo: {GOOD}\nFinal: {GOOD[:-200]}", "last spec"),
+        (f"{GOOD}\nAs a dictionary: {json.loads(GOOD)}", "last spec .* no JSON object"),
+        (f"{GOOD}\nOr {{schema: 1, stages: [{{id: 2}}]}}", "last spec"),
+        (f"<think>{GOOD}</think>Sorry, I cannot do this.", "Expecting value"),
+        (f"<think>{GOOD}</think>{BROKEN}", "not one JSON object"),
         ("x" * 70_000, "70000 characters"),
     ],
 )
 def test_what_is_no_spec_is_refused_with_the_reason(reply: str, why: str) -> None:
     with pytest.raises(SpecError, match=why):
         extract_document(reply)
+
+
+def test_a_reply_that_was_cut_off_may_have_been_cut_after_a_draft() -> None:
+    """What is said after a spec is no matter, unless the model had more to say; then only a spec at its end counts."""
+    for whole in (GOOD, f"{BROKEN}\nNo:\n```json\n{GOOD}\n```\n"):
+        assert extract_document(whole, is_cut=True) == json.loads(GOOD)
+    for rest in ("That is wrong because", f"Final: {GOOD[:40]}", "</think>", '```json\n{"schema": "'):
+        assert extract_document(f"{GOOD}\n{rest}") == json.loads(GOOD)
+        with pytest.raises(SpecError, match="cut off after a spec that may be a draft"):
+            extract_document(f"{GOOD}\n{rest}", is_cut=True)
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,15 @@ from tgrpo_envs.reward_tools.author.redaction import clean, redact
 from tgrpo_envs.reward_tools.author.reply import MAX_REPLY_CHARS, parse_json
 
 SHOWN_CHARS = 500  # of what a server says, in our messages
+_CUT = "length"  # a finish reason
 
 
 class Answer(BaseModel):
     """A model's reply.
 
     Attributes:
-        text: What it wrote, else the arguments of its tool call, else its reasoning; at most `MAX_REPLY_CHARS` + 1.
+        text: What it wrote, else the arguments of its tool call, else its reasoning, if that came to an end; at most
+            `MAX_REPLY_CHARS` + 1.
         refusal: Its words where it refused.
         finish_reason: Why it stopped: ``stop``, ``length``, ``content_filter``, ``tool_calls``.
         model: The model's name as the server gave it.
@@ -38,6 +40,11 @@ class Answer(BaseModel):
     fingerprint: str | None = None
     response_id: str | None = None
     usage: Usage
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it reached the limit on its length."""
+        return self.finish_reason == _CUT
 
 
 def read_answer(body: str, prompt_tokens: int, model: str) -> Answer:
@@ -60,16 +67,20 @@ def read_answer(body: str, prompt_tokens: int, model: str) -> Answer:
     except (ValueError, LookupError, TypeError, AttributeError):
         shown = " ".join(redact(body).split())[:SHOWN_CHARS]
         raise AuthorError(f"The server's answer is no chat completion: {shown!r}. Check OPENAI_BASE_URL.") from None
-    texts = [text for text in map(_text, [*written, *thought]) if text.strip()]
+    finish_reason = _name(choice.get("finish_reason"))
+    said = [text for text in map(_text, written) if text.strip()]
+    thoughts = [text for text in map(_text, thought) if text.strip()]
+    # A model thinks of specs that it then rejects: thoughts are its reply only where it says nothing after them.
+    texts = said or ([] if finish_reason == _CUT else thoughts)
     text = next((text for text in texts if "{" in text), next(iter(texts), ""))
     return Answer(
         text=text[: MAX_REPLY_CHARS + 1],  # one more than allowed, so that it is known to be too long
         refusal=(_text(message.get("refusal")) or _refusal_part(message.get("content")))[:SHOWN_CHARS] or None,
-        finish_reason=_name(choice.get("finish_reason")),
+        finish_reason=finish_reason,
         model=_name(document.get("model")) or model,
         fingerprint=_name(document.get("system_fingerprint")),
         response_id=_name(document.get("id")),
-        usage=_usage(document.get("usage"), prompt_tokens, text),
+        usage=_usage(document.get("usage"), prompt_tokens, "".join([*said, *thoughts])),
     )
 
 

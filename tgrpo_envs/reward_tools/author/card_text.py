@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from tgrpo_envs.reward_tools.author.cards import ObjectFact, PartFact, RegionFact, TaskCard
-from tgrpo_envs.tasks import Task
+from tgrpo_envs.tasks import CUSTOM, Task
 
 MAX_BDDL_CHARS = 4000  # LIBERO's longest file has 3,284
 MAX_INSTRUCTION_CHARS = 200
@@ -18,9 +18,10 @@ GRIPPER_OPENING_M = 0.08
 def card_text(card: TaskCard, task: Task) -> str:
     """Everything a model is told about the task it writes a spec for."""
     siblings = _siblings(card)
+    source = "the task file's :language" if task.suite == CUSTOM else "the file's name"
     sections = [
         f"suite: {task.suite}\nname: {task.name}",
-        f"instruction, from the file's name (a hint only): <<{inert(task.instruction, MAX_INSTRUCTION_CHARS)}>>",
+        f"instruction, from {source} (a hint only): <<{inert(task.instruction, MAX_INSTRUCTION_CHARS)}>>",
         f"Scene: support height z = {card.support_height_m:g} m; gripper starts at {_point(card.gripper_at_m)}; "
         f"it opens {GRIPPER_OPENING_M:g} m; {CONTROL_HZ} control steps per second, at most {task.horizon} steps.",
         "Goal, all of:\n" + goal_lines(card),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tgrpo_envs.arrays import whole_number
 from tgrpo_envs.errors import AuthorError, ConfigError
 from tgrpo_envs.files import cache_dir, output, write_atomically
 from tgrpo_envs.tasks import CUSTOM, Task, choose_task, get_task, list_tasks
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from tgrpo_envs.reward_tools.author.generate import Outcome
 
 DEFAULT_OUT = Path("specs")  # of whoever runs the command: the package's own are replaced by nobody in passing
+MAX_TIMEOUT_S = 86_400.0
 
 
 def prompt(
@@ -30,7 +32,7 @@ def prompt(
     """
     from tgrpo_envs.reward_tools.author.prompt import render_prompt
 
-    chosen = chosen_tasks(suite, task) if bddl is None else (choose_task(suite or CUSTOM, task or 0, bddl),)
+    chosen = chosen_tasks(suite, task, bddl)
     if out is None:
         if len(chosen) > 1:
             raise ConfigError(
@@ -44,22 +46,33 @@ def prompt(
 
 
 def ingest(
-    reply: Path, model_label: str, suite: str, task: int | str, out: Path = DEFAULT_OUT, *, replace: bool = False
+    reply: Path,
+    model_label: str,
+    suite: str | None = None,
+    task: int | str | None = None,
+    out: Path = DEFAULT_OUT,
+    *,
+    replace: bool = False,
+    bddl: Path | None = None,
 ) -> str:
     """Check a reply that was carried by hand and file its spec with its provenance.
 
     Args:
         reply: File with the model's reply; - reads standard input.
         model_label: Which model wrote it.
-        suite: The task's suite.
+        suite: The task's suite; it and the task have to be named, unless --bddl is.
         task: The task's index or name.
         out: Folder to write `<suite>/<task>.llm.json` into.
         replace: Whether a spec there that has passed its certificate may be replaced.
+        bddl: A task file of your own, in place of suite and task.
     """
     from tgrpo_envs.reward_tools.author.ingest import ingest_reply, read_reply
 
+    if bddl is None and (suite is None or task is None):
+        raise ConfigError("Whose reward the reply is has to be said; give --suite and --task, or --bddl FILE.")
+    (chosen,) = chosen_tasks(suite, task, bddl)
     with output(out, "--out", is_folder=True):
-        path, review = ingest_reply(get_task(suite, task), read_reply(reply), model_label, out, replace=replace)
+        path, review = ingest_reply(chosen, read_reply(reply), model_label, out, replace=replace)
     return "\n".join([f"{path} (lint score {review.score})", *(f"  {line}" for line in review.lines)])
 
 
@@ -77,6 +90,7 @@ def generate(
     *,
     refresh: bool = False,
     replace: bool = False,
+    bddl: Path | None = None,
 ) -> str:
     """Have a language model write the specs, check them, send faults back, and file the best of several.
 
@@ -96,6 +110,7 @@ def generate(
         timeout_s: Longest wait for a reply, seconds.
         refresh: Ask again even where the reply to the same question is kept.
         replace: Ask even where a spec stands in `out` that has passed its certificate, and replace it.
+        bddl: A task file of your own, in place of suite and task.
     """
     from tqdm import tqdm
 
@@ -103,13 +118,22 @@ def generate(
     from tgrpo_envs.reward_tools.author.generate import CERTIFIED, SAVED, SpecWriter
     from tgrpo_envs.reward_tools.author.ledger import Accounts
 
-    if samples < 1:
-        raise ConfigError(f"--samples {samples} must be at least 1.")
+    if not model.strip():
+        raise ConfigError(f"--model {model!r} names no model; give the name that the server knows it by.")
+    for name, value, low in (
+        ("--samples", samples, 1),
+        ("--max-calls", max_calls, 0),  # kept replies cost nothing
+        ("--max-tokens", max_tokens, 0),
+        ("--max-reply-tokens", max_reply_tokens, 1),
+    ):
+        whole_number(name, value, low)
+    if not 0 < timeout_s <= MAX_TIMEOUT_S:
+        raise ConfigError(f"--timeout-s is {timeout_s}; give seconds above 0, at most {MAX_TIMEOUT_S:g}.")
+    chosen = chosen_tasks(suite, task, bddl)
     work = work or cache_dir() / "author"
     accounts = Accounts(work / "ledger.jsonl", max_calls=max_calls, max_tokens=max_tokens)
     server = ChatServer(model, accounts, Limits(timeout_s=timeout_s, max_reply_tokens=max_reply_tokens))
     writer = SpecWriter(server, accounts, work, out, samples=samples, refresh=refresh, replace=replace)
-    chosen = chosen_tasks(suite, task)
     with output(out, "--out", is_folder=True), output(work, "--work", is_folder=True):
         outcomes = list(tqdm(writer.write_all(chosen), total=len(chosen), desc="Writing", unit="task", disable=None))
     summary = summarise(outcomes, accounts.calls, accounts.tokens)
@@ -140,10 +164,14 @@ def summarise(outcomes: Sequence[Outcome], calls: int, tokens: int) -> str:
     )
 
 
-def chosen_tasks(suite: str | None, task: int | str | None) -> tuple[Task, ...]:
-    """One task (of LIBERO-Object, if no suite is named), a suite's, or all.
+def chosen_tasks(suite: str | None, task: int | str | None, bddl: Path | None = None) -> tuple[Task, ...]:
+    """One task (of LIBERO-Object, if no suite is named), a suite's, all, or that of a file of one's own.
 
     Raises:
         UnknownNameError: There is no such suite or task.
+        ConfigError: A file, and a suite or task of LIBERO's.
+        BddlError: See `tgrpo_envs.tasks.task_from_file`.
     """
+    if bddl is not None:
+        return (choose_task(suite or CUSTOM, task or 0, bddl),)
     return list_tasks(suite) if task is None else (get_task(suite or "libero_object", task),)

@@ -18,7 +18,7 @@ from tgrpo_envs.files import read_json, write_atomically
 from tgrpo_envs.reward_tools.author.answer import Answer
 from tgrpo_envs.reward_tools.author.cards import TaskCard
 from tgrpo_envs.reward_tools.author.client import ChatServer, RequestRefusedError
-from tgrpo_envs.reward_tools.author.reply import parse_json
+from tgrpo_envs.reward_tools.author.reply import parse_json, without_thoughts
 from tgrpo_envs.reward_tools.author.wire import spec_schema
 
 Form = Literal["schema", "object", "text"]
@@ -140,7 +140,7 @@ def obeys(answer: Answer, form: Form, card: TaskCard) -> bool:
     if form == "text":
         return True
     try:
-        document = parse_json(answer.text.rpartition("</think>")[2])
+        document = parse_json(without_thoughts(answer.text))
     except ValueError:
         return False
     if form == "object" or not isinstance(document, dict):

@@ -17,7 +17,7 @@ TEMPLATE_TOKENS = 64  # most that a chat template puts around a message
 def most_tokens(text: str) -> int:
     """An upper bound of a text's tokens: no tokenizer makes more than one of a byte of UTF-8.
 
-    Real ones make 0.29 to 0.41 of a byte of our prompts (docs/prompting.md), but differ; a limit must hold for all.
+    Real ones make 0.32 to 0.42 of a byte of our prompts (docs/prompting.md), but differ; a limit must hold for all.
     """
     return len(text.encode("utf-8", errors="replace"))
 

@@ -72,7 +72,7 @@ def write_sample(task: Task, card: TaskCard, prompt: Prompt, ask: Ask, number: i
         replies.append(_record(number, turn, temperature, answer, form, review))
         identity = replies[-1].spec_id or answer.text
         ended = "accepted" if review.accepted else "refused" if _refused(answer) else ""
-        if not ended and identity in seen:
+        if not ended and answer.text and identity in seen:  # thoughts without end leave no text, and differ
             ended = "repeated itself"
         if ended:
             return Sample(number, tuple(replies), review, ended)
@@ -87,8 +87,8 @@ def judge(answer: Answer, task: Task, card: TaskCard) -> Review:
     if _refused(answer):
         said = answer.refusal or "its content filter stepped in"
         return _fault("a refusal", f"the model refused: {said}", "ask another model, or write the spec by hand")
-    review = review_reply(answer.text, task, card)
-    if review.accepted or answer.finish_reason != "length":
+    review = review_reply(answer.text, task, card, is_cut=answer.is_cut)
+    if review.accepted or not answer.is_cut:
         return review
     why = f"the reply was cut off after {answer.usage.completion_tokens} tokens"
     cut = _fault("half a reply", why, "shorten rationales, use fewer stages, and write nothing but the spec")
@@ -109,7 +109,7 @@ def _with_findings(prompt: Prompt, answer: Answer, findings: str) -> Messages:
     Half a reply, an empty or a very long one is not worth sending back; then the findings end the prompt.
     """
     text = answer.text
-    if answer.finish_reason == "length" or not text.strip() or len(text) > MAX_ECHO_CHARS:
+    if answer.is_cut or not text.strip() or len(text) > MAX_ECHO_CHARS:
         system, user = prompt.messages
         return [system, {"role": "user", "content": f"{user['content']}\n\n{findings}"}]
     reply = {"role": "assistant", "content": text}

@@ -1,7 +1,7 @@
 """Finds the spec in a reply: JSON alone, in a fence or amid prose; refuses what is too large or not plain JSON.
 
-A model may draft before it decides, so the last object that parses counts. The work is bounded by the length of the
-reply, whatever stands in it.
+A model may draft before it decides, so the last spec counts, and where that one is broken or cut off none does. The
+work is bounded by the length of the reply, whatever stands in it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import string
 from typing import Any
 
 from tgrpo_envs.errors import SpecError
@@ -23,6 +24,10 @@ _DEEP_CHARS = 400  # where Python's own limit on nesting is met, what starts thi
 
 _CONTENT_KEY = "stages"
 _START = re.compile(r"\{(?=\s{0,64}[\"}])")  # of an object; other braces are prose
+_QUOTE = "[\"'\u2018\u2019\u201c\u201d\\\\]"  # also those that are none in JSON: a spec may be broken by its quotes
+_SPEC_START = re.compile(rf"{_QUOTE}{_CONTENT_KEY}{_QUOTE}{{1,2}}\s{{0,64}}:|\b{_CONTENT_KEY}\s{{0,64}}:\s{{0,64}}\[")
+_FENCE_END = "`~"  # all that may follow a spec that ends its reply, beside white space
+_THOUGHT_END = "</think>"
 
 
 class _Fault:
@@ -32,30 +37,44 @@ class _Fault:
         self.why = why
 
 
-def extract_document(reply: str) -> dict[str, Any]:
+def extract_document(reply: str, *, is_cut: bool = False) -> dict[str, Any]:
     """The last JSON object of a reply that has stages, else the last one, with fields that are null left out.
 
     Output schemas make a model write every field and null where it has nothing to say; leaving those out turns
     that form into the ordinary one.
 
+    Args:
+        reply: What the model wrote.
+        is_cut: Whether it was cut off. Then a spec has to end it: one that anything follows may have been a draft.
+
     Raises:
-        SpecError: The reply is too long, or holds no JSON object; the message says where parsing stopped.
+        SpecError: The reply is too long, holds no JSON object, or goes on to another spec that is none or to its cut;
+            the message says where parsing stopped.
     """
     if len(reply) > MAX_REPLY_CHARS:
         raise SpecError(
             f"The reply has {len(reply)} characters, at most {MAX_REPLY_CHARS} are read; ask for the spec alone."
         )
+    text = without_thoughts(reply)
     try:
-        whole = parse_json(reply)
+        whole = parse_json(text)
         problem = f"it is a JSON {type(whole).__name__}, not an object"
     except ValueError as error:
         whole, problem = None, str(error)
-    found, stopped = ([whole], "") if isinstance(whole, dict) else _objects(reply)
+    found, stopped, end = ([whole], "", len(text)) if isinstance(whole, dict) else _objects(text)
     with_stages = [document for document in found if _CONTENT_KEY in document]
     if not with_stages and (stopped or not found):
         raise SpecError(f"The reply is not one JSON object ({stopped or problem}); reply with the spec alone, as JSON.")
+    if with_stages:
+        _check_rest(text[end:], stopped, is_cut=is_cut)
     document: dict[str, Any] = clean(_without_nulls((with_stages or found)[-1]))
     return document
+
+
+def without_thoughts(reply: str) -> str:
+    """What follows the thoughts that a model marks; the whole reply where nothing does."""
+    answer = reply.rpartition(_THOUGHT_END)[2]
+    return answer if answer.strip() else reply
 
 
 def parse_json(text: str) -> Any:
@@ -72,10 +91,26 @@ def parse_json(text: str) -> Any:
     return document
 
 
-def _objects(text: str) -> tuple[list[dict[str, Any]], str]:
-    """The objects in a text, none inside another, and what is wrong where parsing got furthest without an object."""
+def _check_rest(rest: str, stopped: str, *, is_cut: bool) -> None:
+    """Make sure that the last spec of a reply was its last word.
+
+    Raises:
+        SpecError: Another begins after it, or the reply goes on to where it was cut off.
+    """
+    if _SPEC_START.search(rest):
+        why = stopped or "it is no JSON object"
+        raise SpecError(f"The last spec of the reply cannot be read ({why}); reply with the spec alone, as JSON.")
+    if is_cut and rest.strip(_FENCE_END + string.whitespace):
+        raise SpecError("The reply was cut off after a spec that may be a draft; reply with the spec alone, as JSON.")
+
+
+def _objects(text: str) -> tuple[list[dict[str, Any]], str, int]:
+    """The objects in a text, none inside another, and where the last one with stages ends.
+
+    Between them: what is wrong where, since that end, parsing got furthest without an object.
+    """
     found: list[dict[str, Any]] = []
-    problem, furthest, work = "", 0, 0
+    problem, furthest, work, last_end = "", 0, 0, 0
     match = _START.search(text)
     while match and work <= MAX_WORK * len(text):
         start, end = match.start(), match.end()
@@ -84,6 +119,8 @@ def _objects(text: str) -> tuple[list[dict[str, Any]], str]:
             _check(document)
             found.append(document)
             reached, why = 0, ""
+            if _CONTENT_KEY in document:
+                problem, furthest, last_end = "", 0, end
         except json.JSONDecodeError as error:
             reached, why = error.pos - start + 1, str(error)
         except RecursionError:
@@ -95,7 +132,7 @@ def _objects(text: str) -> tuple[list[dict[str, Any]], str]:
         if reached > furthest:
             problem, furthest = why, reached
         match = _START.search(text, end)
-    return found, problem
+    return found, problem, last_end
 
 
 def _check(value: Any, depth: int = 0) -> None:

@@ -40,10 +40,17 @@ class Review:
         return tuple(map(str, self.findings))
 
 
-def review_reply(reply: str, task: Task, card: TaskCard) -> Review:
-    """Judge a reply by the same rules, whoever sent it."""
+def review_reply(reply: str, task: Task, card: TaskCard, *, is_cut: bool = False) -> Review:
+    """Judge a reply by the same rules, whoever sent it.
+
+    Args:
+        reply: What the model wrote.
+        task: The task that it is about.
+        card: The task's card.
+        is_cut: Whether the reply is known to be cut off.
+    """
     try:
-        document = extract_document(reply)
+        document = extract_document(reply, is_cut=is_cut)
     except SpecError as error:
         finding = Finding(NO_SPEC, "", "no spec", "one JSON object", str(error), "reply with the spec alone")
         return Review(None, (finding,), 0)
