@@ -40,14 +40,15 @@ def rollout(policy, envs, seeds, group_size, generators):
         actions_NCA[live] = drawn.actions_NCA.numpy()
         observation, rewards_N, terminated_N, truncated_N, info = envs.step(actions_NCA)
         # A chunk stops where its episode does: tokens of control steps that never ran do not count.
-        token_step_K = np.arange(policy.action_chunk).repeat(7)
+        ran_NC = np.arange(policy.action_chunk) < (info["control_steps"] - steps_N)[:, None]
+        ran_NK = policy.counted(torch.from_numpy(ran_NC))
         for row, i in enumerate(live):
             episodes[i].append(
                 {
                     "seen": seen.rows(slice(row, row + 1)),
                     "tokens_K": drawn.choices_NK[row],
                     "old_logp_K": drawn.logp_NK[row],
-                    "ran_K": torch.from_numpy(token_step_K < info["control_steps"][i] - steps_N[i]),
+                    "ran_K": ran_NK[i],
                     "reward": rewards_N[i],
                 }
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tgrpo_envs.files import naming
 from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.evaluation.result import Pooled, load_evaluations, pool
 from tgrpo_trainer.evaluation.source import find_source
-from tgrpo_trainer.run.export import export_policy
+from tgrpo_trainer.run.export import checkpoint_of, export_policy
 from tgrpo_trainer.run.layout import CONFIG_NAME, EVALUATIONS_NAME
 from tgrpo_trainer.run.push import make_repository, push_policy
 
@@ -23,8 +24,8 @@ class ExportOptions:
     """Write a checkpoint's policy as a full one in its published format, LoRA adapters merged into their base."""
 
     checkpoint: tyro.conf.Positional[str]
-    """A checkpoint (runs/NAME/checkpoints/iteration_000040), or a run's folder for its last one; or LoRA adapters of
-    another program (peft's files), a folder or owner/name[/folder][@revision] on the hub."""
+    """A checkpoint (runs/NAME/checkpoints/iteration_000040), or a run's folder for its last one; or LoRA adapters, a
+    run's or of another program (peft's files), a folder or owner/name[/folder][@revision] on the hub."""
     out: tyro.conf.Positional[Path]
     """Folder to write; it must not exist."""
     base: str | None = None
@@ -71,13 +72,17 @@ def model_card(checkpoint: Path, repository: str) -> str:
         repository: Where it will be.
     """
     lines = ["---", "tags: [tgrpo, robotics, libero, reinforcement-learning]", "---", "", f"# {repository}", ""]
-    run = checkpoint.resolve().parent.parent
-    if (run / CONFIG_NAME).is_file():
-        lines += _training(TrainConfig.load(run / CONFIG_NAME))
-        evaluation = run / EVALUATIONS_NAME / f"{checkpoint.resolve().name}.json"
+    tasks = "--suite SUITE --tasks TASKS"  # for the reader to fill in
+    if (whole := checkpoint_of(checkpoint)) is not None:
+        run = whole.parent.parent
+        config = TrainConfig.load(run / CONFIG_NAME)
+        lines += _training(config)
+        evaluation = run / EVALUATIONS_NAME / f"{whole.name}.json"
         if evaluation.is_file():
             lines += _success(pool(load_evaluations(evaluation)))
-    lines += ["```bash", f"python -m tgrpo_trainer eval {repository}", "```", ""]
+        if config.env.bddl is None:
+            tasks = shlex.join(["--suite", config.env.suite, "--tasks", *map(str, config.env.tasks)])
+    lines += ["```bash", f"python -m tgrpo_trainer eval {repository} {tasks}", "```", ""]
     return "\n".join(lines)
 
 

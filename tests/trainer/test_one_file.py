@@ -6,6 +6,7 @@ import copy
 import importlib.util
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -45,10 +46,10 @@ def one_file(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-def decisive_nano() -> NanoPolicy:
+def decisive_nano(**tokens: Any) -> NanoPolicy:
     """A random policy hardly moves: make it decisive, so that members of a group differ."""
     torch.manual_seed(7)
-    policy = NanoPolicy(NanoConfig(image_size=16, action_chunk=2))
+    policy = NanoPolicy(NanoConfig(image_size=16, action_chunk=2, **tokens))
     with torch.no_grad():
         policy.head.weight.mul_(30)
     return policy
@@ -58,8 +59,13 @@ def envs() -> ToyReach:
     return make_toy_envs(CONFIG.env, CONFIG.rollout.num_envs)
 
 
-def test_two_iterations_give_the_weights_and_successes_of_the_trainer(one_file: ModuleType) -> None:
-    first = decisive_nano()
+@pytest.mark.parametrize(
+    "tokens", [{}, {"steps_per_token": 2, "bin_power": 1.5}], ids=["a step a token", "as the quickstart's"]
+)
+def test_two_iterations_give_the_weights_and_successes_of_the_trainer(
+    one_file: ModuleType, tokens: dict[str, Any]
+) -> None:
+    first = decisive_nano(**tokens)
     ours, theirs = copy.deepcopy(first), copy.deepcopy(first)
     optimizer = torch.optim.AdamW(ours.parameters(), lr=one_file.LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.0)
     world = World(device=torch.device("cpu"))

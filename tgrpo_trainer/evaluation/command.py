@@ -24,6 +24,7 @@ from tgrpo_trainer.evaluation.source import (
     find_source,
     is_published,
     load_source,
+    played_tasks,
     policy_digest,
 )
 from tgrpo_trainer.evaluation.tasks import Plan, chosen_tasks, evaluate_tasks, state_sets
@@ -31,6 +32,7 @@ from tgrpo_trainer.policy import policy_kind
 from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.policy.settings import MIN_TEMPERATURE, PolicyConfig
 from tgrpo_trainer.rollout.environment import make_envs
+from tgrpo_trainer.run.console import say
 from tgrpo_trainer.run.rng import Stream, derive_seed
 
 NUM_OFFICIAL = 50
@@ -59,6 +61,8 @@ def run_evaluation(options: EvalOptions, shard: EpisodeSplit = ALONE) -> Evaluat
     chosen_tasks(env, options.tasks, source.config.env)  # refuses what does not exist before a policy is loaded
     device = options.device or source.config.run.device
     policy, iteration = load_source(source, env, options.policy, device)
+    if shard.rank == 0:
+        _tell(source, policy, env, options)
     plan = make_plan(options, source.config, env, policy, iteration)
     evaluations, failures = evaluate_tasks(
         policy,
@@ -130,6 +134,14 @@ def make_plan(options: EvalOptions, config: TrainConfig, env: EnvConfig, policy:
         seed=derive_seed(config.run.seed, Stream.EVALUATION) if options.seed is None else options.seed,
         iteration=iteration,
     )
+
+
+def _tell(source: PolicySource, policy: Policy, env: EnvConfig, options: EvalOptions) -> None:
+    """Say what nobody chose, and what speaks against what was."""
+    if not options.tasks and (played := played_tasks(source)) is not None:
+        say(played)
+    if not is_published(source) and (doubt := policy.doubt_suite(env.suite)) is not None:
+        say(f"Warning: {doubt}")
 
 
 def _check(options: EvalOptions) -> None:

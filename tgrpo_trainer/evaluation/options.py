@@ -23,9 +23,9 @@ class EvalOptions:
     """A run's folder (its last checkpoint), a checkpoint (runs/NAME/checkpoints/iteration_000040), or a policy alone
     such as a published OpenVLA: its folder, or owner/name[/folder][@revision] on the Hugging Face hub."""
     suite: Suite | None = None
-    """LIBERO suite; None = the run's."""
+    """LIBERO suite; None = the run's, or the one that an exported policy was trained on."""
     tasks: tuple[str, ...] = ()
-    """Task indices or names (--tasks 0 3 5), or all; left out = the run's."""
+    """Task indices or names (--tasks 0 3 5), or all; left out = the run's, or those of an exported policy's."""
     states: Literal["official", "heldout", "both"] = "both"
     """official = LIBERO's own 50 of the task; heldout = region states that training never draws."""
     mode: Literal["greedy", "sampled", "both"] = "both"

@@ -18,6 +18,7 @@ from tgrpo_trainer.policy.hub import resolve_checkpoint
 from tgrpo_trainer.policy.settings import PolicyConfig
 from tgrpo_trainer.recipes import get_recipe
 from tgrpo_trainer.run.checkpoint import POLICY, latest_checkpoint, load_checkpoint
+from tgrpo_trainer.run.export import TASKS_FILE, with_own_tasks
 from tgrpo_trainer.run.layout import CONFIG_NAME, LAST_NAME
 
 PROG = "python -m tgrpo_trainer"
@@ -33,6 +34,8 @@ class PolicySource:
     """The run's settings, or a recipe's."""
     kind: str | None
     """Of a policy alone; None for a checkpoint, whose loader knows."""
+    knows_tasks: bool = True
+    """Whether the settings' tasks are those the policy was trained on; else they are the recipe's."""
 
     @property
     def policy_folder(self) -> Path:
@@ -59,7 +62,9 @@ def find_source(checkpoint: str | Path, recipe: str | None = None) -> PolicySour
     is_adapter = (path / ADAPTER_CONFIG_FILE).is_file()
     if is_adapter or (settings is not None and not _is_run(settings)):
         kind = policy_kind(path)
-        return PolicySource(path, get_recipe(recipe or policy_class(kind).recipe), kind)
+        usual = get_recipe(recipe or policy_class(kind).recipe)
+        own = with_own_tasks(usual, path)
+        return PolicySource(path, own or usual, kind, knows_tasks=own is not None)
     if recipe is not None:
         raise ConfigError(f"--recipe {recipe} is for a policy without a run; {path} has the settings of its own run.")
     if settings is not None:
@@ -74,6 +79,20 @@ def find_source(checkpoint: str | Path, recipe: str | None = None) -> PolicySour
             "nor the folder of a policy (with a config.json)."
         )
     return PolicySource(path, TrainConfig.load(run / CONFIG_NAME), None)
+
+
+def played_tasks(source: PolicySource) -> str | None:
+    """What to tell of the tasks that a policy alone is played on where none were chosen; None for a run's."""
+    if source.kind is None:
+        return None
+    env = source.config.env
+    tasks = f"{env.suite}, task {env.tasks_label}"
+    if source.knows_tasks:
+        return f"{source.folder} was trained on {tasks}, and is played there; --suite and --tasks choose others."
+    return (
+        f"{source.folder} does not say what it was trained on, so it is played on its recipe's {tasks}; --suite and "
+        "--tasks choose others."
+    )
 
 
 def is_published(source: PolicySource) -> bool:
@@ -118,10 +137,13 @@ def load_source(source: PolicySource, env: EnvConfig, policy: PolicyConfig, devi
 
 
 def policy_digest(folder: Path) -> str:
-    """SHA-256 of names and contents of a policy's files: the same wherever they lie, another for any other policy."""
+    """SHA-256 of names and contents of a policy's files: the same wherever they lie, another for any other policy.
+
+    Which tasks an exported one was trained on is not part of it.
+    """
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
-        if path.is_file() and not path.name.startswith("."):
+        if path.is_file() and not path.name.startswith(".") and path.name != TASKS_FILE:
             with path.open("rb") as file:
                 content = hashlib.file_digest(file, "sha256").hexdigest()
             digest.update(f"{path.name} {content}\n".encode())

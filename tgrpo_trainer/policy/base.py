@@ -150,6 +150,10 @@ class Policy(nn.Module, abc.ABC):
         """
         return None
 
+    def doubt_suite(self, suite: str) -> str | None:  # noqa: ARG002 - for those that have
+        """What speaks against playing a suite with the policy as it was saved, for people; most have nothing to say."""
+        return None
+
     @abc.abstractmethod
     def counted(self, ran_NC: Tensor) -> Tensor:
         """Which choices count, given which control steps of the decisions ran: bool (N, C) to bool (N, K).

@@ -12,7 +12,7 @@ import tyro
 
 import tgrpo_trainer.evaluation.command
 from tests.helpers.ranks import on_ranks
-from tests.helpers.tiny_openvla import write_checkpoint
+from tests.helpers.tiny_openvla import tiny_openvla, write_checkpoint
 from tests.helpers.toy_run import make_toy_envs, toy_config
 from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_envs.intervals import wilson_interval
@@ -26,7 +26,9 @@ from tgrpo_trainer.evaluation.result import load_evaluations, pool
 from tgrpo_trainer.evaluation.source import find_source, policy_digest
 from tgrpo_trainer.evaluation.tasks import chosen_tasks
 from tgrpo_trainer.policy.hub import FoundCheckpoint
+from tgrpo_trainer.policy.nano.policy import NanoConfig, NanoPolicy
 from tgrpo_trainer.recipes import get_recipe
+from tgrpo_trainer.run.checkpoint import save_checkpoint
 from tgrpo_trainer.train import train
 
 
@@ -137,6 +139,82 @@ def test_a_policy_folder_alone_brings_its_own_picture_size_and_chunk(run: Path) 
     folder = run / "last" / "iteration_000001" / "policy"
     file = run_evaluation(options(folder, "--states", "official", "--mode", "greedy", "--num-states", 3))
     assert (file.evaluations[0].env.image_size, file.evaluations[0].env.action_chunk) == (16, 2)
+
+
+FEW = ["--states", "official", "--mode", "greedy", "--num-states", 1, "--horizon", 2, "--device", "cpu"]
+
+
+def exported(folder: Path, **env: object) -> Path:
+    """A nano that a run of other settings trained, exported."""
+    config = toy_config(folder / "run", 1)
+    config.replace(env={**config.env.model_dump(), **env}).save(folder / "run" / "config.json")
+    policy = NanoPolicy(NanoConfig(image_size=16, action_chunk=2))
+    checkpoint = save_checkpoint(folder / "run" / "last", iteration=1, policy=policy, state={})
+    assert main(["export", str(checkpoint), str(folder / "out")]) == 0
+    return folder / "out"
+
+
+def test_an_exported_policy_is_played_on_the_tasks_it_was_trained_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = exported(tmp_path, suite="libero_goal", tasks=(7, "put_the_bowl_on_the_plate"))
+    names = json.loads((out / "trained_on.json").read_text())
+    assert names == {"suite": "libero_goal", "tasks": [7, "put_the_bowl_on_the_plate"]}
+    assert find_source(out).config.env.horizon is None  # the suite's, where the recipe's is of another
+    capsys.readouterr()
+    file = run_evaluation(options(out, *FEW))
+    assert [(one.env.suite, one.env.task) for one in file.evaluations] == [("libero_goal", 7), ("libero_goal", 8)]
+    said = capsys.readouterr()
+    label = "libero_goal, task 7, put_the_bowl_on_the_plate"
+    assert f"out was trained on {label}, and is played there; --suite and --tasks choose others." in said.out + said.err
+
+    (one,) = run_evaluation(options(out, *FEW, "--suite", "libero_object", "--tasks", 3)).evaluations
+    assert (one.env.suite, one.env.task) == ("libero_object", 3)
+    said = capsys.readouterr()
+    assert "was trained on" not in said.out + said.err
+    inside = find_source(tmp_path / "run" / "last" / "iteration_000001" / "policy")
+    assert (inside.config.env.suite, inside.config.env.tasks, inside.knows_tasks) == (
+        "libero_goal",
+        (7, "put_the_bowl_on_the_plate"),
+        True,
+    )
+
+
+def test_a_policy_that_does_not_say_its_tasks_is_played_on_the_recipes_and_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = exported(tmp_path)
+    (out / "trained_on.json").unlink()  # as an earlier version exports
+    (one,) = run_evaluation(options(out, *FEW)).evaluations
+    assert (one.env.suite, one.env.task) == ("libero_object", 4)
+    said = capsys.readouterr()
+    told = "does not say what it was trained on, so it is played on its recipe's libero_object, task 4; --suite"
+    assert told in said.out + said.err
+    for wrong in ({"suite": "libero_goal"}, {"suite": "libero_goal", "tasks": [99]}, {"suite": "x", "tasks": [0]}):
+        (out / "trained_on.json").write_text(json.dumps(wrong))
+        with pytest.raises(CheckpointError, match=r"trained_on\.json does not say which tasks"):
+            find_source(out)
+
+
+def test_a_policy_of_a_task_file_names_no_tasks(tmp_path: Path) -> None:
+    bddl = tmp_path / "mine.bddl"
+    bddl.write_text("(define (problem mine))")
+    assert not (exported(tmp_path, bddl=bddl) / "trained_on.json").exists()
+
+
+def test_statistics_of_the_played_suite_that_are_not_taken_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The tiny OpenVLA has statistics of two suites, and its run was on the first."""
+    policy = tiny_openvla(tmp_path / "published", image_size=16)
+    (tmp_path / "saved").mkdir()
+    policy.save(tmp_path / "saved")
+    for suite, taken in (("libero_spatial", False), ("libero_object", True), ("libero_goal", True)):
+        run_evaluation(options(tmp_path / "saved", *FEW, "--suite", suite, "--tasks", 0))
+        said = capsys.readouterr()
+        warning = "Warning: actions are un-normalised by the statistics of libero_object_no_noops, as the policy was"
+        assert (warning in said.out + said.err) is not taken
+        assert ("set unnorm_key to libero_spatial in the tgrpo.json of a copy" in said.out + said.err) is not taken
 
 
 def test_the_digest_is_of_names_and_contents(tmp_path: Path) -> None:

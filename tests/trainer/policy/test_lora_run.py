@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from tests.helpers.runs import finite
-from tests.helpers.tiny_openvla import TINY, openvla_input, published_shapes
+from tests.helpers.tiny_oft import write_oft
+from tests.helpers.tiny_openvla import TINY, openvla_input, published_shapes, write_checkpoint
 from tests.helpers.toy_run import tiny_openvla_run
 from tests.trainer.policy.test_openvla_train import toy  # noqa: F401 - a fixture
 from tgrpo_envs.errors import CheckpointError
@@ -21,12 +22,16 @@ from tgrpo_trainer.bc.initial_policy import start_policy
 from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.distributed.fsdp import ShardedPolicy
 from tgrpo_trainer.distributed.world import World
+from tgrpo_trainer.evaluation.source import policy_digest
 from tgrpo_trainer.metrics.metrics import read_metrics
 from tgrpo_trainer.optim.optimizer import trained_parameters
 from tgrpo_trainer.optim.reference import OwnReference, SwappedReference, first_weights, make_reference
 from tgrpo_trainer.policy import load_policy
+from tgrpo_trainer.policy.lora import LoraSettings
+from tgrpo_trainer.policy.openvla.base import BaseCheckpoint
 from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy
-from tgrpo_trainer.run.checkpoint import latest_checkpoint, load_checkpoint
+from tgrpo_trainer.policy.openvla.saved_settings import OpenVlaSettings
+from tgrpo_trainer.run.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from tgrpo_trainer.train import train
 from tgrpo_trainer.types import Batch
 
@@ -120,15 +125,51 @@ def test_export_merges_adapters_and_copies_full_policies(tmp_path: Path, capsys:
     again = start_policy(lora_run(tmp_path).replace(policy=policy_at(tmp_path / "out" / "merged")), tmp_path)
     assert isinstance(again, OpenVlaPolicy)
     assert all(torch.equal(value, stored[name]) for name, value in again.model.state_dict().items())
-    with pytest.raises(CheckpointError, match=r"tgrpo_trainer export .*iteration_000001 OUT"):
+    with pytest.raises(CheckpointError, match=r"tgrpo_trainer export .*iteration_000001/policy OUT"):
         start_policy(lora_run(tmp_path).replace(policy=policy_at(last(tmp_path / "lora") / "policy")), tmp_path)
 
     train(tiny_openvla_run(tmp_path, iterations=0))
     assert main(["export", str(tmp_path / "run"), str(tmp_path / "copy")]) == 0
     source = last(tmp_path / "run") / "policy"
-    assert {path.name: path.read_bytes() for path in source.iterdir()} == {
-        path.name: path.read_bytes() for path in (tmp_path / "copy").iterdir()
-    }
+    copied = {path.name: path.read_bytes() for path in (tmp_path / "copy").iterdir()}
+    assert json.loads(copied.pop("trained_on.json")) == {"suite": "libero_object", "tasks": [0]}
+    assert {path.name: path.read_bytes() for path in source.iterdir()} == copied
+    assert policy_digest(source) == policy_digest(tmp_path / "copy")
+
+
+@pytest.mark.parametrize("where", ["in its run", "elsewhere"])
+def test_the_adapters_folder_of_a_run_is_exported_as_its_checkpoint_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], where: str
+) -> None:
+    """Not as another program's: the noise of the run stays, and another base is refused."""
+    published = write_oft(tmp_path / "published")
+    policy = OpenVlaPolicy.load(
+        published, OpenVlaSettings("libero_object", 16, 8, decoding="parallel", noise_scale=0.5)
+    )
+    policy.adapt(LoraSettings(rank=4), BaseCheckpoint.of(str(published), None), seed=0)
+    if where == "in its run":
+        tiny_openvla_run(tmp_path, lora=4).save(tmp_path / "run" / "config.json")
+        folder = save_checkpoint(tmp_path / "run" / "last", iteration=1, policy=policy, state={}) / "policy"
+    else:
+        folder = tmp_path / "adapters"
+        folder.mkdir()
+        policy.save(folder)
+    assert main(["export", str(folder), str(tmp_path / "out")]) == 0
+    merged = load_policy(tmp_path / "out")
+    assert isinstance(merged, OpenVlaPolicy) and merged.settings == policy.settings
+    torch.testing.assert_close(merged.model.scale(), torch.full((7,), 0.5))
+    assert (tmp_path / "out" / "trained_on.json").is_file() == (where == "in its run")
+
+    weights = load_file(published / "model-00001-of-00002.safetensors")
+    save_file({name: value + 0.5 for name, value in weights.items()}, published / "model-00001-of-00002.safetensors")
+    assert main(["export", str(folder), str(tmp_path / "other")]) == 2
+    assert "LoRA adapters of another checkpoint" in capsys.readouterr().err and not (tmp_path / "other").exists()
+
+
+def test_a_whole_policy_is_not_exported_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(write_checkpoint(tmp_path / "published")), str(tmp_path / "out")]) == 2
+    assert "published is a policy already, with nothing to export" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def policy_at(folder: Path) -> dict[str, Any]:

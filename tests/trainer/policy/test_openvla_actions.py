@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,11 +88,48 @@ def test_statistics_that_do_not_fit_are_refused_with_what_there_is() -> None:
         read_statistics({}, None, "libero_object")
     with pytest.raises(CheckpointError, match="not JSON"):
         read_statistics({}, b"{", "libero_object")
-    short = {"libero_object": {"action": {"q01": [0.0] * 6, "q99": [1.0] * 6}}}
-    with pytest.raises(CheckpointError, match="6 entries, not 7"):
-        read_statistics({"norm_stats": short}, None, "libero_object")
-    with pytest.raises(CheckpointError, match="q99"):
-        read_statistics({"norm_stats": {"libero_object": {"action": {"q01": [0.0] * 7}}}}, None, "libero_object")
+    with pytest.raises(CheckpointError, match=r"of eval: --openvla\.unnorm-key"):
+        read_statistics(config, None, "libero_90")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"q01": [0.0] * 6}, "q01 has 6 entries, not 7"),
+        ({"q01": "1234567"}, "q01 is missing, or no list of 7 entries"),
+        ({"q01": dict.fromkeys("1234567", 0.0)}, "q01 is missing, or no list"),
+        ({"q99": None}, "q99 is missing, or no list"),
+        ({"q99": [[1.0]] * 7}, r"q99 holds \[1\.0\]; its entries must be finite numbers"),
+        ({"q99": [*Q99[:6], float("inf")]}, "q99 holds inf; its entries must be finite"),
+        ({"q99": [*Q99[:6], float("nan")]}, "q99 holds nan; its entries must be finite"),
+        ({"q99": [*Q99[:6], 10**400]}, "q99 holds 10+; its entries must be finite"),
+        ({"q01": [True] * 7}, "q01 holds True; its entries must be finite"),
+        ({"q01": list(Q99), "q99": list(Q01)}, r"entry 0 of q01 is 0\.5, above that of q99, -0\.5"),
+        ({"mask": [True] * 6}, "mask has 6 entries, not 7"),
+        ({"mask": ["false"] * 7}, "mask holds 'false'; its entries must be true, false, 1 or 0"),
+        ({"mask": [2] * 7}, "mask holds 2; its entries"),
+    ],
+)
+def test_statistics_of_another_form_are_refused_by_file_field_and_value(changes: dict[str, Any], said: str) -> None:
+    action = {"q01": list(Q01), "q99": list(Q99), "mask": list(SCALED), **changes}
+    beside = json.dumps({"mine": {"action": action}}).encode()
+    match = rf"^The action statistics of 'mine' in dataset_statistics\.json: {said}"
+    with pytest.raises(CheckpointError, match=match):
+        read_statistics({}, beside, "mine")
+    with pytest.raises(CheckpointError, match=rf"in norm_stats of config\.json: {said}"):
+        read_statistics({"norm_stats": {"mine": {"action": action}}}, None, "mine")
+
+
+@pytest.mark.parametrize("known", [{"mine": {}}, {"mine": {"action": [1.0]}}, {"mine": "action"}])
+def test_statistics_that_are_not_there_are_missed(known: dict[str, Any]) -> None:
+    with pytest.raises(CheckpointError, match=r"'mine' in norm_stats of config\.json are missing, or no object"):
+        read_statistics({"norm_stats": known}, None, "mine")
+
+
+def test_a_mask_may_be_of_zeros_and_ones_and_quantiles_may_be_equal() -> None:
+    action = {"q01": [0] * 7, "q99": [0] * 6 + [1], "mask": [1] * 6 + [0]}
+    found = read_statistics({"norm_stats": {"mine": {"action": action}}}, None, "mine")
+    assert found == Statistics("mine", (0.0,) * 7, (0.0,) * 6 + (1.0,), SCALED)
 
 
 def test_a_mask_that_is_not_there_scales_everything() -> None:

@@ -12,6 +12,7 @@ from tests.helpers.tiny_openvla import NUM_BINS, VOCAB_END, openvla_input, tiny_
 from tests.helpers.toy_run import make_toy_envs
 from tests.trainer.policy.test_openvla_policy import reference_logits as autoregressive_logits
 from tgrpo_trainer.config import EnvConfig
+from tgrpo_trainer.policy import load_policy
 from tgrpo_trainer.policy.openvla.decoding import parallel_hidden, teacher_forced_hidden
 from tgrpo_trainer.policy.openvla.doubts import Decoding, find_doubt
 from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy
@@ -64,6 +65,20 @@ def test_only_the_other_decoding_is_doubted_and_the_right_one_named(
         assert f"--policy.openvla.decoding {trained} --env.action-chunk {chunk}" in said
         assert f"--openvla.decoding {trained} --action-chunk {chunk}" in said
         assert f"hardly trained for {played} decoding" in said
+
+
+def test_what_a_run_has_decided_only_a_new_run_can_change(tmp_path: Path) -> None:
+    """`eval` takes no options of a policy that a run saved, so none are named."""
+    policy = tiny_openvla(tmp_path / "published")
+    trained_for("parallel", policy, openvla_input(policy, TEXTS))
+    (tmp_path / "saved").mkdir()
+    policy.save(tmp_path / "saved")
+    saved = load_policy(tmp_path / "saved")
+    obs = openvla_input(policy, TEXTS)
+    said = saved.inspect(obs, saved.sample(obs, greedy=True).choices_NK)
+    assert said is not None and "of eval" not in said
+    options = "--policy.openvla.decoding parallel --env.action-chunk 8"
+    assert f"Start a new run from the published checkpoint with {options}, if it is OpenVLA-OFT's" in said
 
 
 def test_the_share_is_that_of_a_plain_llama(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -185,6 +186,18 @@ def test_prompts_have_the_published_form(policy: OpenVlaPolicy) -> None:
     words = "".join(text.split()).replace("▁", " ").strip()
     assert words == "<s> In: What action should the robot take to pick up the bowl? Out:"
     assert policy.encode_instructions(["reach"])[0, -1] == 3  # the empty token, 29871 in Llama's vocabulary
+
+
+def test_what_a_tokenizer_was_last_used_with_changes_no_prompt(tmp_path: Path, policy: OpenVlaPolicy) -> None:
+    """`tokenizer(..., padding="max_length", truncation=True)` and `save_pretrained` leave both in tokenizer.json."""
+    folder = write_checkpoint(tmp_path / "used")
+    used = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    used.enable_truncation(12)
+    used.enable_padding(length=40, pad_id=4, pad_token="▁In:")
+    used.save(str(folder / "tokenizer.json"))
+    assert len(used.encode("In: What action should").ids) == 40
+    again = OpenVlaPolicy.load(folder, policy.settings)
+    assert torch.equal(again.encode_instructions(TEXTS), policy.encode_instructions(TEXTS))
 
 
 def test_drawing_is_repeatable_and_hotter_is_flatter(policy: OpenVlaPolicy) -> None:

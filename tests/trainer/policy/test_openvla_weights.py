@@ -94,6 +94,66 @@ def test_a_config_that_contradicts_the_tensors_is_refused() -> None:
             read_architecture({**tiny_config(TINY), "n_action_bins": bins}, published_shapes(TINY))
 
 
+ROPE_5 = {"rope_type": "default", "rope_theta": 500}
+"""As transformers 5 writes it."""
+
+
+@pytest.mark.parametrize(
+    ("text_config", "theta"),
+    [
+        ({}, 10000.0),
+        ({"rope_theta": 500.0}, 500.0),
+        ({"rope_parameters": ROPE_5, "rope_scaling": None}, 500.0),
+        ({"rope_parameters": ROPE_5, "rope_theta": 500.0}, 500.0),
+    ],
+)
+def test_the_rotary_base_is_read_in_either_form(text_config: dict[str, Any], theta: float) -> None:
+    config = tiny_config(TINY)
+    config["text_config"] |= text_config
+    assert read_architecture(config, published_shapes(TINY)).llama.rope_theta == theta
+
+
+@pytest.mark.parametrize(
+    ("text_config", "said"),
+    [
+        ({"num_attention_heads": 3}, "num_attention_heads is 3, but a head has an even share of .* 32 channels"),
+        ({"num_attention_heads": 32}, "num_attention_heads is 32, but a head has an even share"),
+        ({"num_attention_heads": 0}, "num_attention_heads is 0; it must be a whole number of at least 1"),
+        ({"num_attention_heads": -1}, "num_attention_heads is -1; it must be"),
+        ({"num_attention_heads": 1.5}, r"num_attention_heads is 1\.5; it must be"),
+        ({"num_attention_heads": True}, "num_attention_heads is True; it must be"),
+        ({"num_key_value_heads": 2}, "num_key_value_heads 2, but the tensors have 4 keys of 8 channels"),
+        ({"rms_norm_eps": 0}, "rms_norm_eps is 0; it must be a number above 0"),
+        ({"rms_norm_eps": "1e-6"}, "rms_norm_eps is '1e-6'; it must be"),
+        ({"rope_theta": None}, "rope_theta is None; it must be"),
+        ({"rope_theta": float("inf")}, "rope_theta is inf; it must be"),
+        ({"max_position_embeddings": None}, "max_position_embeddings is None; it must be"),
+        ({"eos_token_id": [2]}, r"eos_token_id is \[2\]; it must be"),
+        ({"hidden_act": "gelu"}, "hidden_act 'gelu'; OpenVLA's Llama has silu"),
+        (
+            {"rope_scaling": {"type": "linear", "factor": 4.0}},
+            "rope_scaling says type 'linear'; only rope_type default",
+        ),
+        ({"rope_parameters": {**ROPE_5, "rope_type": "yarn"}}, "rope_parameters says rope_type 'yarn'"),
+        ({"rope_parameters": {**ROPE_5, "factor": 4.0}}, r"rope_parameters says factor 4\.0"),
+        ({"rope_parameters": ROPE_5, "rope_theta": 1e4}, r"rope_theta 10000\.0 and 500; leave one"),
+        ({"rope_scaling": "linear"}, "rope_scaling is 'linear', not an object"),
+        ("llama", "text_config is 'llama', not an object"),
+    ],
+)
+def test_what_shapes_the_language_model_is_refused_by_name_where_it_cannot_be(text_config: Any, said: str) -> None:
+    config = tiny_config(TINY)
+    config["text_config"] = text_config if isinstance(text_config, str) else {**config["text_config"], **text_config}
+    with pytest.raises(CheckpointError, match=said):
+        read_architecture(config, published_shapes(TINY))
+
+
+@pytest.mark.parametrize("padding", [0, -1, 1.5, True, "64"])
+def test_the_vocabularys_padding_is_a_whole_number(padding: object) -> None:
+    with pytest.raises(CheckpointError, match=r"pad_to_multiple_of is .*; it must be a whole number of at least 1"):
+        read_architecture({**tiny_config(TINY), "pad_to_multiple_of": padding}, published_shapes(TINY))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("num_tokens", [7, 56])
 def test_the_full_size_fits_together(num_tokens: int) -> None:
@@ -164,6 +224,35 @@ def test_index_and_shards_must_agree(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path)
     change_shard(folder, lambda weights: weights.update(stray=torch.zeros(2)))
     with pytest.raises(CheckpointError, match="unexpected: stray"):
+        load(folder)
+
+
+def test_a_tensor_lies_in_the_shard_of_its_index_and_nowhere_else(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path)
+    second = "model-00002-of-00002.safetensors"
+    name = next(iter(load_file(folder / FIRST_SHARD)))
+    save_file({**load_file(folder / second), name: torch.zeros(2)}, folder / second)
+    with pytest.raises(CheckpointError, match=rf"disagree; elsewhere: {name} in {second}"):
+        load(folder)
+
+
+def test_one_whole_file_and_shards_are_not_chosen_between(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path)
+    weights = {name: tensor + 1 for name, tensor in tiny_weights().items()}
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"holds model\.safetensors and model\.safetensors\.index\.json of other"):
+        load(folder)
+    # An index of that very file agrees with it.
+    index = {"metadata": {}, "weight_map": dict.fromkeys(weights, "model.safetensors")}
+    (folder / INDEX).write_text(json.dumps(index))
+    state = load(folder).model.state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in weights.items())
+
+
+@pytest.mark.parametrize("kind", ["vicuna-v15-7b", "llama2-7b-chat", 7])
+def test_a_language_model_that_is_asked_in_other_words_is_refused(tmp_path: Path, kind: object) -> None:
+    folder = write_checkpoint(tmp_path, llm_backbone_id=kind)
+    with pytest.raises(CheckpointError, match=rf"says llm_backbone_id: {kind}, whose prompts have another wording"):
         load(folder)
 
 

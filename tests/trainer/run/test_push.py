@@ -15,6 +15,7 @@ from tests.helpers.synthetic_run import make_evaluation
 from tests.helpers.toy_run import make_toy_envs, toy_config
 from tgrpo_envs.errors import OutputError
 from tgrpo_trainer.evaluation.result import save_evaluations
+from tgrpo_trainer.export import model_card
 from tgrpo_trainer.run.layout import EVALUATIONS_NAME, LAST_NAME, iteration_name
 from tgrpo_trainer.run.push import make_repository
 from tgrpo_trainer.train import train
@@ -73,6 +74,11 @@ def test_a_policy_is_uploaded_whole_with_a_page(exported: Exported) -> None:
     assert uploaded["files"] == {**policy, "README.md": page.encode()}
     assert "# somebody/toy" in page and "`nano`" in page and "libero_object, task 0" in page
     assert "| heldout | greedy | 3/4 = 75% [30%, 95%] |" in page
+    assert "\npython -m tgrpo_trainer eval somebody/toy --suite libero_object --tasks 0\n" in page
+
+
+def test_a_page_of_unknown_or_unnamed_tasks_leaves_them_to_the_reader(tmp_path: Path) -> None:
+    assert "eval somebody/toy --suite SUITE --tasks TASKS\n" in model_card(tmp_path, "somebody/toy")
 
 
 def test_a_page_that_is_there_stays(exported: Exported) -> None:

@@ -9,6 +9,7 @@ statistics leave it as it is (mask False).
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -64,6 +65,40 @@ def read_statistics(
     Raises:
         CheckpointError: The statistics do not cover the key, or are malformed.
     """
+    known = _known_statistics(config, beside)
+    found = _found_key(known, key)
+    if found is None:
+        raise CheckpointError(
+            f"The checkpoint's action statistics do not cover {key!r}, only: {', '.join(sorted(known))}. Choose a task "
+            "of a suite it was trained on, or name one of these with --policy.openvla.unnorm-key (of eval: "
+            "--openvla.unnorm-key)."
+        )
+    file = "norm_stats of config.json" if beside is None else STATISTICS_FILE
+    what = f"The {of} statistics of {found!r} in {file}"
+    stored = known[found].get(of) if isinstance(known[found], dict) else None
+    if not isinstance(stored, dict):
+        raise CheckpointError(f"{what} are missing, or no object with q01 and q99.")
+    low, high = (_numbers(stored.get(field), size, f"{what}: {field}") for field in ("q01", "q99"))
+    scaled = _mask(stored.get("mask", [True] * size), size, f"{what}: mask")
+    if (crossed := next((i for i in range(size) if low[i] > high[i]), None)) is not None:
+        raise CheckpointError(
+            f"{what}: entry {crossed} of q01 is {low[crossed]}, above that of q99, {high[crossed]}; copy the file of "
+            "the checkpoint's training again."
+        )
+    return Statistics(found, low, high, scaled)
+
+
+def statistics_key(config: Mapping[str, Any], beside: bytes | None, key: str) -> str | None:
+    """The data set whose statistics `read_statistics` takes for a key; None if they do not cover it.
+
+    Raises:
+        CheckpointError: There are no statistics.
+    """
+    return _found_key(_known_statistics(config, beside), key)
+
+
+def _known_statistics(config: Mapping[str, Any], beside: bytes | None) -> dict[str, Any]:
+    """Statistics by data set."""
     try:
         known = load_json(beside) if beside is not None else config.get("norm_stats")
     except ValueError as error:
@@ -72,21 +107,34 @@ def read_statistics(
         raise CheckpointError(
             f"The checkpoint has no action statistics; put the {STATISTICS_FILE} of its training data beside it."
         )
-    found = next((name for name in (key, key + NO_NOOPS) if name in known), None)
-    if found is None:
-        raise CheckpointError(
-            f"The checkpoint's action statistics do not cover {key!r}, only: {', '.join(sorted(known))}. Choose a task "
-            "of a suite it was trained on, or name one of these with --policy.openvla.unnorm-key."
-        )
-    try:
-        stored = known[found][of]
-        low, high = tuple(map(float, stored["q01"])), tuple(map(float, stored["q99"]))
-        scaled = tuple(map(bool, stored.get("mask", [True] * len(low))))
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"The {of} statistics of {found!r} are malformed: {error!r}.") from error
-    if {len(low), len(high), len(scaled)} != {size}:
-        raise CheckpointError(f"The {of} statistics of {found!r} have {len(low)} entries, not {size}.")
-    return Statistics(found, low, high, scaled)
+    return known
+
+
+def _found_key(known: Mapping[str, Any], key: str) -> str | None:
+    return next((name for name in (key, key + NO_NOOPS) if name in known), None)
+
+
+def _numbers(stored: Any, size: int, what: str) -> tuple[float, ...]:
+    for value in _entries(stored, size, what):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (number and abs(value) <= sys.float_info.max):  # neither infinite nor NaN nor an integer beyond a float
+            raise CheckpointError(f"{what} holds {value!r}; its entries must be finite numbers.")
+    return tuple(map(float, stored))
+
+
+def _mask(stored: Any, size: int, what: str) -> tuple[bool, ...]:
+    for value in _entries(stored, size, what):
+        if not isinstance(value, int) or value not in (0, 1):
+            raise CheckpointError(f"{what} holds {value!r}; its entries must be true, false, 1 or 0.")
+    return tuple(map(bool, stored))
+
+
+def _entries(stored: Any, size: int, what: str) -> list[Any]:
+    if not isinstance(stored, list):
+        raise CheckpointError(f"{what} is missing, or no list of {size} entries.")
+    if len(stored) != size:
+        raise CheckpointError(f"{what} has {len(stored)} entries, not {size}.")
+    return stored
 
 
 class ActionCodec(nn.Module):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,9 @@ LLAMA_DEFAULTS: dict[str, Any] = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
+SMALLEST = {"num_attention_heads": 1, "max_position_embeddings": 1, "bos_token_id": 0, "eos_token_id": 0}
+"""Of these, the others being real numbers above 0."""
+ACTIVATION = "silu"
 
 
 @dataclass(frozen=True)
@@ -120,9 +124,10 @@ def read_architecture(config: Mapping[str, Any], shapes: Shapes, num_pictures: i
             _tower_shape(kind, name, shapes) for kind, name in zip(_tower_kinds(config), TOWER_NAMES, strict=False)
         )
         _refuse_other_pictures(towers, config.get("image_sizes"))
-        llama = _llama_shape(config.get("text_config") or {}, shapes)
+        llama = _llama_shape(_object(config.get("text_config"), "text_config"), shapes)
         projector_dim = shapes["projector.fc1.weight"][0]
-        num_bins, padding = config.get("n_action_bins", NUM_ACTION_BINS), config.get("pad_to_multiple_of", TAIL_PADDING)
+        num_bins = _whole("n_action_bins", config.get("n_action_bins", NUM_ACTION_BINS), 2)
+        padding = _whole("pad_to_multiple_of", config.get("pad_to_multiple_of", TAIL_PADDING), 1)
         if not 2 <= num_bins <= llama.vocab_size - padding:
             raise ValueError(
                 f"n_action_bins is {num_bins}, but {llama.vocab_size} rows, the last {padding} empty, hold 2 to "
@@ -203,10 +208,58 @@ def _llama_shape(text_config: Mapping[str, Any], shapes: Shapes) -> LlamaShape:
     for name, size in read.items():
         if text_config.get(name, size) != size:
             raise ValueError(f"config.json's text_config says {name} {text_config[name]}, the tensors say {size}.")
+    if (activation := text_config.get("hidden_act", ACTIVATION)) != ACTIVATION:
+        raise ValueError(f"text_config says hidden_act {activation!r}; OpenVLA's Llama has {ACTIVATION}.")
     stated = {name: text_config.get(name, default) for name, default in LLAMA_DEFAULTS.items()}
+    stated["rope_theta"] = _rope_theta(text_config)
+    for name, value in stated.items():
+        stated[name] = _whole(name, value, SMALLEST[name]) if name in SMALLEST else _positive(name, value)
     heads = stated["num_attention_heads"]
-    key_dim = shapes["language_model.model.layers.0.self_attn.k_proj.weight"][0]
-    return LlamaShape(**read, **stated, num_key_value_heads=key_dim * heads // hidden_size)
+    if hidden_size % (2 * heads):
+        raise ValueError(
+            f"num_attention_heads is {heads}, but a head has an even share of the language model's {hidden_size} "
+            "channels."
+        )
+    head_dim = hidden_size // heads
+    key_heads, left = divmod(shapes["language_model.model.layers.0.self_attn.k_proj.weight"][0], head_dim)
+    if left or not key_heads or heads % key_heads or text_config.get("num_key_value_heads", key_heads) != key_heads:
+        raise ValueError(
+            f"num_attention_heads is {heads} and num_key_value_heads {text_config.get('num_key_value_heads')}, but the "
+            f"tensors have {key_heads} keys of {head_dim} channels."
+        )
+    return LlamaShape(**read, **stated, num_key_value_heads=key_heads)
+
+
+def _rope_theta(text_config: Mapping[str, Any]) -> Any:
+    """The base of the rotary embedding, which transformers 5 has in `rope_parameters`; nothing else may be set."""
+    stated = [text_config["rope_theta"]] if "rope_theta" in text_config else []
+    for name in ("rope_parameters", "rope_scaling"):
+        for key, value in _object(text_config.get(name), name).items():
+            if key == "rope_theta":
+                stated.append(value)
+            elif value is not None and (key not in ("rope_type", "type") or value != "default"):
+                raise ValueError(f"{name} says {key} {value!r}; only rope_type default is played, with its rope_theta.")
+    if any(theta != stated[0] for theta in stated):
+        raise ValueError(f"text_config says rope_theta {' and '.join(map(str, stated))}; leave one.")
+    return stated[0] if stated else LLAMA_DEFAULTS["rope_theta"]
+
+
+def _object(value: Any, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping | None):
+        raise ValueError(f"config.json's {name} is {value!r}, not an object.")
+    return value or {}
+
+
+def _whole(name: str, value: Any, smallest: int) -> int:
+    if type(value) is not int or value < smallest:  # a truth value is an int too
+        raise ValueError(f"{name} is {value!r}; it must be a whole number of at least {smallest}.")
+    return value
+
+
+def _positive(name: str, value: Any) -> float:
+    if type(value) not in (int, float) or not 0 < value <= sys.float_info.max:
+        raise ValueError(f"{name} is {value!r}; it must be a number above 0.")
+    return float(value)
 
 
 def _count(pattern: str, shapes: Shapes) -> int:

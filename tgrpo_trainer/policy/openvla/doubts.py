@@ -23,16 +23,15 @@ MAX_ROWS = 4
 """Decisions looked at: logits over the whole vocabulary take memory."""
 DOUBTED_BELOW = 0.5
 """Share of the probability; training leaves no other token any."""
-INSTEAD: dict[Decoding, str] = {
-    "autoregressive": f"--policy.openvla.decoding parallel --env.action-chunk {PUBLISHED_CHUNK} (of eval: "
-    f"--openvla.decoding parallel --action-chunk {PUBLISHED_CHUNK}), if it is OpenVLA-OFT's with the token head",
-    "parallel": "--policy.openvla.decoding autoregressive --env.action-chunk 1 (of eval: --openvla.decoding "
-    "autoregressive --action-chunk 1), if it is OpenVLA's own",
-}
+CHUNKS: dict[Decoding, int] = {"autoregressive": 1, "parallel": PUBLISHED_CHUNK}
+WHOSE: dict[Decoding, str] = {"autoregressive": "OpenVLA's own", "parallel": "OpenVLA-OFT's with the token head"}
+"""Models that are decoded so."""
 
 
 @torch.no_grad()
-def find_doubt(model: OpenVlaModel, prefix: Prefix, token_ids_NK: Tensor, decoding: Decoding) -> str | None:
+def find_doubt(
+    model: OpenVlaModel, prefix: Prefix, token_ids_NK: Tensor, decoding: Decoding, *, saved_by_run: bool = False
+) -> str | None:
     """What speaks against the chosen decoding, and what to set; None if nothing does.
 
     Args:
@@ -40,6 +39,7 @@ def find_doubt(model: OpenVlaModel, prefix: Prefix, token_ids_NK: Tensor, decodi
         prefix: Some rows.
         token_ids_NK: What was drawn for them.
         decoding: How it was drawn.
+        saved_by_run: Whether a run has decided that, so that nothing but a new run can change it.
     """
     share = _share(model, prefix, token_ids_NK, decoding)
     if share >= DOUBTED_BELOW:
@@ -47,9 +47,18 @@ def find_doubt(model: OpenVlaModel, prefix: Prefix, token_ids_NK: Tensor, decodi
     other: Decoding = "parallel" if decoding == "autoregressive" else "autoregressive"
     return (
         f"in its first decisions the model gives action tokens {share:.1%} of the probability (with {other} decoding "
-        f"{_share(model, prefix, token_ids_NK, other):.1%}), so it was hardly trained for {decoding} decoding. Set "
-        f"{INSTEAD[decoding]}; otherwise it is not fine-tuned to act at all."
+        f"{_share(model, prefix, token_ids_NK, other):.1%}), so it was hardly trained for {decoding} decoding. "
+        f"{_cure(other, saved_by_run=saved_by_run)}, if it is {WHOSE[other]}; otherwise it is not fine-tuned to act at "
+        "all."
     )
+
+
+def _cure(decoding: Decoding, *, saved_by_run: bool) -> str:
+    chunk = CHUNKS[decoding]
+    options = f"--policy.openvla.decoding {decoding} --env.action-chunk {chunk}"
+    if saved_by_run:
+        return f"Start a new run from the published checkpoint with {options}"
+    return f"Set {options} (of eval: --openvla.decoding {decoding} --action-chunk {chunk})"
 
 
 def _share(model: OpenVlaModel, prefix: Prefix, token_ids_NK: Tensor, decoding: Decoding) -> float:

@@ -6,6 +6,7 @@ config.json that the model was shown more. Played without that, such a model mov
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ NEEDED_PARTS: dict[str, tuple[str, Callable[[str], bool]]] = {
 }
 """Such settings, the part that has to be there then, and how its tensors are told."""
 MAX_PICTURES = 2
+LANGUAGE_MODEL = "llm_backbone_id"
+_LANGUAGE_MODELS = re.compile(r"llama2-\w+-pure")
+"""Those that the prompt's wording is for; a Vicuna (openvla-v01) is asked as a user, in other words."""
 _DIFFUSION = "action_head.noise_predictor."
 
 
@@ -48,8 +52,14 @@ def refuse_unplayable(folder: Path, config: Mapping[str, Any], tensors: Collecti
                 f"{folder / CONFIG_FILE} says {name}, but no {part}--*_checkpoint.pt lies beside it; copy that file of "
                 "the same step there."
             )
+    language_model = config.get(LANGUAGE_MODEL)
+    if language_model is not None and not _LANGUAGE_MODELS.fullmatch(str(language_model)):
+        raise CheckpointError(
+            f"{folder / CONFIG_FILE} says {LANGUAGE_MODEL}: {language_model}, whose prompts have another wording; take "
+            "a checkpoint of llama2-7b-pure, as openvla-7b's are."
+        )
     pictures = config.get(NUM_PICTURES)
-    if pictures is not None and pictures not in range(1, MAX_PICTURES + 1):
+    if pictures is not None and (type(pictures) is not int or pictures not in range(1, MAX_PICTURES + 1)):
         raise CheckpointError(
             f"{folder / CONFIG_FILE} says {NUM_PICTURES}: {pictures}; the environment has {MAX_PICTURES} cameras."
         )

@@ -25,7 +25,7 @@ from tgrpo_trainer.policy.hub import resolve_checkpoint
 from tgrpo_trainer.policy.json_files import read_object, write_object
 from tgrpo_trainer.policy.libero_state import STATE_SIZE
 from tgrpo_trainer.policy.lora import LoraSettings, add_adapters, load_adapters, save_adapters
-from tgrpo_trainer.policy.openvla.actions import STATISTICS_FILE, ActionCodec, read_statistics
+from tgrpo_trainer.policy.openvla.actions import STATISTICS_FILE, ActionCodec, read_statistics, statistics_key
 from tgrpo_trainer.policy.openvla.base import BaseCheckpoint
 from tgrpo_trainer.policy.openvla.decoding import Decoder, parallel_hidden, parallel_logits, teacher_forced_logits
 from tgrpo_trainer.policy.openvla.doubts import MAX_ROWS, find_doubt
@@ -35,15 +35,17 @@ from tgrpo_trainer.policy.openvla.parts import read_parts
 from tgrpo_trainer.policy.openvla.pictures import prepare_pictures
 from tgrpo_trainer.policy.openvla.prompt import Prompter
 from tgrpo_trainer.policy.openvla.proprio import ProprioCodec
-from tgrpo_trainer.policy.openvla.published import (
-    load_model,
-    read_companions,
-    write_published,
+from tgrpo_trainer.policy.openvla.published import load_model, read_companions, write_published
+from tgrpo_trainer.policy.openvla.saved_settings import (
+    OpenVlaSettings,
+    parse_settings,
+    read_settings,
+    settings_of_start,
 )
-from tgrpo_trainer.policy.openvla.saved_settings import OpenVlaSettings, parse_settings, read_settings
 from tgrpo_trainer.policy.openvla.settings import OpenVlaConfig
 from tgrpo_trainer.policy.openvla.weights import MAX_SHARD_BYTES, DType
 from tgrpo_trainer.policy.randomness import Randomness
+from tgrpo_trainer.policy.restart import refuse_other_kind
 from tgrpo_trainer.policy.token_policy import TokenPolicy
 from tgrpo_trainer.policy.tokens import choose, score
 from tgrpo_trainer.types import ActionSample, LogProbs, PolicyInput
@@ -66,6 +68,7 @@ class OpenVlaPolicy(TokenPolicy):
         base: The checkpoint that its adapters adapt; None without adapters.
         part_files: What the files of its parts were called (`parts`).
         proprio: Normalises the robot's state; None where the model is not shown it.
+        saved_by_run: Whether its settings are those that a run saved, which only a new run can change.
     """
 
     recipe: ClassVar[str] = "openvla_libero"
@@ -99,6 +102,7 @@ class OpenVlaPolicy(TokenPolicy):
         self.towers = tuple(tower.kind for tower in model.architecture.towers)
         self.decoder = Decoder(compiled=settings.compile)
         self.inspected = True
+        self.saved_by_run = False
         self.gradient_checkpointing = settings.gradient_checkpointing
         if settings.gradient_checkpointing:
             model.enable_gradient_checkpointing()
@@ -113,20 +117,9 @@ class OpenVlaPolicy(TokenPolicy):
                 "policy.kind is openvla, which starts from a checkpoint; give its folder, or its name on the hub, with "
                 "--policy.checkpoint FOLDER."
             )
-        settings = OpenVlaSettings(
-            unnorm_key=chosen.unnorm_key or start.suite,
-            image_size=start.image_size,
-            action_chunk=start.action_chunk,
-            center_crop=chosen.center_crop,
-            jpeg=chosen.jpeg,
-            decoding=chosen.decoding,
-            gradient_checkpointing=chosen.gradient_checkpointing,
-            compile=chosen.compile,
-            num_pictures=chosen.num_pictures,
-            noise=chosen.noise,
-            noise_scale=chosen.noise_scale,
-        )
-        policy = cls.load(resolve_checkpoint(start.checkpoint).folder, settings, dtype=chosen.dtype)
+        folder = resolve_checkpoint(start.checkpoint).folder
+        refuse_other_kind(folder, KIND)
+        policy = cls.load(folder, settings_of_start(start, chosen, folder), dtype=chosen.dtype)
         if start.lora is not None:
             policy.adapt(start.lora, BaseCheckpoint.of(start.checkpoint, chosen.dtype), seed=start.adapters_seed)
         return policy
@@ -152,12 +145,10 @@ class OpenVlaPolicy(TokenPolicy):
             ConfigError: Settings that do not go with the checkpoint's head.
         """
         if (folder / ADAPTER_CONFIG_FILE).is_file():
-            ours = (folder / SETTINGS_FILE).is_file()
-            if settings is not None or not ours:
+            if settings is not None or not (folder / SETTINGS_FILE).is_file():
                 raise CheckpointError(
                     f"{folder} holds LoRA adapters, which a run goes on with (--resume) but does not start from; merge "
-                    f"them first: python -m tgrpo_trainer export {folder.parent if ours else folder} OUT, then name "
-                    "OUT (--policy.checkpoint OUT)."
+                    f"them first: python -m tgrpo_trainer export {folder} OUT, then name OUT (--policy.checkpoint OUT)."
                 )
             return cls._load_adapted(folder)
         config = read_object(folder / CONFIG_FILE)
@@ -190,6 +181,7 @@ class OpenVlaPolicy(TokenPolicy):
             proprio=proprio,
         )
         policy.inspected = False  # no file says which decoding the weights were trained for
+        policy.saved_by_run = settings is None
         return policy
 
     @classmethod
@@ -205,6 +197,7 @@ class OpenVlaPolicy(TokenPolicy):
         except (TypeError, ConfigError) as error:
             raise CheckpointError(f"{path} does not hold the settings of LoRA adapters: {error}") from error
         load_adapters(folder, policy.model)
+        policy.saved_by_run = True
         return policy
 
     def adapt(self, settings: LoraSettings, base: BaseCheckpoint, seed: int) -> None:
@@ -279,7 +272,24 @@ class OpenVlaPolicy(TokenPolicy):
         few, tokens_NK = obs.rows(slice(0, MAX_ROWS)).to(self.device), choices_NK[:MAX_ROWS].to(self.device)
         with torch.no_grad():
             prefix = self._prefix(few)
-        return find_doubt(self.model, prefix, self.codec.token_ids(tokens_NK), self.settings.decoding)
+        return find_doubt(
+            self.model,
+            prefix,
+            self.codec.token_ids(tokens_NK),
+            self.settings.decoding,
+            saved_by_run=self.saved_by_run,
+        )
+
+    def doubt_suite(self, suite: str) -> str | None:
+        """See `Policy.doubt_suite`; of a checkpoint of several suites, each has statistics of its own."""
+        known = self.companions.get(STATISTICS_FILE)
+        taken, own = (statistics_key(self.config, known, key) for key in (self.settings.unnorm_key, suite))
+        if own in (None, taken):
+            return None
+        return (
+            f"actions are un-normalised by the statistics of {taken}, as the policy was trained, although it has those "
+            f"of {own} too; to take these, set unnorm_key to {suite} in the {SETTINGS_FILE} of a copy of the policy."
+        )
 
     def log_prob(self, obs: PolicyInput, choices_NK: Tensor, temperature: float = 1.0) -> LogProbs:
         """See `Policy.log_prob`; one forward pass, and logits or numbers of the action places only."""

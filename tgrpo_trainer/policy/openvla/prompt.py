@@ -59,6 +59,9 @@ class Prompter:
             tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises nothing narrower
             raise CheckpointError(f"{path} is not a tokenizer: {error}") from error
+        # What a tokenizer was last used with is saved along with it; transformers sets both at every call.
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
         return cls(tokenizer, bos_id=bos_id, vocab_end=vocab_end)
 
     def encode(self, instructions: Sequence[str]) -> Tensor:

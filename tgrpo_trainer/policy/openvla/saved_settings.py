@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tgrpo_envs.errors import CheckpointError, ConfigError
-from tgrpo_trainer.policy import SETTINGS_FILE
+from tgrpo_envs.tasks import SUITES
+from tgrpo_trainer.policy import ADAPTER_CONFIG_FILE, SETTINGS_FILE
+from tgrpo_trainer.policy.base import PolicyStart
 from tgrpo_trainer.policy.densities import Density
 from tgrpo_trainer.policy.json_files import read_object
 from tgrpo_trainer.policy.openvla.architecture import Architecture
 from tgrpo_trainer.policy.openvla.regression import MIN_SCALE
+from tgrpo_trainer.policy.openvla.settings import OpenVlaConfig
+from tgrpo_trainer.policy.restart import refuse_other_use
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,48 @@ class OpenVlaSettings:
                 "--policy.openvla.decoding parallel --env.action-chunk 8 (of eval: --openvla.decoding parallel "
                 "--action-chunk 8)."
             )
+
+
+def settings_of_start(start: PolicyStart, chosen: OpenVlaConfig, folder: Path) -> OpenVlaSettings:
+    """Those of a run that begins with a checkpoint; of one that a run saved, what is left open is as it was saved.
+
+    Args:
+        start: What the run says of its policy.
+        chosen: Its section for OpenVLA.
+        folder: The checkpoint, published or saved by a run.
+
+    Raises:
+        CheckpointError: The settings beside a saved one are damaged.
+        ConfigError: It was trained with another crop, JPEG, decoding or chunk than the run's.
+    """
+    unnorm_key, num_pictures, noise = chosen.unnorm_key, chosen.num_pictures, chosen.noise
+    if (folder / SETTINGS_FILE).is_file() and not (folder / ADAPTER_CONFIG_FILE).is_file():
+        saved = read_settings(folder)
+        refuse_other_use(
+            folder,
+            {
+                "policy.openvla.center_crop": (saved.center_crop, chosen.center_crop),
+                "policy.openvla.jpeg": (saved.jpeg, chosen.jpeg),
+                "policy.openvla.decoding": (saved.decoding, chosen.decoding),
+                "env.action_chunk": (saved.action_chunk, start.action_chunk),
+            },
+        )
+        num_pictures, noise = num_pictures or saved.num_pictures, noise or saved.noise
+        if saved.unnorm_key not in SUITES:  # else it was left open there too, and follows the suite
+            unnorm_key = unnorm_key or saved.unnorm_key
+    return OpenVlaSettings(
+        unnorm_key=unnorm_key or start.suite,
+        image_size=start.image_size,
+        action_chunk=start.action_chunk,
+        center_crop=chosen.center_crop,
+        jpeg=chosen.jpeg,
+        decoding=chosen.decoding,
+        gradient_checkpointing=chosen.gradient_checkpointing,
+        compile=chosen.compile,
+        num_pictures=num_pictures,
+        noise=noise or "laplace",
+        noise_scale=chosen.noise_scale,
+    )
 
 
 def read_settings(folder: Path) -> OpenVlaSettings:

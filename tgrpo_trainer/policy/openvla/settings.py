@@ -13,7 +13,8 @@ class OpenVlaConfig(Settings):
     """What an OpenVLA checkpoint leaves open (policy.kind openvla); docs/openvla.md has the conventions."""
 
     unnorm_key: str | None = None
-    """Data set whose action statistics apply; None = the suite's own (with or without _no_noops)."""
+    """Data set whose action statistics apply; None = the one that the policy's own run was given, else the suite's own
+    (with or without _no_noops)."""
     center_crop: bool = True
     """Look at the centre 0.9 of the picture's area: for models trained with random crops, as the published ones are."""
     jpeg: bool = False
@@ -27,10 +28,11 @@ class OpenVlaConfig(Settings):
     compile: bool = False
     """Compile the step of autoregressive decoding (CUDA graphs on a GPU); needs a C++ compiler, and a minute."""
     num_pictures: int | None = Field(default=None, ge=1, le=2)
-    """Pictures it was trained with: 1 = agentview; 2 = and the wrist's; None = as its config.json says, else 2 beside
-    OpenVLA-OFT's L1 head, else 1."""
-    noise: Literal["laplace", "gaussian"] = "laplace"
-    """Density that actions are drawn from around the L1 head's numbers."""
+    """Pictures it was trained with: 1 = agentview; 2 = and the wrist's; None = as the policy was saved, else as its
+    config.json says, else 2 beside OpenVLA-OFT's L1 head, else 1."""
+    noise: Literal["laplace", "gaussian"] | None = None
+    """Density that actions are drawn from around the L1 head's numbers; None = as the policy was saved, laplace for a
+    published one."""
     noise_scale: float | None = Field(default=None, gt=0)
     """Its scale at the start, in the units of the training data (1 = half of their range); None = as the checkpoint was
     saved, 0.135 for a published one. Learnt, except by LoRA."""

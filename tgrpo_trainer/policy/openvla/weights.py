@@ -47,14 +47,19 @@ def read_headers(folder: Path) -> dict[str, StoredTensor]:
     """What the shards hold, without reading the weights.
 
     Raises:
-        CheckpointError: Neither an index nor `model.safetensors` is there, a shard is missing or damaged, or shards and
-            index disagree.
+        CheckpointError: Neither an index nor `model.safetensors` is there, or the latter beside an index of other
+            files; a shard is missing or damaged, or shards and index disagree.
     """
     index, single = folder / INDEX_FILE, folder / SINGLE_FILE
     if not index.is_file() and not single.is_file():
         raise CheckpointError(f"{folder} holds neither {INDEX_FILE} nor {SINGLE_FILE}, so no OpenVLA's weights.")
     placed = _read_index(index) if index.is_file() else None
+    if placed and single.is_file() and single not in placed.values():
+        raise CheckpointError(
+            f"{folder} holds {SINGLE_FILE} and {INDEX_FILE} of other files; take away the one that is not to be used."
+        )
     headers: dict[str, StoredTensor] = {}
+    elsewhere: set[str] = set()
     for shard in sorted(set(placed.values())) if placed else [single]:
         if not shard.is_file():
             raise CheckpointError(f"{shard} is missing, although {INDEX_FILE} places tensors in it; copy it again.")
@@ -62,6 +67,8 @@ def read_headers(folder: Path) -> dict[str, StoredTensor]:
             with safe_open(shard, framework="pt") as file:
                 for name in file.keys():  # noqa: SIM118 - not a mapping
                     part = file.get_slice(name)
+                    if placed and placed.get(name, shard) != shard:
+                        elsewhere.add(f"{name} in {shard.name}")
                     headers[name] = StoredTensor(tuple(part.get_shape()), part.get_dtype(), shard)
         except (OSError, safetensors.SafetensorError) as error:
             raise CheckpointError(f"{shard} is damaged: {error}") from error
@@ -70,6 +77,7 @@ def read_headers(folder: Path) -> dict[str, StoredTensor]:
             f"{index} and its shards disagree",
             missing=placed.keys() - headers.keys(),
             unexpected=headers.keys() - placed.keys(),
+            elsewhere=elsewhere,
         )
     return headers
 
@@ -133,12 +141,8 @@ def _read_index(path: Path) -> dict[str, Path]:
         raise CheckpointError(f"{path} is not an index of shards: {error!r}.") from error
 
 
-def _refuse_differences(what: str, *, missing: set[str], unexpected: set[str]) -> None:
-    parts = [
-        f"{kind}: {', '.join(sorted(names))}"
-        for kind, names in (("missing", missing), ("unexpected", unexpected))
-        if names
-    ]
+def _refuse_differences(what: str, **differences: set[str]) -> None:
+    parts = [f"{kind}: {', '.join(sorted(names))}" for kind, names in differences.items() if names]
     if parts:
         raise CheckpointError(f"{what}; {'; '.join(parts)}.")
 

@@ -28,6 +28,7 @@ from tgrpo_trainer.policy.flow import FlowSampler, Velocity
 from tgrpo_trainer.policy.hub import resolve_checkpoint
 from tgrpo_trainer.policy.json_files import read_object, write_object
 from tgrpo_trainer.policy.randomness import Randomness, drawn_like
+from tgrpo_trainer.policy.restart import refuse_other_kind, refuse_other_use
 from tgrpo_trainer.policy.smolvla.checkpoint import KIND, SmolVlaCheckpoint, read_checkpoint, write_checkpoint
 from tgrpo_trainer.policy.smolvla.inputs import TOKENS, TOKENS_MASK, Inputs
 from tgrpo_trainer.policy.smolvla.settings import SmolVlaConfig, SmolVlaSettings
@@ -77,8 +78,9 @@ class SmolVlaPolicy(Policy):
                 "policy.kind is smolvla, which starts from a checkpoint; give its folder, or its name on the hub, with "
                 "--policy.checkpoint FOLDER."
             )
-        settings = SmolVlaSettings(image_size=start.image_size, action_chunk=start.action_chunk, **chosen.model_dump())
-        return cls.load(resolve_checkpoint(start.checkpoint).folder, settings)
+        folder = resolve_checkpoint(start.checkpoint).folder
+        refuse_other_kind(folder, KIND)
+        return cls.load(folder, _settings_of_start(start, chosen, folder))
 
     @classmethod
     def is_published(cls, folder: Path) -> bool:
@@ -217,6 +219,22 @@ class SmolVlaPolicy(Policy):
             return v.flatten(1)
 
         return velocity
+
+
+def _settings_of_start(start: PolicyStart, chosen: SmolVlaConfig, folder: Path) -> SmolVlaSettings:
+    """Those of a run that begins with a checkpoint; of one that a run saved, the noise is as it was saved if left open.
+
+    The number of steps needs nothing here: saving writes it into config.json, which a run without one of its own takes.
+    """
+    own = chosen.model_dump(exclude_none=True)
+    if (folder / SETTINGS_FILE).is_file():
+        saved = _read_settings(folder)
+        refuse_other_use(
+            folder,
+            {f"policy.smolvla.{name}": (getattr(saved, name), own[name]) for name in ("agentview", "wrist")},
+        )
+        own = {"noise_level": saved.noise_level, **own}
+    return SmolVlaSettings(image_size=start.image_size, action_chunk=start.action_chunk, **own)
 
 
 def _read_settings(folder: Path) -> SmolVlaSettings:
