@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 from tgrpo_envs.errors import ConfigError, OutputError, TgrpoError
 
@@ -101,25 +102,27 @@ def run_command(command: Callable[[], str | None], *, where: str = "", speaks: b
 
     Returns:
         The exit code: 0; 2 after an error of ours, or of a path that the system refuses; 130 after Ctrl-C, 143 after
-            SIGTERM.
+            SIGTERM; 141 where it ended early because nobody reads what it says on the way.
     """
     try:
         with listening(Interruption()):
             _print(command())
     except TgrpoError as error:
-        sys.stderr.write(f"error{where}: {visible(str(error))}\n")
+        _complain(f"error{where}: {visible(str(error))}")
         return 2
     except KeyboardInterrupt as interrupt:
         if speaks and _QUIET_VARIABLE not in os.environ:
-            sys.stderr.write("\nInterrupted; nothing unfinished was left behind.\n")
+            _complain("\nInterrupted; nothing unfinished was left behind.")
         return interrupt.exit_code if isinstance(interrupt, Interrupted) else Interrupted(signal.SIGINT).exit_code
-    except BrokenPipeError:  # the reader, `head` for one, has seen enough
-        _forget_stdout()
+    except BrokenPipeError:
+        for stream in (sys.stdout, sys.stderr):
+            forget(stream)
+        return 128 + signal.SIGPIPE
     except OSError as error:
         if error.filename is None:
             raise
         reason = error.strerror or type(error).__name__
-        sys.stderr.write(f"error{where}: {visible(str(error.filename))} cannot be used ({reason}); check that path.\n")
+        _complain(f"error{where}: {visible(str(error.filename))} cannot be used ({reason}); check that path.")
         return 2
     return 0
 
@@ -165,6 +168,17 @@ def visible(text: str) -> str:
     )
 
 
+def forget(stream: TextIO | None) -> None:
+    """Let what is still written to a standard stream go nowhere, since nobody reads it, or its disk is full.
+
+    What waits in its buffer too, of which Python would complain once more when it flushes at exit.
+    """
+    if stream is None:  # closed by the caller
+        return
+    with suppress(OSError), open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())  # which a notebook's stream does not have
+
+
 def _print(text: str | None) -> None:
     """Write to standard output, which may be a full disk."""
     try:
@@ -174,16 +188,21 @@ def _print(text: str | None) -> None:
             encoding = sys.stdout.encoding or "utf-8"  # which may lack letters of a path or a sentence
             sys.stdout.write(f"{visible(text)}\n".encode(encoding, "backslashreplace").decode(encoding))
         sys.stdout.flush()
-    except BrokenPipeError:
-        raise
+    except BrokenPipeError:  # the reader, `head` for one, has seen enough
+        forget(sys.stdout)
     except OSError as error:
-        _forget_stdout()
+        forget(sys.stdout)
         raise OutputError(Path("Standard output"), error.strerror or str(error)) from error
 
 
-def _forget_stdout() -> None:
-    """Python would complain once more when it flushes at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _complain(text: str) -> None:
+    """Write to standard error, which may be closed, or a full disk: then the exit code says it alone."""
+    try:
+        if sys.stderr is not None:
+            sys.stderr.write(f"{text}\n")
+            sys.stderr.flush()
+    except OSError:
+        forget(sys.stderr)
 
 
 @contextmanager

@@ -218,7 +218,8 @@ class UpdateConfig(Settings):
     """Gradients are clipped to this norm."""
     optimizer: Literal["adamw", "adamw_master", "adamw_stochastic"] = "adamw"
     """adamw = in the weights' type; adamw_master = float32 master weights, for bfloat16 (16 bytes a parameter);
-    adamw_stochastic = bfloat16 throughout with stochastic rounding (8 bytes a parameter)."""
+    adamw_stochastic = bfloat16 throughout with stochastic rounding (8 bytes a parameter). A run that has learnt keeps
+    its own."""
 
 
 class EvaluationConfig(Settings):

@@ -19,7 +19,7 @@ import torch
 
 from tgrpo_envs.command import Interrupted
 from tgrpo_envs.errors import ConfigError
-from tgrpo_trainer.bc.initial_policy import pin_checkpoint, start_policy
+from tgrpo_trainer.bc.initial_policy import pin_checkpoint, refuse_unused_demonstrations, start_policy
 from tgrpo_trainer.config import EnvConfig, TrainConfig
 from tgrpo_trainer.distributed.fsdp import ShardedPolicy
 from tgrpo_trainer.distributed.world import World, resolve_device
@@ -30,6 +30,7 @@ from tgrpo_trainer.evaluation.tasks import evaluate_tasks, plan_of_run
 from tgrpo_trainer.memory.check import out_of_memory_explained, warn_if_too_little
 from tgrpo_trainer.metrics.metrics import Mean, MetricsWriter, evaluation_metrics
 from tgrpo_trainer.metrics.wandb_logger import import_wandb, start_wandb
+from tgrpo_trainer.optim.optimizer import refuse_unfit
 from tgrpo_trainer.optim.reference import Reference, make_reference
 from tgrpo_trainer.optim.update import PolicyUpdater
 from tgrpo_trainer.policy.base import Policy
@@ -44,6 +45,7 @@ from tgrpo_trainer.run.checkpoint import (
     load_checkpoint,
     prune_checkpoints,
     read_state,
+    refuse_other_optimizer,
     save_checkpoint,
 )
 from tgrpo_trainer.run.console import Progress, Stopwatch, progress, say
@@ -112,7 +114,7 @@ def train(config: TrainConfig, world: World = ALONE, signals: Signals | None = N
         schedule.restore(clock.get("pace_s", []))
         log = _open_log(config, folder, start.iteration + 1) if world.is_main else None
         updater = _make_updater(config, folder, start, student, world)
-        with closing(log) if log is not None else nullcontext():
+        with log or nullcontext():
             run = _Run(config, folder, world, envs, student, updater, schedule, stopwatch, log)
             done, stopped = _loop(run, start.iteration, signals)
     if stopped:
@@ -191,6 +193,7 @@ def _evaluate_once(run: _Run, done: int) -> None:
         plan = plan_of_run(run.config, run.envs.tasks, done)
         evaluations, _ = evaluate_tasks(player, plan, run.envs.lend, num_envs=run.envs.num_envs, shard=shard)
     pooled = pool(evaluations)
+    run.schedule.evaluation_s = time.monotonic() - begun  # on the checkpoint's clock already, which a resumed run reads
     _save(run, run.folder / CHECKPOINTS_NAME, done, score=pooled[0].success_rate)
     with world.together():
         if run.log is not None:
@@ -231,12 +234,18 @@ def _open_folder(config: TrainConfig, world: World) -> tuple[TrainConfig, Path]:
     folder = config.run.path
     with world.together():
         if world.is_main:
-            if config.run.wandb_project is not None:
-                import_wandb()  # missing? Better said now than after the demonstrations.
-            if latest_checkpoint(folder / LAST_NAME) is None:  # else nothing is read from there any more
-                config = pin_checkpoint(config)
+            last = latest_checkpoint(folder / LAST_NAME)
+            if last is None:
+                refuse_unused_demonstrations(config.sft)
+            else:
+                refuse_other_optimizer(last, config.update.optimizer)
             folder.mkdir(parents=True, exist_ok=True)
             config.save(folder / CONFIG_NAME)
+            if config.run.wandb_project is not None:
+                import_wandb()  # missing? Better said now than after the demonstrations.
+            if last is None:  # else nothing is read from there any more
+                config = pin_checkpoint(config)  # which may download for an hour
+                config.save(folder / CONFIG_NAME)
     config = world.broadcast(config)
     with world.together():
         if not (folder / CONFIG_NAME).is_file():
@@ -272,6 +281,8 @@ def _last_or_cloned(
         state = {"elapsed_s": stopwatch.elapsed_s}
         last = save_checkpoint(folder / LAST_NAME, iteration=0, policy=policy, state=state, world=world)
     checkpoint = load_checkpoint(last, world)
+    with world.together():
+        refuse_unfit(checkpoint.policy, config.update)
     # An evaluation's checkpoint of the same iteration has the minutes of the evaluation on its clock.
     evaluated = folder / CHECKPOINTS_NAME / last.name
     clock = checkpoint.state

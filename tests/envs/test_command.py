@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.processes import alive, children_of, started, wait_until
+from tests.helpers.processes import ROOT, alive, children_of, started, wait_until
 from tgrpo_envs.command import Interrupted, Interruption, listening, postponing, run_child, run_command, visible
 from tgrpo_envs.errors import ConfigError
 
@@ -156,6 +156,39 @@ def test_a_full_standard_output_is_one_sentence(tmp_path: Path) -> None:
     with started("-c", f"{full} sys.exit(main(['tasks']))", folder=tmp_path) as process:
         assert process.wait() == 2
     assert (tmp_path / "stderr").read_text().startswith("error: Standard output cannot be written (No space left")
+
+
+TALKER = """
+import sys
+from tgrpo_envs.command import run_command
+
+def talk():
+    while True:
+        print("on the way", file=sys.STREAM, flush=True)
+
+sys.exit(run_command(talk))
+"""
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_command_that_loses_its_reader_on_the_way_has_not_ended_well(tmp_path: Path, stream: str) -> None:
+    (tmp_path / "talker.py").write_text(TALKER.replace("STREAM", stream))
+    pipe = f"{sys.executable} talker.py 2>&1 | head -c 1; exit ${{PIPESTATUS[0]}}"
+    result = subprocess.run(
+        ["bash", "-c", pipe], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (128 + signal.SIGPIPE, "o", "")
+
+
+@pytest.mark.parametrize("there", ["2> /dev/full", "2>&-"])
+def test_where_a_refusal_cannot_be_written_the_exit_code_says_it(there: str) -> None:
+    result = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m tgrpo_envs rewards compile --task 10 {there}"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (2, "", "")
 
 
 def test_an_error_of_ours_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

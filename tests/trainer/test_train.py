@@ -19,7 +19,7 @@ from tgrpo_trainer.evaluation.tasks import Plan
 from tgrpo_trainer.metrics.metrics import read_metrics
 from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.report.record import LastGroup
-from tgrpo_trainer.run.checkpoint import list_checkpoints, load_checkpoint
+from tgrpo_trainer.run.checkpoint import list_checkpoints, load_checkpoint, read_state
 from tgrpo_trainer.run.console import Stopwatch
 from tgrpo_trainer.run.layout import iteration_name
 from tgrpo_trainer.train import clone, train
@@ -127,6 +127,15 @@ def test_a_spent_budget_ends_with_the_last_evaluation(
     assert f"Stopped after {done} of 500 iterations" in capsys.readouterr().out
     train(config)  # the minutes are the run's, not the process's
     assert last(folder)[0] == done
+
+
+@pytest.mark.usefixtures("no_report")
+def test_the_first_evaluation_s_checkpoint_knows_how_long_an_evaluation_takes(tmp_path: Path) -> None:
+    """A run that is stopped behind it would plan without the last one, and overrun its minutes."""
+    folder = tmp_path / "run"
+    train(toy_config(folder, iterations=0))
+    state = read_state(folder / "checkpoints" / iteration_name(0))
+    assert 0 < state["pace_s"][0] <= state["elapsed_s"]
 
 
 class SlowStopwatch(Stopwatch):

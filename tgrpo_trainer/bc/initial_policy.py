@@ -11,13 +11,15 @@ from tgrpo_envs.command import run_child
 from tgrpo_envs.errors import ConfigError, TrainingError
 from tgrpo_trainer.bc.behaviour_cloning import train_sft
 from tgrpo_trainer.bc.dataset import DemoDataset, load_demonstrations
-from tgrpo_trainer.config import EnvConfig, TrainConfig
+from tgrpo_trainer.config import EnvConfig, SftConfig, TrainConfig
 from tgrpo_trainer.distributed.fsdp import ShardedPolicy
 from tgrpo_trainer.distributed.world import World
+from tgrpo_trainer.optim.optimizer import refuse_unfit
 from tgrpo_trainer.policy import policy_class
 from tgrpo_trainer.policy.base import Policy, PolicyStart
 from tgrpo_trainer.policy.hub import resolve_checkpoint
 from tgrpo_trainer.policy.lora import LoraSettings
+from tgrpo_trainer.policy.nano.settings import NanoGaussianSettings, NanoSettings, saved_settings
 from tgrpo_trainer.rollout.tasks import task_key
 from tgrpo_trainer.run.console import progress, say
 from tgrpo_trainer.run.layout import DEMONSTRATIONS_FOLDER, DEMONSTRATIONS_NAME
@@ -27,10 +29,24 @@ NOT_RECORDED = ("perturb", "detail", "fixture_poses")
 """Settings that change what is seen, and that the scripted expert's recorder does not have."""
 
 
+def refuse_unused_demonstrations(sft: SftConfig) -> None:
+    """Refuse files of demonstrations that nothing would be learnt from.
+
+    Raises:
+        ConfigError: No step of cloning is to be done.
+    """
+    if sft.demonstrations and sft.max_steps == 0:
+        raise ConfigError(
+            f"sft.max_steps is 0, so nothing would be learnt from sft.demonstrations {sft.demonstrations[0]}; give "
+            "--sft.max-steps too, such as 600, or leave the demonstrations out."
+        )
+
+
 def pin_checkpoint(config: TrainConfig) -> TrainConfig:
     """The same run with its starting checkpoint at hand and named so that resuming finds the same one.
 
     A name on the hub gets the commit it stands for now, and a folder its whole path; whatever is missing is downloaded.
+    A saved nano policy is what it is, whatever a recipe or an option says of a new one, so the settings become its own.
 
     Raises:
         CheckpointError: It is neither a folder nor to be had from the hub.
@@ -38,7 +54,17 @@ def pin_checkpoint(config: TrainConfig) -> TrainConfig:
     policy = config.policy
     if policy.checkpoint is None:
         return config
-    return config.replace(policy={**policy.model_dump(), "checkpoint": resolve_checkpoint(policy.checkpoint).pinned})
+    found = resolve_checkpoint(policy.checkpoint)
+    pinned = {**policy.model_dump(), "checkpoint": found.pinned}
+    if isinstance(policy.own_settings, NanoSettings | NanoGaussianSettings):
+        pinned |= saved_settings(found.folder)
+    config = config.replace(policy=pinned)
+    if config.policy.own_settings != policy.own_settings:
+        say(
+            f"policy.{config.policy.kind} is that of {policy.checkpoint}, {config.policy.own_settings}: a saved policy "
+            "keeps its own settings."
+        )
+    return config
 
 
 def start_policy(
@@ -57,12 +83,14 @@ def start_policy(
         The policy on the world's device, or sharded over its ranks.
 
     Raises:
-        ConfigError: A saved policy that does not fit the environment's pictures or action chunk.
+        ConfigError: A saved policy that does not fit the environment's pictures or action chunk, or a policy that does
+            not fit the optimiser of the updates.
         TrainingError: Recording demonstrations failed.
         CheckpointError: A policy or demonstration file that cannot be read.
     """
     with world.together():
         start = _new_or_saved(config)
+        refuse_unfit(start, config.update)
     policy = ShardedPolicy(start, world).policy
     if config.sft.max_steps == 0:
         return policy

@@ -6,12 +6,15 @@ import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from torch.utils.tensorboard import SummaryWriter
 
-from tgrpo_envs.errors import CheckpointError
+from tgrpo_envs.errors import CheckpointError, OutputError
 from tgrpo_envs.files import load_json, write_atomically, writing
 from tgrpo_trainer.evaluation.result import Evaluation
 from tgrpo_trainer.metrics.wandb_logger import WandbLog
@@ -143,17 +146,30 @@ class MetricsWriter:
         write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept))
         self._evaluated = {row["iteration"] for row in kept if any(key.startswith("eval/") for key in row)}
         self._path = path
-        self._file = path.open("a", encoding="utf-8")
         self._wandb = wandb
         self._board = SummaryWriter(str(folder / TENSORBOARD_NAME), purge_step=next_iteration)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close all; an error that is on its way is not replaced by one more of the same full disk."""
+        with nullcontext() if error is None else suppress(OutputError):
+            self.close()
+
     def write(self, iteration: int, metrics: Metrics) -> None:
-        """Log the metrics of one iteration; NaN and infinity become null in the JSON."""
+        """Log the metrics of one iteration; NaN and infinity become null in the JSON.
+
+        Raises:
+            OutputError: The folder cannot be written.
+        """
         values = {key: value.value if isinstance(value, Mean) else float(value) for key, value in metrics.items()}
         row = {"iteration": iteration} | {key: value if math.isfinite(value) else None for key, value in values.items()}
         with writing(self._path):
-            self._file.write(json.dumps(row, allow_nan=False) + "\n")
-            self._file.flush()
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row, allow_nan=False) + "\n")
             for key, value in values.items():
                 self._board.add_scalar(key, value, iteration)
         if self._wandb is not None:
@@ -164,11 +180,17 @@ class MetricsWriter:
         return iteration in self._evaluated
 
     def close(self) -> None:
-        """Flush and close all."""
-        self._file.close()
-        self._board.close()
-        if self._wandb is not None:
-            self._wandb.close()
+        """Flush and close all.
+
+        Raises:
+            OutputError: The folder cannot be written.
+        """
+        try:
+            with writing(self._path):
+                self._board.close()
+        finally:
+            if self._wandb is not None:
+                self._wandb.close()
 
 
 def read_metrics(folder: Path) -> list[dict[str, float | None]]:

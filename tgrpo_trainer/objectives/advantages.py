@@ -18,8 +18,10 @@ from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.types import taken
 
 ZERO_SPREAD = 1e-9
-"""Values whose range is below this share of their largest magnitude count as equal. Rewards that are equal on paper may
+"""Values whose range is below this share of their magnitude count as equal. Rewards that are equal on paper may
 differ by rounding, and dividing rounding error by its own standard deviation would give advantages of size one."""
+ROUNDING = 1e-12
+"""Share of a group's rewards, summed without signs, below which one of them is what rounding left of others."""
 
 Scale = Literal["std", "none"]
 
@@ -64,6 +66,8 @@ class AdvantageResult:
 def masked_rewards(rewards_GT: object, mask_GT: object) -> tuple[Tensor, Tensor]:
     """Rewards in float64, 0 where the mask is False, and the mask; from tensors, arrays or lists.
 
+    A decision's reward is the sum of its control steps', which may rise and fall back: to 0 on paper, and so here.
+
     Raises:
         ConfigError: Fewer than two members, shapes that differ, a reward that is no finite number, or a mask that is
             not of truth values.
@@ -76,7 +80,8 @@ def masked_rewards(rewards_GT: object, mask_GT: object) -> tuple[Tensor, Tensor]
     rewards = rewards.masked_fill(~mask, 0.0)
     if not rewards.isfinite().all():
         raise ConfigError("rewards_GT holds NaN or infinity where the mask is True.")
-    return rewards, mask
+    sizes = rewards.abs()
+    return rewards.masked_fill(sizes <= ROUNDING * sizes.sum(), 0.0), mask
 
 
 def compare(
@@ -99,7 +104,8 @@ def compare(
         if int(chosen_GT.any(1).sum()) < 2:
             num_singleton += 1
             continue
-        normalised_GT[chosen_GT], no_spread = _normalise(values_GT[chosen_GT], scale, std_floor)
+        chosen_M = values_GT[chosen_GT]
+        normalised_GT[chosen_GT], no_spread = _normalise(chosen_M, chosen_M.abs().max(), scale, std_floor)
         num_zero_std += no_spread
     return Comparison(normalised_GT, len(labels), num_singleton, num_zero_std)
 
@@ -107,12 +113,14 @@ def compare(
 def trajectory_term(rewards_GT: Tensor, *, scale: Scale = "std", std_floor: float = 0.0) -> Tensor:
     """Returns of whole trajectories, normalised within the group: (G,).
 
+    They have no spread where it is rounding error beside what was paid and taken back on the way.
+
     Args:
         rewards_GT: 0 after a member's end.
         scale: As of `compare`.
         std_floor: As of `compare`.
     """
-    return _normalise(rewards_GT.sum(1), scale, std_floor)[0]
+    return _normalise(rewards_GT.sum(1), rewards_GT.abs().sum(1).max(), scale, std_floor)[0]
 
 
 def fuse(
@@ -141,9 +149,16 @@ def clock_labels(mask_GT: Tensor) -> Tensor:
     return torch.arange(mask_GT.shape[1]).expand_as(mask_GT)
 
 
-def _normalise(values_M: Tensor, scale: Scale, std_floor: float) -> tuple[Tensor, bool]:
-    """(values - mean) / std over M - 1, and whether the values had no spread (then zeros)."""
-    if values_M.max() - values_M.min() <= ZERO_SPREAD * values_M.abs().max():
+def _normalise(values_M: Tensor, magnitude: Tensor, scale: Scale, std_floor: float) -> tuple[Tensor, bool]:
+    """(values - mean) / std over M - 1, and whether the values had no spread (then zeros).
+
+    Args:
+        values_M: What is compared.
+        magnitude: The largest of them, or of what they were added up from.
+        scale: As of `compare`.
+        std_floor: As of `compare`.
+    """
+    if values_M.max() - values_M.min() <= ZERO_SPREAD * magnitude:
         return torch.zeros_like(values_M), True
     centred_M = values_M - values_M.mean()
     if scale == "none":

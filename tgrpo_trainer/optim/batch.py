@@ -45,7 +45,7 @@ def score_groups(groups: Sequence[TrajectoryGroup], objective: Objective) -> tup
 def keep_groups(scored: Sequence[ScoredGroup], rollout: RolloutConfig) -> tuple[ScoredGroup, ...]:
     """The groups to learn from, as `rollout.filter` says.
 
-    Without spread a group's advantages are all 0; where such groups are kept, only the KL term sees them.
+    Without spread a group's advantages are all 0; where such groups are kept, only the KL term learns from them.
     """
     if rollout.success_range is None:
         return tuple(scored)
@@ -100,19 +100,22 @@ def group_metrics(scored: Sequence[ScoredGroup], kept: Sequence[ScoredGroup], wo
     return metrics
 
 
-def build_batch(kept: Sequence[ScoredGroup], world: World, like: Trajectory | None = None) -> Batch | None:
+def build_batch(
+    kept: Sequence[ScoredGroup], world: World, like: Trajectory | None = None, *, has_kl: bool = False
+) -> Batch | None:
     """The batch of an iteration, or None when no group of any rank has anything to learn from.
 
     Args:
         kept: This rank's groups to learn from.
         world: The ranks, each with groups of its own; the batch of all of them is the concatenation of their batches.
+        has_kl: Whether the loss has a KL term, which has something to say where all advantages are 0 too.
         like: With several ranks: any trajectory, for the shapes of a batch without rows.
 
     Returns:
         This rank's batch, perhaps without rows.
     """
     num_members = sum(world.gather(sum(len(each.group) for each in kept)))
-    informs = any(world.gather(any(not each.result.zero_advantage for each in kept)))
+    informs = any(world.gather(any(has_kl or not each.result.zero_advantage for each in kept)))
     if not informs:
         return None
     return flatten(kept, num_members) if kept or like is None else _empty_batch(like)

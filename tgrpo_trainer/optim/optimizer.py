@@ -50,25 +50,41 @@ def make_optimizer(policy: nn.Module, config: UpdateConfig, seed: int = 0) -> to
         seed: Of adamw_stochastic's rounding.
 
     Raises:
+        ConfigError: See `refuse_unfit`.
+    """
+    refuse_unfit(policy, config)
+    parameters = list(trained_parameters(policy).values())
+    if config.optimizer == "adamw_master":
+        return MasterAdam(parameters)
+    if config.optimizer == "adamw_stochastic":
+        return StochasticAdam(parameters, seed=seed)
+    # The batched form (foreach), torch's default on a GPU, makes a temporary copy of all second moments.
+    return torch.optim.AdamW(parameters, lr=0.0, betas=BETAS, eps=EPS, weight_decay=0.0, foreach=False)
+
+
+def refuse_unfit(policy: nn.Module, config: UpdateConfig) -> None:
+    """An optimiser that cannot train a policy is known before anything has been learnt.
+
+    Raises:
         ConfigError: Nothing is trained, or adamw_stochastic is to train weights that are not bfloat16.
     """
     trained = trained_parameters(policy)
     if not trained:
         raise ConfigError("Every parameter of the policy is frozen, so there is nothing to train.")
-    parameters = list(trained.values())
-    if config.optimizer == "adamw_master":
-        return MasterAdam(parameters)
-    if config.optimizer == "adamw_stochastic":
-        others = {name: parameter.dtype for name, parameter in trained.items() if parameter.dtype != torch.bfloat16}
-        if others:
-            name, dtype = next(iter(others.items()))
-            raise ConfigError(
-                f"update.optimizer adamw_stochastic rounds to bfloat16, but {name} is "
-                f"{str(dtype).removeprefix('torch.')}; use adamw_master or adamw."
-            )
-        return StochasticAdam(parameters, seed=seed)
-    # The batched form (foreach), torch's default on a GPU, makes a temporary copy of all second moments.
-    return torch.optim.AdamW(parameters, lr=0.0, betas=BETAS, eps=EPS, weight_decay=0.0, foreach=False)
+    others = {name: parameter.dtype for name, parameter in trained.items() if parameter.dtype != torch.bfloat16}
+    if config.optimizer == "adamw_stochastic" and others:
+        name, dtype = next(iter(others.items()))
+        raise ConfigError(
+            f"update.optimizer adamw_stochastic rounds to bfloat16, but {name} is "
+            f"{str(dtype).removeprefix('torch.')}; use adamw_master or adamw."
+        )
+
+
+def optimizer_kind(group: Group) -> str:
+    """The name in the settings of the optimiser that a group of its own settings belongs to, saved ones too."""
+    if "seed" in group:
+        return "adamw_stochastic"
+    return "adamw" if "weight_decay" in group else "adamw_master"
 
 
 class _ElementwiseAdam(torch.optim.Optimizer, abc.ABC):

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tgrpo_envs.errors import TrainingError
 from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.rollout.environment import Info, Members, Observation, TaskFacts, facts_of_members
 from tgrpo_trainer.run.console import say
@@ -141,6 +142,9 @@ def play(
         cut_group_size: Consecutive members that end together when one of them succeeds; 1 = each on its own.
         num_played: Play the first so many, where the others have ended before and were not reset; None plays all.
         turn: Held while the policy decides, where others play at the same time.
+
+    Raises:
+        TrainingError: The policy gives a choice a log-probability that is no finite number.
     """
     policy.eval()
     chunk = policy.action_chunk
@@ -207,6 +211,9 @@ def collect_groups(
 
     Returns:
         B groups of G members each in the order of the environment, and everything that was played.
+
+    Raises:
+        TrainingError: See `play`.
     """
     started = time.perf_counter()
     observation, _ = envs.reset(seed=list(seeds), options={"init_states": "train", "group_size": num_generations})
@@ -244,6 +251,11 @@ def _choose(policy: Policy, seen: PolicyInput, sampling: Sampling, live: IntArra
         greedy=sampling.greedy,
         generator=sampling.generators and [sampling.generators[i] for i in live],
     )
+    if not sample.logp_NK.isfinite().all():
+        raise TrainingError(
+            "The policy gives its choices log-probabilities that are NaN or infinite, so what it plays means nothing; "
+            "go on from an earlier checkpoint, with a lower learning rate."
+        )
     return ActionSample(sample.choices_NK.cpu(), sample.logp_NK.cpu(), sample.actions_NCA.cpu())
 
 

@@ -25,10 +25,11 @@ from typing import Any
 
 import torch
 
-from tgrpo_envs.errors import CheckpointError
+from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_envs.files import ARRAY_ERRORS, read_json, writing
 from tgrpo_trainer.distributed.fsdp import full_state
 from tgrpo_trainer.distributed.world import World
+from tgrpo_trainer.optim.optimizer import optimizer_kind
 from tgrpo_trainer.optim.optimizer_files import load_optimizer, param_groups, save_optimizer
 from tgrpo_trainer.policy import load_policy
 from tgrpo_trainer.policy.base import Policy
@@ -175,6 +176,25 @@ def read_state(folder: Path) -> dict[str, Any]:
         said = (str(error) or type(error).__name__).partition("\n")[0]
         raise CheckpointError(f"{folder / STATE} is missing or damaged ({said}); {_cure(folder)}.") from error
     return state
+
+
+def refuse_other_optimizer(folder: Path, wanted: str) -> None:
+    """Training goes on with the kind of optimiser whose state a checkpoint holds; before the first iteration with any.
+
+    Args:
+        folder: The checkpoint's.
+        wanted: `update.optimizer` of the settings to go on with.
+
+    Raises:
+        ConfigError: It holds the state of another kind.
+        CheckpointError: See `read_state`.
+    """
+    groups = read_state(folder).get(PARAM_GROUPS)
+    if groups and (kind := optimizer_kind(groups[0])) != wanted:
+        raise ConfigError(
+            f"update.optimizer is {wanted}, but {folder} holds the state of {kind}, which does not fit it; go on with "
+            f"--update.optimizer {kind}, or start a new run from its policy: --policy.checkpoint {folder / POLICY}."
+        )
 
 
 def list_checkpoints(root: Path) -> tuple[Path, ...]:

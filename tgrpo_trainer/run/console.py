@@ -1,19 +1,66 @@
-"""Console output of a run: one line per finished phase, and a progress bar with the time left."""
+"""Console output of a run: one line per finished phase, and a progress bar with the time left.
+
+Nothing of a run depends on it: where nobody reads it any more, or its disk is full, what is said is lost.
+"""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any, TextIO
 
 from tqdm import tqdm
+
+from tgrpo_envs.command import forget
 
 BAR_FORMAT = "{desc} {percentage:3.0f}%|{bar:24}| {n_fmt}/{total_fmt}{postfix}"
 
 
 def say(text: str) -> None:
     """Print one line without tearing a progress bar apart."""
-    tqdm.write(text)
+    output = _Heedless(sys.stdout)
+    tqdm.write(text, file=output)
+    output.flush()  # a reader that is gone is noticed here, not on the way out
+
+
+class _Heedless:
+    """A stream for tqdm that takes every text, whether or not it can be written.
+
+    Args:
+        stream: Standard output or error; None where the caller has closed it.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """Write as far as that is possible."""
+        try:
+            if self._stream is not None:
+                self._stream.write(text)
+        except OSError:
+            forget(self._stream)
+
+    def flush(self) -> None:
+        """Likewise."""
+        try:
+            if self._stream is not None:
+                self._stream.flush()
+        except OSError:
+            forget(self._stream)
+
+    def __getattr__(self, name: str) -> Any:
+        """What else the stream has: tqdm asks for the terminal's width and letters."""
+        return getattr(self._stream, name)
+
+    def __eq__(self, other: object) -> bool:
+        """By their streams, as tqdm finds the bars that a line would tear apart."""
+        return self._stream is (other._stream if isinstance(other, _Heedless) else other)
+
+    def __hash__(self) -> int:
+        return hash(self._stream)
 
 
 def clock(seconds: float) -> str:
@@ -51,6 +98,7 @@ class Progress:
     def __init__(self, title: str, total: int, *, done: int = 0, shown: bool = True) -> None:
         self._bar = tqdm(
             total=total,
+            file=_Heedless(sys.stderr),
             initial=done,
             desc=f"{title:<12}",
             bar_format=BAR_FORMAT,

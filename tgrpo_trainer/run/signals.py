@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from types import FrameType
 
 from tgrpo_envs.command import Interruption, listening
@@ -51,4 +51,7 @@ class Signals:
             return
         self.received = number
         if self._announce:
-            os.write(2, WAITING)  # the handler may have come in the middle of a print, which cannot be entered twice
+            with suppress(OSError):  # nobody reads it any more
+                os.write(
+                    2, WAITING
+                )  # the handler may have come in the middle of a print, which cannot be entered twice

@@ -13,7 +13,7 @@ T_95 = (
     12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281,
     2.2010, 2.1788, 2.1604, 2.1448, 2.1314, 2.1199, 2.1098, 2.1009, 2.0930, 2.0860,
 )  # fmt: skip
-"""Quantiles of Student's t for a two-sided 95 % interval, from one degree of freedom on."""
+"""Quantiles of Student's t for a two-sided 95 % interval, from one degree of freedom on; `student_95` has the rest."""
 
 ROLLOUTS = "rollouts"
 ROLLOUTS_BLOCK = 4
@@ -107,11 +107,23 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
     """Student's 95 % interval of a mean, not cut at 0 or 1; None of fewer than two values."""
     if len(values) < 2:
         return None
-    degrees = len(values) - 1
-    quantile = T_95[degrees - 1] if degrees <= len(T_95) else Z_95
-    half = quantile * statistics.stdev(values) / math.sqrt(len(values))
+    half = student_95(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
     mean = statistics.fmean(values)
     return mean - half, mean + half
+
+
+def student_95(degrees: int) -> float:
+    """Quantile of Student's t for a two-sided 95 % interval.
+
+    Args:
+        degrees: Of freedom. Behind the table's end the quantile is expanded in 1 / degrees (Abramowitz and Stegun,
+            26.7.5), right to the table's four digits.
+    """
+    if degrees <= len(T_95):
+        return T_95[degrees - 1]
+    z, n = Z_95, degrees
+    terms = ((z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96, (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384)
+    return z + sum(term / float(n) ** power for power, term in enumerate(terms, start=1))
 
 
 def percent(interval: tuple[float, float] | None, style: str = ".0f") -> str:

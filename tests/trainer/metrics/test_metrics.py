@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import math
+import os
 import re
+import resource
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,7 @@ from tests.helpers.runs import number
 from tests.helpers.scripted_policy import StraightPolicy
 from tests.helpers.toy_env import ToyReach
 from tests.helpers.toy_run import make_toy_envs, toy_config
-from tgrpo_envs.errors import CheckpointError
+from tgrpo_envs.errors import CheckpointError, OutputError, TrainingError
 from tgrpo_trainer.config import EnvConfig
 from tgrpo_trainer.metrics.metrics import Mean, Metrics, MetricsWriter, merge_metrics, read_metrics, rollout_metrics
 from tgrpo_trainer.rollout.rollout import Sampling, collect_groups
@@ -52,6 +55,39 @@ def test_a_line_cut_off_by_a_crash_is_skipped_but_damage_is_reported(tmp_path: P
     path.write_text('{"iteration": 1}\n{"iterat\n{"iteration": 3}\n')
     with pytest.raises(CheckpointError, match="line 2"):
         read_metrics(tmp_path)
+
+
+def test_a_full_disk_is_one_error_of_ours(tmp_path: Path) -> None:
+    """Closing the log found the disk full too, and its error took the place of the one that says what to do."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with (
+            pytest.raises(OutputError, match=r"metrics\.jsonl cannot be written \(File too large\)"),
+            MetricsWriter(tmp_path, next_iteration=1) as log,
+        ):
+            log.write(1, {"x" * 2000: 1.0})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert read_metrics(tmp_path) == []
+
+
+def test_closing_on_a_full_disk_replaces_no_other_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full_log() -> MetricsWriter:
+        log = MetricsWriter(tmp_path, next_iteration=1)
+        close = log._board.close
+
+        def close_and_fail() -> None:
+            close()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(log._board, "close", close_and_fail)
+        return log
+
+    with pytest.raises(OutputError, match="No space left"), full_log():
+        pass
+    with pytest.raises(TrainingError, match="loss is nan"), full_log():
+        raise TrainingError("The loss is nan.")
 
 
 def test_rollout_metrics_of_a_known_rollout() -> None:

@@ -106,6 +106,19 @@ def test_equal_rewards_give_exactly_zero_not_normalised_rounding_error(value: fl
     assert trajectory_term(advantages([[0.1, 0.2, 0.3], [0.3, 0.2, 0.1]])).tolist() == [0.0, 0.0]
 
 
+def test_what_was_paid_and_taken_back_leaves_no_signal() -> None:
+    # 0.1 + 0.2 - 0.3 is 5.6e-17: beside zeros it had an advantage of 1.5.
+    returns = advantages([[0.1, 0.2, -0.3], *[[0.0] * 3] * 3], alpha_step=0.0)
+    assert returns.zero_advantage and trajectory_term(returns).tolist() == [0.0] * 4
+    # Within one decision likewise, where others are paid at another time.
+    steps = step_term(advantages([[0.1 + 0.2 - 0.3, 0.0], [0.0, 0.25], [0.0, 0.25]]))
+    assert steps.values_GT[:, 0].tolist() == [0.0] * 3 and steps.num_zero_std == 1
+    # What is left of much that was taken back still counts.
+    assert trajectory_term(advantages([[0.3, -0.25], [0.3, -0.3], [0.0, 0.0]])).tolist() == pytest.approx(
+        [2 / math.sqrt(3), -1 / math.sqrt(3), -1 / math.sqrt(3)]
+    )
+
+
 def test_switches() -> None:
     rewards = [[0.0, 1.0], [4.0, 0.0], [2.0, 2.0]]
     fused = advantages(rewards)

@@ -81,6 +81,14 @@ def test_nothing_to_learn_from_gives_no_batch() -> None:
         flatten([])
 
 
+def test_without_spread_only_a_kl_term_learns_and_from_groups_that_are_kept() -> None:
+    groups = [make_group(tiny_nano(), ALIKE)]
+    batch, _ = build_batch(groups, Tgrpo(beta=0.05), kept="all")
+    assert batch is not None and len(batch) == 4 and not batch.advantages_N.any()
+    assert build_batch(groups, Tgrpo(beta=0.0), kept="all")[0] is None
+    assert build_batch(groups, Tgrpo(beta=0.05))[0] is None
+
+
 def test_step_comparisons_are_counted() -> None:
     # Four comparisons: t = 0 and 1 of each group. Ragged: t = 0 spreads; t = 1 spreads. Cut: t = 1 has one member left.
     groups = [make_group(tiny_nano(), RAGGED), make_group(tiny_nano(), [[1.0, 1.0], [1.0]])]

@@ -24,9 +24,11 @@ from tgrpo_trainer.optim.optimizer import (
     MasterAdam,
     StochasticAdam,
     make_optimizer,
+    optimizer_kind,
     round_stochastically,
     trained_parameters,
 )
+from tgrpo_trainer.optim.optimizer_files import param_groups
 
 Module = TypeVar("Module", bound=nn.Module)
 Kind = Literal["adamw", "adamw_master", "adamw_stochastic"]
@@ -250,7 +252,9 @@ def test_sharded_weights_step_alike_and_their_state_is_saved_by_name(kind: Kind,
             assert torch.equal(getattr(again, "_local_tensor", again), getattr(value, "_local_tensor", value))
 
 
-def test_both_kinds_are_what_the_settings_name() -> None:
+def test_kinds_are_what_the_settings_name() -> None:
     model = network()
+    for kind in KINDS:  # also where only the optimiser's own settings are left, as in a checkpoint
+        assert optimizer_kind(param_groups(make_optimizer(model, UpdateConfig(optimizer=kind)))[0]) == kind
     assert type(make_optimizer(model, UpdateConfig(optimizer="adamw_master"))) is MasterAdam
     assert type(make_optimizer(model, UpdateConfig(optimizer="adamw_stochastic"))) is StochasticAdam

@@ -13,6 +13,7 @@ import torch
 from tests.helpers.made_up import tiny_nano
 from tests.helpers.scripted_policy import SpeedByMember, StraightPolicy
 from tests.helpers.toy_env import ToyReach
+from tgrpo_envs.errors import TrainingError
 from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.policy.nano.policy import NanoConfig, NanoPolicy
 from tgrpo_trainer.rollout.rollout import (
@@ -53,6 +54,13 @@ def test_a_straight_walk_is_recorded_step_by_step() -> None:
     assert trajectory.progress == 1.0
     np.testing.assert_allclose(trajectory.observations.proprio_NP[:, 0], [0.8, 0.6, 0.4, 0.2], atol=1e-6)
     np.testing.assert_allclose(trajectory.logp_TK[:, 0], [-0.8, -0.6, -0.4, -0.2], atol=1e-6)
+
+
+def test_a_policy_whose_numbers_have_left_float32_plays_nothing() -> None:
+    policy = tiny_nano(action_chunk=2)
+    torch.nn.init.constant_(policy.head.weight, 3e38)  # finite, and no logit is
+    with pytest.raises(TrainingError, match="log-probabilities that are NaN or infinite"):
+        play_heldout(ToyReach(num_envs=2), policy, [0, 1])
 
 
 def test_only_running_members_are_shown_to_the_policy() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -145,6 +146,21 @@ def test_without_patience_a_signal_raises_wherever_the_program_is(ctrl_c: SetHan
             signal.raise_signal(signal.SIGINT)
             assert signals.received == signal.SIGINT
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_signal_is_heard_where_nobody_reads_the_answer() -> None:
+    signals, standard_error = Signals(announce=True), os.dup(2)
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        with signals.install(), signals.patience():
+            os.dup2(writer, 2)
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        os.dup2(standard_error, 2)
+        for descriptor in (standard_error, writer):
+            os.close(descriptor)
+    assert signals.received == signal.SIGTERM
 
 
 def test_what_the_parent_has_a_program_ignore_stays_ignored(ctrl_c: SetHandler) -> None:

@@ -150,6 +150,65 @@ def test_a_run_goes_on_from_anywhere_without_the_policy_it_started_from(monkeypa
     assert load_checkpoint(Path("runs/second/last/iteration_000001")).iteration == 1
 
 
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ("adamw", "--update.optimizer adamw_master, or start a new run from its policy: --policy.checkpoint runs/run/"),
+        ("adamw_stochastic", "holds the state of adamw_master"),
+    ],
+)
+def test_another_optimiser_cannot_go_on_with_the_state_of_one(
+    wanted: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sft", "--recipe", "toy"]) == 0
+    assert main(["train", "--resume", "runs/run", "--update.optimizer", "adamw_master"]) == 0  # no state was there
+    before = saved_settings()
+    capsys.readouterr()
+    more = ["--run.iterations", "2"]
+    assert main(["train", "--resume", "runs/run", "--update.optimizer", wanted, *more]) == 2
+    assert said in capsys.readouterr().err
+    assert saved_settings() == before
+    assert main(["train", "--resume", "runs/run", *more]) == 0
+
+
+def test_an_optimiser_that_does_not_fit_a_clone_is_not_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sft", "--recipe", "toy"]) == 0
+    before = saved_settings()
+    assert main(["train", "--resume", "runs/run", "--update.optimizer", "adamw_stochastic"]) == 2
+    assert "adamw_stochastic rounds to bfloat16, but" in capsys.readouterr().err
+    assert saved_settings() == before
+    assert main(["train", "--resume", "runs/run"]) == 0
+
+
+def policy_settings(name: str) -> dict[str, object]:
+    found: dict[str, object] = json.loads(Path(f"runs/{name}/config.json").read_text())["policy"]
+    return found
+
+
+def test_a_saved_policy_s_own_settings_are_the_run_s(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sft", "--recipe", "toy", "--run.name", "first"]) == 0
+    start = ["--policy.checkpoint", "runs/first/last/iteration_000000/policy"]
+    capsys.readouterr()
+    assert main(["train", "--recipe", "toy", *start, "--policy.nano.num-bins", "9"]) == 0
+    said = "policy.nano is that of runs/first/last/iteration_000000/policy, num_bins=5 bin_power=1.0 steps_per_token=1:"
+    assert said in capsys.readouterr().out
+    assert policy_settings("run")["nano"] == {"num_bins": 5, "bin_power": 1.0, "steps_per_token": 1}
+    assert main(["train", "--resume", "runs/run", "--run.iterations", "2"]) == 0
+    # Nothing is said where nothing differs.
+    assert main(["sft", "--recipe", "toy", *start, "--run.name", "second"]) == 0
+    assert "policy.nano" not in capsys.readouterr().out
+
+
+def test_a_saved_policy_s_kind_is_the_run_s() -> None:
+    """A recipe says nano; what is trained, and what config.json and the report say, is what was saved."""
+    gaussian = ["--policy.kind", "nano_gaussian", "--policy.nano-gaussian.initial-std", "0.25"]
+    assert main(["sft", "--recipe", "toy", "--run.name", "first", *gaussian]) == 0
+    assert main(["train", "--recipe", "toy", "--policy.checkpoint", "runs/first/last/iteration_000000/policy"]) == 0
+    settings = policy_settings("run")
+    assert settings["kind"] == "nano_gaussian"
+    assert settings["nano_gaussian"] == {"initial_std": 0.25, "min_std": 0.05, "steps_per_draw": 1}
+
+
 def test_a_reward_file_is_named_by_its_whole_path(tmp_path: Path) -> None:
     Path("spec.json").write_text("{}")
     config = smoke()

@@ -30,6 +30,8 @@ SMOKE = ["--recipe", "smoke", "--env.assets", "primitive", "--run.name", "x"]
         ["--run.device", "no_such_device"],
         ["--policy.checkpoint", "/nowhere"],
         ["--sft.demonstrations", "/nowhere"],
+        ["--sft.demonstrations", "/nowhere", "--sft.max-steps", "0"],
+        ["--update.optimizer", "adamw_stochastic"],
     ],
 )
 @pytest.mark.parametrize("command", ["train", "sft"])
@@ -40,6 +42,35 @@ def test_a_start_that_fails_on_a_setting_leaves_no_folder(
     assert main([command, *SMOKE, "--run.folder", str(folder), *wrong]) == 2
     assert capsys.readouterr().err.count("error:") == 1
     assert not folder.exists()
+
+
+def test_demonstrations_that_nothing_would_be_learnt_from_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use_toy_in(monkeypatch)
+    monkeypatch.setitem(recipes.RECIPES, "toy", lambda: toy_config(tmp_path / "run", 1))
+    assert main(["train", "--recipe", "toy", "--sft.demonstrations", "mine.hdf5"]) == 2
+    assert "sft.max_steps is 0, so nothing would be learnt from sft.demonstrations mine.hdf5" in capsys.readouterr().err
+
+
+def test_a_run_that_is_interrupted_while_its_checkpoint_downloads_can_be_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use_toy_in(monkeypatch)
+    folder = tmp_path / "run"
+    monkeypatch.setitem(recipes.RECIPES, "toy", lambda: toy_config(folder, 1))
+
+    def hang(_: TrainConfig) -> TrainConfig:
+        signal.raise_signal(signal.SIGTERM)
+        raise AssertionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "pin_checkpoint", hang)
+        with pytest.raises(SystemExit) as ended:
+            main(["train", "--recipe", "toy"])
+    assert ended.value.code == 143
+    assert f"Go on with: python -m tgrpo_trainer train --resume {folder}" in capsys.readouterr().err
+    assert main(["train", "--resume", str(folder)]) == 0
 
 
 def start_and_fail(folder: Path) -> None:

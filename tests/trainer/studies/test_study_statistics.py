@@ -20,6 +20,7 @@ from tgrpo_trainer.studies.table import (
     mean_interval,
     percent,
     rollout_curve,
+    student_95,
     success_table,
 )
 
@@ -36,7 +37,12 @@ def test_a_mean_of_two_seeds_has_students_interval() -> None:
     half = 2.7764 * math.sqrt(0.025) / math.sqrt(5)
     assert mean_interval([0.1, 0.2, 0.3, 0.4, 0.5]) == pytest.approx((0.3 - half, 0.3 + half))
     assert mean_interval([0.4]) is None
-    assert mean_interval([0.5] * 40) == (0.5, 0.5)  # beyond the table of quantiles
+    assert mean_interval([0.5] * 40) == (0.5, 0.5)
+    # Behind the table's end, by other tables: t is 2.0796, 2.0423 and 1.9840 with 21, 30 and 100 degrees of freedom.
+    for degrees, quantile in ((20, 2.0860), (21, 2.0796), (30, 2.0423), (100, 1.9840)):
+        assert student_95(degrees) == pytest.approx(quantile, abs=5e-5)
+    low, high = mean_interval([0.0, 1.0] * 11) or (0.0, 0.0)
+    assert (high - low) / 2 == pytest.approx(2.0796 * math.sqrt(5.5 / 21) / math.sqrt(22), rel=1e-4)
 
 
 def test_the_table_pools_episodes_and_keeps_seeds_apart() -> None:
