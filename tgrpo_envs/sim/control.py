@@ -10,7 +10,6 @@ import numpy as np
 from tgrpo_envs.sim.snapshot import FloatArray
 
 CONTROLS = ("pose_delta", "pose", "joint_delta", "joint")
-GRIPPERS = ("signed", "binary")
 POSITION_BOUND = 2.0  # metres from the world's origin, beyond any LIBERO table
 ROTATION_BOUND = 2.0 * np.pi  # an axis-angle that is not folded
 JOINT_LOW = (-2.8973, -1.7628, -2.8973, -3.0718, -2.8973, -0.0175, -2.8973)  # the Panda's, radians

@@ -29,14 +29,12 @@ class World:
     Attributes:
         rank: From 0; rank 0 writes the files and speaks.
         size: Processes of the run.
-        local_rank: From 0, among those on this machine.
         local_size: Processes on this machine.
         device: Where this process computes.
     """
 
     rank: int = 0
     size: int = 1
-    local_rank: int = 0
     local_size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
@@ -140,7 +138,7 @@ def init_world(device: str, *, timeout_minutes: float) -> World:
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo", timeout=timedelta(minutes=timeout_minutes)
         )
-    return World(dist.get_rank(), size, local_rank, local_size or size, chosen)
+    return World(dist.get_rank(), size, local_size or size, chosen)
 
 
 _LAUNCHERS = "start ranks with torchrun or another launcher, which says it all, or unset WORLD_SIZE for one process"

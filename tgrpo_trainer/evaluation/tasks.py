@@ -33,11 +33,6 @@ class Plan:
     iteration: int
     """Recorded."""
 
-    @property
-    def num_episodes(self) -> int:
-        """Of all tasks together."""
-        return len(self.tasks) * len(self.modes) * sum(self.counts.values())
-
 
 def chosen_tasks(env: EnvConfig, chosen: Sequence[str], own: EnvConfig) -> tuple[EnvConfig, ...]:
     """The settings for each of the chosen tasks, each once, in the order given, with their indices.
