@@ -13,7 +13,8 @@ from tgrpo_envs.arrays import whole_number
 from tgrpo_envs.batch.reset_options import initial_states, parse_reset_options
 from tgrpo_envs.batch.task_batch import Observations, StepResult, TaskBatch, parse_actions
 from tgrpo_envs.batch.task_info import Registered
-from tgrpo_envs.settings import CONTROL_HZ, EnvSettings, check_render_mode, warn_of_blindness
+from tgrpo_envs.settings import EnvSettings, check_render_mode, warn_of_blindness
+from tgrpo_envs.tasks import CONTROL_HZ
 
 
 class LiberoEnv(Registered, gym.Env[dict[str, Any], NDArray[np.floating[Any] | np.integer[Any]]]):

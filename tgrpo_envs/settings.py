@@ -22,12 +22,11 @@ from tgrpo_envs.perturbation import Perturbation, reworded
 from tgrpo_envs.rewards.credit import CreditProfile
 from tgrpo_envs.shared_settings import MAX_PICTURE_PX, REWARDS, Flag, SharedSettings, whole_or_none
 from tgrpo_envs.sim.control import Control
-from tgrpo_envs.tasks import Task, check_is_official, choose_task
+from tgrpo_envs.tasks import CONTROL_HZ, Task, check_is_official, choose_task
 
 ACTION_SIZE = 7
 PROPRIO_SIZE = 12
 CAMERAS = ("agentview", "wrist")
-CONTROL_HZ = 20
 MAX_ACTION_SCALE = 10.0  # half a metre in a twentieth of a second
 InitStateSet = Literal["train", "heldout", "official"]
 INIT_STATE_SETS: tuple[InitStateSet, ...] = get_args(InitStateSet)

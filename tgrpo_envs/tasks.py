@@ -18,8 +18,9 @@ from tgrpo_envs.files import cache_dir, write_atomically
 
 SUITES = ("libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90")
 CUSTOM = "custom"  # in place of a suite: tasks of a user's own BDDL file
+CONTROL_HZ = 20  # control steps a second, in every task
 
-# Control steps (20 Hz) after which an episode is cut: the limits of OpenVLA's evaluation, which others took over. They
+# Control steps after which an episode is cut: the limits of OpenVLA's evaluation, which others took over. They
 # round up the suite's longest demonstration (193, 254, 270, 505 and 373 steps). A file of one's own does not say how
 # long its task takes, so it gets the longest of them.
 HORIZONS = {

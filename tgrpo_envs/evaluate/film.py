@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from tgrpo_envs.evaluate.play import Finished
 from tgrpo_envs.evaluate.record import EpisodeRecord
 from tgrpo_envs.files import write_atomically
+from tgrpo_envs.tasks import CONTROL_HZ
 from tgrpo_envs.vector import LiberoVectorEnv
 
 IMAGE_SIZE = 256
-FRAMES_PER_SECOND = 20.0
 
 
 def film(finished: Finished, folder: Path) -> Path:
@@ -37,7 +37,7 @@ def film(finished: Finished, folder: Path) -> Path:
         for action_A in finished.actions_SA:
             env.step(action_A[None])
             frames.append(_frame(env))
-    video = encode(np.stack(frames), FRAMES_PER_SECOND)
+    video = encode(np.stack(frames), CONTROL_HZ)
     path = folder / f"{_stem(record)}{video.suffix}"
     write_atomically(path, video.content)
     return path

@@ -22,9 +22,9 @@ from tgrpo_envs.settings import ACTION_SIZE, CAMERAS
 from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray, Snapshot
 from tgrpo_envs.sim.success import goal_truth
+from tgrpo_envs.tasks import CONTROL_HZ
 
 Driver = Literal["expert", "random"]
-FRAMES_PER_SECOND = 20  # LIBERO's control frequency: videos run in real time
 ONE = np.ones(1, dtype=bool)
 
 Act = Callable[[Snapshot], FloatArray]
@@ -143,7 +143,7 @@ def show(episode: Episode, scene: Scene, reward: str | Path) -> str:
 
 def write_video(episode: Episode, scene: Scene, path: Path, image_size: int) -> Path:
     """Write an H.264 video, or an animated WebP where no encoder can be started; returns the file's real name."""
-    video = encode(draw_frames(episode, scene, image_size), FRAMES_PER_SECOND)
+    video = encode(draw_frames(episode, scene, image_size), CONTROL_HZ)
     path = path.with_suffix(video.suffix)
     write_atomically(path, video.content)
     return path

@@ -10,8 +10,9 @@ from tgrpo_envs.rewards.ramps import Ramp
 from tgrpo_envs.rewards.spec import Maintain, Stage
 from tgrpo_envs.rewards.vocabulary import AllOf, AnyOf, Condition, Not
 from tgrpo_envs.rewards.words import Word
+from tgrpo_envs.tasks import CONTROL_HZ
 
-CONTROL_STEP_S = 0.05  # LIBERO controls at 20 Hz
+CONTROL_STEP_S = 1 / CONTROL_HZ
 
 Conjuncts = Sequence[Sequence[str]]
 

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgrpo_envs.shared_settings import SharedSettings
+from tgrpo_envs.tasks import CONTROL_HZ
 from tgrpo_trainer.config import EnvConfig
 
-CONTROL_STEP_S = 0.05
-"""Simulated seconds of one control step (LIBERO controls at 20 Hz)."""
+CONTROL_STEP_S = 1 / CONTROL_HZ
+"""Simulated seconds of one control step."""
 
 Observation = dict[str, NDArray[np.generic]]
 Info = dict[str, NDArray[Any]]

@@ -6,12 +6,11 @@ import re
 from collections.abc import Iterable
 
 from tgrpo_envs.reward_tools.author.cards import ObjectFact, PartFact, RegionFact, TaskCard
-from tgrpo_envs.tasks import CUSTOM, Task
+from tgrpo_envs.tasks import CONTROL_HZ, CUSTOM, Task
 
 MAX_BDDL_CHARS = 4000  # LIBERO's longest file has 3,284
 MAX_INSTRUCTION_CHARS = 200
 ALWAYS = 0.98  # a conjunct that holds in this share of the initial states holds at reset
-CONTROL_HZ = 20
 GRIPPER_OPENING_M = 0.08
 
 

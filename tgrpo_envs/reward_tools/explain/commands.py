@@ -84,12 +84,13 @@ def _spec(reward: str, task: Task) -> StageSpec:
 def _video(episode: Episode, task: Task, assets: str, image_size: int) -> Video | str:
     """The episode's video, or why this machine cannot draw it."""
     from tgrpo_envs.errors import AssetError, RenderError, SceneError, StateError
-    from tgrpo_envs.recording.play import FRAMES_PER_SECOND, draw_frames
+    from tgrpo_envs.recording.play import draw_frames
     from tgrpo_envs.recording.video import encode
     from tgrpo_envs.scene import load_scene
+    from tgrpo_envs.tasks import CONTROL_HZ
 
     try:
         scene = load_scene(task, episode.info.pack if assets == "auto" else assets)
-        return encode(draw_frames(episode, scene, image_size), FRAMES_PER_SECOND)
+        return encode(draw_frames(episode, scene, image_size), CONTROL_HZ)
     except (AssetError, SceneError, RenderError, StateError) as error:
         return str(error)
