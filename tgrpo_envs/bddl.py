@@ -18,7 +18,7 @@ PREDICATE_ARGUMENTS = {"in": 2, "on": 2, "open": 1, "close": 1, "turnon": 1, "tu
 
 # What Python reads as the number that float() makes of it, for LIBERO evaluates a yaw: 03 and digits of other scripts
 # are not.
-_NUMBER = re.compile(r"[-+]?(?!0\d)(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.ASCII)
+_NUMBER = re.compile(r"[-+]?(?!0\d+(?![\d.e]))(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.ASCII)
 
 Conjunct = tuple[str, ...]
 

@@ -121,8 +121,6 @@ class EnvSettings(SharedSettings):
                     f"{option}=True needs a camera, and with observe={self.observe!r} and detail={self.detail!r} there "
                     "are none; give cameras, observe='pictures' or 'state+pictures', and another detail than 'off'."
                 )
-        if self.observe == "state+pictures" and self.detail == "off":
-            raise ConfigError("observe='state+pictures' and detail='off' contradict each other; take observe='state'.")
         if self.init_states == "official":
             check_is_official(task)
         if self.reward_is_file and not Path(self.reward).is_file():

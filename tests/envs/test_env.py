@@ -114,7 +114,6 @@ def test_bad_actions_are_refused(env: gym.Env[Any, Any], action: Any) -> None:
         ({"cameras": (), "depth": True}, ConfigError, "needs a camera"),
         ({"detail": "off", "segmentation": True}, ConfigError, "needs a camera"),
         ({"observe": "state", "depth": True}, ConfigError, "with observe='state' and detail='fast' there are none"),
-        ({"observe": "state+pictures", "detail": "off"}, ConfigError, "take observe='state'"),
         ({"render_mode": "ansi"}, UnknownNameError, "'rgb_array'"),
         ({"image_size": 4}, ConfigError, "16"),
         ({"action_chunk": 0}, ConfigError, "1"),

@@ -76,8 +76,7 @@ def build_batch(
     world = world or World()
     scored = batches.score_groups(groups, objective)
     chosen = batches.keep_groups(scored, RolloutConfig(filter=kept))
-    has_kl = objective.needs_reference
-    return batches.build_batch(chosen, world, like, has_kl=has_kl), batches.group_metrics(scored, chosen, world)
+    return batches.build_batch(chosen, objective, world, like), batches.group_metrics(scored, chosen, world)
 
 
 def flat_parameters(policy: nn.Module) -> Tensor:

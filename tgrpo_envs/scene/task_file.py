@@ -58,7 +58,7 @@ def describe_categories(pack: AssetPack) -> list[tuple[str, str, str, str]]:
 def check_task_file(problem: Problem, pack: AssetPack) -> None:
     """Make sure that LIBERO can build the scene, and that we can judge and draw it.
 
-    LIBERO's own files need no such check; some of them would not pass, and work all the same.
+    All of LIBERO's own pass.
 
     Raises:
         BddlError: The first fault, with its line.
@@ -84,8 +84,10 @@ def _workspace(problem: Problem) -> Workspace:
 
 
 def _check_names(problem: Problem) -> None:
+    """Names that stages can have: of all things, and of the regions that the goal names."""
+    used = {*problem.fixtures, *problem.objects, *(name for conjunct in problem.goal for name in conjunct[1:])}
     for name, line in problem.lines.names.items():
-        if not _NAME.fullmatch(name):
+        if name in used and not _NAME.fullmatch(name):
             remedy = "Use a to z, 0 to 9 and '_', a letter first and no more than 96 of them"
             raise error_at(line, f"{name!r} is no name that a reward could use", remedy)
 
@@ -160,14 +162,13 @@ def _check_part(problem: Problem, region: Region, pack: AssetPack) -> None:
 def _check_init(problem: Problem, workspace: Workspace, pack: AssetPack) -> None:
     """Everything is placed once, on something that LIBERO places before it; no joint is put at two places."""
     placed: dict[str, int] = {workspace.name: 0}
-    moved: dict[Joint, tuple[str, int]] = {}
+    moved: dict[tuple[Joint, ...], tuple[str, int]] = {}
     for rank, line, conjunct in _placing_order(problem, workspace):
         if rank is None:
-            for joint in checked_joints(problem, conjunct, line, pack):
-                before, first = moved.setdefault(joint, (conjunct[0], line))
-                if before != conjunct[0]:
-                    what = f"({' '.join(conjunct)}) contradicts ({before} ...) in line {first}"
-                    raise error_at(line, what, "Keep one of them")
+            before, first = moved.setdefault(checked_joints(problem, conjunct, line, pack), (conjunct[0], line))
+            if before != conjunct[0]:
+                what = f"({' '.join(conjunct)}) contradicts ({before} {conjunct[1]}) in line {first}"
+                raise error_at(line, what, "Keep one of them")
             continue
         _check_support(problem, workspace, conjunct, line)
         words, name, support = f"({' '.join(conjunct)})", conjunct[1], conjunct[2]

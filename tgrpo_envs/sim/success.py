@@ -45,7 +45,7 @@ JOINT_TESTS: Mapping[str, Mapping[str, Comparison]] = {
     "turnon": {"flat_stove": (">=", STOVE_ON)},
     "turnoff": {"flat_stove": ("<", 0.0)},
 }
-_ANY_JOINT = {"open", "turnon"}  # the other two ask for all joints
+ANY_JOINT = {"open", "turnon"}  # the other two ask for all joints
 
 
 @dataclass(frozen=True)
@@ -194,6 +194,6 @@ def _joints_pass(conjunct: Conjunct, snapshot: Snapshot) -> BoolArray:
     sense, bound = conjunct.test
     qpos_NJ = snapshot.joint_qpos_NJ[:, list(conjunct.joints)]
     passes_NJ = qpos_NJ < bound if sense == "<" else qpos_NJ > bound if sense == ">" else qpos_NJ >= bound
-    combine = np.logical_or if conjunct.predicate in _ANY_JOINT else np.logical_and
+    combine = np.logical_or if conjunct.predicate in ANY_JOINT else np.logical_and
     result: BoolArray = combine.reduce(passes_NJ, axis=1)
     return result

@@ -138,7 +138,7 @@ def make_plan(options: EvalOptions, config: TrainConfig, env: EnvConfig, policy:
 
 def _tell(source: PolicySource, policy: Policy, env: EnvConfig, options: EvalOptions) -> None:
     """Say what nobody chose, and what speaks against what was."""
-    if not options.tasks and (played := played_tasks(source)) is not None:
+    if not (options.suite and options.tasks) and (played := played_tasks(source)) is not None:
         say(played)
     if not is_published(source) and (doubt := policy.doubt_suite(env.suite)) is not None:
         say(f"Warning: {doubt}")

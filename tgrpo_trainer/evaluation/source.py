@@ -10,7 +10,7 @@ from typing import Any
 from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_envs.files import read_json
 from tgrpo_trainer.bc.initial_policy import start_policy
-from tgrpo_trainer.config import EnvConfig, TrainConfig
+from tgrpo_trainer.config import EnvConfig, TrainConfig, UpdateConfig
 from tgrpo_trainer.distributed.world import resolve_device
 from tgrpo_trainer.policy import ADAPTER_CONFIG_FILE, CONFIG_FILE, POLICIES, load_policy, policy_class, policy_kind
 from tgrpo_trainer.policy.base import Policy
@@ -130,6 +130,7 @@ def load_source(source: PolicySource, env: EnvConfig, policy: PolicyConfig, devi
             env=env,
             policy={**policy.model_dump(), "kind": source.kind, "checkpoint": str(source.folder)},
             sft={**source.config.sft.model_dump(), "max_steps": 0},
+            update=UpdateConfig(),  # nothing is learnt, so no optimiser has to fit
             run={**source.config.run.model_dump(), "device": device},
         )
         return start_policy(config, source.folder), 0

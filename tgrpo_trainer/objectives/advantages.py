@@ -137,11 +137,15 @@ def returns_to_go(rewards_GT: Tensor, discount: float) -> Tensor:
     Args:
         rewards_GT: 0 after a member's end.
         discount: In [0, 1]; 0 gives the rewards themselves.
+
+    Returns:
+        (G, T); what rounding leaves of rewards that are taken back is 0.
     """
-    returns_GT = rewards_GT.clone()
+    returns_GT, magnitude_GT = rewards_GT.clone(), rewards_GT.abs()
     for t in range(rewards_GT.shape[1] - 2, -1, -1):
         returns_GT[:, t] += discount * returns_GT[:, t + 1]
-    return returns_GT
+        magnitude_GT[:, t] += discount * magnitude_GT[:, t + 1]
+    return returns_GT.masked_fill(returns_GT.abs() <= ROUNDING * magnitude_GT, 0.0)
 
 
 def clock_labels(mask_GT: Tensor) -> Tensor:

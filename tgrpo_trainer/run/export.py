@@ -15,7 +15,8 @@ from tgrpo_trainer.run.checkpoint import MANIFEST, POLICY, load_checkpoint
 from tgrpo_trainer.run.layout import CONFIG_NAME
 
 TASKS_FILE = "trained_on.json"
-"""Suite and tasks of an exported policy's run, which `eval` plays unless it is told otherwise."""
+"""What an exported policy was trained on, which `eval` plays unless it is told otherwise."""
+TRAINED_ON = ("suite", "tasks", "assets", "horizon")
 
 
 def export_policy(checkpoint: Path, out: Path, base: str | None = None) -> None:
@@ -48,7 +49,7 @@ def export_policy(checkpoint: Path, out: Path, base: str | None = None) -> None:
     with atomic_folder(out) as partial:
         _write(checkpoint, partial, base)
         if (env := env_of_run(checkpoint)) is not None and env.bddl is None:  # a task file of one's own has no name
-            write_object(partial / TASKS_FILE, {"suite": env.suite, "tasks": list(env.tasks)})
+            write_object(partial / TASKS_FILE, env.model_dump(mode="json", include=set(TRAINED_ON)))
 
 
 def checkpoint_of(folder: Path) -> Path | None:
@@ -69,10 +70,16 @@ def env_of_run(folder: Path) -> EnvConfig | None:
     return None if checkpoint is None else TrainConfig.load(checkpoint.parent.parent / CONFIG_NAME).env
 
 
-def with_own_tasks(config: TrainConfig, folder: Path) -> TrainConfig | None:
-    """Settings with the tasks that a policy was trained on; None where neither a file nor a run says them.
+def _known_env(folder: Path) -> EnvConfig | None:
+    """`env_of_run`, or None where the run's settings cannot be read: its policy can be used all the same."""
+    try:
+        return env_of_run(folder)
+    except ConfigError:
+        return None
 
-    On another suite than theirs episodes have that suite's length.
+
+def with_own_tasks(config: TrainConfig, folder: Path) -> TrainConfig | None:
+    """Settings with what a policy was trained on (`TRAINED_ON`); None where neither a file nor a run says it.
 
     Args:
         config: A recipe's.
@@ -84,13 +91,11 @@ def with_own_tasks(config: TrainConfig, folder: Path) -> TrainConfig | None:
     path = folder / TASKS_FILE
     if path.is_file():
         content: dict[str, Any] = read_object(path)
-        own = {name: content.get(name) for name in ("suite", "tasks")}
-    elif (env := env_of_run(folder)) is not None and env.bddl is None:
-        own = {"suite": env.suite, "tasks": env.tasks}
+        own = {name: content.get(name) for name in TRAINED_ON}
+    elif (env := _known_env(folder)) is not None and env.bddl is None:
+        own = env.model_dump(include=set(TRAINED_ON))
     else:
         return None
-    if own["suite"] != config.env.suite:
-        own["horizon"] = None
     try:
         known = config.replace(env={**config.env.model_dump(), **own})
         known.env.of_each_task()  # refuses tasks that the suite does not have

@@ -136,6 +136,7 @@ def test_words_take_names_of_their_kind() -> None:
         f'<think>Say {{"stages": []}}, or {{"a": {{1: no.</think>{GOOD}',
         f'<think>{{"stages": []}}</think>\n```json\n{GOOD}\n```',
         f'```json\n{{"stages": []}}\n```\nNo:\n{GOOD}\n{{and so on}}',
+        f'```json\n{GOOD}\n```\nNote: "stages": three in total. Summary of stages: [reach, grasp], as "stages": [...].',
         '{"a": 1, "a": 2} {"a": NaN} ' * 200 + GOOD,
         "{" * 500 + GOOD,
     ],

@@ -159,8 +159,9 @@ def test_an_exported_policy_is_played_on_the_tasks_it_was_trained_on(
 ) -> None:
     out = exported(tmp_path, suite="libero_goal", tasks=(7, "put_the_bowl_on_the_plate"))
     names = json.loads((out / "trained_on.json").read_text())
-    assert names == {"suite": "libero_goal", "tasks": [7, "put_the_bowl_on_the_plate"]}
-    assert find_source(out).config.env.horizon is None  # the suite's, where the recipe's is of another
+    tasks = [7, "put_the_bowl_on_the_plate"]
+    assert names == {"suite": "libero_goal", "tasks": tasks, "assets": "auto", "horizon": 24}
+    assert find_source(out).config.env.horizon == 24
     capsys.readouterr()
     file = run_evaluation(options(out, *FEW))
     assert [(one.env.suite, one.env.task) for one in file.evaluations] == [("libero_goal", 7), ("libero_goal", 8)]
@@ -190,8 +191,9 @@ def test_a_policy_that_does_not_say_its_tasks_is_played_on_the_recipes_and_that_
     said = capsys.readouterr()
     told = "does not say what it was trained on, so it is played on its recipe's libero_object, task 4; --suite"
     assert told in said.out + said.err
+    rest = {"assets": "primitive", "horizon": None}
     for wrong in ({"suite": "libero_goal"}, {"suite": "libero_goal", "tasks": [99]}, {"suite": "x", "tasks": [0]}):
-        (out / "trained_on.json").write_text(json.dumps(wrong))
+        (out / "trained_on.json").write_text(json.dumps({**rest, **wrong}))
         with pytest.raises(CheckpointError, match=r"trained_on\.json does not say which tasks"):
             find_source(out)
 

@@ -113,6 +113,9 @@ def test_what_was_paid_and_taken_back_leaves_no_signal() -> None:
     # Within one decision likewise, where others are paid at another time.
     steps = step_term(advantages([[0.1 + 0.2 - 0.3, 0.0], [0.0, 0.25], [0.0, 0.25]]))
     assert steps.values_GT[:, 0].tolist() == [0.0] * 3 and steps.num_zero_std == 1
+    # Nor in what follows a decision.
+    to_go = returns_to_go(torch.tensor([[0.3, -0.1, -0.2], [0.5, 0.25, 0.0]], dtype=torch.float64), 1.0)
+    assert to_go[0, 0] == 0.0 and to_go[0, 1] == pytest.approx(-0.3) and to_go[1].tolist() == [0.75, 0.25, 0.0]
     # What is left of much that was taken back still counts.
     assert trajectory_term(advantages([[0.3, -0.25], [0.3, -0.3], [0.0, 0.0]])).tolist() == pytest.approx(
         [2 / math.sqrt(3), -1 / math.sqrt(3), -1 / math.sqrt(3)]

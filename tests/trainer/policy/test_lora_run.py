@@ -132,7 +132,12 @@ def test_export_merges_adapters_and_copies_full_policies(tmp_path: Path, capsys:
     assert main(["export", str(tmp_path / "run"), str(tmp_path / "copy")]) == 0
     source = last(tmp_path / "run") / "policy"
     copied = {path.name: path.read_bytes() for path in (tmp_path / "copy").iterdir()}
-    assert json.loads(copied.pop("trained_on.json")) == {"suite": "libero_object", "tasks": [0]}
+    assert json.loads(copied.pop("trained_on.json")) == {
+        "suite": "libero_object",
+        "tasks": [0],
+        "assets": "auto",
+        "horizon": 6,
+    }
     assert {path.name: path.read_bytes() for path in source.iterdir()} == copied
     assert policy_digest(source) == policy_digest(tmp_path / "copy")
 

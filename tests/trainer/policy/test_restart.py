@@ -104,15 +104,25 @@ def test_without_the_runs_settings_it_is_a_published_model_again(unusual: Path) 
     assert (new.settings.unnorm_key, new.settings.center_crop, new.settings.jpeg) == ("libero_object", True, False)
 
 
-def test_the_noise_goes_on_unless_another_is_given(tmp_path: Path) -> None:
+def test_the_noise_has_its_saved_density_and_its_saved_scale_unless_another_is_given(tmp_path: Path) -> None:
     folder = saved(tiny_oft(tmp_path / "published", noise="gaussian", noise_scale=0.5), tmp_path / "saved")
-    new = started(folder, chunk=8, decoding="parallel")
-    assert new.settings.noise == "gaussian"
+    with pytest.raises(ConfigError, match=r"go on so with --policy\.openvla\.noise gaussian, or"):
+        started(folder, chunk=8, decoding="parallel")
+    new = started(folder, chunk=8, decoding="parallel", noise="gaussian")
     torch.testing.assert_close(new.model.scale(), torch.full((7,), 0.5))
-    other = started(folder, chunk=8, decoding="parallel", noise="laplace", noise_scale=0.25)
-    assert other.settings.noise == "laplace"
+    other = started(folder, chunk=8, decoding="parallel", noise="gaussian", noise_scale=0.25)
     torch.testing.assert_close(other.model.scale(), torch.full((7,), 0.25))
-    assert started(tmp_path / "published", chunk=8, decoding="parallel").settings.noise == "laplace"
+
+
+def test_statistics_of_the_first_runs_suite_are_named_on_another(tmp_path: Path) -> None:
+    tiny_openvla(tmp_path / "published")
+    folder = saved(started(tmp_path / "published"), tmp_path / "saved")  # libero_object's
+    elsewhere = replace(a_start(folder, OpenVlaConfig()), suite="libero_spatial")
+    with pytest.raises(ConfigError, match=r"go on so with --policy\.openvla\.unnorm-key libero_object, or"):
+        OpenVlaPolicy.start(elsewhere)
+    for key in ("libero_object", "libero_spatial"):
+        named = replace(elsewhere, settings=OpenVlaConfig(unnorm_key=key))
+        assert OpenVlaPolicy.start(named).settings.unnorm_key == key
 
 
 @pytest.mark.parametrize(
@@ -147,5 +157,6 @@ def test_smolvlas_settings_alone_need_no_lerobot(tmp_path: Path) -> None:
     (tmp_path / "tgrpo.json").write_text(json.dumps({"kind": "smolvla", **written.model_dump()}))
     with pytest.raises(ConfigError, match=r"--policy\.smolvla\.agentview observation\.images\.front, or"):
         settings()
-    assert settings(agentview="observation.images.front") == written
-    assert settings(agentview="observation.images.front", noise_level=0.3).noise_level == 0.3
+    with pytest.raises(ConfigError, match=r"--policy\.smolvla\.noise-level 0\.6, or"):
+        settings(agentview="observation.images.front")
+    assert settings(agentview="observation.images.front", noise_level=0.6) == written

@@ -25,7 +25,8 @@ _DEEP_CHARS = 400  # where Python's own limit on nesting is met, what starts thi
 _CONTENT_KEY = "stages"
 _START = re.compile(r"\{(?=\s{0,64}[\"}])")  # of an object; other braces are prose
 _QUOTE = "[\"'\u2018\u2019\u201c\u201d\\\\]"  # also those that are none in JSON: a spec may be broken by its quotes
-_SPEC_START = re.compile(rf"{_QUOTE}{_CONTENT_KEY}{_QUOTE}{{1,2}}\s{{0,64}}:|\b{_CONTENT_KEY}\s{{0,64}}:\s{{0,64}}\[")
+_LIST = r"\s{0,64}(?:\[[^\]\w]{0,64}(?:\{|\Z)|\Z)"  # of objects, or broken off before
+_SPEC_START = re.compile(rf"{_QUOTE}{_CONTENT_KEY}{_QUOTE}{{1,2}}\s{{0,64}}:{_LIST}|\b{_CONTENT_KEY}\s{{0,64}}:{_LIST}")
 _FENCE_END = "`~"  # all that may follow a spec that ends its reply, beside white space
 _THOUGHT_END = "</think>"
 

@@ -30,9 +30,8 @@ class OpenVlaConfig(Settings):
     num_pictures: int | None = Field(default=None, ge=1, le=2)
     """Pictures it was trained with: 1 = agentview; 2 = and the wrist's; None = as the policy was saved, else as its
     config.json says, else 2 beside OpenVLA-OFT's L1 head, else 1."""
-    noise: Literal["laplace", "gaussian"] | None = None
-    """Density that actions are drawn from around the L1 head's numbers; None = as the policy was saved, laplace for a
-    published one."""
+    noise: Literal["laplace", "gaussian"] = "laplace"
+    """Density that actions are drawn from around the L1 head's numbers."""
     noise_scale: float | None = Field(default=None, gt=0)
     """Its scale at the start, in the units of the training data (1 = half of their range); None = as the checkpoint was
     saved, 0.135 for a published one. Learnt, except by LoRA."""

@@ -222,18 +222,15 @@ class SmolVlaPolicy(Policy):
 
 
 def _settings_of_start(start: PolicyStart, chosen: SmolVlaConfig, folder: Path) -> SmolVlaSettings:
-    """Those of a run that begins with a checkpoint; of one that a run saved, the noise is as it was saved if left open.
+    """Those of a run that begins with a checkpoint; one that a run saved is used as there.
 
-    The number of steps needs nothing here: saving writes it into config.json, which a run without one of its own takes.
+    A number of steps that is left open needs nothing here: saving writes it into config.json, which is then followed.
     """
-    own = chosen.model_dump(exclude_none=True)
+    own = chosen.model_dump()
     if (folder / SETTINGS_FILE).is_file():
-        saved = _read_settings(folder)
-        refuse_other_use(
-            folder,
-            {f"policy.smolvla.{name}": (getattr(saved, name), own[name]) for name in ("agentview", "wrist")},
-        )
-        own = {"noise_level": saved.noise_level, **own}
+        saved = _read_settings(folder).model_dump()
+        names = [name for name, value in own.items() if value is not None]
+        refuse_other_use(folder, {f"policy.smolvla.{name}": (saved[name], own[name]) for name in names})
     return SmolVlaSettings(image_size=start.image_size, action_chunk=start.action_chunk, **own)
 
 

@@ -13,9 +13,8 @@ AGENTVIEW, WRIST = "observation.images.image", "observation.images.image2"
 class SmolVlaConfig(Settings):
     """How a SmolVLA sees and draws its actions (policy.kind smolvla); docs/smolvla.md has the equations."""
 
-    noise_level: float | None = Field(default=None, gt=0)
-    """Noise of the sampled steps from noise to action: sigma = level * sqrt(t); greedy actions have none. None = as the
-    policy was saved, 1 for a published one."""
+    noise_level: float = Field(default=1.0, gt=0)
+    """Noise of the sampled steps from noise to action: sigma = level * sqrt(t); greedy actions have none."""
     num_steps: int | None = Field(default=None, ge=1)
     """Steps from noise to action; None = the checkpoint's, 10 of the published ones."""
     agentview: str = AGENTVIEW
@@ -27,8 +26,6 @@ class SmolVlaConfig(Settings):
 class SmolVlaSettings(SmolVlaConfig):
     """The same of one policy, as a run saves it beside LeRobot's files."""
 
-    noise_level: float = Field(default=1.0, gt=0)
-    """Noise of the sampled steps."""
     image_size: int = Field(default=256, ge=16)
     """Side of the environment's pictures in pixels (LIBERO's data: 256)."""
     action_chunk: int = Field(default=10, ge=1)
