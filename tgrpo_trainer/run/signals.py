@@ -51,7 +51,6 @@ class Signals:
             return
         self.received = number
         if self._announce:
+            # Not printed: the handler may have come in the middle of a print, which cannot be entered twice.
             with suppress(OSError):  # nobody reads it any more
-                os.write(
-                    2, WAITING
-                )  # the handler may have come in the middle of a print, which cannot be entered twice
+                os.write(2, WAITING)
