@@ -17,6 +17,7 @@ NAMES = {
     "GRPO with stages": "grpo_stages",
     "TGRPO": "tgrpo",
     "`stage_return`": "stage_return",
+    "PPO with a critic": "ppo",
     "TGRPO, language model's stages": "tgrpo_llm",
     "TGRPO, sparse reward": "tgrpo_sparse",
     "TGRPO, goals only": "tgrpo_goals",
