@@ -41,12 +41,12 @@ class TaskInfo:
     @property
     def horizon(self) -> int:
         """Episode limit in control steps."""
-        return self.settings.episode_horizon
+        return self.episodes.limit
 
     @property
     def _max_episode_steps(self) -> int:
         """Episode limit in environment steps, as LeRobot's evaluation reads it."""
-        return -(-self.episodes.limit // self.settings.action_chunk)
+        return -(-self.horizon // self.settings.action_chunk)
 
     @property
     def stage_names(self) -> tuple[str, ...]:

@@ -149,6 +149,7 @@ def test_words_take_names_of_their_kind() -> None:
         "a draft that was thought",
         "a draft, then a fence",
         "a draft in a fence",
+        "before prose about stages",
         "much that is no JSON",
         "many braces",
     ],

@@ -81,13 +81,11 @@ def settings_of_start(start: PolicyStart, chosen: OpenVlaConfig, folder: Path) -
 
     Raises:
         CheckpointError: The settings beside a saved one are damaged.
-        ConfigError: It was trained with another crop, JPEG, decoding, noise or chunk than the run's, or with another
-            suite's statistics, and the run names none.
+        ConfigError: It was trained with another crop, JPEG, decoding, noise or chunk than the run's.
     """
     unnorm_key, num_pictures = chosen.unnorm_key, chosen.num_pictures
     if (folder / SETTINGS_FILE).is_file() and not (folder / ADAPTER_CONFIG_FILE).is_file():
         saved = read_settings(folder)
-        follows_suite = unnorm_key is None and saved.unnorm_key in SUITES
         refuse_other_use(
             folder,
             {
@@ -95,11 +93,12 @@ def settings_of_start(start: PolicyStart, chosen: OpenVlaConfig, folder: Path) -
                 "policy.openvla.jpeg": (saved.jpeg, chosen.jpeg),
                 "policy.openvla.decoding": (saved.decoding, chosen.decoding),
                 "policy.openvla.noise": (saved.noise, chosen.noise),
-                "policy.openvla.unnorm_key": (saved.unnorm_key, start.suite if follows_suite else saved.unnorm_key),
                 "env.action_chunk": (saved.action_chunk, start.action_chunk),
             },
         )
-        unnorm_key, num_pictures = unnorm_key or saved.unnorm_key, num_pictures or saved.num_pictures
+        num_pictures = num_pictures or saved.num_pictures
+        if saved.unnorm_key not in SUITES:  # else it was left open there too, and follows the suite
+            unnorm_key = unnorm_key or saved.unnorm_key
     return OpenVlaSettings(
         unnorm_key=unnorm_key or start.suite,
         image_size=start.image_size,

@@ -13,8 +13,8 @@ class OpenVlaConfig(Settings):
     """What an OpenVLA checkpoint leaves open (policy.kind openvla); docs/openvla.md has the conventions."""
 
     unnorm_key: str | None = None
-    """Data set whose action statistics apply; None = the one that the policy's own run was given, else the suite's own
-    (with or without _no_noops)."""
+    """Data set whose action statistics apply; None = the one that the policy's own run was given, unless that is named
+    like a suite; else the suite's own (with or without _no_noops)."""
     center_crop: bool = True
     """Look at the centre 0.9 of the picture's area: for models trained with random crops, as the published ones are."""
     jpeg: bool = False
