@@ -94,7 +94,7 @@ def run_iteration(
     of_groups = {**group_metrics(scored, kept, world), "rollout/rounds": float(len(rounds))}
     if config.update.gradient_budget < 1.0:
         kept = limit_decisions(kept, config.update.gradient_budget, make_generator(seed, Stream.BUDGET, index))
-    batch = build_batch(kept, config.objective, world, like=groups[0][0].trajectory)
+    batch = build_batch(kept, world, like=groups[0][0].trajectory, has_kl=config.objective.needs_reference)
     update_metrics = {"optimiser_steps": 0.0}
     if batch is not None:
         student.policy.train()

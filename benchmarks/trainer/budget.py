@@ -70,7 +70,7 @@ def made_up_group(policy: NanoPolicy, num_members: int) -> TrajectoryGroup:
 def limited_batch(groups: list[TrajectoryGroup], objective: Objective, budget: float) -> Batch:
     """The rows that the budget leaves of the groups."""
     scored = limit_decisions(score_groups(groups, objective), budget, torch.Generator().manual_seed(0))
-    batch = build_batch(scored, objective, World())
+    batch = build_batch(scored, World())
     assert batch is not None
     return batch
 

@@ -76,7 +76,8 @@ def build_batch(
     world = world or World()
     scored = batches.score_groups(groups, objective)
     chosen = batches.keep_groups(scored, RolloutConfig(filter=kept))
-    return batches.build_batch(chosen, objective, world, like), batches.group_metrics(scored, chosen, world)
+    batch = batches.build_batch(chosen, world, like, has_kl=objective.needs_reference)
+    return batch, batches.group_metrics(scored, chosen, world)
 
 
 def flat_parameters(policy: nn.Module) -> Tensor:

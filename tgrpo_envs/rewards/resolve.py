@@ -22,7 +22,7 @@ def choose_spec(reward: str | Path, problem: Problem, task: Task) -> StageSpec:
     reward only watches the latter, so goals that no template covers will do too.
 
     Raises:
-        UnknownNameError: Neither one of these names nor a file.
+        UnknownNameError: Neither one of these names nor a file, and not named like one.
         SpecError: ``compiled`` for a goal that no template covers, ``llm`` for a task without such a spec, or a file
             that is not a valid spec or is for another task.
     """
@@ -42,10 +42,10 @@ def load_spec_for(task: Task, path: str | Path) -> StageSpec:
     """The spec in a file, which has to be for this task.
 
     Raises:
-        UnknownNameError: There is no such file.
-        SpecError: It is not a valid spec, or is for another task.
+        UnknownNameError: It is neither a file nor named like one.
+        SpecError: It cannot be read, is not a valid spec, or is for another task.
     """
-    if not Path(path).exists():
+    if Path(path).suffix != ".json" and not Path(path).exists():
         raise UnknownNameError("reward (a name or the path of a .json specification)", path, NAMES)
     spec = load_spec(path)
     if (spec.task.suite, spec.task.name) != (task.suite, task.name):

@@ -101,21 +101,20 @@ def group_metrics(scored: Sequence[ScoredGroup], kept: Sequence[ScoredGroup], wo
 
 
 def build_batch(
-    kept: Sequence[ScoredGroup], objective: Objective, world: World, like: Trajectory | None = None
+    kept: Sequence[ScoredGroup], world: World, like: Trajectory | None = None, *, has_kl: bool = False
 ) -> Batch | None:
     """The batch of an iteration, or None when no group of any rank has anything to learn from.
 
     Args:
         kept: This rank's groups to learn from.
-        objective: What is learnt; its KL term, if it has one, has something to say where all advantages are 0 too.
         world: The ranks, each with groups of its own; the batch of all of them is the concatenation of their batches.
         like: With several ranks: any trajectory, for the shapes of a batch without rows.
+        has_kl: Whether the loss has a KL term, which has something to say where all advantages are 0 too.
 
     Returns:
         This rank's batch, perhaps without rows.
     """
     num_members = sum(world.gather(sum(len(each.group) for each in kept)))
-    has_kl = objective.needs_reference
     informs = any(world.gather(any(has_kl or not each.result.zero_advantage for each in kept)))
     if not informs:
         return None

@@ -109,7 +109,9 @@ def test_each_reward_is_what_its_name_says() -> None:
     problem = read_problem(bddl_path(task))
     assert choose_spec("llm", problem, task) == shipped_spec(task, "llm")
     assert choose_spec("compiled", problem, task) == spec_from_goal(problem, task)
-    for name, hint in (("compild", "Did you mean 'compiled'"), ("none.json", "'stages', 'llm', 'compiled', 'sparse'")):
+    with pytest.raises(SpecError, match=r"none\.json: No such file"):
+        choose_spec("none.json", problem, task)
+    for name, hint in (("compild", "Did you mean 'compiled'"), ("none", "'stages', 'llm', 'compiled', 'sparse'")):
         with pytest.raises(UnknownNameError, match=f"reward .* {name!r}. .*{hint}"):
             choose_spec(name, problem, task)
     assert NAMES == REWARDS  # those that an environment's settings take

@@ -122,7 +122,7 @@ def test_statistics_of_another_form_are_refused_by_file_field_and_value(changes:
 
 @pytest.mark.parametrize("known", [{"mine": {}}, {"mine": {"action": [1.0]}}, {"mine": "action"}])
 def test_statistics_that_are_not_there_are_missed(known: dict[str, Any]) -> None:
-    with pytest.raises(CheckpointError, match=r"'mine' in norm_stats of config\.json are missing, or no object"):
+    with pytest.raises(CheckpointError, match=r"'mine' are malformed: norm_stats of config\.json has no object"):
         read_statistics({"norm_stats": known}, None, "mine")
 
 

@@ -70,8 +70,8 @@ def read_answer(body: str, prompt_tokens: int, model: str) -> Answer:
     finish_reason = _name(choice.get("finish_reason"))
     said = [text for text in map(_text, written) if text.strip()]
     thoughts = [text for text in map(_text, thought) if text.strip()]
-    # A model thinks of specs that it then rejects: thoughts are its reply only where it says nothing after them.
-    texts = said or ([] if finish_reason == _CUT else thoughts)
+    # Some servers leave the spec among the thoughts, beside a word or none; thoughts that were cut off hold drafts.
+    texts = [*said, *([] if finish_reason == _CUT else thoughts)]
     text = next((text for text in texts if "{" in text), next(iter(texts), ""))
     return Answer(
         text=text[: MAX_REPLY_CHARS + 1],  # one more than allowed, so that it is known to be too long

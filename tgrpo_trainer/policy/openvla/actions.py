@@ -77,7 +77,9 @@ def read_statistics(
     what = f"The {of} statistics of {found!r} in {file}"
     stored = known[found].get(of) if isinstance(known[found], dict) else None
     if not isinstance(stored, dict):
-        raise CheckpointError(f"{what} are missing, or no object with q01 and q99.")
+        raise CheckpointError(
+            f"The {of} statistics of {found!r} are malformed: {file} has no object with q01 and q99 for them."
+        )
     low, high = (_numbers(stored.get(field), size, f"{what}: {field}") for field in ("q01", "q99"))
     scaled = _mask(stored.get("mask", [True] * size), size, f"{what}: mask")
     if (crossed := next((i for i in range(size) if low[i] > high[i]), None)) is not None:
