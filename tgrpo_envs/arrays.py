@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tgrpo_envs.errors import ConfigError, TgrpoError
 
 _SHOWN_CHARS = 80
+_MAX_TIMEOUT_S = 86_400.0
 
 
 def as_numbers(value: object, what: str, error: type[TgrpoError] = ConfigError) -> NDArray[np.float64]:
@@ -73,6 +74,16 @@ def whole_number(name: str, value: object, low: int, high: int | None = None) ->
         allowed = f"from {low} to {high}" if high is not None else f"of at least {low}"
         raise ConfigError(f"{name}={shown(value)} must be a whole number {allowed}.")
     return number
+
+
+def check_timeout(name: str, seconds: float) -> None:
+    """Make sure that somebody waits for a while, and not for ever.
+
+    Raises:
+        ConfigError: It is not above 0, or longer than a day.
+    """
+    if not 0 < seconds <= _MAX_TIMEOUT_S:
+        raise ConfigError(f"{name} is {seconds}; give seconds above 0, at most {_MAX_TIMEOUT_S:g}.")
 
 
 def flag(name: str, value: object) -> bool:

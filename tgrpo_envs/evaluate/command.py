@@ -12,7 +12,7 @@ from itertools import product
 
 from tqdm import tqdm
 
-from tgrpo_envs.arrays import whole_number
+from tgrpo_envs.arrays import check_timeout, whole_number
 from tgrpo_envs.assets import find_pack
 from tgrpo_envs.batch.task_batch import TaskBatch
 from tgrpo_envs.bridges.policy import OutsidePolicy
@@ -39,7 +39,6 @@ LIMITS = {
     "replan_steps": (1, None),
     "horizon": (1, None),
 }
-MAX_TIMEOUT_S = 86_400.0
 
 
 def run_evaluation(options: EvaluateOptions) -> str:
@@ -52,8 +51,7 @@ def run_evaluation(options: EvaluateOptions) -> str:
     for name, (low, high) in LIMITS.items():
         if (value := getattr(options, name)) is not None:
             whole_number(f"--{name.replace('_', '-')}", value, low, high)
-    if not 0 < options.timeout_s <= MAX_TIMEOUT_S:
-        raise ConfigError(f"--timeout-s is {options.timeout_s}; give seconds above 0, at most {MAX_TIMEOUT_S:g}.")
+    check_timeout("--timeout-s", options.timeout_s)
     if options.videos:
         with needs_extra("video"):
             import tgrpo_envs.recording.video  # noqa: F401 - before hours of episodes rather than after

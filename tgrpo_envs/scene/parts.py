@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 from tgrpo_envs.assets import AssetPack
 from tgrpo_envs.assets.layout import object_file
 from tgrpo_envs.bddl import Conjunct, Problem, error_at
-from tgrpo_envs.sim.success import JOINT_TESTS
+from tgrpo_envs.sim.success import JOINT_TESTS, Comparison
 
 ARTICULATED_FAMILY = "articulated_objects"
 # Objects that LIBERO's asset folder has and its Python has not (envs/objects/*.py).
@@ -57,12 +57,31 @@ def joints_of(problem: Problem, name: str, pack: AssetPack) -> tuple[Joint, ...]
     return tuple((thing, joint) for joint in joints)
 
 
-def checked_joints(problem: Problem, conjunct: Conjunct, line: int, pack: AssetPack) -> tuple[Joint, ...]:
-    """What open, close, turnon and turnoff are about.
+Asked = dict[tuple[Joint, ...], tuple[str, int]]
+"""The predicate that was first asked of some joints, and its line."""
+
+
+def note_state(asked: Asked, problem: Problem, conjunct: Conjunct, line: int, pack: AssetPack) -> None:
+    """Note which state of its joints an open, close, turnon or turnoff asks for.
+
+    Args:
+        asked: Of the conjuncts before; the new one is added.
+        problem: The task file.
+        conjunct: Predicate and part.
+        line: Its line.
+        pack: Where the shapes come from.
 
     Raises:
-        BddlError: LIBERO does not define the predicate for it, or no joint moves it.
+        BddlError: LIBERO does not define the predicate for the part, no joint moves it, or another was asked of the
+            same joints.
     """
+    predicate, before = asked.setdefault(_checked_joints(problem, conjunct, line, pack), (conjunct[0], line))
+    if predicate != conjunct[0]:
+        what = f"({' '.join(conjunct)}) contradicts ({predicate} {conjunct[1]}) in line {before}"
+        raise error_at(line, what, "Keep one of them")
+
+
+def _checked_joints(problem: Problem, conjunct: Conjunct, line: int, pack: AssetPack) -> tuple[Joint, ...]:
     predicate, name = conjunct
     words = f"({' '.join(conjunct)})"
     thing, category = carrier_of(problem, name), _category(problem, name)
@@ -75,7 +94,7 @@ def checked_joints(problem: Problem, conjunct: Conjunct, line: int, pack: AssetP
     return joints
 
 
-def joint_test(problem: Problem, conjunct: Conjunct) -> tuple[str, float]:
+def joint_test(problem: Problem, conjunct: Conjunct) -> Comparison:
     """Comparison that a joint must pass for open, close, turnon or turnoff of this thing."""
     return JOINT_TESTS[conjunct[0]][_category(problem, conjunct[1])]
 

@@ -10,7 +10,7 @@ from tgrpo_envs.assets import AssetPack
 from tgrpo_envs.bddl import Conjunct, Problem, Region, error_at
 from tgrpo_envs.errors import BddlError, UnknownNameError
 from tgrpo_envs.rewards.handles import split_part
-from tgrpo_envs.scene.parts import Joint, carrier_of, checked_joints, has_joints, known_categories, parts_of
+from tgrpo_envs.scene.parts import Asked, carrier_of, has_joints, known_categories, note_state, parts_of
 from tgrpo_envs.scene.task_goal import check_goal
 from tgrpo_envs.sim.success import JOINT_TESTS
 
@@ -162,13 +162,10 @@ def _check_part(problem: Problem, region: Region, pack: AssetPack) -> None:
 def _check_init(problem: Problem, workspace: Workspace, pack: AssetPack) -> None:
     """Everything is placed once, on something that LIBERO places before it; no joint is put at two places."""
     placed: dict[str, int] = {workspace.name: 0}
-    moved: dict[tuple[Joint, ...], tuple[str, int]] = {}
+    moved: Asked = {}
     for rank, line, conjunct in _placing_order(problem, workspace):
         if rank is None:
-            before, first = moved.setdefault(checked_joints(problem, conjunct, line, pack), (conjunct[0], line))
-            if before != conjunct[0]:
-                what = f"({' '.join(conjunct)}) contradicts ({before} {conjunct[1]}) in line {first}"
-                raise error_at(line, what, "Keep one of them")
+            note_state(moved, problem, conjunct, line, pack)
             continue
         _check_support(problem, workspace, conjunct, line)
         words, name, support = f"({' '.join(conjunct)})", conjunct[1], conjunct[2]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import operator
+import numpy as np
 
 from tgrpo_envs.assets import AssetPack
 from tgrpo_envs.bddl import Conjunct, Problem, error_at
-from tgrpo_envs.scene.parts import Joint, carrier_of, checked_joints, joint_test, joints_of
-from tgrpo_envs.sim.success import ANY_JOINT
+from tgrpo_envs.scene.parts import Asked, carrier_of, joint_test, joints_of, note_state
+from tgrpo_envs.sim.success import ANY_JOINT, passes_test
 
-_COMPARE = {"<": operator.lt, ">": operator.gt, ">=": operator.ge}
 LOW_ZONES = "kitchen_table"
 """Where LIBERO's zones lie at 0.868 to 0.882 m and the top at 0.90; elsewhere flat things can be within a zone."""
 
@@ -25,17 +24,14 @@ def check_goal(problem: Problem, workspace: str, pack: AssetPack) -> None:
     Raises:
         BddlError: The first fault, with its line.
     """
-    asked: dict[tuple[Joint, ...], tuple[str, int]] = {}
+    asked: Asked = {}
     for conjunct, line in zip(problem.goal, problem.lines.goal, strict=True):
         if len(conjunct) == 3:
             _check_destination(problem, workspace, conjunct, line)
-            continue
-        predicate, before = asked.setdefault(checked_joints(problem, conjunct, line, pack), (conjunct[0], line))
-        if predicate != conjunct[0]:
-            what = f"({' '.join(conjunct)}) contradicts ({predicate} {conjunct[1]}) in line {before}"
-            raise error_at(line, what, "Keep one of them")
+        else:
+            note_state(asked, problem, conjunct, line, pack)
     if all(_holds_at_reset(problem, conjunct, pack) for conjunct in problem.goal):
-        remedy = "Ask for something that :init has not; doors and drawers that it does not name are shut"
+        remedy = "Ask for something that :init has not; doors that it does not name are shut"
         raise error_at(problem.lines.goal[0], "the goal holds already at reset", remedy)
 
 
@@ -66,8 +62,7 @@ def _holds_at_reset(problem: Problem, conjunct: Conjunct, pack: AssetPack) -> bo
     starts = {
         joint: start[0] for start in problem.init if len(start) == 2 for joint in joints_of(problem, start[1], pack)
     }
-    sense, bound = joint_test(problem, conjunct)
-    at_zero = _COMPARE[sense](0.0, bound)
+    at_zero = bool(passes_test(joint_test(problem, conjunct), np.zeros(())))
     passes = [starts[joint] == predicate if joint in starts else at_zero for joint in joints_of(problem, name, pack)]
     return any(passes) if predicate in ANY_JOINT else all(passes)
 

@@ -188,12 +188,18 @@ def _on_object(conjunct: Conjunct, snapshot: Snapshot, pos_N3: FloatArray) -> Bo
     return on_N
 
 
+def passes_test(test: Comparison, qpos: FloatArray) -> BoolArray:
+    """Whether each joint position passes LIBERO's comparison."""
+    sense, bound = test
+    passes: BoolArray = qpos < bound if sense == "<" else qpos > bound if sense == ">" else qpos >= bound
+    return passes
+
+
 def _joints_pass(conjunct: Conjunct, snapshot: Snapshot) -> BoolArray:
     """Quirk: without joints nothing is ever open or on, and everything is closed and off."""
     assert conjunct.test is not None
-    sense, bound = conjunct.test
     qpos_NJ = snapshot.joint_qpos_NJ[:, list(conjunct.joints)]
-    passes_NJ = qpos_NJ < bound if sense == "<" else qpos_NJ > bound if sense == ">" else qpos_NJ >= bound
+    passes_NJ = passes_test(conjunct.test, qpos_NJ)
     combine = np.logical_or if conjunct.predicate in ANY_JOINT else np.logical_and
     result: BoolArray = combine.reduce(passes_NJ, axis=1)
     return result

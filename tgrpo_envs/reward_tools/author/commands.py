@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tgrpo_envs.arrays import whole_number
+from tgrpo_envs.arrays import check_timeout, whole_number
 from tgrpo_envs.errors import AuthorError, ConfigError
 from tgrpo_envs.files import cache_dir, output, write_atomically
 from tgrpo_envs.tasks import CUSTOM, Task, choose_task, get_task, list_tasks
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from tgrpo_envs.reward_tools.author.generate import Outcome
 
 DEFAULT_OUT = Path("specs")  # of whoever runs the command: the package's own are replaced by nobody in passing
-MAX_TIMEOUT_S = 86_400.0
 
 
 def prompt(
@@ -127,8 +126,7 @@ def generate(
         ("--max-reply-tokens", max_reply_tokens, 1),
     ):
         whole_number(name, value, low)
-    if not 0 < timeout_s <= MAX_TIMEOUT_S:
-        raise ConfigError(f"--timeout-s is {timeout_s}; give seconds above 0, at most {MAX_TIMEOUT_S:g}.")
+    check_timeout("--timeout-s", timeout_s)
     chosen = chosen_tasks(suite, task, bddl)
     work = work or cache_dir() / "author"
     accounts = Accounts(work / "ledger.jsonl", max_calls=max_calls, max_tokens=max_tokens)
