@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -41,6 +42,7 @@ class Picture(NamedTuple):
         return _DTYPES[self.kind]
 
 
+@cache
 def parse_picture(key: str) -> Picture:
     """``wrist`` is the wrist camera's colours, ``wrist_depth`` its depth, ``wrist_segmentation`` its segmentation."""
     for suffix, kind in _SUFFIXES.items():

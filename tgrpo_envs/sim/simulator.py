@@ -110,7 +110,7 @@ class Simulator:
             np.zeros((num_envs, 1 + model.nq + model.nv)), np.zeros((num_envs, len(scene.fixture_bodies), 7))
         )
         joints = {entry.object: entry.qpos_address for entry in record.joints}
-        self._burners = [(list(sites), joints[name]) for name, sites in record.visible_sites.items()]
+        self._burners = [(site, joints[name]) for name, sites in record.visible_sites.items() for site in sites]
         # Cameras are drawn side by side where there are threads for it.
         threads = num_threads or min(num_envs * max(1, len(cameras)), os.cpu_count() or 1)
         # Fixtures are placed by writing into the model, so where there are any each thread writes into its own copy.
@@ -275,6 +275,8 @@ class Simulator:
     def _draw(self, worker: int, row: int, pictures: Mapping[Picture, Image]) -> None:
         """Draw one row; at ``exact`` on the worker's own thread."""
         model = self._model(worker, row)
+        for site, qpos_address in self._burners:
+            model.site_rgba[site, 3] = self.datas[row].qpos[qpos_address] >= STOVE_ON
         images = {picture: array[row] for picture, array in pictures.items()}
         if self._detail == "fast":
             self._rasterizer(worker).draw(model, self.datas[row], images)
@@ -324,10 +326,9 @@ class Simulator:
         model = self.thread_models[worker]
         bodies = self.scene.fixture_bodies
         if bodies:
-            fixtures_F7 = self.init_states.fixtures_NF7[row]
-            model.body_pos[list(bodies)], model.body_quat[list(bodies)] = fixtures_F7[:, :3], fixtures_F7[:, 3:]
-            for sites, qpos_address in self._burners:
-                model.site_rgba[sites, 3] = self.datas[row].qpos[qpos_address] >= STOVE_ON
+            pos_B3, quat_B4 = model.body_pos, model.body_quat
+            for body, pose_7 in zip(bodies, self.init_states.fixtures_NF7[row], strict=True):
+                pos_B3[body], quat_B4[body] = pose_7[:3], pose_7[3:]
         return model
 
     def _restore(self, worker: int, row: int) -> None:

@@ -28,6 +28,10 @@ class Layer(NamedTuple):
             np.zeros((size, size, 3), np.uint8),
         )
 
+    def background(self) -> Layer:
+        """A copy to draw into, whose triangles count as none."""
+        return Layer(self.nearness_HW.copy(), np.full_like(self.face_HW, NOTHING), self.rgb_HW3.copy())
+
 
 @njit(nogil=True, cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def add_light(layer: Layer, rgb_HW3: NDArray[np.uint8]) -> None:

@@ -6,6 +6,7 @@ elsewhere. Everything else is drawn into a copy of it, each time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
@@ -59,9 +60,16 @@ class Rasterizer:
         can_be_kept_G = is_geom_G & is_opaque_G & ~drawing.is_mirror_G
         self._is_still_G = can_be_kept_G & self._is_fixed_B[drawing.body_G]
         self._is_placed_G = can_be_kept_G & (model.body_weldid == 0)[drawing.body_G] & ~self._is_still_G
+        self._is_loose_G = ~(self._is_still_G | self._is_placed_G)
+        self._has_placed = bool(self._is_placed_G.any())
+        self._mirrors: list[int] = np.flatnonzero(drawing.is_mirror_G).tolist()
         self._is_upper_F = geometry.normal_V3[geometry.corner_F3[:, 0], 2] > _UPPER
         self._near_m, self._far_m = (np.float32(distance) for distance in near_and_far_m(model))
         self._rgba_G4 = drawing.rgba_G4.copy()
+        # Filled again for each picture: to make an array takes longer than to fill it.
+        self._light_pos_L3 = np.zeros((1 + model.nlight, 3), np.float32)
+        self._light_dir_L3 = np.zeros_like(self._light_pos_L3)
+        self._near_HW = np.zeros((0, 0), np.float32)
         self._at_V3 = np.zeros_like(geometry.place_V3)
         self._lit_V3 = np.zeros_like(geometry.place_V3)
         self._kept: dict[tuple[int, int, bool], tuple[bytes, Layer]] = {}
@@ -95,28 +103,21 @@ class Rasterizer:
 
     def _view(self, model: mujoco.MjModel, data: mujoco.MjData, camera: int, size: int) -> View:
         axes_33 = data.cam_xmat[camera].reshape(3, 3).astype(np.float32)
-        pixels = size / 2 / np.tan(np.deg2rad(model.cam_fovy[camera]) / 2)
+        pixels = size / 2 / math.tan(math.radians(model.cam_fovy[camera]) / 2)
         eye_3 = data.cam_xpos[camera].astype(np.float32)
         return View(eye_3, axes_33, np.float32(pixels), self._near_m, np.float32(1.0))
 
     def _scene(self, data: mujoco.MjData, view: View, pos_G3: Floats, mat_G33: Floats) -> Scene:
         """The first light is the camera's own and shines where it looks."""
-        return Scene(
-            pos_G3=pos_G3,
-            mat_G33=mat_G33,
-            rgba_G4=self._rgba_G4,
-            light_pos_L3=np.concatenate([view.eye_3[None], data.light_xpos], dtype=np.float32, casting="same_kind"),
-            light_dir_L3=np.concatenate(
-                [-view.axes_33[:, 2][None], data.light_xdir], dtype=np.float32, casting="same_kind"
-            ),
-            eye_3=view.eye_3,
-        )
+        self._light_pos_L3[0], self._light_pos_L3[1:] = view.eye_3, data.light_xpos
+        self._light_dir_L3[0], self._light_dir_L3[1:] = -view.axes_33[:, 2], data.light_xdir
+        return Scene(pos_G3, mat_G33, self._rgba_G4, self._light_pos_L3, self._light_dir_L3, view.eye_3)
 
     def _below(self, view: View, scene: Scene, camera: int, size: int) -> Layer:
         """What stands still before a camera that does, and over it the fixtures, which stay where a reset put them."""
         where = view.eye_3.tobytes() + view.axes_33.tobytes() + view.pixels.tobytes()
         still = self._keep((camera, size, False), where, view, scene, self._is_still_G, None)
-        if not self._is_placed_G.any():
+        if not self._has_placed:
             return still
         where += scene.pos_G3[self._is_placed_G].tobytes() + scene.mat_G33[self._is_placed_G].tobytes()
         return self._keep((camera, size, True), where, view, scene, self._is_placed_G, still)
@@ -134,10 +135,8 @@ class Rasterizer:
         kept = self._kept.get(key)
         if kept is not None and kept[0] == where:
             return kept[1]
-        layer, is_shown_G = Layer.empty(key[1]), is_there_G.copy()
-        if below is not None:
-            layer.nearness_HW[:], layer.rgb_HW3[:] = below.nearness_HW, below.rgb_HW3
-        self._cover(view, scene, is_shown_G, layer)
+        layer = Layer.empty(key[1]) if below is None else below.background()
+        self._cover(view, scene, is_there_G.copy(), layer)
         if below is None:
             self._paint_sky(view, layer)
         self._shade(scene, layer)
@@ -147,13 +146,11 @@ class Rasterizer:
         return layer
 
     def _draw(self, view: View, scene: Scene, below: Layer | None, size: int, wanted: Mapping[Kind, Image]) -> None:
-        is_shown_G = scene.rgba_G4[:, 3] > 0
-        layer = Layer.empty(size)
+        layer = Layer.empty(size) if below is None else below.background()
+        alpha_G = scene.rgba_G4[:, 3]
+        is_shown_G, is_glass_G = alpha_G >= OPAQUE, (alpha_G > 0) & (alpha_G < OPAQUE)
         if below is not None:
-            is_shown_G &= ~(self._is_still_G | self._is_placed_G)
-            layer.nearness_HW[:] = below.nearness_HW
-        is_glass_G = is_shown_G & (scene.rgba_G4[:, 3] < OPAQUE)
-        is_shown_G &= ~is_glass_G
+            is_shown_G &= self._is_loose_G
         self._cover(view, scene, is_shown_G, layer)
         if is_glass_G.any():
             window = Window(0, 0, size - 1, size - 1)
@@ -165,11 +162,9 @@ class Rasterizer:
         if "rgb" in wanted:
             if below is None:
                 self._paint_sky(view, layer)
-            else:
-                layer.rgb_HW3[:] = below.rgb_HW3
             self._shade(scene, layer)
-            for mirror in np.flatnonzero(self._drawing.is_mirror_G & is_shown_G)[:1]:  # as MuJoCo
-                self._reflect(view, scene, int(mirror), layer)
+            for mirror in [mirror for mirror in self._mirrors if is_shown_G[mirror]][:1]:  # as MuJoCo
+                self._reflect(view, scene, mirror, layer)
             self._blend(view, scene, np.flatnonzero(is_glass_G), layer)
             wanted["rgb"][:] = layer.rgb_HW3
 
@@ -197,7 +192,9 @@ class Rasterizer:
         """Add things to a layer, where they are no nearer than a limit, at least the near plane's."""
         last = len(layer.nearness_HW) - 1
         if limit_HW is None:
-            limit_HW = np.full_like(layer.nearness_HW, np.float32(1.0) / view.near_m)
+            if len(self._near_HW) != len(layer.nearness_HW):
+                self._near_HW = np.full_like(layer.nearness_HW, np.float32(1.0) / view.near_m)
+            limit_HW = self._near_HW
         window = window or Window(0, 0, last, last)
         where = (scene.pos_G3, scene.mat_G33, view, is_shown_G, limit_HW, window)
         cover(self._drawing.geometry, *where, self._at_V3, layer.nearness_HW, layer.face_HW)
@@ -229,7 +226,7 @@ class Rasterizer:
         behind = view._replace(facing=-view.facing)
         shown = Layer.empty(size)
         self._cover(behind, image, is_shown_G, shown, limit_HW, window)
-        if (shown.face_HW == NOTHING).all():
+        if shown.face_HW.max() == NOTHING:
             return
         # The image is lit as the things are, for an eye behind the mirror.
         weight_4 = np.array([*[geometry.reflectance_G[mirror]] * 3, 1.0], np.float32)
@@ -252,7 +249,7 @@ class Rasterizer:
             one = Layer.empty(len(layer.face_HW))
             one.nearness_HW[:] = layer.nearness_HW
             self._cover(view, scene, is_shown_G, one)
-            if (one.face_HW != NOTHING).any():
+            if one.face_HW.max() != NOTHING:
                 self._shade(scene, one)
                 seen.append((one, scene.rgba_G4[thing, 3]))
         for one, alpha in (*seen, *seen[::-1]):
