@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tgrpo_envs.sim.engine import mujoco
-from tgrpo_envs.sim.geom_buffer import GeomBuffer
 from tgrpo_envs.sim.opengl import OpenGLContext
 from tgrpo_envs.sim.pictures import BACKGROUND, Image, Picture, body_rows, by_camera, camera_id
 from tgrpo_envs.sim.visual import near_and_far_m
@@ -48,7 +47,6 @@ class Renderer:
         self._shown = shown
         self._gl = OpenGLContext(shown, size)
         self._scene = mujoco.MjvScene(shown, maxgeom=max(1000, 2 * shown.ngeom))
-        self._geoms = GeomBuffer(self._scene)
         self._option = visual_option()
         self._perturb = mujoco.MjvPerturb()
         self._cameras: dict[str, mujoco.MjvCamera] = {}
@@ -120,11 +118,10 @@ class Renderer:
         self._scene.flags[_IDENTIFY] = False
         mujoco.mjr_readPixels(self._pixels, None, self._viewport, self._gl.mujoco)
         numbers_HW = self._pixels.astype(np.int32) @ np.array([1, 1 << 8, 1 << 16], dtype=np.int32)
-        geoms_M = self._geoms.geoms_M
-        table = np.full(max(int(geoms_M["segid"].max(initial=0)) + 2, 2), BACKGROUND, dtype=np.int32)
-        for objtype, rows in self._rows_of.items():
-            shown = geoms_M[(geoms_M["objtype"] == objtype) & (geoms_M["segid"] >= 0)]
-            table[shown["segid"] + 1] = rows[shown["objid"]]
+        table = np.full(self._scene.ngeom + 1, BACKGROUND, dtype=np.int32)
+        for geom in self._scene.geoms[: self._scene.ngeom]:
+            if geom.objtype in self._rows_of and geom.segid >= 0:
+                table[geom.segid + 1] = self._rows_of[geom.objtype][geom.objid]
         image[:] = table[np.where(numbers_HW < len(table), numbers_HW, 0)][::-1]
 
     def _new_camera(self, model: mujoco.MjModel, name: str) -> mujoco.MjvCamera:
