@@ -14,7 +14,7 @@ holds, the stages that lead to it count as done: a success without a lift is a s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,8 +116,7 @@ class StageTracker:
         if self._unmet_NC.shape != goal_NC.shape:
             self._unmet_NC = np.zeros(goal_NC.shape, dtype=bool)
         self._unmet_NC[mask_N] = ~goal_NC[mask_N]
-        for field in fields(Snapshot):
-            getattr(self._start, field.name)[mask_N] = getattr(snapshot, field.name)[mask_N]
+        self._start.overwrite(snapshot, mask_N)
         seen = self.bound.observe(Moment(snapshot, self._start, goal_NC))
         np.copyto(self._span_KN, self.bound.spans(seen.remaining_KN), where=mask_N)
         verdict = self._order.judge(Memory.before_reset(*self._span_KN.shape), seen, self._span_KN, goal_NC)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -87,8 +87,7 @@ def load(simulator: Simulator, saved: SavedSimulation) -> None:
             getattr(data, name)[:] = values_N[row]
     simulator.init_states.states_NX[:] = saved.init.states_NX
     simulator.init_states.fixtures_NF7[:] = saved.init.fixtures_NF7
-    for field in fields(Snapshot):
-        getattr(simulator.snapshot, field.name)[:] = getattr(saved.snapshot, field.name)
+    simulator.snapshot.overwrite(saved.snapshot)
     simulator.proprio_NP[:] = saved.proprio_NP
 
 

@@ -7,8 +7,9 @@ substep's start (robosuite does not recompute kinematics after its last substep)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,14 +130,32 @@ class Snapshot:
 
     def copy(self) -> Snapshot:
         """An independent copy: the simulator overwrites its own snapshot at every step."""
-        return Snapshot(**{field.name: getattr(self, field.name).copy() for field in fields(self)})
+        return self.map(lambda array: array.copy())
+
+    def take(self, rows: slice) -> Snapshot:
+        """These rows of axis N, as views."""
+        return self.map(lambda array: array[rows])
+
+    def map(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Snapshot:
+        """A snapshot of what `change` makes of each array."""
+        return Snapshot(**{field.name: change(getattr(self, field.name)) for field in fields(self)})
 
     @classmethod
     def join(cls, snapshots: Sequence[Snapshot]) -> Snapshot:
         """The rows of several snapshots of one scene, in order."""
-        names = [field.name for field in fields(cls)]
-        return cls(**{name: np.concatenate([getattr(each, name) for each in snapshots]) for name in names})
+        return cls._combine(np.concatenate, snapshots)
 
-    def take(self, rows: slice) -> Snapshot:
-        """These rows of axis N, as views."""
-        return Snapshot(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+    @classmethod
+    def stack(cls, snapshots: Sequence[Snapshot]) -> Snapshot:
+        """Several snapshots of the same rows, along a new first axis."""
+        return cls._combine(np.stack, snapshots)
+
+    @classmethod
+    def _combine(cls, combine: Callable[[list[NDArray[Any]]], NDArray[Any]], snapshots: Sequence[Snapshot]) -> Snapshot:
+        names = [field.name for field in fields(cls)]
+        return cls(**{name: combine([getattr(each, name) for each in snapshots]) for name in names})
+
+    def overwrite(self, other: Snapshot, rows: slice | BoolArray = slice(None)) -> None:
+        """Fill these rows of axis N, in place, with another snapshot's."""
+        for field in fields(self):
+            getattr(self, field.name)[rows] = getattr(other, field.name)[rows]

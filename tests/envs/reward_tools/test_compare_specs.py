@@ -12,7 +12,6 @@ import pytest
 from scipy.stats import kendalltau
 
 from tgrpo_envs.errors import ConfigError
-from tgrpo_envs.reward_tools.certify.evidence import per_field
 from tgrpo_envs.reward_tools.compare.commands import compare
 from tgrpo_envs.reward_tools.compare.groups import CENSORED, FAULTS, MEMBERS, Groups, draw_clumsiness, load_groups
 from tgrpo_envs.reward_tools.compare.judge import Judgement, Ranking, Reward, judge, returns_of
@@ -96,7 +95,7 @@ def test_returns_are_those_of_each_episode_rescored_alone(scene: Scene, groups: 
     returns = returns_of(spec, groups)
     for n in (0, MEMBERS + 3):
         moments = slice(groups.steps_N[n] + 1)
-        alone = per_field(itemgetter((moments, n)), groups.snapshots)
+        alone = groups.snapshots.map(itemgetter((moments, n)))
         score = rescore(spec, groups.layout, alone, groups.goal_MNC[moments, n], horizon=groups.horizon)
         assert returns[n] == pytest.approx(score.episode_return, abs=1e-12)
 

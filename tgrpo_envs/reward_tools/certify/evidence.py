@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -27,7 +26,6 @@ BadPolicy = Literal["press", "shove", "rub", "hover", "drag", "fling", "push_tar
 Kind = Literal["expert", "dropped", "idle", "random", "wrong_object", "wrong_target", "teleport"] | BadPolicy
 BAD_POLICIES: tuple[BadPolicy, ...] = get_args(BadPolicy)
 
-_SNAPSHOT_FIELDS = tuple(field.name for field in fields(Snapshot))
 _ARRAYS = ("goal_MNC", "steps_N", "start_goal_SC")
 _REMEDY = "delete it, and it is recorded again"
 
@@ -153,7 +151,7 @@ class Evidence:
     def episode(self, row: int) -> tuple[Snapshot, BoolArray]:
         """Snapshots and goal of one episode, without padding: what `rewards.rescore` takes."""
         moments = slice(self.steps_N[row] + 1)
-        return per_field(lambda array: array[moments, row], self.snapshots), self.goal_MNC[moments, row]
+        return self.snapshots.map(lambda array: array[moments, row]), self.goal_MNC[moments, row]
 
     def pick(self, rows: NDArray[np.int64]) -> Evidence:
         """Only these episodes, cut to the longest of them."""
@@ -162,7 +160,7 @@ class Evidence:
         return replace(
             self,
             kinds_N=tuple(self.kinds_N[row] for row in rows),
-            snapshots=per_field(lambda array: array[moments, rows], self.snapshots),
+            snapshots=self.snapshots.map(lambda array: array[moments, rows]),
             goal_MNC=self.goal_MNC[moments, rows],
             steps_N=steps_N,
         )
@@ -177,18 +175,18 @@ class Evidence:
         rows = np.arange(len(forward.steps_N))
         return replace(
             forward,
-            snapshots=per_field(lambda array: array[order_MN, rows], forward.snapshots),
+            snapshots=forward.snapshots.map(lambda array: array[order_MN, rows]),
             goal_MNC=forward.goal_MNC[order_MN, rows],
             steps_N=np.maximum(forward.steps_N - 1, 0),
         )
 
     def _moment(self, m: int) -> Snapshot:
-        return per_field(lambda array: array[m], self.snapshots)
+        return self.snapshots.map(lambda array: array[m])
 
     def save(self, path: Path) -> None:
         """Write a compressed .npz, whole or not at all; numbers in single precision (0.1 micrometre at 1 m)."""
         header = _Header(info=self.info, kinds=self.kinds_N, **SnapshotHeader.names_of(self.layout))
-        snapshots = {"snapshots": per_field(_small, self.snapshots), "starts": per_field(_small, self.starts)}
+        snapshots = {"snapshots": self.snapshots.map(_small), "starts": self.starts.map(_small)}
         SnapshotFile(header, self.layout, snapshots, {name: getattr(self, name) for name in _ARRAYS}).save(path)
 
     @classmethod
@@ -243,11 +241,6 @@ def goal_holds(goal: BoolArray) -> BoolArray:
     """Whether all conjuncts, the last axis, are true."""
     holds: BoolArray = np.logical_and.reduce(goal, axis=-1)
     return holds
-
-
-def per_field(change: Callable[[NDArray[Any]], NDArray[Any]], snapshot: Snapshot) -> Snapshot:
-    """The snapshot with each of its arrays changed."""
-    return Snapshot(**{name: change(getattr(snapshot, name)) for name in _SNAPSHOT_FIELDS})
 
 
 def _small(array: NDArray[Any]) -> NDArray[Any]:

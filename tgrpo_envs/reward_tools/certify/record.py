@@ -304,9 +304,7 @@ def _assemble(
         [np.concatenate([film.goals[rows[m]] for film, rows in zip(films, padded, strict=True)]) for m in range(length)]
     )
     steps_N = np.concatenate([film.steps_N for film in films])
-    snapshots = Snapshot(
-        **{name: np.stack([getattr(moment, name) for moment in moments]) for name in Snapshot.__slots__}
-    )
+    snapshots = Snapshot.stack(moments)
     if not np.isfinite(snapshots.object_pos_NO3).all():
         raise StateError(f"The physics of {info.task} left the finite numbers while evidence was recorded.")
     kinds_N = tuple(kind for film in films for kind in film.kinds)

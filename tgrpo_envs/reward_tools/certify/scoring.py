@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from tgrpo_envs.reward_tools.certify.evidence import Evidence, per_field
+from tgrpo_envs.reward_tools.certify.evidence import Evidence
 from tgrpo_envs.reward_tools.certify.metrics import order_agreement
 from tgrpo_envs.rewards.bind import BoundSpec
 from tgrpo_envs.rewards.credit import CreditProfile
@@ -121,7 +121,7 @@ def firings(spec: StageSpec, evidence: Evidence, rows: NDArray[np.int64]) -> lis
     found = []
     for row in rows:
         now, goal_MC = evidence.episode(int(row))
-        start = per_field(lambda array: np.repeat(array[:1], len(array), axis=0), now)
+        start = now.map(lambda array: np.repeat(array[:1], len(array), axis=0))
         seen = bound.observe(Moment(now, start, goal_MC))
         span_K1 = bound.spans(seen.remaining_KN[:, :1])
         ramp_KM = np.clip(1.0 - seen.remaining_KN / span_K1, 0.0, 1.0) * seen.allowed_KN

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from tgrpo_envs.expert import ScriptedExpert
 from tgrpo_envs.expert.rollout import EpisodePlan, run_expert
 from tgrpo_envs.files import cache_dir
 from tgrpo_envs.recording.snapshot_file import SnapshotFile, SnapshotHeader
-from tgrpo_envs.reward_tools.certify.evidence import expert_version, goal_holds, per_field
+from tgrpo_envs.reward_tools.certify.evidence import expert_version, goal_holds
 from tgrpo_envs.scene import InitStates, Scene, sample_train_states
 from tgrpo_envs.sim import snapshot_fill
 from tgrpo_envs.sim.simulator import Simulator
@@ -39,7 +39,6 @@ MISSES_BY_M = (0.02, 0.06)  # the hand takes itself to be this far from where it
 SPARE_SHARE = 1.1  # what is not cut off before may take this much longer than the expert's longest episode
 GRIPPER_OPEN = -1.0
 
-_SNAPSHOT_FIELDS = tuple(field.name for field in fields(Snapshot))
 _REMEDY = "delete it, and it is recorded again"
 
 
@@ -87,7 +86,7 @@ class Groups:
 
     def moment(self, m: int) -> Snapshot:
         """The snapshot of one moment, as views."""
-        return per_field(lambda array: array[m], self.snapshots)
+        return self.snapshots.map(lambda array: array[m])
 
 
 @dataclass(frozen=True)
@@ -237,8 +236,7 @@ def _assemble(
     length = int(steps_N.max()) + 1
     at_MN = np.minimum(np.arange(length)[:, None], steps_N)
     columns = np.arange(len(steps_N))
-    stacked = {name: np.stack([getattr(one, name) for one in moments[:length]]) for name in _SNAPSHOT_FIELDS}
-    snapshots = per_field(lambda array: array[at_MN, columns], Snapshot(**stacked))
+    snapshots = Snapshot.stack(moments[:length]).map(lambda array: array[at_MN, columns])
     goal_MNC = np.stack(goals[:length])[at_MN, columns]
     return Groups(scene.task.horizon, scene.layout, snapshots, goal_MNC, steps_N, expert_steps_N, fault_N)
 
@@ -251,7 +249,7 @@ def _save(groups: Groups, scene: Scene, key: str, path: Path) -> None:
         key=key,
         **SnapshotHeader.names_of(groups.layout),
     )
-    small = per_field(lambda array: array.astype(np.float32) if array.dtype == np.float64 else array, groups.snapshots)
+    small = groups.snapshots.map(lambda array: array.astype(np.float32) if array.dtype == np.float64 else array)
     arrays = {name: getattr(groups, name) for name in ("goal_MNC", "steps_N", "expert_steps_N", "fault_N")}
     SnapshotFile(header, groups.layout, {"snapshots": small}, arrays).save(path)
 
