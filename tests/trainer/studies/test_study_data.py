@@ -16,6 +16,7 @@ NAMES = {
     "sparse GRPO": "grpo_sparse",
     "GRPO with stages": "grpo_stages",
     "TGRPO": "tgrpo",
+    "TGRPO's step term alone": "step_only",
     "`stage_return`": "stage_return",
     "PPO with a critic": "ppo",
     "TGRPO, language model's stages": "tgrpo_llm",
