@@ -17,6 +17,7 @@ NAMES = {
     "GRPO with stages": "grpo_stages",
     "TGRPO": "tgrpo",
     "TGRPO's step term alone": "step_only",
+    "TGRPO within stages": "tgrpo_by_stage",
     "`stage_return`": "stage_return",
     "PPO with a critic": "ppo",
     "TGRPO, language model's stages": "tgrpo_llm",
