@@ -27,7 +27,7 @@ class Tgrpo(NormalisedObjective):
     kind: Literal["tgrpo"] = "tgrpo"
     """Name of the objective."""
     alpha_step: float = Field(default=0.3, ge=0)
-    """Weight of the step-level advantage, which on its own taught nothing (docs/results.md, study methods)."""
+    """Weight of the step-level advantage; with it alone policies ended below their clones (docs/results.md)."""
     alpha_trajectory: float = Field(default=0.7, ge=0)
     """Weight of the trajectory-level advantage."""
 
