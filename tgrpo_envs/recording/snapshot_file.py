@@ -160,5 +160,10 @@ def _check_array(path: Path, name: str, array: NDArray[Any] | None, shape: Shape
         raise StateError(f"{path}: {name} holds NaN or infinity; {remedy}.")
 
 
+def single(array: NDArray[Any]) -> NDArray[Any]:
+    """An array for a file in which single precision is enough, 0.1 micrometre at 1 m; `load` makes it double again."""
+    return array.astype(np.float32) if array.dtype == np.float64 else array
+
+
 def _double(array: NDArray[Any]) -> NDArray[Any]:
     return array.astype(np.float64) if array.dtype == np.float32 else array

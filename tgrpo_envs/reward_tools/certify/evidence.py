@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 import tgrpo_envs.expert
 from tgrpo_envs.expert.shapes import SHAPES
 from tgrpo_envs.files import cache_dir
-from tgrpo_envs.recording.snapshot_file import SnapshotFile, SnapshotHeader
+from tgrpo_envs.recording.snapshot_file import SnapshotFile, SnapshotHeader, single
 from tgrpo_envs.sim.snapshot import BoolArray, Snapshot, SnapshotLayout
 
 FORMAT = "tgrpo-evidence/3"  # raise it when episodes are recorded in another way
@@ -186,7 +186,7 @@ class Evidence:
     def save(self, path: Path) -> None:
         """Write a compressed .npz, whole or not at all; numbers in single precision (0.1 micrometre at 1 m)."""
         header = _Header(info=self.info, kinds=self.kinds_N, **SnapshotHeader.names_of(self.layout))
-        snapshots = {"snapshots": self.snapshots.map(_small), "starts": self.starts.map(_small)}
+        snapshots = {"snapshots": self.snapshots.map(single), "starts": self.starts.map(single)}
         SnapshotFile(header, self.layout, snapshots, {name: getattr(self, name) for name in _ARRAYS}).save(path)
 
     @classmethod
@@ -241,7 +241,3 @@ def goal_holds(goal: BoolArray) -> BoolArray:
     """Whether all conjuncts, the last axis, are true."""
     holds: BoolArray = np.logical_and.reduce(goal, axis=-1)
     return holds
-
-
-def _small(array: NDArray[Any]) -> NDArray[Any]:
-    return array.astype(np.float32) if array.dtype == np.float64 else array

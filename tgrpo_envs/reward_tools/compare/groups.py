@@ -17,7 +17,7 @@ from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.expert import ScriptedExpert
 from tgrpo_envs.expert.rollout import EpisodePlan, run_expert
 from tgrpo_envs.files import cache_dir
-from tgrpo_envs.recording.snapshot_file import SnapshotFile, SnapshotHeader
+from tgrpo_envs.recording.snapshot_file import SnapshotFile, SnapshotHeader, single
 from tgrpo_envs.reward_tools.certify.evidence import expert_version, goal_holds
 from tgrpo_envs.scene import InitStates, Scene, sample_train_states
 from tgrpo_envs.sim import snapshot_fill
@@ -249,9 +249,8 @@ def _save(groups: Groups, scene: Scene, key: str, path: Path) -> None:
         key=key,
         **SnapshotHeader.names_of(groups.layout),
     )
-    small = groups.snapshots.map(lambda array: array.astype(np.float32) if array.dtype == np.float64 else array)
     arrays = {name: getattr(groups, name) for name in ("goal_MNC", "steps_N", "expert_steps_N", "fault_N")}
-    SnapshotFile(header, groups.layout, {"snapshots": small}, arrays).save(path)
+    SnapshotFile(header, groups.layout, {"snapshots": groups.snapshots.map(single)}, arrays).save(path)
 
 
 def _load(path: Path) -> Groups:

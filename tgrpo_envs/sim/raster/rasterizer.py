@@ -241,13 +241,11 @@ class Rasterizer:
         gap_N = np.linalg.norm(scene.pos_G3[things] - view.eye_3, axis=1) - self._drawing.geometry.radius_G[things]
         near_first = things[np.argsort(gap_N, kind="stable")]
         is_shown_G = np.zeros(len(scene.pos_G3), bool)
-        is_shown_G[things] = True
         seen: list[tuple[Layer, np.float32]] = []
         for thing in near_first:
             is_shown_G[:] = False
             is_shown_G[thing] = True
-            one = Layer.empty(len(layer.face_HW))
-            one.nearness_HW[:] = layer.nearness_HW
+            one = layer.background()
             self._cover(view, scene, is_shown_G, one)
             if one.face_HW.max() != NOTHING:
                 self._shade(scene, one)
