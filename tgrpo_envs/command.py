@@ -130,7 +130,7 @@ def run_command(command: Callable[[], str | None], *, where: str = "", speaks: b
 def run_child(
     command: Sequence[str], *, stdout: int | None = None, stderr: int | None = None, timeout_s: float | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a child to its end, its streams given as to `subprocess.run`.
+    """Run a child to its end, its streams given as to `subprocess.run`; it has nothing to read.
 
     When this process is interrupted, or tired of waiting, the child is told to end and has some seconds to tidy up.
 
@@ -140,7 +140,9 @@ def run_child(
     environment = {**os.environ, _QUIET_VARIABLE: "1"}
     with (
         postponing() as hear,
-        subprocess.Popen(command, stdout=stdout, stderr=stderr, text=True, env=environment) as child,
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, text=True, env=environment
+        ) as child,
     ):
         try:
             hear()

@@ -109,6 +109,20 @@ def test_a_signal_while_a_child_starts_ends_the_child_too(monkeypatch: pytest.Mo
     assert [child.returncode for child in children] == [-signal.SIGTERM]
 
 
+def test_a_child_has_nothing_to_read() -> None:
+    """What asks, such as a debugger, is told at once that nobody answers."""
+    terminal, nobody_writes = os.pipe()
+    stdin = os.dup(0)
+    os.dup2(terminal, 0)
+    try:
+        done = run_child([sys.executable, "-c", "input()"], stderr=subprocess.PIPE, timeout_s=30.0)
+    finally:
+        os.dup2(stdin, 0)
+        for descriptor in (stdin, terminal, nobody_writes):
+            os.close(descriptor)
+    assert done.stderr.endswith("EOFError: EOF when reading a line\n")
+
+
 def test_a_postponed_signal_is_heard_when_its_turn_comes() -> None:
     heard: list[str] = []
     with listening(lambda *_: heard.append("signal")):

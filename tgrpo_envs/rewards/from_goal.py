@@ -9,8 +9,9 @@
 | any that holds at reset already | none; it is maintained |
 
 Conjuncts are parallel branches, except where one cannot be done after the other: what carries something is placed
-first, a drawer is opened before and shut after something goes into it. A drawer that nothing in the goal opens, but
-that starts shut, gets stages of its own. Where these are more than a spec may have, those of `SPARE` are left out.
+first, a drawer is opened before and shut after something goes into it or comes out. A drawer that nothing in the goal
+opens, but that starts shut, gets stages of its own. Where these are more than a spec may have, those of `SPARE` are
+left out.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def spec_from_goal(problem: Problem, task: Task) -> StageSpec:
     stages: Stages = []
     maintain = []
     for index, conjunct in enumerate(problem.goal):
-        if conjunct in problem.init:
+        if conjunct in problem.init and not _passed_before(problem, conjunct):
             maintain.append({"holds": {"op": "goal", "index": index}})
         elif conjunct[0] in TOWARD and len(conjunct) == 2 and find_handle(conjunct[1]):
             stages += _moving(problem, index, conjunct)
@@ -163,8 +164,7 @@ def _placing(problem: Problem, index: int, conjunct: Conjunct) -> Stages:
         return push_stages(index, moved, target)
     carrier = problem.regions[target].target if target in problem.regions else target
     carry_after = [_last_stage(problem, other) for other in _placings(problem) if other[1] == carrier]
-    part = _shut_part(problem, conjunct)
-    reach_after = [] if part is None else [f"open_{part}"]
+    reach_after = [f"open_{part}" for part in _shut_parts(problem, conjunct)]
     placing = place_stages(index, conjunct, _target(problem, conjunct), reach_after, carry_after)
     return _opening(problem, conjunct) + placing
 
@@ -178,7 +178,7 @@ def _is_pushed(problem: Problem, conjunct: Conjunct) -> bool:
     """Whether something is pushed: only over a table, since everything else asks for a lift."""
     predicate, moved, target = conjunct
     on_table = predicate == "on" and target in problem.regions and bool(problem.regions[target].ranges)
-    return on_table and split_part(moved)[1] in TOO_FLAT_TO_GRASP
+    return on_table and split_part(moved)[1] in TOO_FLAT_TO_GRASP and not _doors(problem, conjunct)
 
 
 def _last_stage(problem: Problem, conjunct: Conjunct) -> str:
@@ -210,36 +210,42 @@ def _door(region: str) -> str | None:
     return fixture if opens_to_front(region) and find_handle(fixture) else None
 
 
-def _shut_part(problem: Problem, conjunct: Conjunct) -> str | None:
-    """What has to be opened before this conjunct's object goes in; None where it starts open."""
-    predicate, _, target = conjunct
-    part = _door(target) if predicate == "in" else None
-    return None if ("open", part) in problem.init else part
+def _doors(problem: Problem, conjunct: Conjunct) -> list[str]:
+    """What has to be open for this conjunct's object to come out of where it starts and get in where it goes."""
+    predicate, moved, target = conjunct
+    ways = [held[2] for held in problem.init if held[0] == "in" and held[1] == moved]
+    ways += [target] if predicate == "in" else []
+    return list(dict.fromkeys(part for part in map(_door, ways) if part is not None))
+
+
+def _shut_parts(problem: Problem, conjunct: Conjunct) -> list[str]:
+    """Those of `_doors` that start shut."""
+    return [part for part in _doors(problem, conjunct) if ("open", part) not in problem.init]
 
 
 def _opening(problem: Problem, conjunct: Conjunct) -> Stages:
-    """Stages that open what no conjunct opens, before the first of the things that go in."""
-    part = _shut_part(problem, conjunct)
-    into = [other for other in _placings(problem) if _shut_part(problem, other) == part]
-    if part is None or conjunct != into[0] or ("open", part) in problem.goal:
-        return []
-    opened = {"op": "actuated", "a": part, "toward": "open", "min_frac": OPENED_FRAC}
-    return part_stages("open", part, opened, after=[])
+    """Stages that open what no conjunct opens, before the first of the things that go in or come out."""
+    stages: Stages = []
+    for part in _shut_parts(problem, conjunct):
+        through = [other for other in _placings(problem) if part in _shut_parts(problem, other)]
+        if conjunct == through[0] and ("open", part) not in problem.goal:
+            opened = {"op": "actuated", "a": part, "toward": "open", "min_frac": OPENED_FRAC}
+            stages += part_stages("open", part, opened, after=[])
+    return stages
 
 
-def _filled_before(problem: Problem, conjunct: Conjunct) -> list[str]:
-    """The stages that put something into what this conjunct shuts."""
-    predicate, part = conjunct
+def _passed_before(problem: Problem, conjunct: Conjunct) -> list[str]:
+    """The stages that put something into what this conjunct shuts, or take it out and put it elsewhere."""
+    predicate, part = conjunct[:2]
     if predicate != "close":
         return []
-    into = [other for other in _placings(problem) if other[0] == "in" and _door(other[2]) == part]
-    return [_last_stage(problem, other) for other in into]
+    return [_last_stage(problem, other) for other in _placings(problem) if part in _doors(problem, other)]
 
 
 def _moving(problem: Problem, index: int, conjunct: Conjunct) -> Stages:
     predicate, part = conjunct
-    filled = _filled_before(problem, conjunct)
-    *way, move = part_stages(TOWARD[predicate], part, {"op": "goal", "index": index}, after=filled)
-    if ("open", part) not in problem.init:  # what starts shut would count as shut before something is in it
-        move["after"] += filled
+    passed = _passed_before(problem, conjunct)
+    *way, move = part_stages(TOWARD[predicate], part, {"op": "goal", "index": index}, after=passed)
+    if ("open", part) not in problem.init:  # what starts shut would count as shut before something has passed it
+        move["after"] += passed
     return [*way, move]

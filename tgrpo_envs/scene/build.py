@@ -7,6 +7,7 @@ on stdin, a changed ``MUJOCO_GL``, text on stdout) stay out of the caller's. Par
 from __future__ import annotations
 
 import argparse
+import bdb
 import contextlib
 import ctypes.util
 import importlib.metadata
@@ -147,7 +148,7 @@ def _started_env(task: Task, pack_folder: Path) -> Any:
             env = official_env(task, pack_folder, opengl=opengl)
             with _quiet():
                 env.env.reset()
-        except RandomizationError:
+        except (RandomizationError, bdb.BdbQuit):  # before the former, samplers inside of regions call a debugger
             continue
         return env
     raise SceneError(

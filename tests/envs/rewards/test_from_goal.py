@@ -212,6 +212,33 @@ def test_a_drawer_that_no_goal_opens_is_opened_first() -> None:
     assert (done.done.op, done.done.toward, done.latch) == ("actuated", "open", "live")
 
 
+def test_what_starts_in_a_shut_drawer_is_let_out_before_that_is_shut_again() -> None:
+    """The bowl of LIBERO-Spatial's task 4, whose drawer starts open, and a goal that wants it shut."""
+    task, drawer, plated = get_task("libero_spatial", 4), "wooden_cabinet_1_top_region", "place_akita_black_bowl_1"
+    problem = read_problem(bddl_path(task))
+    shut = dataclasses.replace(
+        problem,
+        init=(*(held for held in problem.init if held[0] != "open"), ("close", drawer)),
+        goal=(*problem.goal, ("close", drawer)),
+    )
+    spec = spec_from_goal(shut, task)
+    after = {stage.id: stage.after for stage in spec.stages}
+    assert after["reach_akita_black_bowl_1"] == (f"open_{drawer}",)
+    assert after[f"reach_to_close_{drawer}"] == (plated,)
+    assert after[f"close_{drawer}"][-1] == plated  # it is shut at reset, which earns nothing
+    assert not spec.maintain
+    assert "open" not in spec_from_goal(problem, task).model_dump_json()
+
+
+def test_a_plate_is_lifted_out_of_a_drawer() -> None:
+    task, drawer = get_task("libero_spatial", 4), "wooden_cabinet_1_top_region"
+    problem = read_problem(bddl_path(task))
+    zone = ("on", "plate_1", next(name for name, region in problem.regions.items() if region.ranges))
+    inside = dataclasses.replace(problem, init=(("in", "plate_1", drawer),), goal=(zone,))
+    kinds = [stage.id.partition("_")[0] for stage in spec_from_goal(inside, task).stages]
+    assert kinds == ["reach", "touch", "open", "reach", "grasp", "lift", "carry", "place"]
+
+
 def test_what_starts_open_needs_no_opening() -> None:
     spec = real("libero_90", 2)  # put the black bowl in the top drawer, which is open
     assert [stage.id.partition("_")[0] for stage in spec.stages] == ["reach", "grasp", "lift", "carry", "place"]
