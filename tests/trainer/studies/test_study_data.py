@@ -19,6 +19,7 @@ NAMES = {
     "TGRPO's step term alone": "step_only",
     "TGRPO within stages": "tgrpo_by_stage",
     "`stage_return`": "stage_return",
+    "`stage_return` within stages": "stage_return_by_stage",
     "PPO with a critic": "ppo",
     "TGRPO, language model's stages": "tgrpo_llm",
     "TGRPO, sparse reward": "tgrpo_sparse",
