@@ -323,4 +323,9 @@ def _check_references(problem: Problem) -> None:
             for name in conjunct[1:]:
                 if name not in known:
                     what = f"{section} names {name!r}, which the file does not declare"
-                    raise error_at(line, what, "Declare it or correct the name")
+                    raise error_at(line, what, _remedy(problem, name))
+
+
+def _remedy(problem: Problem, name: str) -> str:
+    meant = [repr(region.name) for region in problem.regions.values() if region.name == f"{region.target}_{name}"]
+    return f"Write a region with its target: {' or '.join(meant)}" if meant else "Declare it or correct the name"

@@ -110,6 +110,11 @@ class RankError(TgrpoError, RuntimeError):
     """Another process of a run on several devices has failed or is gone."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of another library says, without the pages that may follow; its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def _again(kind: type[TgrpoError], args: tuple[Any, ...]) -> TgrpoError:
     error = kind.__new__(kind, *args)
     error.args = args

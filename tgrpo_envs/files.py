@@ -137,13 +137,15 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that a reader sees the old or the new one, never a part.
+    """Write a file so that a reader sees the old or the new one, never a part, nor an empty one after a power cut.
 
     Raises:
         OutputError: The place cannot be written.
     """
-    with atomic_file(path) as partial:
-        partial.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+    with atomic_file(path) as partial, partial.open("wb") as file:
+        file.write(content.encode("utf-8") if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from tgrpo_envs.bddl import error_at, in_file, parse_problem, read_text
 from tgrpo_envs.errors import AssetError, ConfigError, UnknownNameError
 from tgrpo_envs.extras import INSTALL_LIBERO
 from tgrpo_envs.files import cache_dir, write_atomically
+from tgrpo_envs.s_expressions import Atom, Group, parse_tree
 
 SUITES = ("libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90")
 CUSTOM = "custom"  # in place of a suite: tasks of a user's own BDDL file
@@ -61,6 +62,15 @@ class Task:
         return HORIZONS[self.suite]
 
     @property
+    def bddl_digest(self) -> str:
+        """Digest of what `bddl` says, comments and layout apart; empty without one."""
+        return hashlib.sha256(_words(parse_tree(self.bddl)).encode()).hexdigest() if self.bddl else ""
+
+    def has_changed_since(self, digest: str) -> bool:
+        """Whether the file of one's own said something else when `bddl_digest` was this; an empty one tells nothing."""
+        return bool(digest and self.bddl) and digest != self.bddl_digest
+
+    @property
     def siblings(self) -> tuple[Task, ...]:
         """All tasks of its suite, itself among them."""
         return (self,) if self.suite == CUSTOM else list_tasks(self.suite)
@@ -75,7 +85,8 @@ def list_tasks(suite: str | None = None) -> tuple[Task, ...]:
     """
     if suite == CUSTOM:
         raise ConfigError(
-            f"Tasks of the suite {CUSTOM!r} are known by their BDDL files; give bddl=FILE, or --bddl FILE to a command."
+            f"Tasks of the suite {CUSTOM!r} are known by their BDDL files; give bddl=FILE, or --bddl FILE to a command "
+            f"that takes it. The others are for LIBERO's suites: {', '.join(SUITES)}."
         )
     if suite is not None and suite not in SUITES:
         raise UnknownNameError("suite", suite, SUITES)
@@ -201,6 +212,10 @@ def check_is_official(task: Task) -> None:
             f"{task.name} has no official initial states: LIBERO publishes 50 for each of its own tasks and none for a "
             'file of yours; take init_states="train" (drawn anew) or "heldout" (fixed), both from its regions.'
         )
+
+
+def _words(item: Atom | Group) -> str:
+    return item.text if isinstance(item, Atom) else f"({' '.join(map(_words, item.items))})"
 
 
 def _libero_file(folder: str, task: Task, suffix: str) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tgrpo_envs.errors import AssetError, UnknownNameError
+from tgrpo_envs.errors import AssetError, ConfigError, UnknownNameError
 from tgrpo_envs.tasks import HORIZONS, SUITES, Task, bddl_path, get_task, init_states_path, list_tasks
 
 
@@ -86,6 +86,12 @@ def test_an_unknown_task_is_refused(task: int | str) -> None:
 def test_a_misspelt_suite_gets_near_matches() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'libero_object'"):
         list_tasks("libero_objects")
+
+
+def test_who_lists_tasks_of_ones_own_is_told_which_suites_can_be() -> None:
+    """As for `rewards report`, `rewards compare` and `states`, none of which takes a file."""
+    with pytest.raises(ConfigError, match=r"to a command that takes it\. The others are for .*: libero_spatial, "):
+        list_tasks("custom")
 
 
 def test_files_exist_for_every_task() -> None:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from tgrpo_envs.arrays import whole_number
 from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.expert.hdf5 import DatasetInfo, Demonstration, write_dataset
-from tgrpo_envs.expert.plan import plan
+from tgrpo_envs.expert.plan import own_problem, plan
 from tgrpo_envs.expert.rollout import EpisodePlan, check_numbers, run_expert, spread_episodes
 from tgrpo_envs.scene import Scene, load_scene
 from tgrpo_envs.shared_settings import MAX_PICTURE_PX
@@ -96,7 +96,7 @@ def record_demonstrations(
     check_numbers(max_noise, seed, num_demos=num_demos, num_envs=num_envs)
     whole_number("image_size", image_size, 1, MAX_PICTURE_PX)
     chosen = choose_task(suite, task, bddl)
-    plan(chosen.goal)
+    plan(chosen.goal, own_problem(chosen))
     scene = load_scene(chosen, assets)
     simulator = Simulator(scene, min(num_envs, num_demos), cameras=CAMERAS, image_size=image_size)
     try:

@@ -138,7 +138,7 @@ def run_expert(simulator: Simulator, plans: Sequence[EpisodePlan], watch: Watche
     padded = [*plans, *[plans[0]] * (num_envs - len(plans))]
     noise_NT3 = np.stack([plan.noise_T3 for plan in padded])
     simulator.reset(join_states([plan.init for plan in padded]), live_N)
-    expert = ScriptedExpert(scene.layout, scene.task.goal, num_envs)
+    expert = ScriptedExpert(scene.layout, scene.task.goal, num_envs, scene.problem)
     expert.reset(simulator.snapshot, live_N)
     success_N, steps_N = np.zeros(num_envs, dtype=bool), np.zeros(num_envs, dtype=np.int64)
     for step in range(scene.task.horizon):

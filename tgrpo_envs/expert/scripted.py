@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tgrpo_envs.bddl import Problem
 from tgrpo_envs.expert.motion import ACTION_SIZE
 from tgrpo_envs.expert.plan import Goal, make_skills
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray, Snapshot, SnapshotLayout
@@ -17,14 +18,15 @@ class ScriptedExpert:
         layout: Of the scene.
         goal: Of the task; see `plan`.
         num_envs: N.
+        problem: The scene's task file; see `plan`.
 
     Raises:
-        ConfigError: There is no skill for a conjunct of the goal.
+        ConfigError: See `plan`.
         UnknownNameError: The scene lacks an entity of the goal, or has an object the table of shapes lacks.
     """
 
-    def __init__(self, layout: SnapshotLayout, goal: Goal, num_envs: int) -> None:
-        self._skills = make_skills(goal, layout, num_envs)
+    def __init__(self, layout: SnapshotLayout, goal: Goal, num_envs: int, problem: Problem | None = None) -> None:
+        self._skills = make_skills(goal, layout, num_envs, problem)
         self._skill_N = np.zeros(num_envs, dtype=np.int64)
 
     @property

@@ -9,10 +9,11 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from tgrpo_envs.errors import StateError
+from tgrpo_envs.errors import ConfigError, StateError
 from tgrpo_envs.recording.snapshot_file import SnapshotFile, SnapshotHeader
 from tgrpo_envs.settings import ACTION_SIZE
 from tgrpo_envs.sim.snapshot import BoolArray, FloatArray, Snapshot, SnapshotLayout
+from tgrpo_envs.tasks import Task
 
 FIXTURE_POSE_SIZE = 7
 
@@ -30,6 +31,8 @@ class EpisodeInfo(BaseModel):
         pack: Name of the asset pack.
         mujoco: Version that simulated it.
         horizon: Most control steps the episode could have taken.
+        bddl_digest: What a task file of one's own said (`Task.bddl_digest`); empty for LIBERO's tasks, and where a
+            version up to 0.12.0 recorded it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -39,6 +42,19 @@ class EpisodeInfo(BaseModel):
     pack: str
     mujoco: str
     horizon: int = Field(ge=1)
+    bddl_digest: str = ""
+
+    def check_task(self, task: Task) -> None:
+        """Make sure that the episode can be judged by the task's file as it is now.
+
+        Raises:
+            ConfigError: It was recorded under another text of that file.
+        """
+        if task.has_changed_since(self.bddl_digest):
+            raise ConfigError(
+                f"It was recorded under another text of {task.name}.bddl, whose goal and start it shows; give the file "
+                "as it was then, or record the episode again."
+            )
 
 
 class _Header(SnapshotHeader, EpisodeInfo):

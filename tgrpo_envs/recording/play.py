@@ -94,6 +94,7 @@ def episode_of(scene: Scene, moments: Sequence[Moment], actions_TA: FloatArray, 
             pack=scene.pack_name,
             mujoco=scene.record.versions["mujoco"],
             horizon=max(task.horizon, len(actions_TA)),
+            bddl_digest=task.bddl_digest,
         ),
         scene.layout,
         states_MX=np.stack([moment.state_X for moment in moments]),
@@ -121,7 +122,12 @@ def draw_frames(episode: Episode, scene: Scene, image_size: int) -> NDArray[np.u
 
 
 def show(episode: Episode, scene: Scene, reward: str | Path) -> str:
-    """What happened in words: the outcome, and when each stage of the reward was first done."""
+    """What happened in words: the outcome, and when each stage of the reward was first done.
+
+    Raises:
+        ConfigError: The episode was recorded under another text of the scene's task file.
+    """
+    episode.info.check_task(scene.task)
     spec = choose_spec(reward, scene.problem, scene.task)
     info = episode.info
     score = rescore(
@@ -151,7 +157,7 @@ def write_video(episode: Episode, scene: Scene, path: Path, image_size: int) -> 
 
 def _driver(scene: Scene, driver: Driver, snapshot: Snapshot, seed: int) -> Act:
     if driver == "expert":
-        expert = ScriptedExpert(scene.layout, scene.task.goal, 1)
+        expert = ScriptedExpert(scene.layout, scene.task.goal, 1, scene.problem)
         expert.reset(snapshot, ONE)
         return expert.act
     rng = np.random.default_rng(seed)

@@ -22,6 +22,7 @@ from typing import Any
 
 from tgrpo_envs.bddl import Conjunct, Problem
 from tgrpo_envs.errors import SpecError
+from tgrpo_envs.rewards.at_reset import doors, is_maintained, passages, placings, starts_open
 from tgrpo_envs.rewards.handles import find_handle, split_part
 from tgrpo_envs.rewards.openings import opens_to_front
 from tgrpo_envs.rewards.spec import MAX_DEPTH, MAX_NAME_CHARS, MAX_STAGES, StageSpec, longest_chain, parse_spec
@@ -54,19 +55,22 @@ def spec_from_goal(problem: Problem, task: Task) -> StageSpec:
         task: The task; names the spec.
 
     Raises:
-        SpecError: A conjunct that no template covers, or more of them than a spec may have stages for.
+        SpecError: A conjunct that no template covers, more of them than a spec may have stages for, or none that does
+            not hold at reset.
     """
     _check_size(task)
     stages: Stages = []
     maintain = []
     for index, conjunct in enumerate(problem.goal):
-        if conjunct in problem.init and not _passed_before(problem, conjunct):
+        if is_maintained(problem, conjunct):
             maintain.append({"holds": {"op": "goal", "index": index}})
         elif conjunct[0] in TOWARD and len(conjunct) == 2 and find_handle(conjunct[1]):
             stages += _moving(problem, index, conjunct)
         else:
             _check_placing(problem, task, conjunct)
             stages += _placing(problem, index, conjunct)
+    if not stages:
+        raise SpecError(f"The goal of {task.name} holds already at reset; ask for something that :init has not.")
     stages = _within_limits(stages, task)
     try:
         return _spec(task, stages, maintain)
@@ -154,7 +158,7 @@ def _check_placing(problem: Problem, task: Task, conjunct: Conjunct) -> None:
     is_object = target in problem.objects or target in problem.fixtures
     if moved not in problem.objects or not (is_region or (is_object and predicate == "on")):
         raise SpecError(f"No template covers the goal {words} of {task.name}: {supported}; check its names.")
-    if sum(other[1] == moved for other in _placings(problem)) > 1:
+    if sum(other[1] == moved for other in placings(problem)) > 1:
         raise SpecError(f"No template covers two places of {moved} in the goal of {task.name}; {OTHERWISE}.")
 
 
@@ -163,22 +167,17 @@ def _placing(problem: Problem, index: int, conjunct: Conjunct) -> Stages:
     if _is_pushed(problem, conjunct):
         return push_stages(index, moved, target)
     carrier = problem.regions[target].target if target in problem.regions else target
-    carry_after = [_last_stage(problem, other) for other in _placings(problem) if other[1] == carrier]
+    carry_after = [_last_stage(problem, other) for other in placings(problem) if other[1] == carrier]
     reach_after = [f"open_{part}" for part in _shut_parts(problem, conjunct)]
     placing = place_stages(index, conjunct, _target(problem, conjunct), reach_after, carry_after)
     return _opening(problem, conjunct) + placing
-
-
-def _placings(problem: Problem) -> list[Conjunct]:
-    """The conjuncts that put something somewhere and have stages for it."""
-    return [conjunct for conjunct in problem.goal if len(conjunct) == 3 and conjunct not in problem.init]
 
 
 def _is_pushed(problem: Problem, conjunct: Conjunct) -> bool:
     """Whether something is pushed: only over a table, since everything else asks for a lift."""
     predicate, moved, target = conjunct
     on_table = predicate == "on" and target in problem.regions and bool(problem.regions[target].ranges)
-    return on_table and split_part(moved)[1] in TOO_FLAT_TO_GRASP and not _doors(problem, conjunct)
+    return on_table and split_part(moved)[1] in TOO_FLAT_TO_GRASP and not doors(problem, conjunct)
 
 
 def _last_stage(problem: Problem, conjunct: Conjunct) -> str:
@@ -202,50 +201,26 @@ def _target(problem: Problem, conjunct: Conjunct) -> Target:
     return Target(CARRY_WITHIN_M)
 
 
-def _door(region: str) -> str | None:
-    """The part that has to be open for something to get into a region: the drawer that it is, or the door before it."""
-    if find_handle(region):
-        return region
-    fixture = split_part(region)[0]
-    return fixture if opens_to_front(region) and find_handle(fixture) else None
-
-
-def _doors(problem: Problem, conjunct: Conjunct) -> list[str]:
-    """What has to be open for this conjunct's object to come out of where it starts and get in where it goes."""
-    predicate, moved, target = conjunct
-    ways = [held[2] for held in problem.init if held[0] == "in" and held[1] == moved]
-    ways += [target] if predicate == "in" else []
-    return list(dict.fromkeys(part for part in map(_door, ways) if part is not None))
-
-
 def _shut_parts(problem: Problem, conjunct: Conjunct) -> list[str]:
-    """Those of `_doors` that start shut."""
-    return [part for part in _doors(problem, conjunct) if ("open", part) not in problem.init]
+    """Those of `doors` that start shut."""
+    return [part for part in doors(problem, conjunct) if not starts_open(problem, part)]
 
 
 def _opening(problem: Problem, conjunct: Conjunct) -> Stages:
     """Stages that open what no conjunct opens, before the first of the things that go in or come out."""
     stages: Stages = []
     for part in _shut_parts(problem, conjunct):
-        through = [other for other in _placings(problem) if part in _shut_parts(problem, other)]
+        through = [other for other in placings(problem) if part in _shut_parts(problem, other)]
         if conjunct == through[0] and ("open", part) not in problem.goal:
             opened = {"op": "actuated", "a": part, "toward": "open", "min_frac": OPENED_FRAC}
             stages += part_stages("open", part, opened, after=[])
     return stages
 
 
-def _passed_before(problem: Problem, conjunct: Conjunct) -> list[str]:
-    """The stages that put something into what this conjunct shuts, or take it out and put it elsewhere."""
-    predicate, part = conjunct[:2]
-    if predicate != "close":
-        return []
-    return [_last_stage(problem, other) for other in _placings(problem) if part in _doors(problem, other)]
-
-
 def _moving(problem: Problem, index: int, conjunct: Conjunct) -> Stages:
     predicate, part = conjunct
-    passed = _passed_before(problem, conjunct)
+    passed = [_last_stage(problem, other) for other in passages(problem, conjunct)]
     *way, move = part_stages(TOWARD[predicate], part, {"op": "goal", "index": index}, after=passed)
-    if ("open", part) not in problem.init:  # what starts shut would count as shut before something has passed it
+    if not starts_open(problem, part):  # what starts shut would count as shut before something has passed it
         move["after"] += passed
     return [*way, move]

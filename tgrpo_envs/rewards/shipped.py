@@ -8,7 +8,7 @@ Files lie in `specs/<suite>/`, named by task and producer: `<task>.compiled.json
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tgrpo_envs.errors import SpecError
 from tgrpo_envs.files import read_json
@@ -53,20 +53,24 @@ def default_producer(task: Task, folder: Path = SPECS_FOLDER) -> Producer:
 def has_passed(task: Task, producer: Producer, folder: Path = SPECS_FOLDER) -> bool:
     """Whether the spec of a task is there and a certificate of this very spec says that it passed.
 
-    A certificate says nothing about any other spec: one that is left from before a spec was replaced does not count.
+    A certificate says nothing about any other spec, or about another text of a task file: one that is left from before
+    either was replaced does not count.
     """
     path = spec_path(task, producer, folder)
     if not path.is_file():
         return False
-    return _certified(certificate_path(task, producer, folder)) == (PASSED, spec_id(load_spec(path)))
+    certificate = _certificate(certificate_path(task, producer, folder))
+    if task.has_changed_since(certificate.get("bddl_digest", "")):
+        return False
+    return (certificate.get("verdict"), certificate.get("spec_id")) == (PASSED, spec_id(load_spec(path)))
 
 
-def _certified(path: Path) -> tuple[object, object] | None:
-    """Verdict and spec of a certificate, read without the simulator's side; None where there is none."""
+def _certificate(path: Path) -> dict[str, Any]:
+    """A certificate, read without the simulator's side; empty where there is none."""
     try:
         document = read_json(path)
     except FileNotFoundError:
-        return None
+        return {}
     except (OSError, ValueError) as error:
         raise SpecError(f"The certificate {path} cannot be read ({error}); certify the spec again.") from error
-    return (document.get("verdict"), document.get("spec_id")) if isinstance(document, dict) else None
+    return document if isinstance(document, dict) else {}

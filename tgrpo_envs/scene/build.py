@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from tgrpo_envs.bddl import read_text
+from tgrpo_envs.bddl import read_problem, read_text
 from tgrpo_envs.command import run_command
 from tgrpo_envs.errors import SceneError
 from tgrpo_envs.extras import INSTALL_LIBERO
@@ -31,6 +31,7 @@ from tgrpo_envs.files import cache_dir, write_atomically, writing
 from tgrpo_envs.scene.drawn import make_drawn_model
 from tgrpo_envs.scene.files import write_scene
 from tgrpo_envs.scene.init_files import read_init_file
+from tgrpo_envs.scene.parts import starts_together
 from tgrpo_envs.scene.records import (
     FORMAT_VERSION,
     Interval,
@@ -151,9 +152,12 @@ def _started_env(task: Task, pack_folder: Path) -> Any:
         except (RandomizationError, bdb.BdbQuit):  # before the former, samplers inside of regions call a debugger
             continue
         return env
+    together = starts_together(read_problem(bddl_path(task)))
+    named = "; ".join(f"{' and '.join(names)} in or on {carrier}" for carrier, names in together.items())
+    advice = f" Things that begin over each other in one fixture may never find any: {named}." if together else ""
     raise SceneError(
         f"LIBERO found no room for all objects of {task.name} in {_RESETS} resets; make the regions of its file "
-        "larger, or move them apart."
+        f"larger, or move them apart.{advice}"
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from tgrpo_envs.errors import SceneError
+from tgrpo_envs.errors import SceneError, first_line
 from tgrpo_envs.files import ARRAY_ERRORS, atomic_folder
 from tgrpo_envs.scene.records import FORMAT_VERSION, SceneRecord
 from tgrpo_envs.sim.engine import mujoco
@@ -65,8 +65,7 @@ def read_scene(folder: Path) -> tuple[SceneRecord, mujoco.MjModel]:
     try:
         record = SceneRecord.model_validate_json((folder / RECORD_FILE).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, ValidationError) as error:
-        reason = str(error).splitlines()[0]
-        raise SceneError(f"The scene in {folder} cannot be read ({reason}). {_CURE}") from error
+        raise SceneError(f"The scene in {folder} cannot be read ({first_line(error)}). {_CURE}") from error
     if record.format_version != FORMAT_VERSION:
         raise SceneError(
             f"The scene in {folder} has format {record.format_version}; this version reads {FORMAT_VERSION}."

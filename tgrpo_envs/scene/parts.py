@@ -8,11 +8,18 @@ from xml.etree import ElementTree as ET
 from tgrpo_envs.assets import AssetPack
 from tgrpo_envs.assets.layout import object_file
 from tgrpo_envs.bddl import Conjunct, Problem, error_at
-from tgrpo_envs.sim.success import JOINT_TESTS, Comparison
+from tgrpo_envs.sim.success import JOINT_TESTS
 
 ARTICULATED_FAMILY = "articulated_objects"
 # Objects that LIBERO's asset folder has and its Python has not (envs/objects/*.py).
 WITHOUT_CLASS = frozenset({"red_bowl", "simple_rack", "wine_rack_stand", "wooden_cabinet_base"})
+# Those that its Python cannot make without a free joint, as it makes fixtures: their classes have no argument `joints`.
+MOVABLE_ONLY = frozenset({
+    "akita_black_bowl", "alphabet_soup", "basket", "bbq_sauce", "butter", "chefmate_8_frypan", "cherries",
+    "chocolate_pudding", "cookies", "corn", "cream_cheese", "glazed_rim_porcelain_ramekin", "ketchup",
+    "macaroni_and_cheese", "mayo", "milk", "new_salad_dressing", "orange_juice", "plate", "popcorn", "salad_dressing",
+    "tomato_sauce", "white_bowl",
+})  # fmt: skip
 
 Joint = tuple[str, str]  # the fixture that has it, and its name there
 
@@ -47,6 +54,16 @@ def carrier_of(problem: Problem, name: str) -> str:
     return problem.regions[name].target if name in problem.regions else name
 
 
+def starts_together(problem: Problem) -> dict[str, list[str]]:
+    """The things that begin in or on parts of one other thing, by that thing; none where it is a single one."""
+    together: dict[str, list[str]] = {}
+    for held in problem.init:
+        region = problem.regions.get(held[-1])
+        if len(held) == 3 and region is not None and not region.ranges:
+            together.setdefault(region.target, []).append(held[1])
+    return {carrier: names for carrier, names in together.items() if len(names) > 1}
+
+
 def joints_of(problem: Problem, name: str, pack: AssetPack) -> tuple[Joint, ...]:
     """A region speaks for the joints of its own body, a fixture for all of its joints."""
     thing, category = carrier_of(problem, name), _category(problem, name)
@@ -57,31 +74,18 @@ def joints_of(problem: Problem, name: str, pack: AssetPack) -> tuple[Joint, ...]
     return tuple((thing, joint) for joint in joints)
 
 
-Asked = dict[tuple[Joint, ...], tuple[str, int]]
-"""The predicate that was first asked of some joints, and its line."""
-
-
-def note_state(asked: Asked, problem: Problem, conjunct: Conjunct, line: int, pack: AssetPack) -> None:
-    """Note which state of its joints an open, close, turnon or turnoff asks for.
+def checked_joints(problem: Problem, conjunct: Conjunct, line: int, pack: AssetPack) -> tuple[Joint, ...]:
+    """The joints whose state an open, close, turnon or turnoff asks for.
 
     Args:
-        asked: Of the conjuncts before; the new one is added.
         problem: The task file.
         conjunct: Predicate and part.
         line: Its line.
         pack: Where the shapes come from.
 
     Raises:
-        BddlError: LIBERO does not define the predicate for the part, no joint moves it, or another was asked of the
-            same joints.
+        BddlError: LIBERO does not define the predicate for the part, or no joint moves it.
     """
-    predicate, before = asked.setdefault(_checked_joints(problem, conjunct, line, pack), (conjunct[0], line))
-    if predicate != conjunct[0]:
-        what = f"({' '.join(conjunct)}) contradicts ({predicate} {conjunct[1]}) in line {before}"
-        raise error_at(line, what, "Keep one of them")
-
-
-def _checked_joints(problem: Problem, conjunct: Conjunct, line: int, pack: AssetPack) -> tuple[Joint, ...]:
     predicate, name = conjunct
     words = f"({' '.join(conjunct)})"
     thing, category = carrier_of(problem, name), _category(problem, name)
@@ -92,11 +96,6 @@ def _checked_joints(problem: Problem, conjunct: Conjunct, line: int, pack: Asset
         moving = [f"{thing}_{part}" for part, moved_by in parts_of(pack, category).items() if moved_by]
         raise error_at(line, f"{words} is about a part that does not move", f"Name {' or '.join([thing, *moving])}")
     return joints
-
-
-def joint_test(problem: Problem, conjunct: Conjunct) -> Comparison:
-    """Comparison that a joint must pass for open, close, turnon or turnoff of this thing."""
-    return JOINT_TESTS[conjunct[0]][_category(problem, conjunct[1])]
 
 
 def _category(problem: Problem, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -9,13 +10,36 @@ from typing import NamedTuple
 from tgrpo_envs.assets import AssetPack
 from tgrpo_envs.bddl import Conjunct, Problem, Region, error_at
 from tgrpo_envs.errors import BddlError, UnknownNameError
-from tgrpo_envs.rewards.handles import split_part
-from tgrpo_envs.scene.parts import Asked, carrier_of, has_joints, known_categories, note_state, parts_of
+from tgrpo_envs.rewards.at_reset import starts_open
+from tgrpo_envs.rewards.handles import find_handle, split_part
+from tgrpo_envs.rewards.openings import opens_to_front
+from tgrpo_envs.scene.parts import (
+    MOVABLE_ONLY,
+    Joint,
+    carrier_of,
+    checked_joints,
+    has_joints,
+    known_categories,
+    parts_of,
+)
 from tgrpo_envs.scene.task_goal import check_goal
 from tgrpo_envs.sim.success import JOINT_TESTS
 
 # What a stage spec can name (rewards/words.py).
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,95}")
+_FULL_TURN = 2 * math.pi + 0.01  # 6.29 is meant for one
+# LIBERO lets the origin of these begin 6 cm over the middle of the region that they are "in", whatever is above it.
+# Simulated, they end stuck in what is above, on top of it, or thrown off: under a roof, and over a shut drawer.
+NOT_UNDER_A_ROOF = frozenset({
+    "akita_black_bowl", "bbq_sauce", "chefmate_8_frypan", "ketchup", "milk", "moka_pot", "new_salad_dressing",
+    "orange_juice", "porcelain_mug", "red_coffee_mug", "salad_dressing", "white_bowl", "white_yellow_mug",
+    "wine_bottle",
+})  # fmt: skip
+NOT_IN_A_SHUT_DRAWER = NOT_UNDER_A_ROOF | {
+    "black_book", "chocolate_pudding", "cookies", "glazed_rim_porcelain_ramekin", "plate", "yellow_book",
+}  # fmt: skip
+# Its middle is lower than LIBERO takes the top of the shelf to be, which so leaves no room for anything.
+NO_ROOM_IN = ("wooden_two_layer_shelf", "bottom_region")
 
 
 class Workspace(NamedTuple):
@@ -49,7 +73,8 @@ def describe_categories(pack: AssetPack) -> list[tuple[str, str, str, str]]:
     """A row for each category that a task file may name: where, its regions, and goals of its own."""
     rows = [("category", "declare it in", "regions", "goals")]
     for category in known_categories(pack):
-        where = ":fixtures" if has_joints(pack, category) else ":objects or :fixtures"
+        usual = ":objects" if category in MOVABLE_ONLY else ":objects or :fixtures"
+        where = ":fixtures" if has_joints(pack, category) else usual
         goals = [predicate for predicate, able in JOINT_TESTS.items() if category in able]
         rows.append((category, where, " ".join(parts_of(pack, category)), " ".join(goals)))
     return rows
@@ -107,6 +132,9 @@ def _check_things(problem: Problem, workspace: Workspace, pack: AssetPack) -> No
             )
         if name in problem.objects and has_joints(pack, category):
             raise error_at(line, f"{name!r} is a movable object, but has doors or drawers", "Declare it in :fixtures")
+        if name in problem.fixtures and category in MOVABLE_ONLY:
+            what = f"{name!r} is a fixture, and LIBERO makes a {category} movable only"
+            raise error_at(line, what, "Declare it in :objects")
 
 
 def _check_regions(problem: Problem, workspace: Workspace, pack: AssetPack) -> None:
@@ -139,6 +167,11 @@ def _check_zone(problem: Problem, region: Region, workspace: Workspace) -> None:
     if len(region.yaw_ranges) > 1:
         what = f"region {region.name!r} has {len(region.yaw_ranges)} intervals of yaw, of which LIBERO takes the last"
         raise error_at(line, what, "Keep one")
+    turns_fixtures = any(held[1] in problem.fixtures and held[-1] == region.name for held in problem.init)
+    largest = max((abs(angle) for interval in region.yaw_ranges for angle in interval), default=0.0)
+    if turns_fixtures and largest > _FULL_TURN:
+        what = f"region {region.name!r} turns by {largest:g} radians, more than once round"
+        raise error_at(line, what, f"Write radians, not degrees: {largest:g} degrees are {math.radians(largest):.4f}")
 
 
 def _check_part(problem: Problem, region: Region, pack: AssetPack) -> None:
@@ -162,10 +195,10 @@ def _check_part(problem: Problem, region: Region, pack: AssetPack) -> None:
 def _check_init(problem: Problem, workspace: Workspace, pack: AssetPack) -> None:
     """Everything is placed once, on something that LIBERO places before it; no joint is put at two places."""
     placed: dict[str, int] = {workspace.name: 0}
-    moved: Asked = {}
+    moved: dict[Joint, tuple[Conjunct, int]] = {}
     for rank, line, conjunct in _placing_order(problem, workspace):
         if rank is None:
-            note_state(moved, problem, conjunct, line, pack)
+            _move(moved, checked_joints(problem, conjunct, line, pack), conjunct, line)
             continue
         _check_support(problem, workspace, conjunct, line)
         words, name, support = f"({' '.join(conjunct)})", conjunct[1], conjunct[2]
@@ -182,6 +215,16 @@ def _check_init(problem: Problem, workspace: Workspace, pack: AssetPack) -> None
             raise error_at(problem.lines.names[name], what, f"Add '(On {name} REGION)' to :init")
 
 
+def _move(moved: dict[Joint, tuple[Conjunct, int]], joints: tuple[Joint, ...], conjunct: Conjunct, line: int) -> None:
+    """Note what moves these joints, as LIBERO does line by line; a line must leave something of those before it."""
+    before = {moved[joint] for joint in joints if joint in moved}
+    moved |= dict.fromkeys(joints, (conjunct, line))
+    for other, earlier in sorted(before - set(moved.values())):
+        if other[0] != conjunct[0]:
+            what = f"({' '.join(conjunct)}) contradicts ({' '.join(other)}) in line {earlier}"
+            raise error_at(line, what, "Keep one of them, or name a part after the whole")
+
+
 def _check_support(problem: Problem, workspace: Workspace, conjunct: Conjunct, line: int) -> None:
     """What LIBERO can place: fixtures on the table or floor, objects there, in and on parts, and on objects."""
     predicate, name, support = conjunct
@@ -194,6 +237,23 @@ def _check_support(problem: Problem, workspace: Workspace, conjunct: Conjunct, l
         raise error_at(line, f"{words} needs a region", "Declare one in :regions and name it here")
     if predicate == "in" and carrier == workspace.name:
         raise error_at(line, f"{words} puts something into {carrier}", f"Write '(On {name} {support})'")
+    if predicate == "in":
+        _check_room(problem, workspace, conjunct, line)
+
+
+def _check_room(problem: Problem, workspace: Workspace, conjunct: Conjunct, line: int) -> None:
+    """What begins in a part begins there, and neither in what is above it nor nowhere."""
+    _, name, region = conjunct
+    words, category = f"({' '.join(conjunct)})", split_part(name)[1]
+    remedy = f"Place it on a region of {workspace.name}"
+    if split_part(region)[1:] == NO_ROOM_IN:
+        raise error_at(line, f"{words} finds no room: LIBERO takes so low a region for the shelf itself", remedy)
+    is_drawer = find_handle(region) is not None
+    is_outside = category in NOT_UNDER_A_ROOF and opens_to_front(region)
+    is_outside |= category in NOT_IN_A_SHUT_DRAWER and is_drawer and not starts_open(problem, region)
+    if is_outside:
+        what = f"{words} begins in or on what is above {region}: LIBERO places a {category} 6 cm over its middle"
+        raise error_at(line, what, remedy)
 
 
 def _placing_order(problem: Problem, workspace: Workspace) -> Iterable[tuple[int | None, int, Conjunct]]:

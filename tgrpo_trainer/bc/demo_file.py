@@ -13,14 +13,15 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from tgrpo_envs.errors import CheckpointError
+from tgrpo_envs.errors import BddlError, CheckpointError
 from tgrpo_envs.files import load_json
-from tgrpo_envs.tasks import CUSTOM, Task, list_tasks
+from tgrpo_envs.tasks import CUSTOM, Task, list_tasks, task_from_text
 from tgrpo_trainer.config import Pictures, Rows
 from tgrpo_trainer.types import ACTION_DIM
 
 Float = NDArray[np.float64]
 T = TypeVar("T")
+Goal = tuple[tuple[str, ...], ...]
 
 PROPRIO_DIM = 12
 GRIPPER_RAMP = 0.25
@@ -160,20 +161,45 @@ def refuse_other_control(data: h5py.Group) -> None:
 
 
 def refuse_other_task(data: h5py.Group, task: Task) -> None:
-    """What shows one of LIBERO's tasks is not learnt under the words of another.
+    """What shows one task is not learnt under the words of another.
 
-    Files of LIBERO and of ours name their task. One that names none of LIBERO's, such as a copy's, is taken.
+    Files of LIBERO and of ours name their task, and ours hold its text. One that names none of LIBERO's and has no
+    text, such as a copy's, is taken. A task file of one's own may be a copy, so there the goal decides, not the name.
 
     Raises:
-        CheckpointError: It names another one.
+        CheckpointError: It shows another one.
     """
-    stated = data.attrs.get("bddl_file_name")
-    name = PurePosixPath(stated.decode("utf-8", "replace") if isinstance(stated, bytes) else str(stated)).stem
-    if task.suite != CUSTOM and name != task.name and name in {one.name for one in list_tasks()}:
+    stated = PurePosixPath(_text(data, "bddl_file_name"))
+    name, own = stated.stem, CUSTOM in (task.suite, stated.parent.name)
+    goals = {one.name: one.goal for one in list_tasks()}
+    if task.suite != CUSTOM and name != task.name and name in goals:
         raise CheckpointError(
             f"{data.file.filename} shows the task {name}, and would be learnt as {task.name}; give a file of that one, "
             "or with several tasks the files in the order of the tasks."
         )
+    shown = _goal(name, _text(data, "bddl_file_content")) or goals.get(name)
+    if own and shown is not None and set(shown) != set(task.goal):
+        raise CheckpointError(
+            f"{data.file.filename} shows {name} with the goal {_words(shown)}, and would be learnt as {task.name} with "
+            f"the goal {_words(task.goal)}; record it again with the file as it is now, or give a file of that task."
+        )
+
+
+def _text(data: h5py.Group, attribute: str) -> str:
+    value = data.attrs.get(attribute, "")
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _goal(name: str, bddl: str) -> Goal | None:
+    """The goal of a task's text; None where it is none that we can read."""
+    try:
+        return task_from_text(name, bddl).goal
+    except BddlError:
+        return None
+
+
+def _words(goal: Goal) -> str:
+    return " ".join(f"({' '.join(conjunct)})" for conjunct in goal)
 
 
 def file_instruction(data: h5py.Group) -> str:
@@ -226,10 +252,9 @@ def _place(item: h5py.Group | h5py.Dataset) -> str:
 
 
 def _stated(data: h5py.Group, attribute: str, known: dict[str, T]) -> T | None:
-    value = data.attrs.get(attribute)
-    if value is None:
+    if attribute not in data.attrs:
         return None
-    words = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    words = _text(data, attribute)
     if words not in known:
         raise CheckpointError(
             f"{data.file.filename}: the attribute {attribute} of data is {words[:80]!r}; it should be "

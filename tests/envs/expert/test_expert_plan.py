@@ -5,17 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.envs.test_custom_task import KITCHEN
 from tgrpo_envs.assets.primitive.items import ITEMS, reach
 from tgrpo_envs.assets.primitive.shapes import Item, block
+from tgrpo_envs.bddl import Problem, read_problem
+from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.expert.articulate import Articulate
 from tgrpo_envs.expert.fixtures import Motion, motion_of
 from tgrpo_envs.expert.grasps import GraspPlanner
 from tgrpo_envs.expert.motion import righting, rotation_vector
 from tgrpo_envs.expert.places import Place, place_of
-from tgrpo_envs.expert.plan import expert_tasks, plan
+from tgrpo_envs.expert.plan import STOVE_SHARE_M, can_do, expert_tasks, plan
 from tgrpo_envs.expert.shapes import SHAPES, discs_of, owner_of
 from tgrpo_envs.sim.snapshot import NO_PARENT, Snapshot, SnapshotLayout
-from tgrpo_envs.tasks import list_tasks
+from tgrpo_envs.tasks import bddl_path, list_tasks, task_from_text
 
 DRAWER = "wooden_cabinet_1_top_region"
 BOWL, OTHER_BOWL = "akita_black_bowl_1", "akita_black_bowl_2"
@@ -27,13 +30,13 @@ NO_SKILL = {
 }  # fmt: skip
 
 
-def steps(*goal: tuple[str, ...]) -> list[str]:
+def steps(*goal: tuple[str, ...], problem: Problem | None = None) -> list[str]:
     """A plan in words: where an object goes, or to which position a joint is moved."""
     return [
         f"{step.name} to {step.how.reference}"
         if isinstance(step.how, Place)
         else f"{step.how.joint} to {step.how.goal:+.3f}"
-        for step in plan(goal)
+        for step in plan(goal, problem)
     ]
 
 
@@ -57,6 +60,43 @@ def test_a_drawer_that_stays_empty_is_closed_first() -> None:
     assert steps(on_top, ("close", DRAWER)) == ["top_level to +0.001", f"{BOWL} to wooden_cabinet_1_top_side"]
 
 
+def starting(*init: tuple[str, ...]) -> Problem:
+    """A task file that says no more than what holds at reset."""
+    return Problem("", "", {}, {}, {}, init, (), ())
+
+
+def test_what_starts_in_a_drawer_is_taken_out_of_it_before_that_is_shut() -> None:
+    plate = ("on", BOWL, "plate_1")
+    inside, is_open, cabinet_is_open = ("in", BOWL, DRAWER), ("open", DRAWER), ("open", "wooden_cabinet_1")
+    opened, placed, shut = "top_level to -0.150", f"{BOWL} to plate_1", "top_level to +0.001"
+    assert steps(plate, problem=starting(inside)) == [opened, placed]
+    assert steps(("close", DRAWER), plate, problem=starting(inside)) == [opened, placed, shut]
+    for there in (is_open, cabinet_is_open):
+        assert steps(("close", DRAWER), plate, problem=starting(inside, there)) == [placed, shut]
+    assert steps(("close", DRAWER), plate, problem=starting(("in", OTHER_BOWL, DRAWER), is_open)) == [shut, placed]
+
+
+def test_a_drawer_that_it_cannot_open_has_to_be_open() -> None:
+    low, put = "white_cabinet_1_bottom_region", f"{BOWL} to white_cabinet_1_bottom_region"
+    into, out = ("in", BOWL, low), ("on", BOWL, "plate_1")
+    for there in (("open", low), into):  # what is there already is not moved
+        assert steps(into, problem=starting(there)) == [put]
+    for goal, init in ((into, ()), (out, (into,)), (into, (("open", low), ("close", low)))):
+        with pytest.raises(ConfigError, match=f"cannot open {low}, which starts shut .* write '.Open {low}.' in :init"):
+            plan((goal,), starting(*init))
+
+
+def test_a_file_of_one_s_own_is_asked_what_starts_shut() -> None:
+    assert can_do(task_from_text("kitchen", KITCHEN))
+    shut = KITCHEN.replace("(Open wooden_cabinet_1_bottom_region)", "")
+    assert not can_do(task_from_text("kitchen", shut))
+
+
+def test_no_plan_for_libero_s_tasks_depends_on_how_they_start() -> None:
+    for task in expert_tasks():
+        assert plan(task.goal, read_problem(bddl_path(task))) == plan(task.goal)
+
+
 def test_what_carries_something_is_placed_first() -> None:
     tray = "wooden_tray_1_contain_region"
     assert steps(("on", BOWL, OTHER_BOWL), ("in", OTHER_BOWL, tray)) == [
@@ -71,6 +111,14 @@ def test_two_pots_share_a_burner() -> None:
     places = [step.how for step in plan(tuple(goal))]
     xs = [place.offset[0] for place in places if isinstance(place, Place)]
     assert abs(xs[0] - xs[1]) > 0.066 and max(map(abs, xs)) < 0.075
+
+
+def test_there_is_no_room_for_three_on_a_stove() -> None:
+    on_first, on_second = ([("on", f"moka_pot_{i}", f"flat_stove_{j}_cook_region") for i in (1, 2, 3)] for j in (1, 2))
+    with pytest.raises(ConfigError, match="room for two things on a stove, and the goal puts 3 there; give demonstr"):
+        plan(tuple(on_first))
+    places = [step.how for step in plan((*on_first[:2], on_second[2]))]
+    assert [place.offset[0] for place in places if isinstance(place, Place)] == [STOVE_SHARE_M, -STOVE_SHARE_M, 0.0]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -17,12 +18,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tgrpo_envs.__main__ import main
-from tgrpo_envs.errors import StateError, UnknownNameError
+from tgrpo_envs.errors import ConfigError, StateError, UnknownNameError
 from tgrpo_envs.recording.episode_file import Episode
 from tgrpo_envs.recording.play import draw_frames, initial_state, record_episode, show
 from tgrpo_envs.rewards import CreditProfile, choose_spec, rescore
 from tgrpo_envs.scene import Scene, load_scene
-from tgrpo_envs.tasks import get_task
+from tgrpo_envs.tasks import bddl_path, get_task, task_from_text
 
 ENV_ID = "tgrpo_envs:TGRPO-LiberoObject-v0"
 SEED = 11
@@ -156,6 +157,30 @@ def replace_array(content: bytes, name: str, value: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **{**arrays, name: value})
     return buffer.getvalue()
+
+
+def test_an_episode_is_shown_under_the_text_it_was_recorded_under_as_far_as_it_says(
+    content: bytes, scene: Scene, tmp_path: Path
+) -> None:
+    """Versions up to 0.12.0 did not say it."""
+    path = tmp_path / "episode.npz"
+    with np.load(io.BytesIO(content)) as file:
+        header = json.loads(bytes(file["header"]))
+    del header["bddl_digest"]
+    path.write_bytes(replace_array(content, "header", np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)))
+    text = bddl_path(get_task("libero_object", 0)).read_text(encoding="utf-8")
+    own = dataclasses.replace(scene, task=task_from_text("soup", text))
+    earlier = Episode.load(path)
+    remarked = task_from_text("soup", f"; a remark\n{text}").bddl_digest
+    other = task_from_text("soup", text.replace("(In alphabet_soup_1", "(In milk_1")).bddl_digest
+    for digest in ("", own.task.bddl_digest, remarked):
+        assert "no success" in show(of_text(earlier, digest), own, "stages")
+    with pytest.raises(ConfigError, match=r"another text of soup\.bddl, .* or record the episode again"):
+        show(of_text(earlier, other), own, "stages")
+
+
+def of_text(episode: Episode, digest: str) -> Episode:
+    return dataclasses.replace(episode, info=episode.info.model_copy(update={"bddl_digest": digest}))
 
 
 @pytest.mark.parametrize(

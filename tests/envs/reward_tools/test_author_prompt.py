@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,8 +16,9 @@ from types import ModuleType
 
 import pytest
 
+from tgrpo_envs.assets import find_pack
 from tgrpo_envs.bddl import read_problem
-from tgrpo_envs.errors import ConfigError
+from tgrpo_envs.errors import BddlError, ConfigError
 from tgrpo_envs.reward_tools.author.card_text import MAX_BDDL_CHARS, card_text
 from tgrpo_envs.reward_tools.author.cards import CARDS_FILE, load_card
 from tgrpo_envs.reward_tools.author.commands import prompt
@@ -66,6 +68,23 @@ def test_a_card_repeats_what_the_scene_says() -> None:
 @pytest.mark.slow  # builds another scene
 def test_a_card_with_joints_repeats_what_the_scene_says() -> None:
     assert _script("make_task_cards").measure_card(HIDDEN_DRAWER) == load_card(HIDDEN_DRAWER)
+
+
+def test_things_that_the_built_in_shapes_lack_are_measured_in_the_pack_that_has_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Popcorn, which LIBERO's pack has; here it looks like butter."""
+    text = bddl_path(get_task("libero_object", 0)).read_text(encoding="utf-8")
+    (tmp_path / "own.bddl").write_text(text.replace("butter", "popcorn"))
+    with pytest.raises(BddlError, match="Unknown category of the primitive assets 'popcorn'"):
+        prompt(bddl=tmp_path / "own.bddl")
+    shutil.copytree(find_pack("primitive").folder, tmp_path / "pack")
+    butter = tmp_path / "pack/stable_hope_objects/butter/butter.xml"
+    popcorn = tmp_path / "pack/stable_hope_objects/popcorn/popcorn.xml"
+    popcorn.parent.mkdir()
+    popcorn.write_text(butter.read_text(encoding="utf-8"))
+    monkeypatch.setenv("TGRPO_LIBERO_ASSETS", str(tmp_path / "pack"))
+    assert "popcorn_1 | movable | popcorn |" in prompt(bddl=tmp_path / "own.bddl")
 
 
 def test_parts_have_the_range_and_thresholds_of_liberos_files() -> None:

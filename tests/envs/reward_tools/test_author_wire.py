@@ -165,6 +165,8 @@ def test_the_spec_is_found_wherever_it_stands(reply: str) -> None:
         ("null", "a JSON NoneType"),
         ('{"a": 1, "a": 2}', "stands twice"),
         ('{"a": Infinity}', "Infinity is not a number"),
+        (GOOD.replace('"', "\u201c", 1).replace('"', "\u201d", 1), "not one JSON object .Expecting property name"),
+        (GOOD.replace("{", "{ // the spec", 1), "not one JSON object .Expecting property name"),
         ('{"a": -1e400}', "too large"),
         ('{"a":' * 40 + "1" + "}" * 40, "nested deeper than 32"),
         ("[" * 5000 + "]" * 5000, "nested deeper than 32"),

@@ -64,8 +64,15 @@ def ten_crumbs(document: dict[str, Any]) -> None:
     stage(document, "place")["after"] += names
 
 
+def maintain(condition: dict[str, Any], cost_frac: float = 0.5) -> Edit:
+    """Demands a condition all along."""
+    return lambda document: document.update(maintain=[{"holds": condition, "cost_frac": cost_frac}])
+
+
 OBJECT, SPATIAL, GOAL, LONG = "libero_object", "libero_spatial", "libero_goal", "libero_10"
 near_basket = {"op": "near", "a": SOUP, "b": "tomato_sauce_1", "within_m": 0.05, "axes": "xy"}
+BASKET_IS_STILL = {"op": "still", "a": BASKET, "below_mps": 0.2}
+DRAWER_IS_OPEN = {"op": "actuated", "a": "wooden_cabinet_1_top_region", "toward": "open", "min_frac": 0.9}
 OFFENCES: list[tuple[str, str, int, Edit]] = [
     ("E01", OBJECT, 0, put("lift", note="hello")),
     ("E01", OBJECT, 0, put("grasp", done={"op": "holding", "a": SOUP})),
@@ -110,6 +117,13 @@ OFFENCES: list[tuple[str, str, int, Edit]] = [
     ("E13", OBJECT, 0, lambda d: d["task"].update(suite="libero_goal")),
     ("E13", OBJECT, 0, lambda d: d["task"].update(name="pick_up_the_milk_and_place_it_in_the_basket")),
     ("E13", OBJECT, 0, lambda d: d.update(schema="stage-spec/2")),
+    ("E14", OBJECT, 0, maintain({"op": "grasped", "a": SOUP})),
+    ("E14", OBJECT, 0, maintain({"not": {"op": "released", "a": SOUP}})),
+    ("E14", OBJECT, 0, maintain({"all": [{"op": "touching", "a": SOUP}, BASKET_IS_STILL]})),
+    ("E14", OBJECT, 0, maintain({"op": "lifted", "a": SOUP, "by_m": 0.3})),
+    ("E14", OBJECT, 0, maintain({"not": {"not": {"op": "moved", "a": SOUP, "by_m": 0.3}}})),
+    ("E14", GOAL, 3, maintain(DRAWER_IS_OPEN)),
+    ("E14", GOAL, 7, maintain({"op": "actuated", "a": "flat_stove_1", "toward": "on", "min_frac": 0.9})),
     ("W01", OBJECT, 0, lambda d: [entry.update(effort=1 + 4 * (entry["id"][0] == "c")) for entry in d["stages"]]),
     ("W02", OBJECT, 0, put("grasp", done={"op": "touching", "a": SOUP})),
     ("W02", GOAL, 5, put("touch", done={"op": "grasped", "a": "plate_1"})),
@@ -267,6 +281,11 @@ GOOD_VARIANTS = {
     "kept upright": lambda d: d.update(
         maintain=[{"holds": {"op": "upright", "a": "akita_black_bowl_1", "within_deg": 45}, "cost_frac": 0.2}]
     ),
+    "in the hand or on something": maintain(
+        {"any": [{"op": "grasped", "a": "akita_black_bowl_1"}, {"op": "still", "a": "plate_1", "below_mps": 0.1}]}
+    ),
+    "never high up": maintain({"not": {"op": "lifted", "a": "akita_black_bowl_1", "by_m": 0.3}}),
+    "touched, at no cost": maintain({"op": "touching", "a": "akita_black_bowl_1"}, 0.0),
     "straight to the goal from the lift": straight_to_the_goal,
     "a gentler lift": put(
         "lift",

@@ -8,7 +8,7 @@ from pathlib import Path
 import gymnasium as gym
 import pytest
 
-from tgrpo_envs.bddl import read_problem
+from tgrpo_envs.bddl import parse_problem, read_problem
 from tgrpo_envs.errors import SpecError, UnknownNameError
 from tgrpo_envs.reward_tools.author.reply import extract_document
 from tgrpo_envs.reward_tools.lint import lint_score, lint_spec
@@ -19,12 +19,13 @@ from tgrpo_envs.rewards.shipped import (
     Producer,
     certificate_path,
     default_producer,
+    has_passed,
     provenance_path,
     shipped_spec,
     spec_path,
 )
 from tgrpo_envs.shared_settings import REWARDS
-from tgrpo_envs.tasks import Task, bddl_path, get_task, list_tasks
+from tgrpo_envs.tasks import Task, bddl_path, get_task, list_tasks, task_from_text
 
 TASKS = list_tasks()
 
@@ -69,8 +70,8 @@ def _papers(task: Task, producer: Producer) -> list[Path]:
 def test_stages_are_the_language_model_s_where_its_spec_passed() -> None:
     for task in TASKS:
         certificate = json.loads(_papers(task, "llm")[2].read_text(encoding="utf-8"))
-        has_passed = (certificate["verdict"], certificate["spec_id"]) == ("passed", spec_id(shipped_spec(task, "llm")))
-        assert default_producer(task) == ("llm" if has_passed else "compiled")
+        passed = (certificate["verdict"], certificate["spec_id"]) == ("passed", spec_id(shipped_spec(task, "llm")))
+        assert default_producer(task) == ("llm" if passed else "compiled")
         expected = shipped_spec(task, default_producer(task))
         assert choose_spec("stages", read_problem(bddl_path(task)), task) == expected
 
@@ -102,6 +103,21 @@ def test_the_certificate_of_a_spec_that_was_replaced_no_longer_counts(tmp_path: 
         assert default_producer(task, tmp_path) == producer
     save_spec(shipped_spec(task, "compiled"), path)
     assert default_producer(task, tmp_path) == "compiled"
+
+
+def test_the_certificate_of_a_task_file_that_was_changed_no_longer_counts(tmp_path: Path) -> None:
+    text = bddl_path(get_task("libero_object", 0)).read_text(encoding="utf-8")
+    task = task_from_text("mine", text)
+    another_goal = task_from_text("mine", text.replace("(In alphabet_soup_1", "(In milk_1"))
+    a_remark = task_from_text("mine", f"; of mine\n{text}")
+    assert another_goal.goal != task.goal
+    spec, papers = spec_from_goal(parse_problem(text), task), certificate_path(task, "compiled", tmp_path)
+    save_spec(spec, spec_path(task, "compiled", tmp_path))
+    passed = {"verdict": "passed", "spec_id": spec_id(spec)}
+    papers.write_text(json.dumps(passed), encoding="utf-8")  # as versions up to 0.12.0 wrote it
+    assert all(has_passed(each, "compiled", tmp_path) for each in (task, another_goal, a_remark))
+    papers.write_text(json.dumps(passed | {"bddl_digest": task.bddl_digest}), encoding="utf-8")
+    assert [has_passed(each, "compiled", tmp_path) for each in (task, another_goal, a_remark)] == [True, False, True]
 
 
 def test_each_reward_is_what_its_name_says() -> None:

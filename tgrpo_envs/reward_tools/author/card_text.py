@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from tgrpo_envs.bddl import Conjunct
 from tgrpo_envs.reward_tools.author.cards import ObjectFact, PartFact, RegionFact, TaskCard
+from tgrpo_envs.rewards.at_reset import passages
 from tgrpo_envs.tasks import CONTROL_HZ, CUSTOM, Task
 
 MAX_BDDL_CHARS = 4000  # LIBERO's longest file has 3,284
@@ -43,8 +45,16 @@ def goal_lines(card: TaskCard) -> str:
     lines = []
     for index, (conjunct, share) in enumerate(zip(card.problem.goal, card.goal_true_at_reset, strict=True)):
         state = "TRUE at reset" if share >= ALWAYS else "false at reset"
+        if share >= ALWAYS and passages(card.problem, conjunct):
+            state = "shut at reset, opened on the way: a stage shuts it again"
         lines.append(f"  goal {index}: {_literal(conjunct)}  [{state}]")
     return "\n".join(lines)
+
+
+def pending_goals(card: TaskCard) -> list[Conjunct]:
+    """The conjuncts that need stages; the others hold at reset and are only to be maintained."""
+    goals = zip(card.problem.goal, card.goal_true_at_reset, strict=True)
+    return [conjunct for conjunct, share in goals if share < ALWAYS or passages(card.problem, conjunct)]
 
 
 def start_lines(card: TaskCard) -> str:

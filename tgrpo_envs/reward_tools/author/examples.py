@@ -6,7 +6,7 @@ import functools
 from dataclasses import dataclass
 from importlib import resources
 
-from tgrpo_envs.reward_tools.author.card_text import ALWAYS, goal_lines, part_state, start_lines
+from tgrpo_envs.reward_tools.author.card_text import goal_lines, part_state, pending_goals, start_lines
 from tgrpo_envs.reward_tools.author.cards import TaskCard, load_card
 from tgrpo_envs.rewards.spec import StageSpec, parse_spec
 from tgrpo_envs.tasks import Task, get_task
@@ -44,7 +44,7 @@ def traits(card: TaskCard) -> frozenset[str]:
     """What the goal of a task asks for, in words that say how its spec is built."""
     problem, found = card.problem, set()
     moved = {conjunct[1] for conjunct in problem.goal if len(conjunct) == 3}
-    pending = [c for c, share in zip(problem.goal, card.goal_true_at_reset, strict=True) if share < ALWAYS]
+    pending = pending_goals(card)
     if len(pending) < len(problem.goal):
         found.add("maintains")
     if len(pending) > 1:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from tgrpo_envs.assets import find_pack
+from tgrpo_envs.assets.layout import WORKSPACES
+from tgrpo_envs.bddl import parse_problem
 from tgrpo_envs.reward_tools.author.cards import ObjectFact, PartFact, RegionFact, TaskCard, Vector
 from tgrpo_envs.rewards.handles import HANDLE_SUFFIX, find_handle, handle_names, handle_position, part_joints
 from tgrpo_envs.scene import Scene, heldout_states, load_scene, official_states
@@ -22,10 +25,11 @@ def measure_card(task: Task) -> TaskCard:
     """The card of one task, from LIBERO's 50 initial states after settling, or 50 held-out ones where there are none.
 
     Raises:
-        AssetError: The built-in shapes lack what a task file of one's own asks for; or LIBERO is not installed.
+        BddlError: See `tgrpo_envs.scene.load_scene`: what is wrong with a task file of one's own.
+        AssetError: LIBERO is not installed.
         SceneError: The scene could not be built.
     """
-    scene = load_scene(task, PACK)
+    scene = load_scene(task, _pack(task))
     states = heldout_states(scene).take(np.arange(NUM_STATES)) if task.suite == CUSTOM else official_states(scene)
     simulator = Simulator(scene, len(states), num_threads=1, detail="off")
     simulator.reset(states, np.ones(len(states), dtype=bool))
@@ -43,6 +47,15 @@ def measure_card(task: Task) -> TaskCard:
         regions=_regions(scene, simulator),
         parts=_parts(scene, simulator),
     )
+
+
+def _pack(task: Task) -> str:
+    """The built-in shapes, but for a file of one's own with things that these lack: then whatever is on the machine."""
+    if task.suite != CUSTOM:
+        return PACK
+    problem = parse_problem(task.bddl)
+    lacking = {*problem.objects.values(), *problem.fixtures.values()} - {*find_pack(PACK).contents, *WORKSPACES}
+    return "auto" if lacking else PACK
 
 
 def _objects(scene: Scene, simulator: Simulator) -> tuple[ObjectFact, ...]:

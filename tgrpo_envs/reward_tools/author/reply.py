@@ -64,7 +64,8 @@ def extract_document(reply: str, *, is_cut: bool = False) -> dict[str, Any]:
         whole, problem = None, str(error)
     found, stopped, end = ([whole], "", len(text)) if isinstance(whole, dict) else _objects(text)
     with_stages = [document for document in found if _CONTENT_KEY in document]
-    if not with_stages and (stopped or not found):
+    is_broken = whole is None and bool(_SPEC_START.search(text))  # a spec around the objects found, of which it is none
+    if not with_stages and (stopped or not found or is_broken):
         raise SpecError(f"The reply is not one JSON object ({stopped or problem}); reply with the spec alone, as JSON.")
     if with_stages:
         _check_rest(text[end:], stopped, is_cut=is_cut)

@@ -75,6 +75,8 @@ class Certificate(BaseModel):
         metrics: By name, with 95 % bootstrap intervals over episodes.
         stage_rates: Share of the expert's successes in which each stage completes.
         timeline: One episode; None without any.
+        bddl_digest: What a task file of one's own said (`Task.bddl_digest`); empty for LIBERO's tasks, and where a
+            version up to 0.12.0 made it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -92,6 +94,7 @@ class Certificate(BaseModel):
     metrics: dict[str, Estimate]
     stage_rates: dict[str, float]
     timeline: Timeline | None
+    bddl_digest: str = ""
 
     @property
     def failures(self) -> tuple[CheckResult, ...]:
@@ -142,13 +145,14 @@ def unseen_draw(spec: StageSpec, earlier: Certificate | None, asked: int | None 
     return earlier.evidence.draw + (not own) if asked is None else asked
 
 
-def make_certificate(spec: StageSpec, producer: str, evidence: Evidence) -> Certificate:
+def make_certificate(spec: StageSpec, producer: str, evidence: Evidence, bddl_digest: str = "") -> Certificate:
     """Judge a spec.
 
     Args:
         spec: The spec.
         producer: Who wrote it, for the record.
         evidence: Of its task.
+        bddl_digest: That of the task.
 
     Raises:
         SpecError: The spec does not fit the task.
@@ -175,6 +179,7 @@ def make_certificate(spec: StageSpec, producer: str, evidence: Evidence) -> Cert
         metrics=_metrics(judged),
         stage_rates=stage_rates(judged) if has_expert else {},
         timeline=_timeline(judged),
+        bddl_digest=bddl_digest,
     )
 
 

@@ -154,7 +154,7 @@ def _certify(work: _Work, states: Literal["certification", "selection"], draw: i
     earlier = next((Certificate.load(path) for path in work.earlier if path.is_file()), None)
     draw = unseen_draw(work.spec, earlier, draw) if states == "certification" else draw or 0
     evidence = load_evidence(load_scene(work.task, assets), states, draw=draw)
-    certificate = make_certificate(work.spec, work.producer, evidence)
+    certificate = make_certificate(work.spec, work.producer, evidence, work.task.bddl_digest)
     if states == "certification":
         certificate.save(work.certificate)
     return certificate

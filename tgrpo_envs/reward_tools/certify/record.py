@@ -245,15 +245,20 @@ def _possible(scene: Scene, limit: int) -> list[WrongGoal]:
 
 def _make_expert(scene: Scene, goal: tuple[tuple[str, ...], ...], num_envs: int) -> ScriptedExpert | None:
     try:
-        return ScriptedExpert(scene.layout, goal, num_envs)
+        return _expert(scene, goal, num_envs)
     except (ConfigError, UnknownNameError):
         return None
+
+
+def _expert(scene: Scene, goal: tuple[tuple[str, ...], ...], num_envs: int) -> ScriptedExpert:
+    problem = scene.problem if goal == scene.task.goal else None  # a wrong goal is played as if all were open
+    return ScriptedExpert(scene.layout, goal, num_envs, problem)
 
 
 def _expert_actor(scene: Scene, goal: tuple[tuple[str, ...], ...]) -> Callable[[Snapshot], Act]:
     def actor(start: Snapshot) -> Act:
         count = len(start.gripper_pos_N3)
-        expert = ScriptedExpert(scene.layout, goal, count)
+        expert = _expert(scene, goal, count)
         expert.reset(start, np.ones(count, dtype=bool))
         return lambda snapshot, _: expert.act(snapshot)
 

@@ -198,7 +198,7 @@ def _play(scene: Scene, init: InitStates, clumsy: Clumsiness, rng: np.random.Gen
     goals: list[BoolArray] = []
     with closing(Simulator(scene, num, num_threads=1)) as simulator:
         simulator.reset(init, live_N)
-        expert = ScriptedExpert(scene.layout, scene.task.goal, num)
+        expert = ScriptedExpert(scene.layout, scene.task.goal, num, scene.problem)
         expert.reset(simulator.snapshot, live_N)
         for step in range(int(ends_N.max()) + horizon + 1):
             goal_NC = goal_truth(scene.goal, scene.layout, simulator.snapshot)

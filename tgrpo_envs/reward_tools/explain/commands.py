@@ -50,6 +50,7 @@ def show(
     recorded = read_episode(episode, demo, assets)
     info = recorded.info
     task = recorded_task(info.suite, info.task, bddl)
+    info.check_task(task)
     spec = _spec(reward, task)
     told = trace(
         spec,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tgrpo_envs.bddl import Conjunct, Problem
+from tgrpo_envs.rewards.at_reset import door, starts_open
 from tgrpo_envs.rewards.entities import FIXTURE, GRIPPER, HANDLE, MOVABLE, REGION
 from tgrpo_envs.rewards.handles import HANDLE_SUFFIX, find_handle
 
@@ -17,8 +18,6 @@ WORKSPACES = frozenset({"kitchen_table", "living_room_table", "study_table", "ta
 DIRECTIONS = {"open": "open", "close": "close", "turnon": "on", "turnoff": "off"}
 """What a spec calls the direction in which a predicate's joint goes."""
 
-# Regions that one gets into through a door with a joint elsewhere; drawers are regions with a joint of their own.
-BEHIND_A_DOOR = {"microwave": frozenset({"heating_region"})}
 MAX_SUGGESTIONS = 3
 ALIKE = 0.75  # ratio of difflib from which a word counts as misspelt, and what it then counts
 
@@ -83,15 +82,11 @@ class Entities:
 
     def door(self, region: str) -> str | None:
         """The jointed part that must be open for something to enter the region: a drawer itself, or a door."""
-        if find_handle(region) is not None and self.kinds.get(region) == REGION:
-            return region
-        carrier = self.carrier(region)
-        inner = BEHIND_A_DOOR.get(self.category(region), frozenset())
-        return carrier if region.removeprefix(f"{carrier}_") in inner else None
+        return door(region) if self.kinds.get(region) == REGION else None
 
     def starts_open(self, part: str) -> bool:
         """Whether the file opens the part at reset; drawers and doors are shut otherwise."""
-        return ("open", part) in self.problem.init
+        return starts_open(self.problem, part)
 
     def start_places(self, name: str) -> frozenset[str]:
         """What a movable stands on or in at reset, with the instances that carry those regions."""

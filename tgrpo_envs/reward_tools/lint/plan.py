@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from tgrpo_envs.bddl import Conjunct
 from tgrpo_envs.reward_tools.lint.case import Case, Use
 from tgrpo_envs.reward_tools.lint.finding import Fault, Faults
 from tgrpo_envs.reward_tools.lint.roles import MIN_OPEN_FRAC, entered_part, jointed_name, moves_joint, roles
+from tgrpo_envs.rewards.at_reset import holds_at_reset, is_maintained
 from tgrpo_envs.rewards.entities import GRIPPER
-from tgrpo_envs.rewards.predicates import AtOpening, Goal, Grasped, Lifted, Near, Released, Touching
-from tgrpo_envs.rewards.ramps import Approach, ApproachOpening, Raise
+from tgrpo_envs.rewards.predicates import (
+    Actuated,
+    AtOpening,
+    Goal,
+    Grasped,
+    Lifted,
+    Moved,
+    Near,
+    Predicate,
+    Released,
+    Touching,
+)
+from tgrpo_envs.rewards.ramps import Approach, ApproachOpening, Raise, Ramp
 
 CONTACT = (Grasped, Touching, Lifted)
 
@@ -30,7 +43,7 @@ def dead_end(case: Case) -> Faults:
 
 
 def goal_count(case: Case) -> Faults:
-    """Each goal conjunct is the whole `done` of one stage, `live` beside others; if true at reset, in `maintain`.
+    """Each goal conjunct is the whole `done` of one stage, `live` beside others; if true throughout, in `maintain`.
 
     Catches: forgotten goals, goals paid twice, goals paid for holding from the start, goals the task does not have,
         and, of several, goals that stay paid when they have come undone: progress would be 1 without success.
@@ -46,17 +59,25 @@ def goal_count(case: Case) -> Faults:
         words = f"goal {index} ({' '.join(conjunct)})"
         held = [j for j, rule in enumerate(case.spec.maintain) if rule.holds == Goal(op="goal", index=index)]
         rows = case.goal_stages.get(index, [])
-        holds_at_reset = conjunct in case.problem.init
-        wanted = "in `maintain` once and no stage's `done`" if holds_at_reset else "the whole `done` of one stage"
-        if (len(rows), len(held)) != ((0, 1) if holds_at_reset else (1, 0)):
+        is_kept = is_maintained(case.problem, conjunct)
+        if (len(rows), len(held)) != ((0, 1) if is_kept else (1, 0)):
             got = f"{words} as `done` of {len(rows)} stages, in `maintain` {len(held)} times"
-            why = "it holds at reset" if holds_at_reset else "success asks for it and it does not hold at reset"
-            yield Fault("stages" if rows or not held else "maintain", got, wanted, why, "correct it")
+            wanted = "in `maintain` once and no stage's `done`" if is_kept else "the whole `done` of one stage"
+            yield Fault("stages" if rows or not held else "maintain", got, wanted, _why(case, conjunct), "correct it")
     for use in case.uses:
         if isinstance(use.word, Goal) and use.role == "done" and case.spec.stages[use.stage].done != use.word:
             got = f"goal {use.word.index} inside a larger `done`"
             yield Fault(use.path, got, "the goal alone", "success would not be the end of it", "split the stage")
     yield from _goals_paid_for_good(case)
+
+
+def _why(case: Case, conjunct: Conjunct) -> str:
+    """Why a conjunct has its place in `maintain`, or in a stage."""
+    if is_maintained(case.problem, conjunct):
+        return "it holds at reset"
+    if holds_at_reset(case.problem, conjunct):
+        return "it holds at reset, but is opened on the way and has to be shut again"
+    return "success asks for it and it does not hold at reset"
 
 
 def _goals_paid_for_good(case: Case) -> Faults:
@@ -150,6 +171,32 @@ def _let_go_too_early(case: Case, k: int) -> Faults:
         if use.role == "done" and name not in held:
             why = f"nothing held {name!r} before, so it holds from the start"
             yield Fault(use.path, got, "a stage before that demands contact", why, "write the opposite")
+
+
+def broken_at_reset(case: Case) -> Faults:
+    """What `maintain` demands is not false at reset: it costs progress from the start, until it comes true.
+
+    Catches: a grasp, a lift or an opened drawer that is to last, as a condition of all progress.
+    Example: `{"holds": {"op": "grasped", "a": "akita_black_bowl_1"}}` in `maintain`.
+    """
+    costly = tuple(f"maintain[{j}]." for j, rule in enumerate(case.spec.maintain) if rule.cost_frac > 0)
+    for use in case.uses:
+        if use.path.startswith(costly) and not use.optional and _at_reset(case, use.word) is use.negated:
+            got = f"{use.word.op!r}{' under `not`' if use.negated else ''}"
+            why = "it is false at reset, so all that comes before it would hardly pay"
+            yield Fault(use.path, got, "what holds at reset", why, "demand it in a stage, in `done` or `while`")
+
+
+def _at_reset(case: Case, word: Predicate | Ramp) -> bool | None:
+    """Whether a word holds at reset, by what it means or the file says; None where neither tells."""
+    if isinstance(word, Grasped | Touching | Lifted | Moved):
+        return False
+    if isinstance(word, Released):
+        return True
+    moves = {"open": "open", "on": "turnon"}  # a joint at 0 is neither
+    if isinstance(word, Actuated) and word.toward in moves:
+        return None if holds_at_reset(case.problem, (moves[word.toward], word.a)) else False
+    return None
 
 
 def _moves_by_hand(use: Use) -> bool:

@@ -49,6 +49,7 @@ RULES: tuple[Rule, ...] = (
     Rule("E11", ramps.unfit_ramp),
     Rule("E12", too_much_for_failures, "profile"),
     Rule("E13", instances.wrong_task),
+    Rule("E14", plan.broken_at_reset),
     Rule("W01", style.lopsided_effort, weight=5),
     Rule("W02", style.grasp_or_push, weight=10),
     Rule("W03", style.flickering_contact, weight=3),

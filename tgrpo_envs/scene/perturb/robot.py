@@ -1,4 +1,4 @@
-"""A perturbation of the robot's start: the arm's joints bent a little, out of the way of everything."""
+"""A perturbation of the robot's start: the arm's joints bent a little, touching nothing in a drawn state."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ _DRAWS = 200
 
 def moved_robot(scene: Scene, perturbation: Perturbation) -> Scene:
     """The scene with another start of the robot: the pose its controller begins with and holds its posture by.
+
+    The start is one for all states, and is tried in a single one: in others a tall object may stand where the hand is.
 
     Raises:
         SceneError: No such start was free.
