@@ -6,6 +6,8 @@ import math
 
 Z_95 = 1.959963984540054
 """Standard normal quantile of a two-sided 95 % interval."""
+TENTHS_FROM = 100
+"""Trials from which a rate is given to a tenth of a percent; with fewer, a single trial is more than one percent."""
 
 
 def wilson_interval(num_successes: int, num_trials: int, z: float = Z_95) -> tuple[float, float]:
@@ -23,6 +25,17 @@ def wilson_interval(num_successes: int, num_trials: int, z: float = Z_95) -> tup
 
 
 def counted(num_successes: int, num_trials: int) -> str:
-    """k/n, rate and interval as text, for example `56/64 = 88% [77%, 94%]`."""
-    low, high = wilson_interval(num_successes, num_trials)
-    return f"{num_successes}/{num_trials} = {num_successes / num_trials:.0%} [{low:.0%}, {high:.0%}]"
+    """k/n, rate and interval as text, for example `56/64 = 88% [77%, 94%]` or `423/500 = 84.6% [81.2%, 87.5%]`."""
+    numbers = num_successes / num_trials, *wilson_interval(num_successes, num_trials)
+    rate, low, high = (rate_text(each, num_trials) for each in numbers)
+    return f"{num_successes}/{num_trials} = {rate} [{low}, {high}]"
+
+
+def rate_text(rate: float, num_trials: int) -> str:
+    """A rate of that many trials in percent: with tenths, as benchmarks are published, where they say something.
+
+    Args:
+        rate: The rate, or a bound of its interval, from 0 to 1.
+        num_trials: Trials it was counted over.
+    """
+    return f"{rate:.1%}" if num_trials >= TENTHS_FROM else f"{rate:.0%}"

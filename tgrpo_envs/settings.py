@@ -123,9 +123,20 @@ class EnvSettings(SharedSettings):
                 )
         if self.init_states == "official":
             check_is_official(task)
+        self._check_a_kind_is_named()
         if self.reward_is_file and not Path(self.reward).is_file():
             raise UnknownNameError("reward (a name or the path of a .json specification)", self.reward, REWARDS)
         return self
+
+    def _check_a_kind_is_named(self) -> None:
+        """Refuse a level or seed of no perturbation. The usual ones pass: records of settings name every field."""
+        for name in ("perturb_level", "perturb_seed"):
+            value = getattr(self, name)
+            if self.perturb is None and value != type(self).model_fields[name].default:
+                raise ConfigError(
+                    f"{name}={value} says which change of a kind, and perturb=None changes nothing; give "
+                    "perturb='camera' or another kind too, or leave it out."
+                )
 
     @cached_property
     def resolved_task(self) -> Task:

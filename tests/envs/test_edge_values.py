@@ -138,6 +138,15 @@ def test_a_perturbation_is_said_once() -> None:
     assert EnvSettings("libero_object", perturb="camera", perturb_level=3).perturbation == Perturbation("camera", 3, 0)
 
 
+@pytest.mark.parametrize("said", [{"perturb_level": 3}, {"perturb_seed": 1, "perturb": None}])
+def test_a_change_without_its_kind_is_refused_and_records_of_settings_are_read(said: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"perturb_(level=3|seed=1) says which change of a kind, and perturb=None"):
+        EnvSettings("libero_object", **said)
+    whole = EnvSettings("libero_object").model_dump()  # names the usual level and seed
+    assert (whole["perturb"], whole["perturb_level"], whole["perturb_seed"]) == (None, 2, 0)
+    assert EnvSettings(**whole).perturbation is None
+
+
 def test_things_are_added_to_sections_and_not_to_comments_that_name_them(bddl: str) -> None:
     text = f"; first (:objects one) and (:init; another\n{bddl}"
     problem = parse_problem(text)

@@ -40,5 +40,16 @@ def test_wilson_interval_refuses_what_is_no_proportion(successes: int, trials: i
         wilson_interval(successes, trials)
 
 
-def test_counts_as_text() -> None:
-    assert counted(10, 10) == "10/10 = 100% [72%, 100%]"
+@pytest.mark.parametrize(
+    ("successes", "trials", "text"),
+    [
+        (10, 10, "10/10 = 100% [72%, 100%]"),
+        (98, 99, "98/99 = 99% [94%, 100%]"),
+        (50, 100, "50/100 = 50.0% [40.4%, 59.6%]"),
+        (423, 500, "423/500 = 84.6% [81.2%, 87.5%]"),
+        (499, 500, "499/500 = 99.8% [98.9%, 100.0%]"),
+    ],
+)
+def test_counts_as_text(successes: int, trials: int, text: str) -> None:
+    """The published tables have tenths of a percent; of fewer than a hundred trials they would say nothing."""
+    assert counted(successes, trials) == text

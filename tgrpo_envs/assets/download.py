@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from tgrpo_envs.assets.locate import libero_download_dir
+from tgrpo_envs.assets.libero_files import holds_liberos_files
+from tgrpo_envs.assets.locate import libero_download_dir, pack_in
 from tgrpo_envs.assets.pack import AssetPack, folder_digest
 from tgrpo_envs.errors import AssetError
 from tgrpo_envs.extras import needs_extra
@@ -40,4 +41,5 @@ def download_pack(folder: Path | None = None) -> AssetPack:
             "or copy the assets from another machine and set TGRPO_LIBERO_ASSETS to their folder."
         ) from error
     folder_digest.cache_clear()
-    return AssetPack("libero", target, folder_digest(target))
+    holds_liberos_files.cache_clear()
+    return pack_in(target)

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Final
 
 from tgrpo_envs.assets.layout import ARENAS
+from tgrpo_envs.assets.libero_files import holds_liberos_files
 from tgrpo_envs.assets.pack import WAYS_TO_GET_LIBERO, AssetPack, folder_digest
 from tgrpo_envs.assets.primitive import generate_pack
 from tgrpo_envs.errors import AssetError, UnknownNameError
 from tgrpo_envs.files import cache_dir, from_home
 
 PACK_NAMES: Final = ("auto", "libero", "primitive")
+CUSTOM_PACK: Final = "custom"
 _LIBERO_VARIABLE: Final = "TGRPO_LIBERO_ASSETS"
 # What a folder must hold to be taken for an asset pack; hf-libero's own test looks for the object folders.
 _LANDMARKS: Final = ("scenes", "stable_hope_objects")
@@ -32,7 +34,7 @@ def find_pack(name: str | Path = "auto") -> AssetPack:
     Args:
         name: "libero": $TGRPO_LIBERO_ASSETS, else the installed hf-libero's own `assets` folder, else the folder
             hf-libero downloads to. "primitive": written into the cache on first use. "auto": "libero" where it is
-            found, else "primitive". Or a folder laid out like LIBERO's `assets`.
+            found, else "primitive". Or a folder laid out like LIBERO's `assets`; see `pack_in` for what it is called.
 
     Raises:
         AssetError: LIBERO's pack is asked for and absent, or a named folder is no asset pack.
@@ -43,16 +45,26 @@ def find_pack(name: str | Path = "auto") -> AssetPack:
     if name in ("auto", "libero"):
         folder = _libero_folder()
         if folder is not None:
-            return AssetPack("libero", folder, folder_digest(folder))
+            return pack_in(folder)
         if name == "auto":
             return _primitive()
         raise AssetError(f"LIBERO's assets are not on this machine. {WAYS_TO_GET_LIBERO}")
     if isinstance(name, str) and not Path(name).is_dir() and Path(name).name == name:
         raise UnknownNameError("asset pack", name, (*PACK_NAMES, "<a folder laid out like LIBERO's assets>"))
     folder = _checked_folder(Path(name), "it was given as the asset pack")
-    # A folder of one's own counts as LIBERO's, unless it is the one the primitive pack was written to.
     primitive = _primitive()
-    return primitive if folder == primitive.folder else AssetPack("libero", folder, folder_digest(folder))
+    return primitive if folder == primitive.folder else pack_in(folder)
+
+
+def pack_in(folder: Path) -> AssetPack:
+    """The pack in a folder, called "libero" only where hf-libero keeps its assets or where LIBERO's files lie.
+
+    Any other is called "custom": what is found on it is not comparable with published results.
+    """
+    digest = folder_digest(folder)
+    if holds_liberos_files(folder) or folder.resolve() in (place.resolve() for place in _usual_folders()):
+        return AssetPack("libero", folder, digest)
+    return AssetPack(CUSTOM_PACK, folder, f"{CUSTOM_PACK}-{digest}")  # a scene built under the other name is another
 
 
 @dataclass(frozen=True)
@@ -83,7 +95,10 @@ def _describe(name: str) -> PackInfo:
     if name == "libero" and _libero_folder() is None:
         return PackInfo(name, None, WAYS_TO_GET_LIBERO)
     pack = find_pack(name)
-    return PackInfo(name, pack, f"{len(pack.contents)} categories, {len(pack.problems)} of {len(ARENAS)} arenas")
+    note = f"{len(pack.contents)} categories, {len(pack.problems)} of {len(ARENAS)} arenas"
+    if pack.name == CUSTOM_PACK:
+        note += f"; not LIBERO's own files, so results on it are labelled {CUSTOM_PACK}"
+    return PackInfo(name, pack, note)
 
 
 def _primitive() -> AssetPack:

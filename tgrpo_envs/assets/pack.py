@@ -25,7 +25,7 @@ class AssetPack:
     """Where the shapes of a scene come from.
 
     Attributes:
-        name: "libero" or "primitive": the label that results carry.
+        name: "libero", "primitive", or "custom" for a folder of the user's own: the label that results carry.
         folder: Root laid out like LIBERO's `assets` folder; hf-libero builds scenes from it.
         digest: Changes when the pack does and does not depend on where it lies; part of a scene's cache key.
     """

@@ -9,6 +9,7 @@ from functools import partial
 from hashlib import sha256
 from importlib.metadata import version
 from itertools import product
+from typing import Any
 
 from tqdm import tqdm
 
@@ -28,6 +29,7 @@ from tgrpo_envs.settings import EnvSettings
 from tgrpo_envs.tasks import CUSTOM, Task, choose_task, get_task, list_tasks
 from tgrpo_envs.text_table import aligned
 
+MAX_REPLAN_STEPS = 64  # what one environment step may have
 LIMITS = {
     "num_envs": (1, 4096),
     "num_states": (1, None),
@@ -35,8 +37,8 @@ LIMITS = {
     "perturb_level": (1, MAX_LEVEL),
     "perturb_seed": (0, None),
     "perturb_variants": (1, None),
-    "image_size": (1, None),  # environments know the upper limits of these three
-    "replan_steps": (1, None),
+    "replan_steps": (1, MAX_REPLAN_STEPS),
+    "image_size": (1, None),  # environments know the upper limits of these two
     "horizon": (1, None),
 }
 
@@ -45,13 +47,10 @@ def run_evaluation(options: EvaluateOptions) -> str:
     """Play, and return the table; the folder `options.out` has every episode that is over at any time.
 
     Raises:
-        PolicyError: The policy failed; the message says how many episodes are kept.
+        PolicyError: The policy failed; the message says how many episodes are kept, if any.
         ConfigError: EvaluateOptions that do not go together, or a folder that holds another evaluation.
     """
-    for name, (low, high) in LIMITS.items():
-        if (value := getattr(options, name)) is not None:
-            whole_number(f"--{name.replace('_', '-')}", value, low, high)
-    check_timeout("--timeout-s", options.timeout_s)
+    _check(options)
     if options.videos:
         with needs_extra("video"):
             import tgrpo_envs.recording.video  # noqa: F401 - before hours of episodes rather than after
@@ -69,10 +68,27 @@ def run_evaluation(options: EvaluateOptions) -> str:
         try:
             _play_missing(policy, folder, options)
         except PolicyError as error:
+            if not folder.episodes:
+                raise
             raise PolicyError(
                 f"{error} {len(folder.episodes)} finished episodes are kept in {options.out}; go on with --resume."
             ) from error
+        finally:
+            folder.leave_if_empty()
     return table(folder.finish(), chosen_tasks(options)) + _unfilmed(folder, options.videos)
+
+
+def _check(options: EvaluateOptions) -> None:
+    for name, (low, high) in LIMITS.items():
+        if (value := getattr(options, name)) is not None:
+            whole_number(_option(name), value, low, high)
+    if not options.perturb and (said := _said_of_perturbations(options)):
+        raise ConfigError(f"{_option(next(iter(said)))} says which change of a kind; name it with --perturb KIND.")
+    check_timeout("--timeout-s", options.timeout_s)
+
+
+def _option(setting: str) -> str:
+    return f"--{setting.replace('_', '-')}"
 
 
 def _settings(options: EvaluateOptions, policy: OutsidePolicy) -> Settings:
@@ -111,10 +127,15 @@ def _settings(options: EvaluateOptions, policy: OutsidePolicy) -> Settings:
         versions={"python": platform.python_version()} | {name: version(name) for name in ("tgrpo", "mujoco", "numpy")},
         bddl=_own_file(options),
         perturb=KINDS if "all" in options.perturb else tuple(kind for kind in KINDS if kind in options.perturb),
-        perturb_level=options.perturb_level,
-        perturb_seed=options.perturb_seed,
-        perturb_variants=options.perturb_variants,
+        unnorm_key=options.unnorm_key,
+        **_said_of_perturbations(options),
     )
+
+
+def _said_of_perturbations(options: EvaluateOptions) -> dict[str, Any]:
+    """What was said of every kind of perturbation, by its setting."""
+    names = ("perturb_level", "perturb_seed", "perturb_variants")
+    return {name: value for name in names if (value := getattr(options, name)) is not None}
 
 
 def _own_file(options: EvaluateOptions) -> str:
@@ -149,14 +170,14 @@ def chosen_tasks(options: EvaluateOptions) -> tuple[Task, ...]:
 def _play_missing(policy: OutsidePolicy, folder: EvaluationFolder, options: EvaluateOptions) -> None:
     settings = folder.settings
     there = {one.key for one in folder.episodes}
-    missing: dict[tuple[int, str, Perturbation | None], list[int]] = {}
-    for task, states, kind in product(settings.tasks, settings.states, settings.kinds):
+    missing: dict[tuple[int, int, str, Perturbation | None], list[int]] = {}
+    for part, (task, states, kind) in enumerate(product(settings.tasks, settings.states, settings.kinds)):
+        first = part * settings.num_states
         for row in range(settings.num_states):
             if (task, states, row, kind) not in there:
-                missing.setdefault((task, states, settings.perturbation(kind, row)), []).append(row)
-    number = 0
+                missing.setdefault((first, task, states, settings.perturbation(kind, row)), []).append(row)
     with tqdm(total=sum(map(len, missing.values())), desc="Evaluating", unit="episode", disable=None) as bar:
-        for (task, states, perturb), rows in missing.items():
+        for (first, task, states, perturb), rows in missing.items():
             if _own_file(options) != settings.bddl:
                 raise ConfigError(
                     f"{options.bddl} is not what it was when {folder.path} was begun; put it back and go on with "
@@ -177,10 +198,9 @@ def _play_missing(policy: OutsidePolicy, folder: EvaluationFolder, options: Eval
                 states,
                 rows,
                 num_envs=options.num_envs,
-                first_number=number,
+                first_number=first,
                 finished=partial(_keep, folder, options, bar),
             )
-            number += len(rows)
 
 
 def _keep(folder: EvaluationFolder, options: EvaluateOptions, bar: tqdm[None], finished: Finished) -> None:

@@ -35,12 +35,12 @@ class EvaluateOptions:
     """Episodes side by side; changes the time, not the result."""
     perturb: tuple[Kind | Literal["all"], ...] = ()
     """Play everything under these perturbations too, each alone (docs/perturbations.md), or under all."""
-    perturb_level: int = 2
-    """1 = slight, 2 = clear, 3 = strong."""
-    perturb_seed: int = 0
-    """Which changes are drawn."""
-    perturb_variants: int = 5
-    """Changes of each kind and task, dealt out to the states in turn."""
+    perturb_level: int | None = None
+    """1 = slight, 2 = clear, 3 = strong; None = 2."""
+    perturb_seed: int | None = None
+    """Which changes are drawn; None = 0."""
+    perturb_variants: int | None = None
+    """Changes of each kind and task, dealt out to the states in turn; None = 5."""
     assets: str = "auto"
     """Asset pack: auto, primitive, libero, or a folder."""
     detail: Literal["fast", "exact"] | None = None

@@ -61,13 +61,14 @@ def play_states(
         states: ``heldout`` or ``official``.
         state_ids: Rows of that set.
         num_envs: Episodes side by side, at most.
-        first_number: The first episode's number; the others follow.
+        first_number: What the episode from the set's first row is called; the others follow as the rows do, so a row
+            has the same number whichever others are played.
         finished: Takes each episode when it is over, in the order of their ends.
 
     Raises:
         PolicyError: The policy failed; what was handed over before stays finished.
     """
-    waiting = deque(_Seat(first_number + i, one) for i, one in enumerate(state_ids))
+    waiting = deque(_Seat(first_number + row, row) for row in state_ids)
     width = min(num_envs, len(waiting))
     env = LiberoVectorEnv(
         num_envs=width,

@@ -19,6 +19,8 @@ SETTINGS_NAME = "settings.json"
 EPISODES_NAME = "episodes.jsonl"
 RECORD_NAME = "evaluation.json"
 BENCHMARK_PACK = "libero"
+BENCHMARK_PX = 256
+"""Side of the pictures that OpenVLA's script draws."""
 
 End = Literal["success", "horizon", "diverged"]
 """How an episode ended. diverged: the physics became unstable; counted as no success."""
@@ -84,6 +86,8 @@ class Settings(_Frozen):
     perturb_seed: int = 0
     perturb_variants: int = 5
     """Changes of each kind and task; the states take turns."""
+    unnorm_key: str | None = None
+    """Statistics that an OpenVLA or OFT server was to use; evaluations of versions up to 0.12.0 do not say them."""
 
     @property
     def kinds(self) -> tuple[Kind | None, ...]:
@@ -158,6 +162,10 @@ class EvaluationFolder:
             self._go_on(resume=resume)
         elif (path / EPISODES_NAME).exists():
             raise ConfigError(f"{path} holds episodes without the {SETTINGS_NAME} they belong to; give another --out.")
+        elif (path / RECORD_NAME).exists():
+            raise ConfigError(
+                f"{path} holds the {RECORD_NAME} of another evaluation, which would be replaced; give another --out."
+            )
         else:
             write_atomically(path / SETTINGS_NAME, settings.model_dump_json(indent=2) + "\n")
 
@@ -169,6 +177,14 @@ class EvaluationFolder:
             lines.flush()
             os.fsync(lines.fileno())
         self.episodes.append(episode)
+
+    def leave_if_empty(self) -> None:
+        """Take the settings away where no episode was finished: the next call may begin with others."""
+        episodes = self.path / EPISODES_NAME
+        if not episodes.exists() or not episodes.stat().st_size:  # of another process neither
+            for file in (episodes, self.path / SETTINGS_NAME):
+                with writing(file):
+                    file.unlink(missing_ok=True)
 
     def finish(self) -> EvaluationRecord:
         """Count, and write evaluation.json."""
@@ -217,14 +233,21 @@ def comparability(settings: Settings) -> str:
     notes = []
     if settings.assets != BENCHMARK_PACK:
         notes.append(f"Asset pack {settings.assets}: these results are NOT comparable with the benchmark's.")
-    elif settings.detail != "exact":
-        notes.append("Pictures at detail fast are near LIBERO's, not equal; --detail exact draws LIBERO's own.")
+    else:
+        if settings.detail != "exact":
+            notes.append("Pictures at detail fast are near LIBERO's, not equal; --detail exact draws LIBERO's own.")
+        if settings.image_size != BENCHMARK_PX:
+            notes.append(f"Pictures had {settings.image_size} pixels a side; OpenVLA's script draws {BENCHMARK_PX}.")
     usual = HORIZONS[settings.suite]
     if settings.horizon != usual:
         notes.append(f"Episodes were cut after {settings.horizon} control steps; {settings.suite} has {usual}.")
-    if settings.suite == CUSTOM:
-        return " ".join(notes) or "A task of your own: nothing published is comparable."
-    return " ".join(notes) or "Official states can be compared with published results; held-out states are ours."
+    if not notes and settings.suite == CUSTOM:
+        notes.append("A task of your own: nothing published is comparable.")
+    elif not notes:
+        notes.append("Official states can be compared with published results; held-out states are ours.")
+    if settings.perturb:
+        notes.append("What was played under a perturbation is NOT comparable with the benchmark's.")
+    return " ".join(notes)
 
 
 def _counts(

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tgrpo_envs.assets import AssetPack, cache_dir, describe_packs, download_pack, find_pack
+from tgrpo_envs.assets import AssetPack, cache_dir, describe_packs, download_pack, find_pack, libero_files
 from tgrpo_envs.assets.layout import ARENAS
+from tgrpo_envs.assets.libero_files import holds_liberos_files
+from tgrpo_envs.assets.pack import folder_digest
 from tgrpo_envs.bddl import read_problem
 from tgrpo_envs.errors import AssetError, MissingExtraError, UnknownNameError
 from tgrpo_envs.tasks import bddl_path, list_tasks
@@ -69,11 +71,13 @@ def test_libero_is_found_in_its_download_folder_and_the_variable_wins(
     bare_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     downloaded = fake_libero(bare_home / ".cache/libero/assets")
-    assert find_pack().folder == downloaded
+    assert (find_pack().name, find_pack().folder) == ("libero", downloaded)
+    assert find_pack(downloaded).name == "libero"
     named = fake_libero(bare_home / "elsewhere")
     monkeypatch.setenv("TGRPO_LIBERO_ASSETS", str(named))
     for name in ("auto", "libero"):
-        assert (find_pack(name).name, find_pack(name).folder) == ("libero", named)
+        assert (find_pack(name).name, find_pack(name).folder) == ("custom", named)
+    assert describe_packs()[0].note.endswith("not LIBERO's own files, so results on it are labelled custom")
 
 
 def test_a_variable_that_names_no_pack_is_an_error_not_a_fallback(
@@ -86,9 +90,50 @@ def test_a_variable_that_names_no_pack_is_an_error_not_a_fallback(
 
 def test_a_folder_is_a_pack_and_the_primitive_folder_keeps_its_name(bare_home: Path, primitive: AssetPack) -> None:
     assert find_pack(primitive.folder) == primitive
-    assert find_pack(str(fake_libero(bare_home / "mine"))).name == "libero"
+    assert find_pack(str(fake_libero(bare_home / "mine"))).name == "custom"
     with pytest.raises(AssetError, match="it was given as the asset pack"):
         find_pack(bare_home)
+
+
+def test_a_copy_of_the_primitive_pack_is_not_liberos(bare_home: Path, primitive: AssetPack) -> None:
+    copy = find_pack(shutil.copytree(primitive.folder, bare_home / "copy"))
+    assert copy.name == "custom"
+    assert copy.digest == f"custom-{folder_digest(copy.folder)}"  # no scene that was built as LIBERO's is taken
+
+
+def test_liberos_files_are_told_by_contents_of_mjcf_and_sizes_of_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # FIPS 180-2's example: SHA-256 of "abc"
+    table = {"a.xml": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "b/c.png": 4}
+    monkeypatch.setattr(libero_files, "_table", lambda: table)
+
+    def told(name: str, mjcf: str, picture: str | None) -> bool:
+        (tmp_path / name / "b").mkdir(parents=True)
+        (tmp_path / name / "a.xml").write_text(mjcf)
+        if picture is not None:
+            (tmp_path / name / "b" / "c.png").write_text(picture)
+        (tmp_path / name / "more.xml").touch()
+        return holds_liberos_files(tmp_path / name)
+
+    assert told("whole", "abc", "1234")
+    assert not told("edited", "abd", "1234")
+    assert not told("longer", "abc", "12345")
+    assert not told("missing", "abc", None)
+
+
+@pytest.mark.libero
+def test_a_copy_of_liberos_pack_is_liberos_until_it_is_edited(tmp_path: Path) -> None:
+    """Links stand for the copied files, which are large."""
+    pack = find_pack("libero")
+    assert pack.name == "libero"
+    for name, edited in (("whole", None), ("moved", "stable_hope_objects/milk/milk.xml")):
+        folder = shutil.copytree(pack.folder, tmp_path / name, copy_function=os.symlink)
+        (folder / "mine.xml").write_text("<mujoco/>")
+        if edited is not None:
+            (folder / edited).unlink()
+            (folder / edited).write_text((pack.folder / edited).read_text().replace("0", "1", 1))
+        assert find_pack(folder).name == ("libero" if edited is None else "custom")
 
 
 def test_an_unknown_name_gets_the_nearest() -> None:
@@ -136,7 +181,7 @@ def test_missing_and_broken_files_are_named(bare_home: Path, primitive: AssetPac
     for name in ("stable_hope_objects/milk/visual/milk.msh", "textures/light-gray-plaster.png"):
         assert str(folder.resolve() / name) in str(caught.value)
     milk.write_text("<mujoco>")
-    with pytest.raises(AssetError, match=r"milk\.xml of the libero asset pack is not MJCF"):
+    with pytest.raises(AssetError, match=r"milk\.xml of the custom asset pack is not MJCF"):
         pack.check("libero_floor_manipulation", ["milk"])
 
 

@@ -44,6 +44,17 @@ def writes_down_what_it_is_told(seen):
         file.writelines(words + "\\n" for words in seen["instruction"])
     return still(seen)
 
+def answers_three_steps(seen):
+    return np.zeros((len(seen["episode"]), 3, 7))
+
+def fails_at_the_third_question(seen):
+    with open("numbers.txt", "a+", encoding="utf-8") as file:
+        file.write(str(seen["episode"][0]) + "\\n")
+        file.seek(0)
+        if len(file.readlines()) == 3:
+            raise RuntimeError("out of ideas")
+    return still(seen)
+
 def fails_at_the_second_decision(seen):
     if seen["control_step"].max() > 0:
         raise RuntimeError("out of ideas")
@@ -141,7 +152,7 @@ def test_a_policy_that_fails_costs_no_finished_episode(folder: str, capsys: pyte
         return next(answers, b"[0, 0, 0, 0, 0, 0, 1]")
 
     with act_server(answer) as url:
-        assert evaluate(f"openvla:{url}", "out", "--num-states", "3", *common) == 2
+        assert evaluate(f"openvla:{url}", "out", "--num-states", "3", "--unnorm-key", "goal", *common) == 2
         said = capsys.readouterr().err
         assert "'error' in place of actions" in said
         assert "1 finished episodes are kept in out; go on with --resume" in said
@@ -150,9 +161,31 @@ def test_a_policy_that_fails_costs_no_finished_episode(folder: str, capsys: pyte
         assert "go on with it by --resume" in capsys.readouterr().err
         assert evaluate(f"openvla:{url}", "out", "--num-states", "2", *common, "--resume") == 2
         assert "begun with num_states 3 and cannot go on with 2" in capsys.readouterr().err
-        assert evaluate(f"openvla:{url}", "out", "--num-states", "3", *common, "--resume") == 0
+        resumed = (*common, "--num-states", "3", "--resume")
+        assert evaluate(f"openvla:{url}", "out", *resumed, "--unnorm-key", "spatial") == 2
+        assert "begun with unnorm_key goal and cannot go on with spatial" in capsys.readouterr().err
+        assert evaluate(f"openvla:{url}", "out", *resumed, "--unnorm-key", "goal") == 0
+    assert {question["unnorm_key"] for question in asked} == {"goal"}
     assert [one.state for one in load("out").episodes] == [0, 1, 2]
     assert len(asked) == 2 + 1 + 2 * 2  # control steps of the first, the error, control steps of the others
+
+
+def test_a_first_try_that_fails_leaves_the_folder_to_the_next(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    more = ("--num-states", "1", "--horizon", "6")
+    assert evaluate(f"{folder}:answers_three_steps", "out", *more, "--replan-steps", "4") == 2
+    said = capsys.readouterr().err
+    assert "with C at least 4" in said and "--resume" not in said
+    assert evaluate(f"{folder}:answers_three_steps", "out", *more, "--replan-steps", "3") == 0
+    assert load("out").settings.replan_steps == 3
+
+
+def test_an_episode_keeps_its_number_when_others_are_not_played_again(folder: str) -> None:
+    """Numbers follow from task, set, kind and row: 0 and 1 as they are, 2 and 3 under other words."""
+    more = ("--num-states", "2", "--horizon", "1", "--num-envs", "1", "--perturb", "wording", "--perturb-variants", "2")
+    policy = f"{folder}:fails_at_the_third_question"
+    assert evaluate(policy, "out", *more) == 2
+    assert evaluate(policy, "out", *more, "--resume") == 0
+    assert Path("numbers.txt").read_text().split() == ["0", "1", "2", "2", "3"]
 
 
 def test_a_line_that_a_crash_has_torn_is_played_again(folder: str) -> None:
@@ -235,7 +268,7 @@ def test_a_task_of_ones_own_is_evaluated_from_its_held_out_states(
         ("json", (), "module:function"),
         ("ftp://somewhere", (), "convention"),
         ("ws://somewhere", (), "convention"),
-        ("{}:fails_at_the_second_decision", ("--horizon", "2", "--num-states", "1"), "out of ideas (.*, line 22)"),
+        ("{}:fails_at_the_second_decision", ("--horizon", "2", "--num-states", "1"), "out of ideas (.*, line 33)"),
         ("{}:still", ("--num-states", "51"), "more than the 50 states"),
         ("{}:still", ("--num-envs", "0"), "--num-envs=0"),
         ("{}:still", ("--replan-steps", "2", "--num-states", "1"), "at least 2"),

@@ -14,7 +14,14 @@ from tgrpo_envs.__main__ import main
 from tgrpo_envs.bridges.policy import Seen
 from tgrpo_envs.errors import ConfigError, PolicyError, StateError
 from tgrpo_envs.evaluate.play import Finished, play_states
-from tgrpo_envs.evaluate.record import EPISODES_NAME, SETTINGS_NAME, EpisodeRecord, EvaluationFolder, Settings
+from tgrpo_envs.evaluate.record import (
+    EPISODES_NAME,
+    RECORD_NAME,
+    SETTINGS_NAME,
+    EpisodeRecord,
+    EvaluationFolder,
+    Settings,
+)
 from tgrpo_envs.sim.snapshot import FloatArray
 from tgrpo_envs.tasks import bddl_path, get_task
 from tgrpo_envs.vector import LiberoVectorEnv
@@ -49,7 +56,11 @@ EPISODE = EpisodeRecord(
     ("words", "said"),
     [
         (["fine:act", "--image-size", "0"], "--image-size=0 must be a whole number of at least 1"),
-        (["fine:act", "--replan-steps", "0"], "--replan-steps=0 must be a whole number of at least 1"),
+        (["fine:act", "--replan-steps", "0"], "--replan-steps=0 must be a whole number from 1 to 64"),
+        (["fine:act", "--replan-steps", "100"], "--replan-steps=100 must be a whole number from 1 to 64"),
+        (["fine:act", "--perturb-level", "3"], "--perturb-level says which change of a kind; name it with --perturb"),
+        (["fine:act", "--perturb-seed", "0"], "--perturb-seed says which change of a kind; name it with --perturb"),
+        (["fine:act", "--perturb-variants", "2"], "--perturb-variants says which change of a kind; name it"),
         (["fine:act", "--horizon", "-3"], "--horizon=-3 must be a whole number of at least 1"),
         (["fine:act", "--tasks"], "--tasks names no task"),
         (["fine:act", "--tasks", "²"], "Unknown libero_object task '²'"),
@@ -115,6 +126,38 @@ def test_episodes_without_their_settings_and_folders_for_files_are_refused(tmp_p
         EvaluationFolder(tmp_path / "c", SETTINGS, resume=True)
 
 
+def test_the_record_of_another_command_is_not_replaced(tmp_path: Path) -> None:
+    """`tgrpo_trainer eval` writes a file of this name, and no settings beside it."""
+    (tmp_path / RECORD_NAME).write_text("theirs")
+    for resume in (False, True):
+        with pytest.raises(ConfigError, match=r"holds the evaluation\.json of another evaluation"):
+            EvaluationFolder(tmp_path, SETTINGS, resume=resume)
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [(RECORD_NAME, "theirs")]
+
+
+def test_another_unnorm_key_is_another_policy_and_earlier_records_are_gone_on_with(tmp_path: Path) -> None:
+    goal = SETTINGS.model_copy(update={"unnorm_key": "libero_goal"})
+    EvaluationFolder(tmp_path / "new", goal, resume=False).add(EPISODE)
+    for other in (goal.model_copy(update={"unnorm_key": "libero_spatial"}), SETTINGS):
+        with pytest.raises(ConfigError, match="begun with unnorm_key libero_goal and cannot go on with"):
+            EvaluationFolder(tmp_path / "new", other, resume=True)
+    EvaluationFolder(tmp_path / "old", SETTINGS, resume=False).add(EPISODE)
+    text = SETTINGS.model_dump_json(exclude={"unnorm_key"})
+    (tmp_path / "old" / SETTINGS_NAME).write_text(text)  # as version 0.12.0 wrote it
+    assert EvaluationFolder(tmp_path / "old", SETTINGS, resume=True).episodes == [EPISODE]
+
+
+def test_settings_go_where_no_episode_was_finished_and_stay_where_another_process_has_one(tmp_path: Path) -> None:
+    ours = EvaluationFolder(tmp_path, SETTINGS, resume=False)
+    (tmp_path / EPISODES_NAME).touch()  # what is left of a line that a crash has torn
+    ours.leave_if_empty()
+    assert not list(tmp_path.iterdir())
+    ours, theirs = (EvaluationFolder(tmp_path, SETTINGS, resume=resume) for resume in (False, True))
+    theirs.add(EPISODE)
+    ours.leave_if_empty()
+    assert EvaluationFolder(tmp_path, SETTINGS, resume=True).episodes == [EPISODE]
+
+
 def test_other_files_of_a_pack_are_another_evaluation(tmp_path: Path) -> None:
     EvaluationFolder(tmp_path, SETTINGS.model_copy(update={"assets_digest": "a"}), resume=False).add(EPISODE)
     with pytest.raises(ConfigError, match="begun with assets_digest a and cannot go on with b"):
@@ -139,7 +182,7 @@ class GoneAfterItsAnswer:
 def test_episodes_that_end_together_are_kept_before_the_server_is_told() -> None:
     kept: list[Finished] = []
     env = {"suite": "libero_object", "task": 0, "assets": "primitive", "detail": "off", "horizon": 1}
-    with pytest.raises(PolicyError, match="gone at the end of 0"):
+    with pytest.raises(PolicyError, match="gone at the end of 4"):
         play_states(GoneAfterItsAnswer(), env, "heldout", [4, 9], num_envs=2, first_number=0, finished=kept.append)
     assert [one.record.state for one in kept] == [4, 9]
 
