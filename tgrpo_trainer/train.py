@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from tgrpo_trainer.distributed.fsdp import ShardedPolicy
 from tgrpo_trainer.distributed.world import World, resolve_device
 from tgrpo_trainer.evaluation.evaluate import EpisodeSplit
 from tgrpo_trainer.evaluation.poor_start import poor_start
-from tgrpo_trainer.evaluation.result import load_evaluations, pool, save_evaluations
+from tgrpo_trainer.evaluation.result import Evaluation, load_evaluations, pool, save_evaluations
 from tgrpo_trainer.evaluation.tasks import evaluate_tasks, plan_of_run
 from tgrpo_trainer.memory.check import out_of_memory_explained, warn_if_too_little
 from tgrpo_trainer.metrics.metrics import Mean, MetricsWriter, evaluation_metrics
@@ -41,6 +42,7 @@ from tgrpo_trainer.rollout.environment import Envs, make_envs
 from tgrpo_trainer.rollout.tasks import TaskEnvs
 from tgrpo_trainer.run.checkpoint import (
     Checkpoint,
+    discard_later,
     latest_checkpoint,
     load_checkpoint,
     prune_checkpoints,
@@ -59,6 +61,7 @@ from tgrpo_trainer.run.layout import (
 )
 from tgrpo_trainer.run.rng import Stream, derive_seed
 from tgrpo_trainer.run.schedule import Schedule
+from tgrpo_trainer.run.settings_changes import keep_earlier_settings
 from tgrpo_trainer.run.signals import Signals
 from tgrpo_trainer.train_step import Iteration, run_iteration
 
@@ -112,8 +115,9 @@ def train(config: TrainConfig, world: World = ALONE, signals: Signals | None = N
         student = ShardedPolicy(start.policy, world)
         schedule = Schedule.of(config)
         schedule.restore(clock.get("pace_s", []))
-        log = _open_log(config, folder, start.iteration + 1) if world.is_main else None
         updater = _make_updater(config, folder, start, student, world)
+        with world.together():
+            log = _open_log(config, folder, start.iteration) if world.is_main else None
         with log or nullcontext():
             run = _Run(config, folder, world, envs, student, updater, schedule, stopwatch, log)
             done, stopped = _loop(run, start.iteration, signals)
@@ -140,7 +144,7 @@ def clone(config: TrainConfig, world: World = ALONE) -> Path:
     """
     if world.size == 1:
         world = World(device=resolve_device(config.run.device))
-    with _starting(config, world):
+    with out_of_memory_explained(config), _starting(config, world):
         config, folder = _open_folder(config, world)
         _rank_envs(config, world).close()  # refuses settings that cannot work
         start, _ = _last_or_cloned(config, folder, Stopwatch(), world)
@@ -157,9 +161,10 @@ def _loop(run: _Run, done: int, signals: Signals) -> tuple[int, int]:
     config, world, schedule = run.config, run.world, run.schedule
     with signals.patience(), progress("Training", config.run.iterations, done=done, shown=world.is_main) as bar:
         while not (stopped := max(world.gather(signals.received))):
-            is_last = world.broadcast(schedule.is_last(done, run.stopwatch.elapsed_s))
+            is_last = _is_last(run, done)
             if is_last or schedule.is_evaluation_due(done):
                 _evaluate_once(run, done)
+                is_last = is_last or _is_last(run, done)  # an evaluation takes time too
             if is_last:
                 break
             if stopped := max(world.gather(signals.received)):
@@ -173,7 +178,11 @@ def _loop(run: _Run, done: int, signals: Signals) -> tuple[int, int]:
             schedule.iteration_s.append(time.monotonic() - begun)
             _save(run, run.folder / LAST_NAME, done, updater=run.updater)
             _show(bar, iteration, done, schedule.seconds_left(done, run.stopwatch.elapsed_s))
-    return done, 0 if done >= config.run.iterations else stopped
+    return done, stopped
+
+
+def _is_last(run: _Run, done: int) -> bool:
+    return run.world.broadcast(run.schedule.is_last(done, run.stopwatch.elapsed_s))
 
 
 def _evaluate_once(run: _Run, done: int) -> None:
@@ -183,8 +192,12 @@ def _evaluate_once(run: _Run, done: int) -> None:
     """
     path = run.folder / EVALUATIONS_NAME / f"{iteration_name(done)}.json"
     if run.world.broadcast(path.is_file()):
-        if run.log is not None and not run.log.has_evaluation(done):
-            run.log.write(done, evaluation_metrics(load_evaluations(path)))
+        with run.world.together():
+            if run.log is not None:
+                evaluations = load_evaluations(path)
+                if not run.log.has_evaluation(done):
+                    run.log.write(done, evaluation_metrics(evaluations))
+                _say_if_played_otherwise(run, done, evaluations)
         return
     begun = time.monotonic()
     world = run.world
@@ -205,6 +218,17 @@ def _evaluate_once(run: _Run, done: int) -> None:
                 say(f"Warning: {warning}")
             write_report(run.folder)
     run.schedule.evaluation_s = time.monotonic() - begun
+
+
+def _say_if_played_otherwise(run: _Run, done: int, evaluations: Sequence[Evaluation]) -> None:
+    """What is on disk is not played again, though the settings of a resumed run may ask for something else by now."""
+    plan = plan_of_run(run.config, run.envs.tasks, done)
+    wanted = {(states, mode, count, plan.temperature) for states, count in plan.counts.items() for mode in plan.modes}
+    if wanted != {(one.states, one.mode, one.num_episodes, one.temperature) for one in evaluations}:
+        say(
+            f"The evaluation after {done} iterations is on disk with other settings, and stays. To play more: "
+            f"python -m tgrpo_trainer eval {run.folder / CHECKPOINTS_NAME / iteration_name(done)}"
+        )
 
 
 def _refuse_uneven(config: TrainConfig, world: World) -> None:
@@ -232,7 +256,7 @@ def _open_folder(config: TrainConfig, world: World) -> tuple[TrainConfig, Path]:
     The settings come back with the policy's checkpoint pinned.
     """
     folder = config.run.path
-    with world.together():
+    with world.together(), world.first_alone():
         if world.is_main:
             last = latest_checkpoint(folder / LAST_NAME)
             if last is None:
@@ -240,6 +264,7 @@ def _open_folder(config: TrainConfig, world: World) -> tuple[TrainConfig, Path]:
             else:
                 refuse_other_optimizer(last, config.update.optimizer)
             folder.mkdir(parents=True, exist_ok=True)
+            keep_earlier_settings(folder, config)
             config.save(folder / CONFIG_NAME)
             if config.run.wandb_project is not None:
                 import_wandb()  # missing? Better said now than after the demonstrations.
@@ -253,8 +278,14 @@ def _open_folder(config: TrainConfig, world: World) -> tuple[TrainConfig, Path]:
     return config, folder
 
 
-def _open_log(config: TrainConfig, folder: Path, next_iteration: int) -> MetricsWriter:
-    return MetricsWriter(folder, next_iteration=next_iteration, wandb=start_wandb(folder, config))
+def _open_log(config: TrainConfig, folder: Path, done: int) -> MetricsWriter:
+    """The log of a run that goes on after `done` iterations, without what an earlier process measured after them."""
+    if gone := discard_later(folder, done):
+        say(
+            f"Going on after {done} iterations; later evaluations and their checkpoints were of a policy that is gone, "
+            f"and are deleted: {', '.join(gone)}."
+        )
+    return MetricsWriter(folder, next_iteration=done + 1, wandb=start_wandb(folder, config))
 
 
 def _rank_envs(config: TrainConfig, world: World) -> TaskEnvs:

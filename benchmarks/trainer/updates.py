@@ -137,11 +137,18 @@ def variant_rows(
 
 def make_updater(policy: OpenVlaPolicy, microbatch_size: int, num_decisions: int) -> PolicyUpdater:
     """The trainer's own, set to one gradient step for the whole batch and no reference policy, as in openvla_libero."""
+    in_float16 = any(parameter.dtype == torch.float16 for parameter in policy.parameters())  # which adamw cannot step
     return PolicyUpdater(
         policy,
         None,
         objective=Tgrpo(beta=0.0),
-        optimiser=UpdateConfig(learning_rate=5e-6, warmup_iterations=0, num_iterations=1, minibatch_size=num_decisions),
+        optimiser=UpdateConfig(
+            learning_rate=5e-6,
+            warmup_iterations=0,
+            num_iterations=1,
+            minibatch_size=num_decisions,
+            optimizer="adamw_master" if in_float16 else "adamw",
+        ),
         temperature=1.0,
         total_iterations=1,
         microbatch_size=microbatch_size,

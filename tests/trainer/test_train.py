@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import imageio_ffmpeg
 import numpy as np
@@ -13,6 +16,7 @@ from torch import Tensor
 
 from tests.helpers.runs import latest
 from tests.helpers.toy_run import make_toy_envs, toy_config
+from tgrpo_trainer import train as training
 from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.evaluation.result import load_evaluations
 from tgrpo_trainer.evaluation.tasks import Plan
@@ -127,6 +131,42 @@ def test_a_spent_budget_ends_with_the_last_evaluation(
     assert f"Stopped after {done} of 500 iterations" in capsys.readouterr().out
     train(config)  # the minutes are the run's, not the process's
     assert last(folder)[0] == done
+
+
+@pytest.mark.usefixtures("no_report")
+@pytest.mark.parametrize(
+    ("max_minutes", "evaluated", "ends"),
+    [
+        # Minute 10: evaluated. 11, 12: iterations. 22: evaluated. One more would end at 33.
+        (24.0, [0, 2], 22.0),
+        # Minute 33: a third iteration and the last evaluation just fit.
+        (33.5, [0, 2, 3], 33.0),
+        # Minute 10: evaluated. Another evaluation alone would end at 20.
+        (11.0, [0], 10.0),
+    ],
+)
+def test_an_evaluation_on_the_way_is_the_last_one_if_its_minutes_were_the_last(
+    max_minutes: float, evaluated: list[int], ends: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Evaluations every two iterations, of ten minutes; iterations take one."""
+    passed_s = [0.0]
+    began_s, monotonic = time.monotonic(), time.monotonic
+
+    def taking(seconds: float, function: Callable[..., Any]) -> Callable[..., Any]:
+        def take(*args: Any, **kwargs: Any) -> Any:
+            passed_s[0] += seconds
+            return function(*args, **kwargs)
+
+        return take
+
+    monkeypatch.setattr("time.monotonic", lambda: monotonic() + passed_s[0])
+    for name, seconds in (("evaluate_tasks", 600.0), ("run_iteration", 60.0)):
+        monkeypatch.setattr(training, name, taking(seconds, getattr(training, name)))
+    folder = tmp_path / "run"
+    train(toy_config(folder, iterations=50, max_minutes=max_minutes))
+    names = [path.stem for path in sorted((folder / "evaluations").iterdir())]
+    assert names == [iteration_name(done) for done in evaluated]
+    assert (time.monotonic() - began_s) / 60.0 == pytest.approx(ends, abs=0.4)  # and what the toy takes itself
 
 
 @pytest.mark.usefixtures("no_report")

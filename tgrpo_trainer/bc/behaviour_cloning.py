@@ -7,19 +7,21 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer.bc.dataset import DemoDataset
 from tgrpo_trainer.config import SftConfig
 from tgrpo_trainer.distributed.world import World
-from tgrpo_trainer.optim.optimizer import trained_parameters
+from tgrpo_trainer.optim.optimizer import MasterAdam, StochasticAdam, trained_parameters
 from tgrpo_trainer.optim.update import clip_gradients, refuse_non_finite
 from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.types import PolicyInput
 
 MAX_SHIFT_PIXELS = 2
 MAX_GRAD_NORM = 1.0
+BETAS = (0.9, 0.999)
+"""Adam's decay rates, torch's defaults."""
 AVERAGED_STEPS = 50
 """The reported loss and accuracy are means over this many of the last steps."""
 
@@ -34,8 +36,9 @@ def train_sft(
     generator: torch.Generator,
     on_step: OnStep | None = None,
     world: World = World(),  # noqa: B008 - frozen
+    stochastic: bool = False,
 ) -> dict[str, float]:
-    """Clone demonstrations: the policy's own loss (`Policy.bc_loss`), AdamW with cosine decay to 0.
+    """Clone demonstrations: the policy's own loss (`Policy.bc_loss`), `cloning_optimizer` with cosine decay to 0.
 
     Stops after `config.max_steps` steps rather than a time, so that equal seeds give equal policies.
 
@@ -46,6 +49,7 @@ def train_sft(
         generator: Draws rows and shifts (a CPU generator).
         on_step: Called after every step with the number of steps done and the latest metrics, for a progress bar.
         world: The ranks; each takes its part of every batch, and the policy is sharded over them.
+        stochastic: See `cloning_optimizer`.
 
     Returns:
         `loss` (of tokens and Gaussians: nats per choice) and `accuracy` (share of choices whose most probable value is
@@ -58,7 +62,7 @@ def train_sft(
     if config.batch_size < world.size:
         raise ConfigError(f"sft.batch_size is {config.batch_size}, with {world.size} ranks; use at least one for each.")
     instruction_UL = policy.encode_instructions(dataset.instructions)
-    optimizer = torch.optim.AdamW(trained_parameters(policy).values(), lr=config.learning_rate)
+    optimizer = cloning_optimizer(policy, stochastic=stochastic)
     recent: deque[dict[str, float]] = deque(maxlen=AVERAGED_STEPS)
     for step in range(config.max_steps):
         for group in optimizer.param_groups:
@@ -85,6 +89,24 @@ def train_sft(
         if on_step is not None:
             on_step(step + 1, recent[-1])
     return {key: sum(each[key] for each in recent) / len(recent) for key in recent[-1]}
+
+
+def cloning_optimizer(policy: nn.Module, *, stochastic: bool = False) -> torch.optim.Optimizer:
+    """AdamW for weights in full precision; where some are in half, Adam that keeps small steps.
+
+    In bfloat16 AdamW loses most steps of a fine-tuning, and in float16 it makes weights NaN (`optimizer.py`). What
+    takes its place has no weight decay, which is smaller than these steps.
+
+    Args:
+        policy: Its trained parameters are stepped.
+        stochastic: Round bfloat16 weights at random, in place of float32 master weights, which take twice the memory.
+    """
+    parameters = list(trained_parameters(policy).values())
+    if all(parameter.dtype.itemsize >= torch.float32.itemsize for parameter in parameters):
+        return torch.optim.AdamW(parameters, betas=BETAS)
+    if stochastic:
+        return StochasticAdam(parameters)
+    return MasterAdam(parameters, betas=BETAS)
 
 
 def random_shift(images_NHWC: Tensor, generator: torch.Generator) -> Tensor:

@@ -94,7 +94,7 @@ def start_policy(
     policy = ShardedPolicy(start, world).policy
     if config.sft.max_steps == 0:
         return policy
-    with world.together():
+    with world.together(), world.first_alone():
         if not config.sft.demonstrations and world.is_main:
             _record_demonstrations(config, folder)
     with world.together():
@@ -108,6 +108,7 @@ def start_policy(
             generator=make_generator(config.run.seed, Stream.SFT),
             on_step=lambda step, numbers: bar.advance(step, {"loss": f"{numbers['loss']:.2f}"}),
             world=world,
+            stochastic=config.update.optimizer == "adamw_stochastic",
         )
     if world.is_main:
         loss, accuracy = measured["loss"], measured["accuracy"]

@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from threading import Event
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 
-from tgrpo_envs.errors import ConfigError, RankError
+from tgrpo_envs.errors import ConfigError, RankError, first_line
 
 T = TypeVar("T")
+
+_SIGN_OF_LIFE_S = 1.0
+"""Between two of rank 0's while it works alone."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,39 @@ class World:
                 self._exchange(None, failure=str(error) or type(error).__name__)
             raise
         self.barrier()
+
+    @contextmanager
+    def first_alone(self) -> Iterator[None]:
+        """Inside, rank 0 may work alone for as long as it takes, and no rank gathers; all of them enter.
+
+        The others wait without running into their timeout: they hear from rank 0 again and again, and notice its end or
+        failure as in any gathering.
+
+        Raises:
+            RankError: Another rank has ended meanwhile.
+        """
+        if self.size == 1:
+            yield
+            return
+        if not self.is_main:
+            yield
+            while self.broadcast("busy") == "busy":  # what rank 0 says
+                pass
+            return
+        finished = Event()
+
+        def show_life() -> None:
+            while not finished.wait(_SIGN_OF_LIFE_S):
+                self.broadcast("busy")
+
+        with ThreadPoolExecutor(max_workers=1) as thread:  # the work stays in the main thread, which hears signals
+            signs = thread.submit(show_life)
+            try:
+                yield
+            finally:
+                finished.set()
+            signs.result()
+        self.broadcast("finished")
 
     def _exchange(self, value: T, failure: str | None) -> list[T]:
         """Say a value or a failure, and hear all; a failure of another rank is raised unless this one has its own."""
@@ -165,21 +203,27 @@ def leave_world(world: World) -> None:
 
 @contextmanager
 def translated_loss() -> Iterator[None]:
-    """Say in one sentence that another rank is gone, where torch says it in a stack of C++ frames.
+    """Say in one sentence that another rank is gone or silent, where torch says it in a stack of C++ frames.
 
     Raises:
         RankError: For every error of torch's communication; other errors pass.
     """
     try:
         yield
+    except RankError:
+        raise  # said already, with torch's words in it
     except RuntimeError as error:
         if not is_loss_of_contact(error):
             raise
-        first = str(error).strip().splitlines()[0]
-        raise RankError(
-            "Another rank has ended, or cannot be reached, so this one stops too; its own message says why. "
-            f"Everything up to the last checkpoint is on disk. ({first})"
-        ) from error
+        first = first_line(error)
+        if "timed out" in first.lower():
+            what = (
+                "Another rank does not answer: it is cut off, or busy for longer than ranks wait for one another (in a "
+                "run --run.rank-timeout-minutes), so this one stops too."
+            )
+        else:
+            what = "Another rank has ended, or cannot be reached, so this one stops too; its own message says why."
+        raise RankError(f"{what} Everything up to the last checkpoint is on disk. ({first})") from error
 
 
 def is_loss_of_contact(error: RuntimeError) -> bool:

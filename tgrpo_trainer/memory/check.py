@@ -8,14 +8,16 @@ from contextlib import contextmanager
 
 import torch
 
-from tgrpo_envs.errors import TrainingError
+from tgrpo_envs.errors import TrainingError, first_line
 from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.memory.forecast import GB, USABLE, Plan, estimate
 from tgrpo_trainer.policy import policy_class
 from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.policy.footprint import Footprint
 from tgrpo_trainer.policy.lora import LoraSettings
+from tgrpo_trainer.run.checkpoint import latest_checkpoint
 from tgrpo_trainer.run.console import say
+from tgrpo_trainer.run.layout import LAST_NAME
 
 MORE_GPUS = (2, 4, 8)
 GENERAL_ADVICE = "Lower --update.microbatch-size, --rollout.num-groups or --rollout.num-generations."
@@ -26,16 +28,17 @@ def out_of_memory_explained(config: TrainConfig) -> Iterator[None]:
     """Turn a GPU's out-of-memory error inside the `with` into one of ours.
 
     Raises:
-        TrainingError: With what would fit; the last finished iteration is on disk.
+        TrainingError: With what would fit, and how to go on where an iteration, or the clone, is on disk.
     """
     try:
         yield
     except torch.OutOfMemoryError as error:
         more = policy_class(config.policy.kind).memory_advice or GENERAL_ADVICE
-        raise TrainingError(
-            f"The GPU's memory ran out; what is finished is on disk, and --resume {config.run.path} goes on with other "
-            f"settings. {more} (torch: {str(error).splitlines()[0]})"
-        ) from error
+        if latest_checkpoint(config.run.path / LAST_NAME) is None:
+            then = " before anything was finished; start the run again with other settings"
+        else:
+            then = f"; what is finished is on disk, and --resume {config.run.path} goes on with other settings"
+        raise TrainingError(f"The GPU's memory ran out{then}. {more} (torch: {first_line(error)})") from error
 
 
 def warn_if_too_little(config: TrainConfig, policy: Policy) -> None:

@@ -76,7 +76,9 @@ class WandbLog:
         try:
             return action()
         except Exception as error:  # noqa: BLE001 - whatever a logging service does, hours of training must not end
-            say(f"wandb failed at {what} ({type(error).__name__}: {str(error).splitlines()[0][:200]}); {instead}.")
+            first = str(error).strip().partition("\n")[0].strip()[:200]  # some errors say nothing
+            said = f"{type(error).__name__}: {first}" if first else type(error).__name__
+            say(f"wandb failed at {what} ({said}); {instead}.")
             return None
 
 

@@ -5,6 +5,7 @@ gives 1.0 back, every time. Bytes a trained parameter takes (weight, gradient, o
 
     adamw             as stored; bfloat16: 2 + 2 + (2 + 2)       =  8    loses small steps in bfloat16
                                  float32:  4 + 4 + (4 + 4)       = 16
+                                 float16:  refused: eps and small squares are 0 there, and 0 / 0 is no step
     adamw_master      bfloat16: 2 + 2 + (4 master + 4 + 4)       = 16    Adam in float32, rounded for compute
     adamw_stochastic  bfloat16: 2 + 2 + (2 + 2)                  =  8    right on average: rounds up or down at random
 
@@ -66,18 +67,22 @@ def refuse_unfit(policy: nn.Module, config: UpdateConfig) -> None:
     """An optimiser that cannot train a policy is known before anything has been learnt.
 
     Raises:
-        ConfigError: Nothing is trained, or adamw_stochastic is to train weights that are not bfloat16.
+        ConfigError: Nothing is trained, or adamw is to train float16 weights, or adamw_stochastic other than bfloat16.
     """
     trained = trained_parameters(policy)
     if not trained:
         raise ConfigError("Every parameter of the policy is frozen, so there is nothing to train.")
-    others = {name: parameter.dtype for name, parameter in trained.items() if parameter.dtype != torch.bfloat16}
-    if config.optimizer == "adamw_stochastic" and others:
-        name, dtype = next(iter(others.items()))
-        raise ConfigError(
-            f"update.optimizer adamw_stochastic rounds to bfloat16, but {name} is "
-            f"{str(dtype).removeprefix('torch.')}; use adamw_master or adamw."
-        )
+    for name, parameter in trained.items():
+        dtype = str(parameter.dtype).removeprefix("torch.")
+        if config.optimizer == "adamw" and dtype == "float16":
+            raise ConfigError(
+                f"update.optimizer adamw would step {name} in float16, where its eps of {EPS:g} and small squared "
+                "gradients are 0 and weights become NaN; use adamw_master."
+            )
+        if config.optimizer == "adamw_stochastic" and dtype != "bfloat16":
+            raise ConfigError(
+                f"update.optimizer adamw_stochastic rounds to bfloat16, but {name} is {dtype}; use adamw_master."
+            )
 
 
 def optimizer_kind(group: Group) -> str:
@@ -179,7 +184,7 @@ class StochasticAdam(_ElementwiseAdam):
         seed: Of the rounding; part of the saved state.
     """
 
-    def __init__(self, params: list[nn.Parameter], *, seed: int) -> None:
+    def __init__(self, params: list[nn.Parameter], *, seed: int = 0) -> None:
         super().__init__(params, seed=seed)
 
     def _start(self, parameter: nn.Parameter, state: State) -> None:

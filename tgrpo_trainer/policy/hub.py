@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tgrpo_envs.errors import CheckpointError
+from tgrpo_envs.errors import CheckpointError, first_line
 from tgrpo_envs.extras import needs_extra
 
 READ_PARTS = ("action_head", "proprio_projector", "vision_backbone")
@@ -119,7 +119,7 @@ def _download(repository: str, revision: str | None, inside: str) -> Path:
         ) from error
     except Exception as error:  # connection, proxy, time-out, offline mode, full disk: each layer has its own kind
         raise CheckpointError(
-            f"{named} is not in the hub's cache and cannot be downloaded ({first_line(error)}); "
+            f"{named} is not in the hub's cache and cannot be downloaded ({first_line(error).rstrip('.')}); "
             "give a folder with its files, or run again with a network."
         ) from error
     return Path(snapshot)
@@ -138,8 +138,3 @@ def _list(repository: str, revision: str | None) -> list[str]:
         return huggingface_hub.list_repo_files(repository, revision=commit)
     except Exception:  # noqa: BLE001 - as many kinds as above
         return []
-
-
-def first_line(error: Exception) -> str:
-    """What an error of the hub's library says, without the pages that may follow."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -9,8 +9,17 @@ from typing import Any
 
 from tgrpo_envs.files import write_atomically
 from tgrpo_envs.html import render
+from tgrpo_envs.intervals import rate_text
 from tgrpo_trainer.report import overlay, plots
-from tgrpo_trainer.report.runs import RunGroup, RunRecord, differing_settings, group_by_settings, read_runs
+from tgrpo_trainer.report.runs import (
+    RunGroup,
+    RunRecord,
+    differ_in_seed,
+    differing_settings,
+    group_by_settings,
+    read_runs,
+    shown_value,
+)
 
 COMPARISON_NAME = "compare.html"
 PRIMITIVE = "primitive"
@@ -43,7 +52,12 @@ def comparison_page(groups: Sequence[RunGroup]) -> str:
         title="TGRPO: comparison of runs",
         subtitle=f"{len(runs)} runs, {len(groups)} {'settings' if len(groups) > 1 else 'setting'}",
         notes=_notes(runs),
-        settings=differing_settings(groups),
+        settings={name: [shown_value(each) for each in values] for name, values in differing_settings(groups).items()},
+        no_settings=(
+            "None: the runs differ in their seed only."
+            if differ_in_seed(runs)
+            else "None: the runs have the same settings, and some of them the same seed."
+        ),
         headings=[f"{plots.SET_NAMES[key.split('_')[0]]}, {key.split('_')[1]}" for key in plots.COLOURS],
         groups=[_group(group, index) for index, group in enumerate(groups)],
         success_note=(
@@ -52,7 +66,8 @@ def comparison_page(groups: Sequence[RunGroup]) -> str:
         ),
         success_curves=overlay.success_overlay(groups) if evaluated else None,
         curves_note=(
-            "Bands: 95 % Wilson interval of a single run. Several seeds: each thin, their mean thick and without band."
+            "Bands: 95 % Wilson interval of a single run. Several runs of the same settings: each thin, their mean "
+            "thick and without band."
         ),
         metric_curves=overlay.metric_overlay(groups) if logged else None,
         time_split=overlay.time_split(groups) if logged else None,
@@ -65,6 +80,12 @@ def _notes(runs: Sequence[RunRecord]) -> list[str]:
     tasks = sorted({f"{run.config.env.suite} task {run.config.env.tasks_label}" for run in runs})
     if len(tasks) > 1:
         notes.append(f"The runs are of different tasks ({', '.join(tasks)}): their success says little about settings.")
+    changed = [run.name for run in runs if run.changes]
+    if changed:
+        notes.append(
+            f"Settings changed on the way in {', '.join(changed)}, as the table below shows; such a run is grouped "
+            "with no other."
+        )
     packs = sorted({one.asset_pack for run in runs for one in run.evaluations})
     if len(packs) > 1:
         notes.append(f"The runs are on different asset packs ({', '.join(packs)}).")
@@ -83,10 +104,11 @@ def _notes(runs: Sequence[RunRecord]) -> list[str]:
 
 
 def _group(group: RunGroup, index: int) -> dict[str, Any]:
-    """Runs of the same settings in the tables; the means of several seeds."""
+    """Runs of the same settings in the tables; the means of those that were evaluated, where these are several."""
+    evaluated = [run for run in group.runs if run.evaluations]
     return {
         "label": group.label,
-        "colour": overlay.group_colour(index),
+        "line": overlay.line_sample(index),
         "runs": [
             {
                 "name": run.name,
@@ -95,10 +117,13 @@ def _group(group: RunGroup, index: int) -> dict[str, Any]:
             }
             for run in group.runs
         ],
-        "means": [_mean(group, key) for key in plots.COLOURS] if len(group.runs) > 1 else [],
+        "means": [_mean(evaluated, key) for key in plots.COLOURS] if len(evaluated) > 1 else [],
+        "mean_of": f"mean of {len(evaluated)} {'seeds' if differ_in_seed(evaluated) else 'runs'}",
     }
 
 
-def _mean(group: RunGroup, key: str) -> str:
-    rates = [one.success_rate for run in group.runs if (one := run.last_evaluations.get(key)) is not None]
-    return f"{statistics.mean(rates):.0%}" if rates else ""
+def _mean(runs: Sequence[RunRecord], key: str) -> str:
+    found = [one for run in runs if (one := run.last_evaluations.get(key)) is not None]
+    if not found:
+        return ""
+    return rate_text(statistics.mean(one.success_rate for one in found), min(one.num_episodes for one in found))

@@ -44,6 +44,7 @@ STYLE: dict[Any, Any] = {
     "ytick.color": MUTED,
     "legend.frameon": False,
     "legend.fontsize": 9,
+    "legend.handlelength": 3.2,
 }
 
 Rows = Sequence[Mapping[str, float | None]]

@@ -12,15 +12,7 @@ from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.evaluation.result import Evaluation, Pooled, load_evaluations, pool
 from tgrpo_trainer.metrics.metrics import read_metrics
 from tgrpo_trainer.run.layout import CONFIG_NAME, EVALUATIONS_NAME
-
-SEED = "run.seed"
-NOT_SETTINGS = {
-    SEED,
-    *(f"run.{name}" for name in ("name", "folder", "wandb_project", "device", "keep_checkpoints")),
-    *(f"run.{name}" for name in ("rank_timeout_minutes", "max_minutes")),
-    *(f"env.{name}" for name in ("num_threads", "max_open_tasks")),
-}
-"""What runs of the same settings may differ in: where they are, and how they are computed, kept and stopped."""
+from tgrpo_trainer.run.settings_changes import SettingsChange, compared_settings, settings_changes
 
 
 @dataclass(frozen=True)
@@ -34,6 +26,8 @@ class RunRecord:
     """Of metrics.jsonl."""
     evaluations: tuple[Evaluation, ...]
     """Oldest first."""
+    changes: tuple[SettingsChange, ...] = ()
+    """Of its settings on the way, oldest first."""
 
     @property
     def pooled(self) -> tuple[Pooled, ...]:
@@ -49,7 +43,7 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class RunGroup:
-    """Runs that differ in their seed only; often one."""
+    """Runs of the same settings from the first iteration to the last; often one."""
 
     runs: tuple[RunRecord, ...]
 
@@ -59,7 +53,13 @@ class RunGroup:
         if len(self.runs) == 1:
             return self.runs[0].name
         seeds = ", ".join(str(run.config.run.seed) for run in self.runs)
-        return f"{self.runs[0].name} (seeds {seeds})"
+        counted = "" if differ_in_seed(self.runs) else f"{len(self.runs)} runs, "
+        return f"{self.runs[0].name} ({counted}seeds {seeds})"
+
+
+def differ_in_seed(runs: Sequence[RunRecord]) -> bool:
+    """Whether no two of the runs have the same seed; of two that have, the second tells nothing about other seeds."""
+    return len({run.config.run.seed for run in runs}) == len(runs)
 
 
 def read_runs(folders: Sequence[Path]) -> tuple[RunRecord, ...]:
@@ -73,26 +73,16 @@ def read_runs(folders: Sequence[Path]) -> tuple[RunRecord, ...]:
     twice = [folder for folder, path in zip(folders, resolved, strict=True) if resolved.count(path) > 1]
     if twice:
         raise ConfigError(f"{twice[-1]} is given twice; name each run once.")
-    return tuple(
-        RunRecord(
-            name=name,
-            config=TrainConfig.load(folder / CONFIG_NAME),
-            rows=tuple(read_metrics(folder)),
-            evaluations=tuple(
-                one for path in sorted((folder / EVALUATIONS_NAME).glob("*.json")) for one in load_evaluations(path)
-            ),
-        )
-        for folder, name in zip(folders, _names(resolved), strict=True)
-    )
+    return tuple(_read_run(folder, name) for folder, name in zip(folders, _names(resolved), strict=True))
 
 
 def group_by_settings(runs: Sequence[RunRecord]) -> tuple[RunGroup, ...]:
-    """Runs of the same settings together, in the order in which they first appear."""
+    """Runs of the same settings together, in the order in which they first appear; each that changed some is alone."""
     groups: list[tuple[dict[str, Any], list[RunRecord]]] = []
     for run in runs:
-        settings = _settings(run.config)
+        settings = compared_settings(run.config)
         for known, members in groups:
-            if known == settings:
+            if known == settings and not (run.changes or members[0].changes):
                 members.append(run)
                 break
         else:
@@ -101,11 +91,14 @@ def group_by_settings(runs: Sequence[RunRecord]) -> tuple[RunGroup, ...]:
 
 
 def differing_settings(groups: Sequence[RunGroup]) -> dict[str, list[Any]]:
-    """Value of each setting that is not the same in all groups, group by group."""
-    settings = [_settings(group.runs[0].config) for group in groups]
+    """Value of each setting that is not the same in all groups and at all times, group by group."""
+    settings = [_values(group.runs[0]) for group in groups]
+    changed = {name for group in groups for change in group.runs[0].changes for name in change.values}
     # Objectives have settings of their own: what one lacks is None.
     known = dict.fromkeys(name for one in settings for name in one)
-    names = [name for name in known if any(one.get(name) != settings[0].get(name) for one in settings)]
+    names = [
+        name for name in known if name in changed or any(one.get(name) != settings[0].get(name) for one in settings)
+    ]
     return {name: [one.get(name) for one in settings] for name in names}
 
 
@@ -115,23 +108,31 @@ def mean_curve(curves: Sequence[Mapping[float, float]]) -> dict[float, float]:
     return {x: sum(curve[x] for curve in curves) / len(curves) for x in sorted(shared)}
 
 
-def _settings(config: TrainConfig) -> dict[str, Any]:
-    flat = {
-        f"{group}.{name}": value
-        for group, settings in config.model_dump(mode="json").items()
-        for name, value in _flat(settings).items()
-    }
-    return {name: value for name, value in flat.items() if name not in NOT_SETTINGS}
+def _values(run: RunRecord) -> dict[str, Any]:
+    """The run's settings by name; of one that changed on the way, in words, all that it was."""
+    values = compared_settings(run.config)
+    for name in dict.fromkeys(name for change in run.changes for name in change.values):
+        changes = [(change.iteration, *change.values[name]) for change in run.changes if name in change.values]
+        first = shown_value(changes[0][1])
+        values[name] = ", ".join([first, *(f"from iteration {i}: {shown_value(after)}" for i, _, after in changes)])
+    return values
 
 
-def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            flat |= {f"{name}.{inner}": one for inner, one in _flat(value).items()}
-        else:
-            flat[name] = value
-    return flat
+def shown_value(value: object) -> str:
+    """A setting's value in a table; of a setting that an objective does not have, none."""
+    return "none" if value is None else str(value)
+
+
+def _read_run(folder: Path, name: str) -> RunRecord:
+    config = TrainConfig.load(folder / CONFIG_NAME)
+    files = sorted((folder / EVALUATIONS_NAME).glob("*.json"))
+    return RunRecord(
+        name=name,
+        config=config,
+        rows=tuple(read_metrics(folder)),
+        evaluations=tuple(one for path in files for one in load_evaluations(path)),
+        changes=settings_changes(folder, config),
+    )
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 
 from tgrpo_envs.html import Markup
+from tgrpo_envs.intervals import rate_text
 from tgrpo_trainer.evaluation.result import Evaluation
 from tgrpo_trainer.report.plots import COLOURS, MUTED, SET_NAMES, STYLE, Rows, count, new_figure, series, to_svg
 from tgrpo_trainer.rollout.tasks import task_key
@@ -82,6 +83,6 @@ def _row(own: Sequence[Evaluation]) -> dict[str, Any]:
         if before is None or after is None:
             cells.append(None)
         else:
-            cells.append({"before": f"{before.success_rate:.0%}", "after": count(after)})
+            cells.append({"before": rate_text(before.success_rate, before.num_episodes), "after": count(after)})
     name = f"{task_key(own[0].env).removeprefix('task_')}: {own[0].instruction}"
     return {"name": name, "cells": cells}

@@ -11,6 +11,7 @@ import numpy as np
 from tgrpo_envs.files import write_atomically
 from tgrpo_envs.html import render
 from tgrpo_envs.html.timeline import EMPTY, GREEN, Row, band, drawing, stretches, ticks
+from tgrpo_envs.intervals import rate_text
 from tgrpo_envs.recording.video import encode
 from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.evaluation.poor_start import poor_start
@@ -18,7 +19,7 @@ from tgrpo_trainer.evaluation.result import Evaluation, Pooled
 from tgrpo_trainer.report import plots
 from tgrpo_trainer.report.last_group_videos import find_video
 from tgrpo_trainer.report.record import LastGroup, RolloutRecord
-from tgrpo_trainer.report.runs import RunRecord, read_runs
+from tgrpo_trainer.report.runs import RunRecord, read_runs, shown_value
 from tgrpo_trainer.report.tasks import task_section
 from tgrpo_trainer.rollout.environment import CONTROL_STEP_S
 
@@ -46,6 +47,7 @@ def write_report(folder: Path) -> Path:
         subtitle=_subtitle(config, evaluations),
         warning=poor_start(evaluations, config.sft),
         **_success(run),
+        changes=_changes(run),
         **(task_section(evaluations, rows) if evaluations and num_tasks > 1 else {"task_rows": []}),
         **_last_group(folder, run),
         success_curves=plots.success_curves(run.pooled, rows) if evaluations or rows else None,
@@ -76,12 +78,12 @@ def _success(run: RunRecord) -> dict[str, Any]:
     numbers = [
         (
             f"{key.replace('_', ', ')}: before and after",
-            f"{before[key].success_rate:.0%} → {after[key].success_rate:.0%}",
+            " → ".join(rate_text(one.success_rate, one.num_episodes) for one in (before[key], after[key])),
         )
         for key in plots.COLOURS
         if key in before and key in after
     ]
-    numbers.append((f"iterations of {run.config.objective.kind}", str(max(one.iteration for one in evaluations))))
+    numbers.append((f"iterations of {_objectives(run)}", str(max(one.iteration for one in evaluations))))
     note = (
         "k/n successes with the 95 % Wilson interval. Training never draws the held-out states; LIBERO's official "
         "states of a task can be nearly identical to each other, so both are shown. Greedy takes the most probable "
@@ -89,6 +91,21 @@ def _success(run: RunRecord) -> dict[str, Any]:
     )
     rows = [_compared(before.get(key), after[key]) for key in plots.COLOURS if key in after]
     return {"numbers": numbers, "after": rows, "success_note": note}
+
+
+def _objectives(run: RunRecord) -> str:
+    """The kind of objective, or all that the run had one after the other."""
+    kinds = [change.values["objective.kind"][0] for change in run.changes if "objective.kind" in change.values]
+    return ", then ".join([*kinds, run.config.objective.kind])
+
+
+def _changes(run: RunRecord) -> list[tuple[int, str, str, str]]:
+    """Rows of the table of settings that the run was resumed with: first iteration, setting, before, after."""
+    return [
+        (change.iteration, name, shown_value(before), shown_value(after))
+        for change in run.changes
+        for name, (before, after) in change.values.items()
+    ]
 
 
 def _compared(before: Pooled | None, after: Pooled) -> dict[str, Any]:

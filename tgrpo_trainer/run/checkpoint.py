@@ -33,6 +33,7 @@ from tgrpo_trainer.optim.optimizer import optimizer_kind
 from tgrpo_trainer.optim.optimizer_files import load_optimizer, param_groups, save_optimizer
 from tgrpo_trainer.policy import load_policy
 from tgrpo_trainer.policy.base import Policy
+from tgrpo_trainer.run.layout import CHECKPOINTS_NAME, EVALUATIONS_NAME, iteration_name
 
 PREFIX = "iteration_"
 PARTIAL = ".partial"
@@ -232,6 +233,30 @@ def prune_checkpoints(root: Path, *, keep_last: int, keep_first: bool = False) -
             _discard(folder)
     for folder in root.glob(f"{PREFIX}*{PARTIAL}"):
         shutil.rmtree(folder)
+
+
+def discard_later(folder: Path, iteration: int) -> tuple[str, ...]:
+    """Delete the evaluations after an iteration that a run goes on from, and their checkpoints: that policy is gone.
+
+    Args:
+        folder: The run's.
+        iteration: Iterations that had finished then.
+
+    Returns:
+        The names of what was there, in their order.
+
+    Raises:
+        OutputError: It cannot be deleted.
+    """
+    last = iteration_name(iteration)
+    files = [path for path in (folder / EVALUATIONS_NAME).glob(f"{PREFIX}*.json") if path.stem > last]
+    checkpoints = [path for path in list_checkpoints(folder / CHECKPOINTS_NAME) if path.name > last]
+    with writing(folder):
+        for path in files:
+            path.unlink()
+        for path in checkpoints:
+            _discard(path)
+    return tuple(sorted({path.stem for path in (*files, *checkpoints)}))
 
 
 @contextmanager

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tgrpo_envs.errors import OutputError
+from tgrpo_envs.errors import OutputError, first_line
 from tgrpo_envs.extras import needs_extra
-from tgrpo_trainer.policy.hub import first_line
 
 CARD_NAME = "README.md"
 _OPTION = "--push"
@@ -63,5 +62,5 @@ def _refusals_explained(repository: str) -> Iterator[None]:
     try:
         yield
     except (HTTPError, OSError, ValueError) as error:  # the hub's own kinds derive from these
-        reason = f"the hub says: {first_line(error)}; `hf auth login` logs in"
+        reason = f"the hub says: {first_line(error).rstrip('.')}; `hf auth login` logs in"
         raise OutputError(Path(repository), reason, _OPTION) from error

@@ -25,7 +25,9 @@ FREE = ("num_threads", "max_open_tasks")
 PLACE = ("name", "folder", "seed")
 """Settings of `run` that stay: its folder, and what every random number follows from."""
 
-RESULTS = (LAST_NAME, CHECKPOINTS_NAME, EVALUATIONS_NAME, DEMONSTRATIONS_NAME, DEMONSTRATIONS_FOLDER)
+EARLIER_NAME = "earlier_settings"
+"""Folder of the settings that a run had before it was resumed with others (`settings_changes.py`)."""
+RESULTS = (LAST_NAME, CHECKPOINTS_NAME, EVALUATIONS_NAME, EARLIER_NAME, DEMONSTRATIONS_NAME, DEMONSTRATIONS_FOLDER)
 """What a run finds in its folder it takes for its own, and does not make again."""
 
 

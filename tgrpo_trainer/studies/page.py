@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib as mpl
 
 from tgrpo_envs.html import Markup, render
-from tgrpo_trainer.report.overlay import group_colour
+from tgrpo_trainer.report.overlay import group_colour, group_line
 from tgrpo_trainer.report.plots import STYLE, new_figure, to_svg
 from tgrpo_trainer.report.runs import mean_curve
 from tgrpo_trainer.studies.difference import NUM_RESAMPLES
@@ -83,12 +83,11 @@ def learning_curves(outcomes: Sequence[Outcome], kind: str) -> Markup:
             if not curves:
                 continue
             mean = mean_curve([{float(x): rate for x, rate in curve.items()} for curve in curves])
-            colour = group_colour(index)
-            axis.plot(list(mean), list(mean.values()), "o-", markersize=3, color=colour, label=method)
+            axis.plot(list(mean), list(mean.values()), marker="o", markersize=3, label=method, **group_line(index))
             if len(curves) > 1:
                 bands = [mean_interval([curve[int(x)] for curve in curves]) or (y, y) for x, y in mean.items()]
                 low, high = zip(*bands, strict=True)
-                axis.fill_between(list(mean), low, high, color=colour, alpha=0.10, linewidth=0)
+                axis.fill_between(list(mean), low, high, color=group_colour(index), alpha=0.10, linewidth=0)
         axis.set(ylim=(-0.03, 1.03), xlabel="iteration", title=task)
     for axis in axes[len(tasks) :]:
         axis.set_visible(False)

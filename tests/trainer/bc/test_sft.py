@@ -7,12 +7,14 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from tests.helpers.made_up import IMAGE_SIZE, flat_parameters, random_input, tiny_nano
 from tgrpo_envs.errors import TrainingError
-from tgrpo_trainer.bc.behaviour_cloning import MAX_SHIFT_PIXELS, OnStep, random_shift, train_sft
+from tgrpo_trainer.bc.behaviour_cloning import MAX_SHIFT_PIXELS, OnStep, cloning_optimizer, random_shift, train_sft
 from tgrpo_trainer.bc.dataset import DemoDataset
 from tgrpo_trainer.config import SftConfig
+from tgrpo_trainer.optim.optimizer import StochasticAdam
 from tgrpo_trainer.policy.nano.policy import NanoPolicy
 from tgrpo_trainer.types import PolicyInput
 
@@ -107,6 +109,26 @@ def test_a_broken_input_is_refused() -> None:
     broken = dataclasses.replace(dataset, proprio_MP=torch.full_like(dataset.proprio_MP, float("nan")))
     with pytest.raises(TrainingError, match=r"loss is nan.*weights are unchanged"):
         clone(broken, steps=1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_small_steps_are_kept_in_every_type(dtype: torch.dtype) -> None:
+    # With a constant gradient Adam steps by the learning rate: a hundred times 1e-4 from 1.0 is 0.99. A step is a
+    # fortieth of the gap between two bfloat16 numbers, and the square of the gradient below float16's smallest number.
+    weight = nn.Parameter(torch.ones(1, dtype=dtype))
+    optimizer = cloning_optimizer(nn.ParameterList([weight]))
+    for group in optimizer.param_groups:
+        group["lr"] = 1e-4
+    for _ in range(100):
+        weight.grad = torch.full((1,), 1e-4, dtype=dtype)
+        optimizer.step()
+    assert weight.item() == pytest.approx(0.99, abs=1 / 256)
+
+
+def test_cloning_takes_no_master_weights_where_they_are_not_wanted() -> None:
+    bfloat16 = nn.ParameterList([nn.Parameter(torch.ones(1, dtype=torch.bfloat16))])
+    assert isinstance(cloning_optimizer(bfloat16, stochastic=True), StochasticAdam)
+    assert isinstance(cloning_optimizer(nn.ParameterList([torch.ones(1, dtype=torch.float64)])), torch.optim.AdamW)
 
 
 def test_random_shift_moves_each_picture_by_a_few_pixels_and_repeats_its_edge() -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.distributed import distributed_c10d
 
 from tests.helpers import toy_env
 from tests.helpers.ranks import DEADLINE_S, launch_ranks, on_ranks, send, use_toy, wait
 from tests.helpers.runs import assert_close, evaluated, latest, logged, number, tensors
 from tests.helpers.toy_env import ToyReach
 from tests.helpers.toy_run import make_toy_envs, toy_config
-from tgrpo_envs.errors import ConfigError, StateError
+from tgrpo_envs.errors import ConfigError, StateError, TgrpoError, TrainingError
+from tgrpo_trainer import train as training
 from tgrpo_trainer.__main__ import main
+from tgrpo_trainer.bc import initial_policy
 from tgrpo_trainer.config import EnvConfig, TrainConfig
 from tgrpo_trainer.distributed.world import World
 from tgrpo_trainer.recipes import RECIPES
 from tgrpo_trainer.report.record import LastGroup
-from tgrpo_trainer.run.checkpoint import load_checkpoint
+from tgrpo_trainer.run.checkpoint import Checkpoint, load_checkpoint
 from tgrpo_trainer.train import train
 
 
@@ -197,6 +201,78 @@ def test_a_rank_that_is_killed_ends_the_other_with_one_sentence(tmp_path: Path, 
     assert f"error on rank {1 - victim}: Another rank has ended, or cannot be reached" in said
     assert "Traceback" not in said
     assert goes_on(folder)
+
+
+PATIENCE_S = 3.0
+"""How long ranks wait for one another here."""
+ALONE_S = 4.0
+"""How long rank 0 downloads, and then records."""
+
+
+def begin_slowly(world: World, folder: Path) -> str:
+    """A start in which rank 0 alone is busy for longer than ranks wait, twice, and fails in the end; what is said."""
+
+    def download(config: TrainConfig) -> TrainConfig:
+        time.sleep(ALONE_S)
+        return config
+
+    def record(*_: object) -> None:
+        time.sleep(ALONE_S)
+        raise TrainingError("the expert is tired")
+
+    use_toy(make_toy_envs)
+    training.pin_checkpoint = download  # type: ignore[attr-defined]
+    initial_policy._record_demonstrations = record  # type: ignore[assignment]
+    distributed_c10d._set_pg_timeout(timedelta(seconds=PATIENCE_S))
+    try:
+        train(toy_config(folder, 1).replace(sft={"max_steps": 1}), world)
+    except TgrpoError as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def test_ranks_wait_for_what_the_first_does_alone_and_hear_how_it_ends(tmp_path: Path) -> None:
+    first, second = on_ranks(begin_slowly, tmp_path / "run", folder=tmp_path)
+    assert first == "TrainingError: the expert is tired"
+    assert second == "RankError: Stopped because of rank 0: the expert is tired"
+
+
+def late_command(folder: Path, silent: bool) -> None:
+    """The command line; its first rank dies while it downloads, or is busy elsewhere for longer than ranks wait."""
+
+    def die(_: TrainConfig) -> TrainConfig:
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+    def dawdle(*arguments: Any) -> Checkpoint:
+        distributed_c10d._set_pg_timeout(timedelta(seconds=PATIENCE_S))
+        if os.environ["RANK"] == "0":
+            time.sleep(ALONE_S)
+        return load_checkpoint(*arguments)
+
+    use_toy(make_toy_envs)
+    training.load_checkpoint = dawdle  # type: ignore[attr-defined, assignment]
+    if not silent:
+        training.pin_checkpoint = die  # type: ignore[attr-defined, assignment]
+    RECIPES["toy"] = lambda: toy_config(folder, 1)
+    sys.exit(main(["train", "--recipe", "toy"]))
+
+
+@pytest.mark.parametrize(
+    ("silent", "said"),
+    [
+        (False, "Another rank has ended, or cannot be reached, so this one stops too; its own message says why."),
+        (True, "Another rank does not answer: it is cut off, or busy for longer than ranks wait for one another ("),
+    ],
+)
+def test_a_first_rank_that_is_gone_or_silent_is_told_apart(silent: bool, said: str, tmp_path: Path) -> None:
+    codes = wait(launch_ranks(late_command, tmp_path / "run", silent, folder=tmp_path))
+    assert codes == ([2, 2] if silent else [-signal.SIGKILL, 2])
+    message = (tmp_path / "stderr_1").read_text()
+    assert message.startswith(f"error on rank 1: {said}")
+    assert message.count("Another rank") == 1
+    assert ("--run.rank-timeout-minutes" in message) == silent
 
 
 def test_groups_that_ranks_cannot_share_are_refused(tmp_path: Path) -> None:

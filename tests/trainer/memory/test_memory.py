@@ -159,11 +159,20 @@ def test_what_would_fit_is_said_in_one_sentence() -> None:
 
 
 @pytest.mark.parametrize(("recipe", "said"), [(openvla_libero, "lora.rank 32"), (quickstart, "num-generations")])
-def test_an_error_of_the_gpu_becomes_one_that_says_what_to_do(recipe: Callable[[], TrainConfig], said: str) -> None:
-    with pytest.raises(TrainingError, match=said) as caught, out_of_memory_explained(recipe()):
+@pytest.mark.parametrize("num_finished", [0, 1])
+def test_an_error_of_the_gpu_becomes_one_that_says_what_to_do(
+    recipe: Callable[[], TrainConfig], said: str, num_finished: int, tmp_path: Path
+) -> None:
+    config = recipe()
+    config = config.replace(run={**config.run.model_dump(), "folder": tmp_path})
+    for iteration in range(num_finished):
+        (config.run.path / "last" / f"iteration_{iteration:06d}").mkdir(parents=True)
+    with pytest.raises(TrainingError, match=said) as caught, out_of_memory_explained(config):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmany more lines")
     message = str(caught.value)
-    assert "Tried to allocate 2.00 GiB" in message and "--resume runs/" in message and "\n" not in message
+    assert "Tried to allocate 2.00 GiB" in message and "\n" not in message
+    assert message.count(f"--resume {config.run.path} goes on") == num_finished
+    assert message.count("before anything was finished; start the run again") == 1 - num_finished
 
 
 def test_the_command_prints_the_table_of_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -119,6 +119,26 @@ def test_a_failure_while_logging_is_said_once_and_forgotten(
     assert capsys.readouterr().out.count("wandb failed at logging") == 1
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (TimeoutError(), "(TimeoutError);"),
+        (RuntimeError("\n its service is gone \nsince noon"), "(RuntimeError: its service is gone);"),
+    ],
+)
+def test_an_error_without_a_message_is_named_and_no_end(
+    error: Exception, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(wandb, "init", fails)
+    log = WandbLog(tmp_path, toy(tmp_path, 1))
+    log.write(1, {"rollout/return": 0.5})
+    log.close()
+    assert f"wandb failed at starting {said}" in capsys.readouterr().out
+
+
 def test_a_setting_that_this_wandb_refuses_is_said_and_no_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

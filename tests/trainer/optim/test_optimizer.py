@@ -190,6 +190,9 @@ def test_frozen_weights_never_reach_it(kind: Kind) -> None:
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"adamw_stochastic rounds to bfloat16, but .* is float32"):
         make_optimizer(tiny_nano(), UpdateConfig(optimizer="adamw_stochastic"))
+    for kind in ("adamw", "adamw_stochastic"):
+        with pytest.raises(ConfigError, match=rf"{kind} .*0\.weight.* float16.*; use adamw_master\."):
+            optimizer_of(network(torch.float16), kind)
     with pytest.raises(ConfigError, match="frozen"):
         make_optimizer(network().requires_grad_(requires_grad=False), UpdateConfig())
 

@@ -101,23 +101,41 @@ def test_what_cannot_work_is_refused_at_the_start(tmp_path: Path) -> None:
         start_policy(uncovered, tmp_path)
     with pytest.raises(ConfigError, match="parallel"):
         start_policy(config.replace(env={**config.env.model_dump(), "action_chunk": 8}), tmp_path)
+    half = config.replace(
+        policy={**config.policy.model_dump(), "openvla": {"dtype": "float16"}},
+        update={**config.update.model_dump(), "optimizer": "adamw"},
+    )
+    with pytest.raises(ConfigError, match=r"adamw would step .* in float16.*; use adamw_master"):
+        start_policy(half, tmp_path)
     with pytest.raises(CheckpointError, match=r"--policy\.kind openvla"):
         start_policy(config.replace(policy={"checkpoint": tmp_path / "published"}), tmp_path)
 
 
-def test_cloning_learns_demonstrations_by_heart(tmp_path: Path) -> None:
-    policy = tiny_openvla(tmp_path, image_size=16)
+def clone_six(policy: OpenVlaPolicy, *, steps: int, learning_rate: float) -> list[float]:
+    """The losses of cloning six made-up decisions."""
     obs = openvla_input(policy, ["reach the middle"] * 6)
     generator = torch.Generator().manual_seed(0)
     actions_MCA = torch.rand(6, 1, 7, generator=generator) - 0.5
     actions_MCA[:, :, 6] = torch.tensor([1.0, -1.0] * 3)[:, None]
     valid_MC, task_M = torch.ones(6, 1, dtype=torch.bool), torch.zeros(6, dtype=torch.int64)
     dataset = DemoDataset(obs.agentview_NHWC, obs.wrist_NHWC, obs.proprio_NP, actions_MCA, valid_MC, task_M, ("reach",))
-    config = SftConfig(max_steps=40, batch_size=8, learning_rate=1e-2)
+    config = SftConfig(max_steps=steps, batch_size=8, learning_rate=learning_rate)
     seen: list[float] = []
     train_sft(policy, dataset, config=config, generator=generator, on_step=lambda _, now: seen.append(now["loss"]))
+    return seen
+
+
+def test_cloning_learns_demonstrations_by_heart(tmp_path: Path) -> None:
+    seen = clone_six(tiny_openvla(tmp_path, image_size=16), steps=40, learning_rate=1e-2)
     # Before: about uniform over 256 bins (5.5 nats). The demonstrations' six pictures can be told apart.
     assert seen[0] > 4.0 and sum(seen[-5:]) / 5 < 2.5
+
+
+def test_cloning_in_float16_is_cloning_in_float32(tmp_path: Path) -> None:
+    whole, half = tiny_openvla(tmp_path, image_size=16), tiny_openvla(tmp_path, image_size=16).to(torch.float16)
+    losses = [clone_six(policy, steps=20, learning_rate=2e-5) for policy in (whole, half)]
+    assert losses[1] == pytest.approx(losses[0], abs=0.03) and losses[0][-1] < losses[0][0] - 0.2
+    assert all(bool(parameter.isfinite().all()) for parameter in half.parameters())
 
 
 @pytest.mark.slow

@@ -19,9 +19,12 @@ from tgrpo_trainer.metrics.metrics import MetricsWriter
 from tgrpo_trainer.objectives import with_kind
 from tgrpo_trainer.recipes import quickstart
 from tgrpo_trainer.report import write_comparison
+from tgrpo_trainer.report.overlay import DASHES, PALETTE, group_line
 from tgrpo_trainer.report.plots import seconds_of
 from tgrpo_trainer.report.runs import RunRecord, differing_settings, group_by_settings, mean_curve, read_runs
 from tgrpo_trainer.run.layout import CONFIG_NAME
+from tgrpo_trainer.run.resume import EARLIER_NAME
+from tgrpo_trainer.studies.catalogue import get_study
 
 
 def save_config(folder: Path, *, seed: int = 0, **groups: object) -> None:
@@ -136,6 +139,66 @@ def test_seconds_that_nothing_accounts_for_are_the_rest() -> None:
 def test_seeds_alone_have_no_setting_that_differs(folders: list[Path], tmp_path: Path) -> None:
     text = write_comparison(folders[:2], tmp_path / "new" / "page.html").read_text()
     assert "None: the runs differ in their seed only." in text and "2 runs, 1 setting" in text
+
+
+def test_a_run_that_changed_its_settings_is_no_seed_of_another(folders: list[Path], tmp_path: Path) -> None:
+    """Even where both end with the same, and where two changed alike."""
+    config = quickstart()
+    for name, seed in (("changed", 1), ("alike", 2)):
+        (tmp_path / name).mkdir()
+        save_config(tmp_path / name, seed=seed)
+        earlier = config.replace(
+            objective=with_kind(config.objective, "tgrpo"),
+            update={**config.update.model_dump(), "learning_rate": 1e-6},
+        )
+        earlier.save(tmp_path / name / EARLIER_NAME / "iteration_000002.json")
+    groups = group_by_settings(read_runs([folders[0], tmp_path / "changed", tmp_path / "alike"]))
+    assert [group.label for group in groups] == ["first", "changed", "alike"]
+    was, alpha = "1e-06, from iteration 3: 0.0003", "0.3, from iteration 3: none"
+    assert differing_settings(groups) == {
+        "objective.kind": ["stage_return", *["tgrpo, from iteration 3: stage_return"] * 2],
+        "objective.anchor": ["clock", *["none, from iteration 3: clock"] * 2],
+        "objective.discount": [0.9, *["none, from iteration 3: 0.9"] * 2],
+        "objective.trajectory_weight": [0.3, *["none, from iteration 3: 0.3"] * 2],
+        "update.learning_rate": [0.0003, was, was],
+        "objective.alpha_step": [None, alpha, alpha],
+        "objective.alpha_trajectory": [None, "0.7, from iteration 3: none", "0.7, from iteration 3: none"],
+    }
+    text = write_comparison([tmp_path / "changed", tmp_path / "alike"]).read_text()
+    assert "Settings changed on the way in changed, alike" in text and "2 runs, 2 settings" in text
+    assert f"<td>update.learning_rate</td><td>{was}</td><td>{was}</td>" in text
+    assert "None: the runs" not in text
+
+
+def test_runs_of_one_seed_are_not_several_seeds(folders: list[Path], tmp_path: Path) -> None:
+    write_synthetic_run(tmp_path / "again")  # seed 0, like the first
+    two = [folders[0], tmp_path / "again"]
+    assert [group.label for group in group_by_settings(read_runs(two))] == ["first (2 runs, seeds 0, 0)"]
+    text = write_comparison(two, tmp_path / "page.html").read_text()
+    assert "None: the runs have the same settings, and some of them the same seed." in text
+    assert "mean of 2 runs</b>" in text and "2 seeds" not in text
+
+
+def test_a_mean_counts_the_runs_that_were_evaluated(folders: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "begun").mkdir()
+    save_config(tmp_path / "begun", seed=2)
+    text = write_comparison([*folders[:2], tmp_path / "begun"], tmp_path / "page.html").read_text()
+    assert "mean of 2 seeds</b>" in text and "3 runs, 1 setting" in text
+    assert "<b>mean of" not in write_comparison([folders[0], tmp_path / "begun"], tmp_path / "page.html").read_text()
+
+
+def test_every_setting_has_a_line_of_its_own(tmp_path: Path) -> None:
+    lines = [str(group_line(index)) for index in range(len(PALETTE) * len(DASHES))]
+    assert len(set(lines)) == len(lines) > len(get_study("methods").methods) > len(PALETTE)
+    for index in range(len(PALETTE) + 1):
+        (tmp_path / f"run{index}").mkdir()
+        save_config(tmp_path / f"run{index}", update={"learning_rate": 1e-5 * (index + 1)})
+        write_counts(tmp_path / f"run{index}", 0, (1, 1, 1, 1))
+    text = write_comparison(sorted(tmp_path.glob("run*"))).read_text()
+    # The first colour, once in each table and in the plots: solid, then in dashes of 4 and gaps of 1.5 line widths.
+    assert text.count(f'stroke="{PALETTE[0]}" stroke-dasharray="none"') == 2
+    assert text.count(f'stroke="{PALETTE[0]}" stroke-dasharray="10 3.75"') == 2
+    assert f"stroke-dasharray: 8,3; stroke-dashoffset: 0; stroke: {PALETTE[0]}" in text
 
 
 def test_what_keeps_runs_from_being_compared_is_said(folders: list[Path], tmp_path: Path) -> None:

@@ -18,11 +18,14 @@ from tgrpo_envs.html.timeline import EMPTY, GREEN
 from tgrpo_envs.intervals import wilson_interval
 from tgrpo_envs.recording.video import encode
 from tgrpo_trainer.evaluation.result import load_evaluations, save_evaluations
+from tgrpo_trainer.objectives import with_kind
 from tgrpo_trainer.recipes import quickstart
 from tgrpo_trainer.report import write_report
 from tgrpo_trainer.report.record import LastGroup
 from tgrpo_trainer.report.tasks import latest_means
 from tgrpo_trainer.report.write import WORKING, stage_rows
+from tgrpo_trainer.run.layout import iteration_name
+from tgrpo_trainer.run.resume import EARLIER_NAME
 from tgrpo_trainer.types import EpisodeEnd
 
 
@@ -111,6 +114,21 @@ def test_a_run_that_has_only_begun_has_a_report(tmp_path: Path) -> None:
     assert "No evaluation has finished yet" in write_report(tmp_path).read_text()
 
 
+def test_settings_that_changed_on_the_way_are_shown_with_their_iteration(page: str, tmp_path: Path) -> None:
+    assert "Settings changed on the way" not in page and "iterations of stage_return<" in page
+    folder = tmp_path / "changed"
+    write_synthetic_run(folder)
+    config = quickstart()
+    earlier = config.replace(objective=with_kind(config.objective, "tgrpo"))
+    earlier.replace(run={**config.run.model_dump(), "device": "cpu"}).save(
+        folder / EARLIER_NAME / f"{iteration_name(5)}.json"
+    )
+    changed = write_report(folder).read_text(encoding="utf-8")
+    assert "<td>6</td><td>objective.kind</td><td>tgrpo</td><td>stage_return</td>" in changed
+    assert "<td>6</td><td>objective.alpha_step</td><td>0.3</td><td>none</td>" in changed
+    assert "iterations of tgrpo, then stage_return<" in changed and "run.device</td>" not in changed
+
+
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not the folder of a run"):
         write_report(tmp_path)
@@ -136,8 +154,7 @@ def test_a_run_of_several_tasks_shows_each_and_counts_all_together(tmp_path: Pat
         ]
         save_evaluations(path, [*of_one, *other])
     page = write_report(folder).read_text(encoding="utf-8")
-    low, high = wilson_interval(2 * 56, 2 * 64)
-    assert f"112/128 = 88% [{low:.0%}, {high:.0%}]" in page  # pooled
+    assert "112/128 = 87.5% [80.7%, 92.2%]" in page  # pooled
     assert page.count('61% → <span class="count">56/64 = 88% [77%, 94%]') == 2  # each
     assert "00: fetch the soup" in page and "04: pick up the alphabet soup" in page
     assert ">task 00<" in page and ">task 04<" in page  # titles of the small curves

@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.helpers.ranks import DEADLINE_S, launch, launch_ranks, send, use_toy, wait
-from tests.helpers.runs import assert_same_run
+from tests.helpers.runs import assert_same_run, evaluated
 from tests.helpers.toy_env import ToyReach
 from tests.helpers.toy_run import toy_config
 from tgrpo_envs.command import Interrupted
@@ -113,6 +113,22 @@ def test_the_second_signal_leaves_at_once_and_nothing_is_lost(tmp_path: Path) ->
     assert wait([process]) == [143]
     assert "Interrupted; finished and on disk: iteration 000001" in errors.read_text()
     again = launch(command, folder, 3, "--resume", str(folder), stderr=errors)
+    assert wait([straight, again]) == [0, 0], errors.read_text()
+    assert_same_run(folder, whole)
+
+
+def test_a_signal_in_the_last_iteration_leaves_the_last_evaluation_to_be_gone_on_with(tmp_path: Path) -> None:
+    whole, folder, errors = tmp_path / "whole", tmp_path / "run", tmp_path / "errors"
+    straight = launch(command, whole, 2, stderr=tmp_path / "whole_errors")
+    process = launch(command_that_waits, folder, 2, stderr=errors)
+    wait_until(beside(folder, "waits").exists, process)
+    send(process, signal.SIGTERM)
+    wait_until(lambda: "Will stop when this iteration is finished" in errors.read_text(), process)
+    beside(folder, "go_on").touch()
+    assert wait([process]) == [143]
+    assert f"iteration 000002. Go on with: python -m tgrpo_trainer train --resume {folder}" in errors.read_text()
+    assert list(evaluated(folder)) == ["iteration_000000.json"]
+    again = launch(command, folder, 2, "--resume", str(folder), stderr=errors)
     assert wait([straight, again]) == [0, 0], errors.read_text()
     assert_same_run(folder, whole)
 

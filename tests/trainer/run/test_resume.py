@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -16,11 +17,13 @@ import tgrpo_trainer.run.checkpoint
 from tests.helpers.ranks import launch, use_toy, wait
 from tests.helpers.runs import assert_same_run, evaluated, latest, logged
 from tests.helpers.toy_run import make_toy_envs, toy_config
+from tgrpo_envs.errors import CheckpointError
 from tgrpo_trainer.config import EnvConfig, EvaluationConfig, RolloutConfig, RunConfig, SftConfig, TrainConfig
 from tgrpo_trainer.policy.nano.policy import NanoPolicy
 from tgrpo_trainer.policy.nano.settings import NanoSettings
 from tgrpo_trainer.policy.settings import PolicyConfig
 from tgrpo_trainer.run.checkpoint import list_checkpoints, load_checkpoint
+from tgrpo_trainer.run.layout import iteration_name
 from tgrpo_trainer.train import train
 from tgrpo_trainer.train_step import Iteration, run_iteration
 
@@ -70,6 +73,53 @@ def test_four_iterations_are_two_and_two(tmp_path: Path, toy: None, tasks: tuple
     played = {key for row in logged(whole) for key in row if key.startswith("rollout/success_rate")}
     of_each = {f"rollout/success_rate/task_{task:02d}" for task in tasks} if len(tasks) > 1 else set()
     assert played == {"rollout/success_rate", *of_each}
+
+
+def go_back_to(folder: Path, iteration: int) -> None:
+    for checkpoint in list_checkpoints(folder / "last"):
+        if checkpoint.name > iteration_name(iteration):
+            shutil.rmtree(checkpoint)
+
+
+def test_a_run_that_goes_back_evaluates_what_it_learns_then(
+    tmp_path: Path, toy: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, back = tmp_path / "whole", tmp_path / "back"
+    train(toy_config(whole, ITERATIONS))
+    train(toy_config(back, ITERATIONS))
+    go_back_to(back, 3)
+    assert "deleted" not in capsys.readouterr().out
+    config = toy_config(back, ITERATIONS)
+    other = config.replace(update={**config.update.model_dump(), "learning_rate": 0.05})
+    train(other)
+    assert capsys.readouterr().out.splitlines()[0] == (
+        "Going on after 3 iterations; later evaluations and their checkpoints were of a policy that is gone, and are "
+        "deleted: iteration_000004."
+    )
+    evaluated_policy = load_checkpoint(latest(back / "checkpoints")).policy.state_dict()
+    for name, value in load_checkpoint(latest(back / "last")).policy.state_dict().items():
+        assert torch.equal(evaluated_policy[name], value)
+    assert [row["iteration"] for row in logged(back)] == [0, 1, 2, 2, 3, 4, 4]
+    go_back_to(back, 3)
+    train(config)  # and with the first settings it ends as it did first
+    assert_same_run(back, whole)
+
+
+def test_a_resume_that_is_refused_deletes_nothing(tmp_path: Path, toy: None) -> None:
+    folder = tmp_path / "run"
+    train(toy_config(folder, ITERATIONS))
+    go_back_to(folder, 3)
+    rows, (optimizer,) = logged(folder), (latest(folder / "last") / "optimizer").iterdir()
+    optimizer.write_bytes(b"damaged")
+    with pytest.raises(CheckpointError):
+        train(toy_config(folder, ITERATIONS))
+    with pytest.MonkeyPatch.context() as patch:  # seen only where the optimiser takes its state back
+        patch.setattr("tgrpo_trainer.run.checkpoint._check", lambda *_: None)
+        with pytest.raises(CheckpointError):
+            train(toy_config(folder, ITERATIONS))
+    assert latest(folder / "checkpoints").name == iteration_name(4)
+    assert list(evaluated(folder)) == [f"{iteration_name(done)}.json" for done in (0, 2, 4)]
+    assert logged(folder) == rows
 
 
 def test_an_evaluation_that_was_not_logged_yet_is_logged_once(

@@ -180,6 +180,29 @@ def test_an_optimiser_that_does_not_fit_a_clone_is_not_kept(capsys: pytest.Captu
     assert main(["train", "--resume", "runs/run"]) == 0
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        ["--evaluation.num-heldout", "12"],
+        ["--evaluation.num-official", "0"],
+        ["--evaluation.temperature", "0.5"],
+    ],
+)
+def test_an_evaluation_that_is_there_with_other_settings_is_named(
+    change: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "--recipe", "toy"]) == 0
+    assert main(["train", "--resume", "runs/run"]) == 0
+    assert "with other settings" not in capsys.readouterr().out
+    assert main(["train", "--resume", "runs/run", *change]) == 0
+    said = capsys.readouterr().out
+    command = "python -m tgrpo_trainer eval runs/run/checkpoints/iteration_000001"
+    assert (
+        f"The evaluation after 1 iterations is on disk with other settings, and stays. To play more: {command}\n"
+        in said
+    )
+
+
 def policy_settings(name: str) -> dict[str, object]:
     found: dict[str, object] = json.loads(Path(f"runs/{name}/config.json").read_text())["policy"]
     return found

@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.helpers.processes import alive, children_of, started, wait_until
 from tests.helpers.ranks import use_toy
@@ -15,7 +16,9 @@ from tgrpo_envs.errors import ConfigError
 from tgrpo_trainer import recipes
 from tgrpo_trainer import train as training
 from tgrpo_trainer.__main__ import main
+from tgrpo_trainer.bc import initial_policy
 from tgrpo_trainer.config import TrainConfig
+from tgrpo_trainer.distributed.fsdp import ShardedPolicy
 from tgrpo_trainer.run.layout import undone_if_it_fails
 
 SMOKE = ["--recipe", "smoke", "--env.assets", "primitive", "--run.name", "x"]
@@ -71,6 +74,25 @@ def test_a_run_that_is_interrupted_while_its_checkpoint_downloads_can_be_gone_on
     assert ended.value.code == 143
     assert f"Go on with: python -m tgrpo_trainer train --resume {folder}" in capsys.readouterr().err
     assert main(["train", "--resume", str(folder)]) == 0
+
+
+@pytest.mark.parametrize("command", ["train", "sft"])
+def test_a_start_for_which_the_memory_does_not_suffice_says_nothing_of_going_on(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use_toy_in(monkeypatch)
+    folder = tmp_path / "run"
+    monkeypatch.setitem(recipes.RECIPES, "toy", lambda: toy_config(folder, 1))
+
+    def run_out(*_: object) -> ShardedPolicy:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(initial_policy, "ShardedPolicy", run_out)
+    assert main([command, "--recipe", "toy"]) == 2
+    said = capsys.readouterr().err
+    assert "error: The GPU's memory ran out before anything was finished; start the run again" in said
+    assert "--resume" not in said
+    assert not folder.exists()
 
 
 def start_and_fail(folder: Path) -> None:

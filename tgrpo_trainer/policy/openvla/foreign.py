@@ -14,7 +14,7 @@ from typing import Any
 import safetensors
 from safetensors.torch import load_file
 
-from tgrpo_envs.errors import CheckpointError
+from tgrpo_envs.errors import CheckpointError, first_line
 from tgrpo_trainer.policy import ADAPTER_CONFIG_FILE, CONFIG_FILE
 from tgrpo_trainer.policy.hub import resolve_checkpoint
 from tgrpo_trainer.policy.json_files import read_object
@@ -153,7 +153,7 @@ def _merge(adapters: Path, model: OpenVlaModel, left_out: str | None) -> None:
         loaded: Any = set_peft_model_state_dict(wrapped, stored)
         strays = sorted(missing | set(loaded.unexpected_keys))
     except (ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{adapters} does not fit its base: {str(error).splitlines()[0]}") from error
+        raise CheckpointError(f"{adapters} does not fit its base: {first_line(error)}") from error
     if strays:
         raise CheckpointError(
             f"{weights} holds adapters of another model than its base: {len(strays)} tensors differ, such as "

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tgrpo_envs.errors import CheckpointError
+from tgrpo_envs.errors import CheckpointError, first_line
 from tgrpo_trainer.policy.hub import PART_FILE, refuse_parts
 from tgrpo_trainer.policy.openvla.film import from_film_file, is_modulation, to_film_file
 
@@ -84,7 +84,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise CheckpointError(
-            f"{path} is damaged, or holds more than tensors and is therefore not read: {str(error).splitlines()[0]}"
+            f"{path} is damaged, or holds more than tensors and is therefore not read: {first_line(error)}"
         ) from error
     if not isinstance(content, dict) or not all(
         isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()

@@ -22,7 +22,7 @@ class OpenVlaConfig(Settings):
     decoding: Literal["autoregressive", "parallel"] = "autoregressive"
     """autoregressive = OpenVLA, one step a decision; parallel = OpenVLA-OFT, a chunk a decision."""
     dtype: Literal["bfloat16", "float16", "float32"] | None = None
-    """Convert the weights; None = train them as they are stored."""
+    """Convert the weights; None = train them as they are stored. float16 needs update.optimizer adamw_master."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, about a third more time."""
     compile: bool = False
