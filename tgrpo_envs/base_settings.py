@@ -10,7 +10,13 @@ from tgrpo_envs.arrays import shown
 from tgrpo_envs.errors import ConfigError, TgrpoError, UnknownNameError
 
 
-class Settings(BaseModel):
+class Frozen(BaseModel):
+    """Base of what is kept as JSON: unknown names are errors and nothing changes after construction."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Settings(Frozen):
     """Base of every group of settings: unknown names are errors and nothing changes after construction.
 
     Raises:
@@ -18,7 +24,7 @@ class Settings(BaseModel):
         ConfigError: A value of another kind, or out of range.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(use_attribute_docstrings=True, allow_inf_nan=False)
 
     def __init__(self, **values: Any) -> None:
         try:

@@ -147,20 +147,7 @@ def bench_command(arguments: Sequence[str]) -> str:
         from benchmarks.trainer.run import run_bench
 
     with output(options.out, "--out"):
-        return run_bench(
-            options.checkpoint,
-            options.size,
-            options.batch_sizes,
-            device=options.device,
-            dtype=options.dtype,
-            decoding=options.decoding,
-            compiled=options.compile,
-            num_decisions=options.num_decisions,
-            microbatch_size=options.microbatch_size,
-            parts=options.parts,
-            assets=options.assets,
-            out=options.out,
-        )
+        return run_bench(options)
 
 
 def export_command(arguments: Sequence[str]) -> str:

@@ -5,12 +5,10 @@ Ratios are taken between things measured side by side in one run, since a machin
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.envs.timing import step_and_floor_seconds, thread_seconds
+from benchmarks.table import Measurement, as_text, save_json
 from tgrpo_envs.assets import AssetPack, find_pack
 from tgrpo_envs.errors import AssetError
-from tgrpo_envs.files import write_atomically
 from tgrpo_envs.rewards import CreditProfile, StageSpec, StageTracker, choose_spec
 from tgrpo_envs.rewards.shipped import spec_path
 from tgrpo_envs.scene import Scene, load_scene, official_states, sample_train_states
@@ -53,23 +51,6 @@ _RESET = "reset to a state, settled, each of a group of 8"
 _BOTH = f"step and 2 pictures, {OFFICIAL_IMAGE_SIZE} px"
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """One row of the report.
-
-    Attributes:
-        what: What was measured.
-        value: The number.
-        unit: Its unit; ``x`` for a ratio.
-        goal: The bound it is held to, in words, or empty.
-    """
-
-    what: str
-    value: float
-    unit: str
-    goal: str = ""
-
-
 def run_bench(
     suite: str = "libero_object",
     task: int | str = 0,
@@ -78,18 +59,7 @@ def run_bench(
     official: bool = True,
     out: Path | None = None,
 ) -> str:
-    """Measure one task's scene; about a minute.
-
-    Args:
-        suite: The task's suite.
-        task: The task's index or name.
-        assets: Asset pack.
-        official: Whether to measure LIBERO's own environment beside ours.
-        out: File for the numbers as JSON.
-
-    Returns:
-        The report as a table.
-    """
+    """Measure one task's scene, as the command `bench` says; about a minute."""
     chosen = get_task(suite, task)
     scene = load_scene(chosen, assets)
     make_seconds, scene = timed(lambda: load_scene(chosen, assets))
@@ -107,8 +77,8 @@ def run_bench(
     facts = {"suite": suite, "task": chosen.name, "assets": scene.pack_name, "cores": os.cpu_count()}
     facts |= {"python": platform.python_version(), **scene.record.versions}
     if out is not None:
-        write_atomically(out, json.dumps({**facts, "measurements": [asdict(row) for row in rows]}, indent=1))
-    return _report(facts, rows)
+        save_json(out, facts, rows)
+    return as_text(facts, rows)
 
 
 def _control_steps(scene: Scene) -> list[Measurement]:
@@ -334,13 +304,4 @@ def resident_mib() -> float:
 
 
 def _value(rows: list[Measurement], what: str) -> float:
-    return next(row.value for row in rows if row.what == what)
-
-
-def _report(facts: dict[str, Any], rows: list[Measurement]) -> str:
-    width = max(len(row.what) for row in rows)
-    lines = [", ".join(f"{name} {value}" for name, value in facts.items()), ""]
-    for row in rows:
-        goal = f"goal {row.goal}" if row.goal else ""
-        lines.append(f"{row.what:<{width}}  {row.value:10.2f} {row.unit:<4} {goal}".rstrip())
-    return "\n".join(lines)
+    return next(row.value for row in rows if row.what == what and row.value is not None)

@@ -55,11 +55,6 @@ def draw(curves: Curves, file: Path) -> None:
             axis.legend(loc="best")
 
 
-def _beyond_one(points: dict[int, float]) -> dict[int, float]:
-    """Without the first, which also finds memory that the process had freed before."""
-    return {x: y for x, y in points.items() if x > 1}
-
-
 def _lines(axis: Axes, title: str, x: str, y: str) -> None:
     axis.set_title(title, loc="left", fontsize=10)
     axis.set_xlabel(x)

@@ -23,6 +23,7 @@ from tgrpo_envs.scene.build import official_env
 from tgrpo_envs.sim.pictures import CAMERAS
 from tgrpo_envs.sim.simulator import Simulator
 from tgrpo_envs.tasks import SUITES, Task, get_task
+from tgrpo_envs.text_table import markdown
 
 BLOCKS, STEPS = 4, 10  # of control steps, ours and LIBERO's in turn
 ACTIONS_TA = np.random.default_rng(0).uniform(-1, 1, (BLOCKS * STEPS, 7))
@@ -71,13 +72,11 @@ def _step(simulator: Simulator, images: dict[str, np.ndarray], row: int) -> None
 def main() -> None:
     """Measure, and print a table."""
     rows = {suite: step_milliseconds(get_task(suite, 0)) for suite in tqdm(SUITES, unit="suite", disable=None)}
-    names = list(next(iter(rows.values())))
-    lines = ["| suite, task 0 | " + " | ".join(names) + " |", "|---" * (1 + len(names)) + "|"]
+    lines = [["suite, task 0", *next(iter(rows.values()))]]
     for suite, found in rows.items():
         libero = found.pop(LIBERO)
-        cells = [f"{libero:.0f} ms", *(f"{ms:.2f} ms, {libero / ms:.1f} x" for ms in found.values())]
-        lines.append(f"| {suite} | " + " | ".join(cells) + " |")
-    sys.stdout.write("\n".join(lines) + "\n")
+        lines.append([suite, f"{libero:.0f} ms", *(f"{ms:.2f} ms, {libero / ms:.1f} x" for ms in found.values())])
+    sys.stdout.write(markdown(lines) + "\n")
 
 
 if __name__ == "__main__":

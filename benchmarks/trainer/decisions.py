@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from benchmarks.table import Measurement
 from benchmarks.trainer.plain import plain_decision
 from benchmarks.trainer.roofline import Roof, floor_seconds
 from benchmarks.trainer.subject import random_input
-from benchmarks.trainer.table import Measurement
 from benchmarks.trainer.timing import seconds_of
 from benchmarks.trainer.work import Decision, decision_phases, parallel_phases
 from tgrpo_trainer.policy.openvla.decoding import parallel_logits

@@ -10,7 +10,7 @@ from contextlib import closing
 
 import torch
 
-from benchmarks.trainer.table import Measurement
+from benchmarks.table import Measurement
 from benchmarks.trainer.timing import seconds_of
 from benchmarks.trainer.updates import made_up_batch, make_updater
 from tgrpo_trainer.config import EnvConfig, TrainConfig

@@ -5,17 +5,16 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import torch
 
+from benchmarks.table import Measurement, as_text, not_run, save_json
 from benchmarks.trainer.decisions import ROOFLINE_GOAL, decision_of, decision_rows
 from benchmarks.trainer.iteration import iteration_config, iteration_rows
 from benchmarks.trainer.roofline import DATA_SHEETS, Roof
 from benchmarks.trainer.subject import (
     DTYPES,
-    Decoding,
     checkpoint_policy,
     get_size,
     num_parameters,
@@ -23,7 +22,6 @@ from benchmarks.trainer.subject import (
     random_policy,
     refuse_too_large,
 )
-from benchmarks.trainer.table import Measurement, as_text, not_run, save_json
 from benchmarks.trainer.timing import measured_roof
 from benchmarks.trainer.updates import MEMORY_GOAL, MFU_GOAL, UPDATES, update_rows
 from tgrpo_envs.errors import ConfigError
@@ -31,95 +29,66 @@ from tgrpo_trainer.distributed.world import resolve_device
 from tgrpo_trainer.policy.openvla.policy import OpenVlaPolicy
 from tgrpo_trainer.policy.openvla.weights import DType
 
-Part = Literal["decisions", "iteration", "updates"]
+if TYPE_CHECKING:
+    from tgrpo_trainer.__main__ import BenchOptions
+
 REPEATS = {"cuda": 10, "cpu": 5}
 UPDATE_REPEATS = 3
 TINY_CONTROL_STEPS, CONTROL_STEPS = 8, 64
 """Length of the iteration's episodes, where the model is tiny and else: enough for a rate."""
 
 
-def run_bench(
-    checkpoint: Path | None = None,
-    size: str | None = None,
-    batch_sizes: Sequence[int] = (1, 8, 32),
-    *,
-    device: str = "auto",
-    dtype: DType | None = None,
-    decoding: Decoding = "autoregressive",
-    compiled: bool = False,
-    num_decisions: int = 64,
-    microbatch_size: int = 8,
-    parts: Sequence[Part] = ("decisions", "updates"),
-    assets: str = "auto",
-    out: Path | None = None,
-) -> str:
+def run_bench(options: BenchOptions) -> str:
     """Measure a model on this machine; minutes on a GPU, about one for the tiny model on a CPU.
-
-    Args:
-        checkpoint: A published checkpoint; None takes random weights.
-        size: Of the random weights, `7b` or `tiny`; None takes 7b on a GPU, else tiny.
-        batch_sizes: Rows decided together.
-        device: auto, cpu, cuda or cuda:N.
-        dtype: Type of the weights; None takes bfloat16 on a GPU, else float32.
-        decoding: One token after another, or a chunk of eight control steps at once.
-        compiled: Compile the step of autoregressive decoding.
-        num_decisions: Decisions of an update's gradient step.
-        microbatch_size: Of them in memory at once.
-        parts: What to measure: decisions, a whole iteration with environments, updates.
-        assets: Asset pack of that iteration.
-        out: File for the numbers as JSON.
-
-    Returns:
-        The report as a table.
 
     Raises:
         UnknownNameError: No such size.
         ConfigError: The model does not fit the device, there is no such device, or a number is below 1.
         CheckpointError: The checkpoint cannot be read.
     """
-    if min(*batch_sizes, num_decisions, microbatch_size, 1) < 1 or not batch_sizes:
+    if min(*options.batch_sizes, options.num_decisions, options.microbatch_size, 1) < 1 or not options.batch_sizes:
         raise ConfigError("--batch-sizes, --num-decisions and --microbatch-size count rows; give 1 or more.")
-    where = usable_device(device)
-    name = size or ("7b" if where.type == "cuda" else "tiny")
-    dtype = dtype or ("bfloat16" if where.type == "cuda" else "float32")
-    if checkpoint is None:
+    where = usable_device(options.device)
+    name = options.size or ("7b" if where.type == "cuda" else "tiny")
+    dtype: DType = options.dtype or ("bfloat16" if where.type == "cuda" else "float32")
+    if options.checkpoint is None:
         chosen = get_size(name)
-        refuse_too_large(name, chosen.architecture, max(batch_sizes), where, DTYPES[dtype])
-        policy = random_policy(chosen, where, DTYPES[dtype], decoding=decoding, compiled=compiled)
+        refuse_too_large(name, chosen.architecture, max(options.batch_sizes), where, DTYPES[dtype])
+        policy = random_policy(chosen, where, DTYPES[dtype], decoding=options.decoding, compiled=options.compile)
     else:
-        name = checkpoint.name
-        policy = checkpoint_policy(checkpoint, dtype, decoding=decoding, compiled=compiled)
+        name = options.checkpoint.name
+        policy = checkpoint_policy(options.checkpoint, dtype, decoding=options.decoding, compiled=options.compile)
         if where.type != "cpu":
-            refuse_too_large(name, policy.model.architecture, max(batch_sizes), where, DTYPES[dtype])
+            refuse_too_large(name, policy.model.architecture, max(options.batch_sizes), where, DTYPES[dtype])
             policy = policy.to(where)
     repeats = REPEATS[where.type]
     roof, data_sheet = measured_roof(where, DTYPES[dtype], repeats=repeats), DATA_SHEETS.get(device_name(where))
     rows = machine_rows(roof, data_sheet)
-    if "decisions" in parts:
-        rows += decision_rows(policy, batch_sizes, roof, repeats=repeats)
-    if "iteration" in parts:
-        config = iteration_config(policy, assets, TINY_CONTROL_STEPS if name == "tiny" else CONTROL_STEPS)
-        rows += iteration_rows(policy, config, microbatch_size=microbatch_size)
-    if "updates" in parts:
+    if "decisions" in options.parts:
+        rows += decision_rows(policy, options.batch_sizes, roof, repeats=repeats)
+    if "iteration" in options.parts:
+        config = iteration_config(policy, options.assets, TINY_CONTROL_STEPS if name == "tiny" else CONTROL_STEPS)
+        rows += iteration_rows(policy, config, microbatch_size=options.microbatch_size)
+    if "updates" in options.parts:
         rows += update_rows(
             policy,
             UPDATES,
-            num_decisions=num_decisions,
-            microbatch_size=microbatch_size,
+            num_decisions=options.num_decisions,
+            microbatch_size=options.microbatch_size,
             roof=roof,
             data_sheet=data_sheet,
             repeats=UPDATE_REPEATS,
         )
     remark = ""
     if name == "tiny":
-        rows = [replace(row, goal="") for row in rows] + rows_of_7b(batch_sizes)
+        rows = [replace(row, goal="") for row in rows] + rows_of_7b(options.batch_sizes)
         remark = (
             "The model is tiny: these are not the numbers of OpenVLA-7B, and its shares of the roofline say nothing "
             "about it."
         )
     facts = facts_of(policy, name, where, dtype)
-    if out is not None:
-        save_json(out, facts, rows, remark)
+    if options.out is not None:
+        save_json(options.out, facts, rows, remark)
     return as_text(facts, rows, remark)
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import torch
 
+from benchmarks.table import Measurement, not_run
 from benchmarks.trainer.decisions import decision_of
 from benchmarks.trainer.roofline import Roof
 from benchmarks.trainer.subject import random_input
-from benchmarks.trainer.table import Measurement, not_run
 from benchmarks.trainer.timing import free_memory, peak_memory, reset_peak_memory, seconds_of
 from benchmarks.trainer.work import BACKWARD_FROZEN, BACKWARD_FULL, update_flops
 from tgrpo_trainer.config import UpdateConfig

@@ -13,17 +13,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.table import Measurement, as_text, not_run
 from benchmarks.trainer import budget, run, subject, timing
 from benchmarks.trainer.iteration import iteration_config, iteration_rows
 from benchmarks.trainer.plain import plain_decision
 from benchmarks.trainer.roofline import DATA_SHEETS, Roof, floor_seconds
 from benchmarks.trainer.subject import get_size, random_input, random_policy, refuse_too_large
-from benchmarks.trainer.table import Measurement, as_text, not_run
 from benchmarks.trainer.work import Work
 from tests.helpers.tiny_openvla import openvla_input, tiny_openvla, write_checkpoint
 from tests.helpers.toy_run import make_toy_envs
 from tgrpo_envs.errors import ConfigError, UnknownNameError
-from tgrpo_trainer.__main__ import main
+from tgrpo_trainer.__main__ import BenchOptions, main
 
 CPU = torch.device("cpu")
 PHASES = ("pictures", "vision", "prefill", "decode")
@@ -168,7 +168,9 @@ def test_the_report_has_every_row_and_its_file_the_same_numbers(
 
 def test_a_checkpoint_is_measured_by_its_own_sizes(tmp_path: Path, quick: None) -> None:
     write_checkpoint(tmp_path / "published")
-    report = run.run_bench(tmp_path / "published", None, [1], device="cpu", num_decisions=1, microbatch_size=1)
+    report = run.run_bench(
+        BenchOptions(tmp_path / "published", None, (1,), device="cpu", num_decisions=1, microbatch_size=1)
+    )
     assert report.startswith("model published, parameters") and "OpenVLA-7B" not in report
 
 
@@ -195,7 +197,7 @@ def test_mistakes_are_one_sentence(
 
 def test_an_update_that_does_not_fit_is_a_row_that_says_so(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.trainer.updates.free_memory", lambda device: 0.001)
-    report = run.run_bench(None, "tiny", [1], device="cpu", num_decisions=1)
+    report = run.run_bench(BenchOptions(None, "tiny", (1,), device="cpu", num_decisions=1))
     assert "full update: tokens per second" in report and "needs more than 0 GiB" in report
 
 
@@ -230,7 +232,7 @@ def test_a_whole_iteration_needs_a_scene_in_the_cache_and_no_libero(tmp_path: Pa
     arguments += ["--parts", "iteration", "--assets", "primitive", "--out", str(out)]
     code = (
         "import sys; sys.modules.update(dict.fromkeys(['libero', 'robosuite', 'bddl']))\n"
-        f"from tgrpo_trainer.__main__ import main; sys.exit(main({arguments!r}))"
+        f"from tgrpo_trainer.__main__ import BenchOptions, main; sys.exit(main({arguments!r}))"
     )
     environment = {**os.environ, "TGRPO_CACHE": str(tmp_path)}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=600)

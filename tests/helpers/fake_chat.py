@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.helpers.policy_server import in_a_thread
 
 Behaviour = Callable[["Handler"], None]
 
@@ -173,11 +174,5 @@ class FakeChat(ThreadingHTTPServer):
 @contextlib.contextmanager
 def serving(*script: Behaviour) -> Iterator[FakeChat]:
     server = FakeChat(*script)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with in_a_thread(server):
         yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

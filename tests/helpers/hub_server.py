@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlparse
+
+from tests.helpers.policy_server import in_a_thread
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REPOSITORY = "somebody/tiny-openvla"
@@ -76,12 +77,8 @@ class Hub(Answering):
 @contextmanager
 def serving(handler: type[Answering], **attributes: object) -> Iterator[str]:
     """The address of a server of this machine, whose handlers have these attributes."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (handler,), attributes))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
+    with in_a_thread(ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (handler,), attributes))) as url:
+        yield url
 
 
 @contextmanager

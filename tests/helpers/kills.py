@@ -9,6 +9,7 @@ from tests.helpers.mutate import Mutant, killed_by_lint, mutants
 from tgrpo_envs.bddl import Problem
 from tgrpo_envs.rewards.spec import StageSpec
 from tgrpo_envs.tasks import Task
+from tgrpo_envs.text_table import markdown
 
 Passes = Callable[[StageSpec], bool]
 """A dynamic check: whether a spec passes, for instance whether its certificate does."""
@@ -83,15 +84,11 @@ def format_table(table: KillTable) -> str:
     every = KillCount()
     for count in table.values():
         every.add(count)
-    lines = [
-        "| fault | mutants | lint error | dynamic | forbidden | warning only | survive | noticed |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    rows = [("fault", "mutants", "lint error", "dynamic", "forbidden", "warning only", "survive", "noticed")]
     for kind, count in [*sorted(table.items()), ("all", every)]:
-        caught = f"{count.total:,} | {count.by_error:,} | {count.by_check:,} | {count.forbidden_frac:.1%}"
-        rest = f"{count.by_warning:,} | {len(count.survivors):,} | {count.noticed_frac:.1%}"
-        lines.append(f"| {kind} | {caught} | {rest} |")
-    return "\n".join(lines)
+        caught = f"{count.total:,}", f"{count.by_error:,}", f"{count.by_check:,}", f"{count.forbidden_frac:.1%}"
+        rows.append((kind, *caught, f"{count.by_warning:,}", f"{len(count.survivors):,}", f"{count.noticed_frac:.1%}"))
+    return markdown(rows)
 
 
 def _try(mutant: Mutant, problem: Problem, task: Task, passes: Passes | None) -> KillCount:

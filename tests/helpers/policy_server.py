@@ -11,6 +11,19 @@ from typing import Any
 
 
 @contextmanager
+def in_a_thread(server: ThreadingHTTPServer) -> Iterator[str]:
+    """The URL of a server that answers meanwhile."""
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
 def act_server(answer: Callable[[dict[str, Any]], bytes]) -> Iterator[str]:
     """POST /act with what `answer` makes of the question's JSON; yields the URL."""
 
@@ -27,15 +40,8 @@ def act_server(answer: Callable[[dict[str, Any]], bytes]) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             """Nothing is printed."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with in_a_thread(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as url:
+        yield url
 
 
 class Replaying:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
+from tgrpo_envs.base_settings import Frozen
 from tgrpo_envs.errors import ConfigError, StateError
 from tgrpo_envs.files import write_atomically, writing
 from tgrpo_envs.intervals import counted, wilson_interval
@@ -26,11 +27,7 @@ End = Literal["success", "horizon", "diverged"]
 """How an episode ended. diverged: the physics became unstable; counted as no success."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class EpisodeRecord(_Frozen):
+class EpisodeRecord(Frozen):
     """One finished episode."""
 
     suite: str
@@ -60,7 +57,7 @@ class EpisodeRecord(_Frozen):
         return self.task, self.states, self.state, self.kind
 
 
-class Settings(_Frozen):
+class Settings(Frozen):
     """What decides the result of an evaluation."""
 
     policy: str
@@ -110,7 +107,7 @@ class Settings(_Frozen):
         )
 
 
-class Count(_Frozen):
+class Count(Frozen):
     """Successes of episodes."""
 
     task: int | None
@@ -127,7 +124,7 @@ class Count(_Frozen):
         return counted(self.num_successes, self.num_episodes)
 
 
-class EvaluationRecord(_Frozen):
+class EvaluationRecord(Frozen):
     """All that an evaluation found."""
 
     settings: Settings

@@ -68,26 +68,9 @@ class TaskParity:
 
 
 def measure_parity(
-    suite: str | None = None,
-    task: int | str | None = None,
-    assets: str | Path = "auto",
-    *,
-    steps: int = 200,
-    states: int = 1000,
-    out: Path | None = None,
+    suite: str | None, task: int | str | None, assets: str | Path, *, steps: int, states: int, out: Path | None
 ) -> str:
-    """Compare tasks one after the other; some twenty seconds each.
-
-    Args:
-        suite: Only this suite; None takes all.
-        task: Only this task of the suite.
-        assets: Asset pack.
-        steps: Control steps of random actions after settling.
-        states: States with teleported objects and joints in which success is compared.
-        out: File for the numbers as JSON, rewritten after every task.
-
-    Returns:
-        A table, and lines that count.
+    """Compare tasks one after the other, some twenty seconds each, as the command `parity` says.
 
     Raises:
         ConfigError: Fewer steps than one, or states than none.

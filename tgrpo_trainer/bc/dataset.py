@@ -62,12 +62,9 @@ class DemoDataset:
             return parts[0]
         instructions = tuple(dict.fromkeys(words for part in parts for words in part.instructions))
         places = [torch.tensor([instructions.index(words) for words in part.instructions]) for part in parts]
+        rows = ("agentview_MHWC", "wrist_MHWC", "proprio_MP", "actions_MCA", "valid_MC")
         return cls(
-            agentview_MHWC=torch.cat([part.agentview_MHWC for part in parts]),
-            wrist_MHWC=torch.cat([part.wrist_MHWC for part in parts]),
-            proprio_MP=torch.cat([part.proprio_MP for part in parts]),
-            actions_MCA=torch.cat([part.actions_MCA for part in parts]),
-            valid_MC=torch.cat([part.valid_MC for part in parts]),
+            **{name: torch.cat([getattr(part, name) for part in parts]) for name in rows},
             task_M=torch.cat([place[part.task_M] for place, part in zip(places, parts, strict=True)]),
             instructions=instructions,
             layout="; ".join(dict.fromkeys(part.layout for part in parts)),

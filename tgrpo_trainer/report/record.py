@@ -19,7 +19,7 @@ from tgrpo_trainer.types import EpisodeEnd
 
 RECORD_NAME = "last_group.npz"
 _FIELDS = ("frames_THWC", "actions_TCA", "rewards_T", "stages_TK", "control_steps", "end")
-_NUMBERS = ("iteration", "state_seed", "seconds_per_decision")
+_NUMBERS = ("iteration", "state_seed", "seconds_per_decision", "task")
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class LastGroup:
             for which, record in (("best", self.best), ("worst", self.worst))
             for field in _FIELDS
         }
-        for name in (*_NUMBERS, "task"):
+        for name in _NUMBERS:
             arrays[name] = getattr(self, name)
         with atomic_file(folder / RECORD_NAME) as partial, partial.open("wb") as file:
             np.savez(file, **arrays)
@@ -120,22 +120,13 @@ class LastGroup:
             return None
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                best, worst = (
-                    RolloutRecord(
-                        frames_THWC=arrays[f"{which}_frames_THWC"],
-                        actions_TCA=arrays[f"{which}_actions_TCA"],
-                        rewards_T=arrays[f"{which}_rewards_T"],
-                        stages_TK=arrays[f"{which}_stages_TK"],
-                        control_steps=int(arrays[f"{which}_control_steps"]),
-                        end=str(arrays[f"{which}_end"]),
-                    )
-                    for which in ("best", "worst")
-                )
-                numbers = {name: arrays[name].item() for name in _NUMBERS}
-                task = int(arrays["task"]) if "task" in arrays else 0  # earlier versions had one task a run
+                read = {name: array if array.ndim else array.item() for name, array in arrays.items()}
+            best, worst = (
+                RolloutRecord(**{name: read[f"{which}_{name}"] for name in _FIELDS}) for which in ("best", "worst")
+            )
             best.check()
             worst.check()
-            return cls(**numbers, best=best, worst=worst, task=task)
+            return cls(**{name: read[name] for name in _NUMBERS}, best=best, worst=worst)
         except ARRAY_ERRORS as error:
             raise CheckpointError(
                 f"{path} cannot be read ({error}); delete it to write the report without videos."

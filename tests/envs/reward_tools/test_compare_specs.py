@@ -12,9 +12,10 @@ import pytest
 from scipy.stats import kendalltau
 
 from tgrpo_envs.errors import ConfigError
+from tgrpo_envs.reward_tools.certify.scoring import score_batch
 from tgrpo_envs.reward_tools.compare.commands import compare
 from tgrpo_envs.reward_tools.compare.groups import CENSORED, FAULTS, MEMBERS, Groups, draw_clumsiness, load_groups
-from tgrpo_envs.reward_tools.compare.judge import Judgement, Ranking, Reward, judge, returns_of
+from tgrpo_envs.reward_tools.compare.judge import Judgement, Ranking, Reward, judge
 from tgrpo_envs.reward_tools.compare.statistics import Order, alike, concordance, has_spread, pooled, told_apart
 from tgrpo_envs.reward_tools.compare.table import conclusion, suite_rows, verdicts
 from tgrpo_envs.rewards import rescore, spec_from_goal
@@ -81,7 +82,7 @@ def groups(scene: Scene) -> Groups:
 
 
 def test_episodes_of_a_group_share_their_start_and_successes_need_no_more_steps(groups: Groups) -> None:
-    start = groups.moment(0).object_pos_NO3
+    start = groups.moments[0].object_pos_NO3
     for rows in groups.rows:
         assert (start[rows] == start[rows][:1]).all()
     assert len(groups.rows) == 2 and len(groups.steps_N) == 2 * MEMBERS
@@ -92,7 +93,7 @@ def test_episodes_of_a_group_share_their_start_and_successes_need_no_more_steps(
 
 def test_returns_are_those_of_each_episode_rescored_alone(scene: Scene, groups: Groups) -> None:
     spec = spec_from_goal(scene.problem, TASK)
-    returns = returns_of(spec, groups)
+    returns = score_batch(spec, groups, groups.horizon).returns_TN[-1]
     for n in (0, MEMBERS + 3):
         moments = slice(groups.steps_N[n] + 1)
         alone = groups.snapshots.map(itemgetter((moments, n)))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, TypeGuard
 
-from pydantic import BaseModel, ConfigDict
-
+from tgrpo_envs.base_settings import Frozen
 from tgrpo_envs.errors import AuthorError
 from tgrpo_envs.reward_tools.author.ledger import most_tokens
 from tgrpo_envs.reward_tools.author.provenance import Usage
@@ -17,7 +16,7 @@ SHOWN_CHARS = 500  # of what a server says, in our messages
 _CUT = "length"  # a finish reason
 
 
-class Answer(BaseModel):
+class Answer(Frozen):
     """A model's reply.
 
     Attributes:
@@ -30,8 +29,6 @@ class Answer(BaseModel):
         response_id: The server's id.
         usage: Tokens.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     text: str
     refusal: str | None = None

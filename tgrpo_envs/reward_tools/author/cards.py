@@ -12,8 +12,7 @@ import json
 from importlib import resources
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from tgrpo_envs.base_settings import Frozen
 from tgrpo_envs.bddl import Problem, parse_problem
 from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.tasks import CUSTOM, Task
@@ -23,11 +22,7 @@ CARDS_FILE = "data/task_cards.json"
 Vector = tuple[float, float, float]
 
 
-class _Fact(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ObjectFact(_Fact):
+class ObjectFact(Frozen):
     """A movable object or a fixture.
 
     Attributes:
@@ -49,7 +44,7 @@ class ObjectFact(_Fact):
     std_m: Vector
 
 
-class RegionFact(_Fact):
+class RegionFact(Frozen):
     """A region that belongs to something, or a zone of the table that the goal names.
 
     Attributes:
@@ -65,7 +60,7 @@ class RegionFact(_Fact):
     at_m: Vector
 
 
-class PartFact(_Fact):
+class PartFact(Frozen):
     """A drawer, door or knob.
 
     Attributes:
@@ -91,7 +86,7 @@ class PartFact(_Fact):
     tests: dict[str, str]
 
 
-class TaskCard(_Fact):
+class TaskCard(Frozen):
     """Everything a prompt says about one task.
 
     Attributes:

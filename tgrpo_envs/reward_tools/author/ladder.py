@@ -11,8 +11,9 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
+from tgrpo_envs.base_settings import Frozen
 from tgrpo_envs.errors import AuthorError
 from tgrpo_envs.files import read_json, write_atomically
 from tgrpo_envs.reward_tools.author.answer import Answer
@@ -29,7 +30,7 @@ SCHEMA_NAME = "stage_spec"
 _SYSTEM_ROLE = re.compile(r"system.{0,12}(role|message|prompt)|alternat")
 
 
-class Dialect(BaseModel):
+class Dialect(Frozen):
     """What a server and model take.
 
     Attributes:
@@ -38,8 +39,6 @@ class Dialect(BaseModel):
         temperature: Whether it takes a temperature; models that reason may not.
         system: Whether the model's template takes a system message; else its text stands before the user's.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     form: Form = LADDER[0]
     token_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"

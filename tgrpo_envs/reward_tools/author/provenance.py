@@ -8,8 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from tgrpo_envs.base_settings import Frozen
 from tgrpo_envs.errors import SpecError
 from tgrpo_envs.files import write_atomically
 from tgrpo_envs.reward_tools.author.cards import TaskCard
@@ -21,11 +20,7 @@ from tgrpo_envs.rewards.spec import StageSpec, load_spec, save_spec, spec_id
 from tgrpo_envs.tasks import Task
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Usage(_Record):
+class Usage(Frozen):
     """Tokens as the server counted them; `estimated` where it did not: then the most it can have been."""
 
     prompt_tokens: int = 0
@@ -34,7 +29,7 @@ class Usage(_Record):
     estimated: bool = False
 
 
-class ReplyRecord(_Record):
+class ReplyRecord(Frozen):
     """One reply of a model and what became of it.
 
     Attributes:
@@ -68,7 +63,7 @@ class ReplyRecord(_Record):
     usage: Usage | None = None
 
 
-class CandidateRecord(_Record):
+class CandidateRecord(Frozen):
     """One sample's final spec and the parts of its score; see `tgrpo_envs.reward_tools.author.selection`."""
 
     sample: int
@@ -79,7 +74,7 @@ class CandidateRecord(_Record):
     total: float
 
 
-class Provenance(_Record):
+class Provenance(Frozen):
     """Everything that is known about where a spec came from.
 
     Attributes:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
+from tgrpo_envs.base_settings import Frozen
 from tgrpo_envs.errors import ConfigError, StateError
 from tgrpo_envs.files import write_atomically
 from tgrpo_envs.reward_tools.certify import metrics
@@ -33,16 +34,14 @@ from tgrpo_envs.sim.snapshot import BoolArray, FloatArray
 Verdict = Literal["passed", "failed", "static-only"]
 
 
-class StageBar(BaseModel):
+class StageBar(Frozen):
     """One stage in a timeline; `done` holds the control steps, first and last, of each stretch in which it is done."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
     done: tuple[tuple[int, int], ...]
 
 
-class Timeline(BaseModel):
+class Timeline(Frozen):
     """One episode as a picture: of the expert, or teleported where there is none.
 
     Attributes:
@@ -52,15 +51,13 @@ class Timeline(BaseModel):
         progress: Progress after each control step, to three digits.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     kind: str
     steps: int
     stages: tuple[StageBar, ...]
     progress: tuple[float, ...]
 
 
-class Certificate(BaseModel):
+class Certificate(Frozen):
     """What a spec showed on a task's evidence.
 
     Attributes:
@@ -79,7 +76,7 @@ class Certificate(BaseModel):
             version up to 0.12.0 made it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     schema_: Literal["certificate/1"] = Field(default="certificate/1", alias="schema")
     spec_id: str
@@ -220,7 +217,7 @@ def _metrics(judged: Judged) -> dict[str, Estimate]:
 def _cost(judged: Judged) -> CheckResult:
     """D15: time of the stage rewards as a share of a control step; of this machine now, so it decides nothing."""
     began = time.perf_counter()
-    score_batch(judged.spec, judged.evidence, judged.profile)
+    score_batch(judged.spec, judged.evidence, judged.evidence.info.horizon, judged.profile)
     microseconds = (time.perf_counter() - began) / judged.evidence.steps_N.sum() * 1e6
     share = microseconds / judged.evidence.info.microseconds
     return CheckResult(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
+from tgrpo_envs.base_settings import Frozen
 from tgrpo_envs.errors import SpecError, UnknownNameError
 from tgrpo_envs.reward_tools.certify import metrics
 from tgrpo_envs.reward_tools.certify.evidence import BAD_POLICIES, BadPolicy, Evidence
@@ -38,7 +38,7 @@ NOT_DONE = {
 }
 
 
-class CheckResult(BaseModel):
+class CheckResult(Frozen):
     """One check.
 
     Attributes:
@@ -50,8 +50,6 @@ class CheckResult(BaseModel):
         note: What the number is, and what failed.
         advisory: Shown, but no part of the verdict.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
     passed: bool | None
@@ -223,7 +221,7 @@ def bad_policies_earn_less(judged: Judged) -> CheckResult:
 def scores_repeat(judged: Judged) -> CheckResult:
     """D10: scored again, and alone in place of side by side, an episode gets the same reward to the last bit."""
     evidence, score = judged.evidence, judged.score
-    again = score_batch(judged.spec, evidence, judged.profile)
+    again = score_batch(judged.spec, evidence, evidence.info.horizon, judged.profile)
     wrong = int((again.rewards_TN != score.rewards_TN).sum())
     rows = [int(rows[0]) for rows in (evidence.solved, evidence.rows("random"), evidence.rows("teleport")) if len(rows)]
     for row in rows:

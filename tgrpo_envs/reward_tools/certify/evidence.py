@@ -6,14 +6,15 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 import tgrpo_envs.expert
+from tgrpo_envs.base_settings import Frozen
 from tgrpo_envs.expert.shapes import SHAPES
 from tgrpo_envs.files import cache_dir
 from tgrpo_envs.recording.snapshot_file import SnapshotFile, SnapshotHeader, single
@@ -30,7 +31,7 @@ _ARRAYS = ("goal_MNC", "steps_N", "start_goal_SC")
 _REMEDY = "delete it, and it is recorded again"
 
 
-class Sizes(BaseModel):
+class Sizes(Frozen):
     """How much evidence is recorded.
 
     Attributes:
@@ -45,8 +46,6 @@ class Sizes(BaseModel):
         aimless_steps: Control steps of the random and idle episodes.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     expert: int = 8
     random: int = 20
     idle: int = 2
@@ -58,7 +57,7 @@ class Sizes(BaseModel):
     aimless_steps: int = 150
 
 
-class EvidenceInfo(BaseModel):
+class EvidenceInfo(Frozen):
     """What the evidence is of, beside its arrays; stored as JSON in the file.
 
     Attributes:
@@ -75,8 +74,6 @@ class EvidenceInfo(BaseModel):
         has_expert: Whether the scripted expert accepts the task's goal.
         microseconds: What one control step of one environment took while recording.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal["tgrpo-evidence/1", "tgrpo-evidence/2", "tgrpo-evidence/3"] = "tgrpo-evidence/3"
     suite: str
@@ -100,33 +97,47 @@ class _Header(SnapshotHeader):
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Episodes:
     """N episodes side by side; axis M are moments: the reset, then the end of each control step.
 
     Attributes:
-        info: What it is of.
-        kinds_N: What each episode is.
         layout: Names of the snapshots' rows.
         snapshots: Arrays with leading axes (M, N); after an episode's end its last moment is repeated.
         goal_MNC: Truth of each conjunct of the task's goal.
         steps_N: Control steps of each episode.
+    """
+
+    layout: SnapshotLayout
+    snapshots: Snapshot
+    goal_MNC: BoolArray
+    steps_N: NDArray[np.int64]
+
+    @cached_property
+    def success_N(self) -> BoolArray:
+        """Whether the whole goal held at the episode's end."""
+        return goal_holds(self.goal_MNC[self.steps_N, np.arange(len(self.steps_N))])
+
+    @cached_property
+    def moments(self) -> tuple[Snapshot, ...]:
+        """One N-row snapshot per moment, as views."""
+        return tuple(self.snapshots.map(itemgetter(m)) for m in range(len(self.goal_MNC)))
+
+
+@dataclass(frozen=True)
+class Evidence(Episodes):
+    """What specs are certified on.
+
+    Attributes:
+        info: What it is of.
+        kinds_N: What each episode is.
         starts: More initial states, settled; leading axis `Sizes.starts`.
         start_goal_SC: Truth of the conjuncts in those.
     """
 
     info: EvidenceInfo
     kinds_N: tuple[Kind, ...]
-    layout: SnapshotLayout
-    snapshots: Snapshot
-    goal_MNC: BoolArray
-    steps_N: NDArray[np.int64]
     starts: Snapshot
     start_goal_SC: BoolArray
-
-    @cached_property
-    def success_N(self) -> BoolArray:
-        """Whether the whole goal held at the episode's end."""
-        return goal_holds(self.goal_MNC[self.steps_N, np.arange(len(self.steps_N))])
 
     def rows(self, *kinds: Kind) -> NDArray[np.int64]:
         """Rows of the episodes of these kinds."""
@@ -142,11 +153,6 @@ class Evidence:
     def shows_success(self) -> bool:
         """Whether the expert solves at least half of its episodes, so that they say what a good episode is."""
         return 0 < len(self.rows("expert")) <= 2 * len(self.solved)
-
-    @cached_property
-    def moments(self) -> tuple[Snapshot, ...]:
-        """One N-row snapshot per moment, as views."""
-        return tuple(self._moment(m) for m in range(len(self.goal_MNC)))
 
     def episode(self, row: int) -> tuple[Snapshot, BoolArray]:
         """Snapshots and goal of one episode, without padding: what `rewards.rescore` takes."""
@@ -180,9 +186,6 @@ class Evidence:
             steps_N=np.maximum(forward.steps_N - 1, 0),
         )
 
-    def _moment(self, m: int) -> Snapshot:
-        return self.snapshots.map(lambda array: array[m])
-
     def save(self, path: Path) -> None:
         """Write a compressed .npz, whole or not at all; numbers in single precision (0.1 micrometre at 1 m)."""
         header = _Header(info=self.info, kinds=self.kinds_N, **SnapshotHeader.names_of(self.layout))
@@ -210,7 +213,7 @@ class Evidence:
             _REMEDY,
         )
         parts: dict[str, Any] = {**file.snapshots, **{name: file.arrays[name] for name in _ARRAYS}}
-        return cls(file.header.info, file.header.kinds, file.layout, **parts)
+        return cls(file.layout, info=file.header.info, kinds_N=file.header.kinds, **parts)
 
 
 def evidence_path(suite: str, task: str, key: str) -> Path:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict
 
+from tgrpo_envs.base_settings import Frozen
 from tgrpo_envs.sim.snapshot import FloatArray
 
 RESAMPLES = 1000
@@ -20,7 +20,7 @@ STILL = 1e-3  # progress that moves less in a control step counts as standing st
 _TINY = 1e-12
 
 
-class Estimate(BaseModel):
+class Estimate(Frozen):
     """A mean or rate over episodes with its bootstrap interval.
 
     Attributes:
@@ -29,8 +29,6 @@ class Estimate(BaseModel):
         high: Upper end.
         n: Episodes it rests on.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     value: float | None
     low: float | None

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tgrpo_envs.errors import ConfigError, StateError, UnknownNameError
 from tgrpo_envs.expert import ScriptedExpert
+from tgrpo_envs.expert.motion import OPEN
 from tgrpo_envs.reward_tools.certify.bad_policies import Act, Actor, bad_policies
 from tgrpo_envs.reward_tools.certify.evidence import (
     Evidence,
@@ -37,7 +38,6 @@ from tgrpo_envs.sim.success import Goal, compile_goal, goal_truth
 STREAM = 0xCE47
 PURPOSES: tuple[Purpose, ...] = ("certification", "selection")
 
-GRIPPER_OPEN = -1.0
 SPOIL_BETWEEN = (0.25, 0.85)  # the gripper is forced open at this share of the expert's median episode
 SPARE_SHARE = 1.25  # spoilt and wrong episodes may take this much longer than the expert's longest
 TELEPORT_STEPS = 20  # idle control steps after a teleport: objects settle and debounced conditions have time to hold
@@ -192,7 +192,7 @@ def _dropped_group(
 
         def act(snapshot: Snapshot, step: int) -> FloatArray:
             action_NA = expert(snapshot, step)
-            action_NA[step >= opens_N, -1] = GRIPPER_OPEN
+            action_NA[step >= opens_N, -1] = OPEN
             return action_NA
 
         return act
@@ -313,4 +313,4 @@ def _assemble(
     if not np.isfinite(snapshots.object_pos_NO3).all():
         raise StateError(f"The physics of {info.task} left the finite numbers while evidence was recorded.")
     kinds_N = tuple(kind for film in films for kind in film.kinds)
-    return Evidence(info, kinds_N, scene.layout, snapshots, goal_MNC, steps_N, starts, start_goal_SC)
+    return Evidence(scene.layout, snapshots, goal_MNC, steps_N, info, kinds_N, starts, start_goal_SC)

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from tgrpo_envs.reward_tools.certify.evidence import Evidence
+from tgrpo_envs.reward_tools.certify.evidence import Episodes, Evidence
 from tgrpo_envs.reward_tools.certify.metrics import order_agreement
 from tgrpo_envs.rewards.bind import BoundSpec
 from tgrpo_envs.rewards.credit import CreditProfile
@@ -71,23 +71,23 @@ class BatchScore:
         return float(array_TN[steps - 1, row]) if steps > 0 else 0.0
 
 
-def score_batch(spec: StageSpec, evidence: Evidence, profile: CreditProfile | None = None) -> BatchScore:
+def score_batch(spec: StageSpec, episodes: Episodes, horizon: int, profile: CreditProfile | None = None) -> BatchScore:
     """Follow a spec through all episodes, side by side.
 
     Raises:
         UnknownNameError: The spec names an entity that the scene lacks.
         SpecError: The spec does not fit the scene or the goal.
     """
-    steps_N = evidence.steps_N
-    tracker = StageTracker(spec, profile or CreditProfile(), evidence.layout, len(steps_N), evidence.info.horizon)
-    tracker.reset(evidence.moments[0], evidence.goal_MNC[0], np.ones(len(steps_N), dtype=bool))
+    steps_N = episodes.steps_N
+    tracker = StageTracker(spec, profile or CreditProfile(), episodes.layout, len(steps_N), horizon)
+    tracker.reset(episodes.moments[0], episodes.goal_MNC[0], np.ones(len(steps_N), dtype=bool))
     shape = (int(steps_N.max(initial=0)), len(steps_N))
     progress_TN, best_TN, rewards_TN = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     stage_TN = np.zeros(shape, dtype=np.int64)
     stages_TNK = np.zeros((*shape, len(spec.stages)), dtype=bool)
     for t in range(shape[0]):
         live_N = t < steps_N
-        report = tracker.step(evidence.moments[t + 1], evidence.goal_MNC[t + 1], live_N, np.full(shape[1], t + 1))
+        report = tracker.step(episodes.moments[t + 1], episodes.goal_MNC[t + 1], live_N, np.full(shape[1], t + 1))
         progress_TN[t], best_TN[t], rewards_TN[t] = report.progress_N, report.best_N, report.reward_N
         stage_TN[t], stages_TNK[t] = report.stage_N, report.stages_NK
     return BatchScore(steps_N, progress_TN, best_TN, rewards_TN, np.cumsum(rewards_TN, axis=0), stage_TN, stages_TNK)
@@ -175,12 +175,12 @@ class Judged:
     @cached_property
     def score(self) -> BatchScore:
         """All episodes."""
-        return score_batch(self.spec, self.evidence, self.profile)
+        return score_batch(self.spec, self.evidence, self.evidence.info.horizon, self.profile)
 
     @cached_property
     def backwards(self) -> BatchScore:
         """The expert's successes played backwards."""
-        return score_batch(self.spec, self.evidence.backwards, self.profile)
+        return score_batch(self.spec, self.evidence.backwards, self.evidence.info.horizon, self.profile)
 
     @cached_property
     def firings(self) -> list[Firing]:

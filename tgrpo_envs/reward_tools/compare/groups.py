@@ -7,7 +7,6 @@ import json
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +14,15 @@ from numpy.typing import NDArray
 
 from tgrpo_envs.errors import ConfigError
 from tgrpo_envs.expert import ScriptedExpert
+from tgrpo_envs.expert.motion import OPEN
 from tgrpo_envs.expert.rollout import EpisodePlan, run_expert
 from tgrpo_envs.files import cache_dir
 from tgrpo_envs.recording.snapshot_file import SnapshotFile, SnapshotHeader, single
-from tgrpo_envs.reward_tools.certify.evidence import expert_version, goal_holds
+from tgrpo_envs.reward_tools.certify.evidence import Episodes, expert_version, goal_holds
 from tgrpo_envs.scene import InitStates, Scene, sample_train_states
 from tgrpo_envs.sim import snapshot_fill
 from tgrpo_envs.sim.simulator import Simulator
-from tgrpo_envs.sim.snapshot import BoolArray, FloatArray, Snapshot, SnapshotLayout
+from tgrpo_envs.sim.snapshot import BoolArray, FloatArray, Snapshot
 from tgrpo_envs.sim.success import goal_truth
 
 FORMAT = "tgrpo-groups/2"  # raise it when episodes are recorded in another way
@@ -37,7 +37,6 @@ CUT_BETWEEN = (0.05, 0.95)  # an episode is cut off at this share of the expert'
 OPENS_BETWEEN = (0.15, 0.95)  # the gripper opens for good at this share of it
 MISSES_BY_M = (0.02, 0.06)  # the hand takes itself to be this far from where it is, in a random horizontal direction
 SPARE_SHARE = 1.1  # what is not cut off before may take this much longer than the expert's longest episode
-GRIPPER_OPEN = -1.0
 
 _REMEDY = "delete it, and it is recorded again"
 
@@ -52,25 +51,17 @@ class _Header(SnapshotHeader):
 
 
 @dataclass(frozen=True)
-class Groups:
-    """N = G x 8 episodes; axis M are moments, the reset and then the end of each control step.
+class Groups(Episodes):
+    """N = G x 8 episodes.
 
     Attributes:
         horizon: Most control steps of an episode of the task.
-        layout: Names of the snapshots' rows.
-        snapshots: Arrays with leading axes (M, N); after an episode's end its last moment is repeated.
-        goal_MNC: Truth of each conjunct of the task's goal.
-        steps_N: Control steps of each episode.
         expert_steps_N: Control steps the undisturbed expert needs from there to success; 0 for a success, `CENSORED`
             where it does not get there within the horizon.
         fault_N: What is wrong with each episode, a row of `FAULTS`.
     """
 
     horizon: int
-    layout: SnapshotLayout
-    snapshots: Snapshot
-    goal_MNC: BoolArray
-    steps_N: NDArray[np.int64]
     expert_steps_N: NDArray[np.int64]
     fault_N: NDArray[np.int64]
 
@@ -78,15 +69,6 @@ class Groups:
     def rows(self) -> list[slice]:
         """Where the episodes of each group are."""
         return [slice(start, start + MEMBERS) for start in range(0, len(self.steps_N), MEMBERS)]
-
-    @cached_property
-    def success_N(self) -> BoolArray:
-        """Whether the whole goal held at the episode's end."""
-        return goal_holds(self.goal_MNC[self.steps_N, np.arange(len(self.steps_N))])
-
-    def moment(self, m: int) -> Snapshot:
-        """The snapshot of one moment, as views."""
-        return self.snapshots.map(lambda array: array[m])
 
 
 @dataclass(frozen=True)
@@ -216,7 +198,7 @@ def _play(scene: Scene, init: InitStates, clumsy: Clumsiness, rng: np.random.Gen
             action_NA = expert.act(seen)
             noise_N3 = rng.normal(0.0, 1.0, (num, 3)) * clumsy.sigma_N[:, None]
             action_NA[own_N, :3] = np.clip(action_NA[own_N, :3] + noise_N3[own_N], -1.0, 1.0)
-            action_NA[own_N & (step >= clumsy.opens_N), -1] = GRIPPER_OPEN
+            action_NA[own_N & (step >= clumsy.opens_N), -1] = OPEN
             live_N = live_N & ~simulator.step(action_NA, live_N)
     ended_itself_N = (success_at_N >= 0) & (success_at_N <= ends_N)
     steps_N = np.where(ended_itself_N, success_at_N, ends_N)
@@ -238,7 +220,7 @@ def _assemble(
     columns = np.arange(len(steps_N))
     snapshots = Snapshot.stack(moments[:length]).map(lambda array: array[at_MN, columns])
     goal_MNC = np.stack(goals[:length])[at_MN, columns]
-    return Groups(scene.task.horizon, scene.layout, snapshots, goal_MNC, steps_N, expert_steps_N, fault_N)
+    return Groups(scene.layout, snapshots, goal_MNC, steps_N, scene.task.horizon, expert_steps_N, fault_N)
 
 
 def _save(groups: Groups, scene: Scene, key: str, path: Path) -> None:
@@ -259,4 +241,4 @@ def _load(path: Path) -> Groups:
     numbers = dict.fromkeys(("steps_N", "expert_steps_N", "fault_N"), ((num,), np.integer))
     shapes = {"goal_MNC": ((moments, num, None), np.bool_), **numbers}
     file.check(path, {"snapshots": (moments, num)}, shapes, _REMEDY)
-    return Groups(file.header.horizon, file.layout, file.snapshots["snapshots"], **file.arrays)
+    return Groups(file.layout, file.snapshots["snapshots"], horizon=file.header.horizon, **file.arrays)

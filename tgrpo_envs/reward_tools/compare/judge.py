@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict
-
+from tgrpo_envs.base_settings import Frozen
+from tgrpo_envs.reward_tools.certify.scoring import score_batch
 from tgrpo_envs.reward_tools.compare import statistics
 from tgrpo_envs.reward_tools.compare.groups import Groups
-from tgrpo_envs.rewards import CreditProfile, StageSpec, StageTracker, spec_id
+from tgrpo_envs.rewards import StageSpec, spec_id
 from tgrpo_envs.sim.snapshot import FloatArray
 from tgrpo_envs.tasks import Task
 
@@ -18,7 +17,7 @@ Reward = Literal["sparse", "compiled", "llm"]
 REWARDS: tuple[Reward, ...] = ("sparse", "compiled", "llm")
 
 
-class Ranking(BaseModel):
+class Ranking(Frozen):
     """How one reward ranks a task's groups.
 
     Attributes:
@@ -28,15 +27,13 @@ class Ranking(BaseModel):
         order_failures: The same among failed episodes, of which success says nothing.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     usable: int
     apart: float
     order: float
     order_failures: float
 
 
-class Judgement(BaseModel):
+class Judgement(Frozen):
     """A task's rewards side by side.
 
     Attributes:
@@ -51,8 +48,6 @@ class Judgement(BaseModel):
         spec_ids: Identity of each spec.
         rankings: Of each reward.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     suite: str
     index: int
@@ -79,8 +74,8 @@ def judge(task: Task, groups: Groups, compiled: StageSpec, llm: StageSpec) -> Ju
     """
     returns: Mapping[Reward, FloatArray] = {
         "sparse": groups.success_N.astype(float),
-        "compiled": returns_of(compiled, groups),
-        "llm": returns_of(llm, groups),
+        "compiled": score_batch(compiled, groups, groups.horizon).returns_TN[-1],
+        "llm": score_batch(llm, groups, groups.horizon).returns_TN[-1],
     }
     correlations = [statistics.alike(returns["llm"][rows], returns["compiled"][rows]) for rows in groups.rows]
     orders = {reward: _orders(groups, returns[reward]) for reward in REWARDS}
@@ -115,16 +110,3 @@ def _orders(groups: Groups, returns_N: FloatArray) -> tuple[statistics.Order, st
         every.append(statistics.concordance(*ranked))
         failures.append(statistics.concordance(*ranked, among=~groups.success_N[rows]))
     return statistics.pooled(every), statistics.pooled(failures)
-
-
-def returns_of(spec: StageSpec, groups: Groups, profile: CreditProfile | None = None) -> FloatArray:
-    """Undiscounted return of each episode under a spec, (N,)."""
-    num = len(groups.steps_N)
-    tracker = StageTracker(spec, profile or CreditProfile(), groups.layout, num, groups.horizon)
-    tracker.reset(groups.moment(0), groups.goal_MNC[0], np.ones(num, dtype=bool))
-    returns_N = np.zeros(num)
-    for step in range(1, int(groups.steps_N.max(initial=0)) + 1):
-        live_N = step <= groups.steps_N
-        report = tracker.step(groups.moment(step), groups.goal_MNC[step], live_N, np.full(num, step))
-        returns_N += np.where(live_N, report.reward_N, 0.0)
-    return returns_N

@@ -17,6 +17,9 @@ from tgrpo_trainer.policy.openvla.regression import MIN_SCALE
 from tgrpo_trainer.policy.openvla.settings import OpenVlaConfig
 from tgrpo_trainer.policy.restart import refuse_other_use
 
+KEPT = ("center_crop", "jpeg", "decoding", "noise")
+"""What a policy is used with as it was trained."""
+
 
 @dataclass(frozen=True)
 class OpenVlaSettings:
@@ -89,10 +92,7 @@ def settings_of_start(start: PolicyStart, chosen: OpenVlaConfig, folder: Path) -
         refuse_other_use(
             folder,
             {
-                "policy.openvla.center_crop": (saved.center_crop, chosen.center_crop),
-                "policy.openvla.jpeg": (saved.jpeg, chosen.jpeg),
-                "policy.openvla.decoding": (saved.decoding, chosen.decoding),
-                "policy.openvla.noise": (saved.noise, chosen.noise),
+                **{f"policy.openvla.{name}": (getattr(saved, name), getattr(chosen, name)) for name in KEPT},
                 "env.action_chunk": (saved.action_chunk, start.action_chunk),
             },
         )
@@ -103,14 +103,8 @@ def settings_of_start(start: PolicyStart, chosen: OpenVlaConfig, folder: Path) -
         unnorm_key=unnorm_key or start.suite,
         image_size=start.image_size,
         action_chunk=start.action_chunk,
-        center_crop=chosen.center_crop,
-        jpeg=chosen.jpeg,
-        decoding=chosen.decoding,
-        gradient_checkpointing=chosen.gradient_checkpointing,
-        compile=chosen.compile,
         num_pictures=num_pictures,
-        noise=chosen.noise,
-        noise_scale=chosen.noise_scale,
+        **chosen.model_dump(exclude={"unnorm_key", "num_pictures", "dtype"}),
     )
 
 

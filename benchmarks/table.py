@@ -42,7 +42,7 @@ def not_run(what: str, unit: str, why: str, goal: str = "") -> Measurement:
     return Measurement(what, None, unit, goal, why=why)
 
 
-def as_text(facts: dict[str, Any], rows: Sequence[Measurement], remark: str) -> str:
+def as_text(facts: dict[str, Any], rows: Sequence[Measurement], remark: str = "") -> str:
     """The report as a table under its facts, a remark at the end."""
     width = max(len(row.what) for row in rows)
     lines = [", ".join(f"{name} {value}" for name, value in facts.items()), ""]
@@ -55,7 +55,7 @@ def as_text(facts: dict[str, Any], rows: Sequence[Measurement], remark: str) -> 
     return "\n".join([*lines, *(["", remark] if remark else [])])
 
 
-def save_json(path: Path, facts: dict[str, Any], rows: Sequence[Measurement], remark: str) -> None:
+def save_json(path: Path, facts: dict[str, Any], rows: Sequence[Measurement], remark: str = "") -> None:
     """The same numbers as JSON."""
     content = {**facts, "remark": remark, "measurements": [asdict(row) for row in rows]}
     write_atomically(path, json.dumps(content, indent=1) + "\n")
