@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -65,7 +65,7 @@ def serve_policy(options: ServeOptions) -> None:
     source = find_source(options.checkpoint, options.recipe)
     chosen = PolicyConfig(openvla=options.openvla, smolvla=options.smolvla)
     policy, _ = load_source(source, source.config.env, chosen, options.device or source.config.run.device)
-    served = ServedPolicy(policy, options.replan_steps)
+    served = ServedPolicy(policy, options.replan_steps, source.config.env.detail)
     with serving(
         served.player,
         host=options.host,
@@ -85,14 +85,18 @@ class ServedPolicy:
     Args:
         policy: Ours.
         replan_steps: Control steps that clients play of each answer; None is all of it.
+        detail: How the pictures were drawn that it was trained on.
 
     Raises:
         ConfigError: No step, or more than an answer has.
     """
 
-    def __init__(self, policy: Policy, replan_steps: int | None = None) -> None:
+    def __init__(
+        self, policy: Policy, replan_steps: int | None = None, detail: Literal["fast", "exact"] = "fast"
+    ) -> None:
         policy.eval()
         self.policy = policy
+        self.detail = detail
         self.replan_steps = policy.action_chunk if replan_steps is None else replan_steps
         if not 0 < self.replan_steps <= policy.action_chunk:
             raise ConfigError(
@@ -105,7 +109,7 @@ class ServedPolicy:
     def metadata(self) -> dict[str, Any]:
         """What every client is told first; `tgrpo_envs evaluate` draws its pictures accordingly."""
         size, steps = self.policy.image_size, self.replan_steps
-        return {OWN_METADATA: {"image_size": size, "replan_steps": steps, "detail": "fast"}}
+        return {OWN_METADATA: {"image_size": size, "replan_steps": steps, "detail": self.detail}}
 
     def player(self) -> Player:
         """What answers one connection."""

@@ -141,7 +141,8 @@ def test_the_command_serves_a_run_until_it_is_interrupted(tmp_path: Path, monkey
     monkeypatch.setattr("tgrpo_trainer.train.make_envs", make_toy_envs)
     monkeypatch.setattr("tgrpo_trainer.train.write_report", lambda folder: folder)
     monkeypatch.setattr("tgrpo_trainer.train._write_videos", lambda *_: None)
-    train(toy_config(tmp_path / "run", iterations=1))
+    config = toy_config(tmp_path / "run", iterations=1)
+    train(config.replace(env={**config.env.model_dump(), "detail": "exact"}))
     said = tmp_path / "served" / "stderr"
     command = ("-m", "tgrpo_trainer", "serve", str(tmp_path / "run"), "--port", "0", "--api-key", "k")
     with started(*command, folder=said.parent) as child:
@@ -151,7 +152,7 @@ def test_the_command_serves_a_run_until_it_is_interrupted(tmp_path: Path, monkey
         with pytest.raises(PolicyError, match="401"):
             OpenPiPolicy(url, timeout_s=30)
         client = OpenPiPolicy(url, timeout_s=30, api_key="k")
-        assert (client.image_size, client.replan_steps) == (16, 2)
+        assert (client.image_size, client.replan_steps, client.detail) == (16, 2, "exact")
         client.close()
         child.send_signal(signal.SIGINT)
         assert child.wait(DEADLINE_S) == 130

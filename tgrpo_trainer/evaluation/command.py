@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 from tgrpo_envs.errors import ConfigError
@@ -12,13 +14,14 @@ from tgrpo_trainer.evaluation.evaluate import ALONE, EpisodeSplit
 from tgrpo_trainer.evaluation.failures import write_failures
 from tgrpo_trainer.evaluation.options import EvalOptions
 from tgrpo_trainer.evaluation.record import (
+    FINISHED_NAME,
     RECORD_NAME,
     EvaluationFile,
     PolicyRecord,
     comparability,
     installed_versions,
 )
-from tgrpo_trainer.evaluation.result import Mode, StateSet, pool
+from tgrpo_trainer.evaluation.result import Evaluation, Mode, StateSet, pool
 from tgrpo_trainer.evaluation.source import (
     PolicySource,
     find_source,
@@ -37,6 +40,8 @@ from tgrpo_trainer.run.rng import Stream, derive_seed
 
 NUM_OFFICIAL = 50
 """LIBERO's initial states of a task."""
+PERTURBATION = {"perturb", "perturb_level", "perturb_seed"}
+Evaluations = tuple[Evaluation, ...]
 
 
 def run_evaluation(options: EvalOptions, shard: EpisodeSplit = ALONE) -> EvaluationFile:
@@ -64,31 +69,45 @@ def run_evaluation(options: EvalOptions, shard: EpisodeSplit = ALONE) -> Evaluat
     if shard.rank == 0:
         _tell(source, policy, env, options)
     plan = make_plan(options, source.config, env, policy, iteration)
-    evaluations, failures = evaluate_tasks(
-        policy,
-        plan,
-        lambda task, num_envs: closing(make_envs(task, num_envs)),
-        num_envs=options.num_envs,
-        num_failures=options.videos,
-        shard=shard,
-    )
-    file = EvaluationFile(
-        policy=_policy_record(source, policy, iteration, options.policy),
-        versions=installed_versions(),
-        device=str(policy.device),
-        num_envs=options.num_envs,
-        note=comparability([one.asset_pack for one in evaluations]),
-        evaluations=evaluations,
-        pooled=pool(evaluations),
-        videos=(),
-    )
-    if options.out is None or shard.rank != 0:
+    used = _policy_record(source, policy, iteration, options.policy)  # before a run that goes on prunes its files
+    record = partial(_record, used, str(policy.device), options.num_envs)
+    out = options.out if shard.rank == 0 else None
+    with _keeping(out, record, len(plan.tasks)) as keep:
+        evaluations, failures = evaluate_tasks(
+            policy,
+            plan,
+            lambda task, num_envs: closing(make_envs(task, num_envs)),
+            num_envs=options.num_envs,
+            num_failures=options.videos,
+            shard=shard,
+            on_more_to_come=keep,
+        )
+    file = record(evaluations)
+    if out is None:
         return file
-    file.save(options.out)  # before the videos: whatever keeps these from being made, what was counted stays
+    file.save(out)  # before the videos: whatever keeps these from being made, what was counted stays
     if failures:
-        file = file.model_copy(update={"videos": write_failures(options.out, failures, make_envs)})
-        file.save(options.out)
+        file = file.model_copy(update={"videos": write_failures(out, failures, make_envs)})
+        file.save(out)
     return file
+
+
+@contextmanager
+def _keeping(
+    out: Path | None, record: Callable[[Evaluations], EvaluationFile], num_tasks: int
+) -> Iterator[Callable[[Evaluations], None]]:
+    """Yield what keeps the tasks that are over, and say where they are if the others are not played."""
+
+    def keep(evaluations: Evaluations) -> None:
+        if out is not None:
+            record(evaluations).save_finished_tasks(out, num_tasks)
+
+    try:
+        yield keep
+    except BaseException:
+        if out is not None and (out / FINISHED_NAME).exists():
+            say(f"The tasks that were finished are kept in {out / FINISHED_NAME}.")
+        raise
 
 
 def chosen_env(options: EvalOptions, config: TrainConfig) -> EnvConfig:
@@ -101,14 +120,15 @@ def chosen_env(options: EvalOptions, config: TrainConfig) -> EnvConfig:
     changes = {
         "suite": options.suite,
         "assets": options.assets,
+        "detail": options.detail,
         "horizon": options.horizon,
         "image_size": options.image_size,
         "action_chunk": options.action_chunk,
-        "perturb": options.perturb,
+        "perturb": None if options.perturb == "none" else options.perturb,
         "perturb_level": options.perturb_level,
         "perturb_seed": options.perturb_seed,
     }
-    env = own.model_dump()
+    env = own.model_dump(exclude=PERTURBATION if options.perturb == "none" else None)
     if options.suite not in (None, own.suite):
         env |= {"horizon": None, "tasks": (0,), "bddl": None}
         if own.reward_is_file:
@@ -158,6 +178,24 @@ def _check(options: EvalOptions) -> None:
         raise ConfigError("--videos are written beside the record; say where with --out FOLDER.")
     if options.out is not None and (options.out / RECORD_NAME).exists():
         raise ConfigError(f"{options.out} holds an evaluation already; give another folder with --out.")
+    if options.out is not None and (options.out / FINISHED_NAME).exists():
+        raise ConfigError(
+            f"{options.out} holds the tasks of an evaluation that was not finished; move {FINISHED_NAME} away, or give "
+            "another folder with --out."
+        )
+
+
+def _record(used: PolicyRecord, device: str, num_envs: int, evaluations: Evaluations) -> EvaluationFile:
+    return EvaluationFile(
+        policy=used,
+        versions=installed_versions(),
+        device=device,
+        num_envs=num_envs,
+        note=comparability(evaluations),
+        evaluations=evaluations,
+        pooled=pool(evaluations),
+        videos=(),
+    )
 
 
 def _policy_record(source: PolicySource, policy: Policy, iteration: int, used: PolicyConfig) -> PolicyRecord:

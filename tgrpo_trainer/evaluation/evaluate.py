@@ -1,8 +1,9 @@
 """Evaluation: choose episodes, play them, count. Who plays which episode changes nothing about its result.
 
 The episodes of an evaluation are numbered; each draws its actions from a generator of its own, which follows from the
-evaluation's seed and its initial state. So a result depends neither on how many environments run side by side nor on a
-split over processes: `evaluate_part` plays some positions, `merge_evaluations` makes the whole.
+evaluation's seed and its initial state. What the environment draws for it follows from the state. So a result depends
+neither on how many environments run side by side nor on a split over processes: `evaluate_part` plays some positions,
+`merge_evaluations` makes the whole.
 """
 
 from __future__ import annotations
@@ -116,13 +117,13 @@ def evaluate_part(
         seed: Of a sampled evaluation.
         iteration: Recorded in the result.
         on_progress: Told the number of episodes finished here.
-        on_episode: Given the state and the record of each episode played here.
+        on_episode: Given the state and the record of each episode played here, without pictures.
 
     Raises:
         ConfigError: No states, or a row outside the set.
     """
     check_state_ids(envs, states, state_ids)
-    seeds = episode_seeds(seed, state_ids)
+    seeds, resets = episode_seeds(seed, state_ids), reset_seeds(state_ids)
     episodes: dict[int, EpisodeResult] = {}
     width = envs.num_envs
     for start in range(0, len(positions), width):
@@ -132,11 +133,14 @@ def evaluate_part(
         filled: list[int] = np.resize(np.asarray(batch, dtype=np.int64), width).tolist()
         played_N = np.arange(width) < (len(batch) if start else width)
         ids = np.asarray([state_ids[position] for position in filled], dtype=np.int64)
-        observation, _ = envs.reset(options={"init_states": states, "init_state_ids": ids, "reset_mask": played_N})
+        observation, _ = envs.reset(
+            seed=[resets[position] for position in filled],
+            options={"init_states": states, "init_state_ids": ids, "reset_mask": played_N},
+        )
         generators = [torch.Generator(policy.device).manual_seed(seeds[position]) for position in filled]
         sampling = Sampling(temperature, greedy=mode == "greedy", generators=generators)
-        members = play(policy, envs, observation, sampling, num_played=int(played_N.sum())).members[: len(batch)]
-        for position, member in zip(batch, members, strict=True):
+        played = play(policy, envs, observation, sampling, num_played=int(played_N.sum()), keep_pictures=False)
+        for position, member in zip(batch, played.members, strict=False):  # without repeats
             episodes[position] = _episode_result(state_ids[position], member)
             if on_episode is not None:
                 on_episode(state_ids[position], member)
@@ -166,6 +170,14 @@ def episode_seeds(seed: int, state_ids: Sequence[int]) -> list[int]:
         seeds.append(int(np.random.SeedSequence([seed, state, trials[state]]).generate_state(1)[0]))
         trials[state] += 1
     return seeds
+
+
+def reset_seeds(state_ids: Sequence[int]) -> list[int]:
+    """Seed of what the environment draws for each episode (`env.fixture_poses`): from the state, and how often it came.
+
+    The evaluation's seed has no part in it, so that all evaluations pose the same episodes.
+    """
+    return episode_seeds(0, state_ids)
 
 
 def advance(bar: Progress, before: int, episodes: int) -> None:

@@ -15,6 +15,7 @@ from tgrpo_envs.base_settings import Settings
 from tgrpo_envs.files import write_atomically
 from tgrpo_envs.recording.video import encode
 from tgrpo_trainer.config import EnvConfig
+from tgrpo_trainer.evaluation.evaluate import reset_seeds
 from tgrpo_trainer.evaluation.replay import IMAGE_SIZE, replay
 from tgrpo_trainer.evaluation.result import Mode, StateSet
 from tgrpo_trainer.rollout.environment import CONTROL_STEP_S, Envs
@@ -32,7 +33,7 @@ class Failure:
     states: StateSet
     mode: Mode
     state: int
-    """Row of the set."""
+    """Row of the set, played once."""
     actions_SA: NDArray[np.float32]
     """The action of each control step that ran."""
     end: str
@@ -46,7 +47,7 @@ class Failure:
     def of(
         cls, member: Rollout, stage_names: Sequence[str], *, env: EnvConfig, states: StateSet, mode: Mode, state: int
     ) -> Failure:
-        """What is kept of a member; its pictures are not, they would fill the memory."""
+        """What is kept of a member."""
         actions_SA = member.actions_TCA.flatten(0, 1)[: member.trajectory.control_steps].numpy()
         done_K = member.stages_TK.any(dim=0).tolist()
         return cls(
@@ -95,7 +96,7 @@ def write_failures(
         with closing(make_envs(large, 1)) as envs:
             for failure in of_task:
                 options = {"init_states": failure.states, "init_state_ids": np.array([failure.state])}
-                observation, _ = envs.reset(options=options)
+                observation, _ = envs.reset(seed=reset_seeds([failure.state]), options=options)
                 frames_FHWC, succeeded = replay(failure.actions_SA, envs, observation)
                 if not succeeded:
                     video = encode(frames_FHWC, 1 / CONTROL_STEP_S)

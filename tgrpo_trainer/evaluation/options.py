@@ -40,10 +40,13 @@ class EvalOptions:
     """Seed of sampled actions; None = the run's own evaluation."""
     assets: str | None = None
     """Asset pack: auto, primitive, libero, or a folder; None = the run's."""
+    detail: Literal["fast", "exact"] | None = None
+    """How pictures are drawn: fast = simplified meshes, exact = LIBERO's pixels; None = the run's."""
     horizon: int | None = None
     """Cut episodes after this many control steps; None = as the run does on its own suite, else the suite's horizon."""
-    perturb: Kind | None = None
-    """Play under this kind of change to the tasks (docs/perturbations.md); None = the run's."""
+    perturb: Kind | Literal["none"] | None = None
+    """Play under this kind of change to the tasks (docs/perturbations.md); none = the tasks as they are; None = as the
+    run has them."""
     perturb_level: int | None = None
     """1 = slight, 2 = clear, 3 = strong; None = the run's, which is 2 where it has not said."""
     perturb_seed: int | None = None

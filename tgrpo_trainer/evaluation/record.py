@@ -10,13 +10,19 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from tgrpo_envs.base_settings import Settings
+from tgrpo_envs.perturbation import Perturbation
+from tgrpo_envs.tasks import HORIZONS
 from tgrpo_trainer.evaluation.failures import FailureVideo
 from tgrpo_trainer.evaluation.result import Evaluation, Pooled, read_json, write_json
 from tgrpo_trainer.policy.openvla.settings import OpenVlaConfig
 from tgrpo_trainer.policy.smolvla.settings import SmolVlaConfig
 
 RECORD_NAME = "evaluation.json"
+FINISHED_NAME = "finished_tasks.json"
+"""Tasks that are over, of an evaluation that is not."""
 BENCHMARK_PACK = "libero"
+BENCHMARK_PX = 256
+"""Side of the pictures that OpenVLA's script draws."""
 PACKAGES = ("tgrpo", "mujoco", "torch", "gymnasium", "numpy")
 
 
@@ -61,9 +67,21 @@ class EvaluationFile(Settings):
     """Failures on video."""
 
     def save(self, folder: Path) -> Path:
-        """Write `folder`/evaluation.json and return its path."""
+        """Write `folder`/evaluation.json and return its path; what was saved of its first tasks goes."""
         write_json(folder / RECORD_NAME, _FILE, self)
+        (folder / FINISHED_NAME).unlink(missing_ok=True)
         return folder / RECORD_NAME
+
+    def save_finished_tasks(self, folder: Path, num_tasks: int) -> None:
+        """Write an evaluation that lacks tasks as `folder`/finished_tasks.json, with nothing pooled.
+
+        Args:
+            folder: Where the whole one is to be.
+            num_tasks: Of the whole one.
+        """
+        there = len({one.env.task for one in self.evaluations})
+        note = f"NOT finished: {there} of {num_tasks} tasks. {self.note}"
+        write_json(folder / FINISHED_NAME, _FILE, self.model_copy(update={"note": note, "pooled": ()}))
 
     @classmethod
     def load(cls, path: Path) -> EvaluationFile:
@@ -78,15 +96,37 @@ class EvaluationFile(Settings):
 _FILE = TypeAdapter(EvaluationFile)
 
 
-def comparability(asset_packs: Sequence[str]) -> str:
+def comparability(evaluations: Sequence[Evaluation]) -> str:
     """What a reader must know before setting the numbers beside published ones."""
-    others = sorted({pack for pack in asset_packs if pack != BENCHMARK_PACK})
-    if others:
-        return f"Asset pack {', '.join(others)}: these results are NOT comparable with the benchmark's."
-    return (
+    differences = dict.fromkeys(sentence for one in evaluations for sentence in _differences(one))
+    return " ".join(differences) or (
         "Asset pack libero: official states can be compared with published results, within what "
         "docs/evaluation.md says differs; held-out states are this project's own."
     )
+
+
+def _differences(one: Evaluation) -> list[str]:
+    """What makes it another test than the published one, a sentence each."""
+    env, unlike = one.env, "these results are NOT comparable with the benchmark's."
+    found = []
+    if one.asset_pack != BENCHMARK_PACK:
+        found.append(f"Asset pack {one.asset_pack}: {unlike}")
+    elif env.image_size != BENCHMARK_PX:
+        found.append(f"Pictures had {env.image_size} pixels a side; OpenVLA's script draws {BENCHMARK_PX}.")
+    if env.bddl is not None:
+        found.append("A task of your own: nothing published is comparable.")
+    if env.perturbation is not None:
+        found.append(f"The tasks were changed ({described(env.perturbation)}): {unlike}")
+    if env.fixture_poses != "default":
+        found.append(f"Fixtures stood elsewhere in every episode (fixture_poses {env.fixture_poses}): {unlike}")
+    if one.horizon != (usual := HORIZONS[env.suite]):
+        found.append(f"Episodes were cut after {one.horizon} control steps; {env.suite} is evaluated with {usual}.")
+    return found
+
+
+def described(perturbation: Perturbation) -> str:
+    """A change of a task in words."""
+    return f"{perturbation.kind}, level {perturbation.level}, seed {perturbation.seed}"
 
 
 def installed_versions() -> dict[str, str]:

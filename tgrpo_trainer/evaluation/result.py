@@ -228,4 +228,7 @@ def read_json(path: Path, kind: TypeAdapter[_Read]) -> _Read:
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror}).") from error
     except ValidationError as error:
-        raise CheckpointError(f"{path} does not hold evaluations of this version: {first_fault(error)}.") from error
+        raise CheckpointError(
+            f"{path} does not hold evaluations of this version: {first_fault(error)}; if it is damaged, delete it: a "
+            "run that is resumed plays those of the iteration it stands at again, and the eval command any."
+        ) from error

@@ -88,6 +88,7 @@ def evaluate_tasks(
     num_envs: int,
     num_failures: int = 0,
     shard: EpisodeSplit = ALONE,
+    on_more_to_come: Callable[[tuple[Evaluation, ...]], None] | None = None,
 ) -> tuple[tuple[Evaluation, ...], tuple[Failure, ...]]:
     """Play all of the plan, this process its share, under one progress bar.
 
@@ -98,6 +99,7 @@ def evaluate_tasks(
         num_envs: Members of an environment; fewer are asked for where there are fewer episodes.
         num_failures: Failures to keep of each task, the first ones.
         shard: This process's share; what is returned is the same on every process.
+        on_more_to_come: Given the evaluations so far after each task but the last.
 
     Returns:
         One evaluation for each task, set and mode, in this order, and the failures.
@@ -136,6 +138,8 @@ def evaluate_tasks(
             everywhere = [one for part in shard.gather(kept.failures) for one in part]
             everywhere.sort(key=lambda one: (kinds.index((one.states, one.mode)), one.state))
             failures += everywhere[:num_failures]
+            if on_more_to_come is not None and env is not plan.tasks[-1]:
+                on_more_to_come(tuple(evaluations))
     return tuple(evaluations), tuple(failures)
 
 

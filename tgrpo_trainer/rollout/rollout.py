@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import numpy as np
@@ -70,20 +70,33 @@ class RolloutResult:
     """Seconds choosing actions."""
 
 
-@dataclass(frozen=True)
-class _Decision:
-    """One lock-step decision of the n members that were live."""
+class _Record:
+    """Rows of all decisions so far: one tensor for each field, with room for as many again.
 
-    member_n: Tensor
-    observations: PolicyInput
-    choices_nK: Tensor
-    logp_nK: Tensor
-    executed_nK: Tensor
-    actions_nCA: Tensor
-    rewards_n: Tensor
-    stage_n: Tensor
-    stages_nK: Tensor
-    kept_n: Tensor
+    Tensors of each decision, small ones between the large ones that are freed, would leave holes in the memory that the
+    next decision's pictures do not fit into.
+    """
+
+    def __init__(self) -> None:
+        self._room: dict[str, Tensor] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, **decision: Tensor) -> None:
+        """Keep one lock-step decision of the members that were live, a row of every field for each."""
+        begin, self._count = self._count, self._count + len(decision["member"])
+        for name, rows in decision.items():
+            room = self._room.get(name, rows[:0])
+            if len(room) < self._count:
+                wider = rows.new_empty((2 * self._count, *rows.shape[1:]))
+                wider[:begin] = room[:begin]
+                self._room[name] = room = wider
+            room[begin : self._count] = rows
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._room[name][: self._count]
 
 
 class _EpisodeState:
@@ -130,6 +143,7 @@ def play(
     *,
     cut_group_size: int = 1,
     num_played: int | None = None,
+    keep_pictures: bool = True,
     turn: AbstractContextManager[object] = _ALONE,
 ) -> RolloutResult:
     """Play members from a fresh reset to their end.
@@ -141,6 +155,8 @@ def play(
         sampling: How actions are drawn.
         cut_group_size: Consecutive members that end together when one of them succeeds; 1 = each on its own.
         num_played: Play the first so many, where the others have ended before and were not reset; None plays all.
+        keep_pictures: Whether the trajectories hold what the policy saw, to learn from. Without, their pictures have no
+            pixels: whole episodes of many members can fill the memory.
         turn: Held while the policy decides, where others play at the same time.
 
     Raises:
@@ -151,7 +167,7 @@ def play(
     tasks_N = facts_of_members(envs)
     instruction_NL = policy.encode_instructions([task.instruction for task in tasks_N]).cpu()
     running = _EpisodeState(envs.num_envs if num_played is None else num_played)
-    decisions: list[_Decision] = []
+    record = _Record()
     env_s = policy_s = 0.0
     while len(live := running.live):
         seen = PolicyInput.from_observation(
@@ -161,7 +177,7 @@ def play(
             deciding = time.perf_counter()
             sample = _choose(policy, seen, sampling, live)
             policy_s += time.perf_counter() - deciding
-        if not decisions and (doubt := policy.inspect(seen, sample.choices_NK)) is not None:
+        if not len(record) and (doubt := policy.inspect(seen, sample.choices_NK)) is not None:
             say(f"Warning: {doubt}")
         actions_NCA = np.zeros((envs.num_envs, chunk, ACTION_DIM), dtype=np.float32)
         actions_NCA[live] = sample.actions_NCA.numpy()
@@ -171,21 +187,19 @@ def play(
         stage_n = running.stage_N[live]
         ran_n = running.advance(live, truncated_N, info)
         running.cut_groups(cut_group_size)
-        decisions.append(
-            _Decision(
-                member_n=torch.from_numpy(live),
-                observations=seen,
-                choices_nK=sample.choices_NK,
-                logp_nK=sample.logp_NK,
-                executed_nK=policy.counted(control_steps_run(ran_n, chunk)),
-                actions_nCA=sample.actions_NCA,
-                rewards_n=torch.tensor(rewards_N[live], dtype=torch.float64),
-                stage_n=torch.from_numpy(stage_n),
-                stages_nK=torch.tensor(info["stages"][live], dtype=torch.bool),
-                kept_n=torch.tensor(~info["diverged"][live], dtype=torch.bool),
-            )
+        record.add(
+            **vars(seen if keep_pictures else _without_pictures(seen)),
+            member=torch.from_numpy(live),
+            choices=sample.choices_NK,
+            logp=sample.logp_NK,
+            executed=policy.counted(control_steps_run(ran_n, chunk)),
+            actions=sample.actions_NCA,
+            rewards=torch.tensor(rewards_N[live], dtype=torch.float64),
+            stage=torch.from_numpy(stage_n),
+            stages=torch.tensor(info["stages"][live], dtype=torch.bool),
+            kept=torch.tensor(~info["diverged"][live], dtype=torch.bool),
         )
-    return RolloutResult(_members(decisions, running, tasks_N), env_s, policy_s)
+    return RolloutResult(_members(record, running, tasks_N), env_s, policy_s)
 
 
 def collect_groups(
@@ -254,24 +268,28 @@ def _choose(policy: Policy, seen: PolicyInput, sampling: Sampling, live: IntArra
     if not sample.logp_NK.isfinite().all():
         raise TrainingError(
             "The policy gives its choices log-probabilities that are NaN or infinite, so what it plays means nothing; "
-            "go on from an earlier checkpoint, with a lower learning rate."
+            "to train on, take the latest checkpoints out of the run's folder last, and --resume the run with a lower "
+            "--update.learning-rate."
         )
     return ActionSample(sample.choices_NK.cpu(), sample.logp_NK.cpu(), sample.actions_NCA.cpu())
 
 
-def _members(decisions: list[_Decision], running: _EpisodeState, tasks_N: Sequence[TaskFacts]) -> tuple[Rollout, ...]:
+def _without_pictures(seen: PolicyInput) -> PolicyInput:
+    """The same rows, their pictures without pixels."""
+    no_pixels_NHWC = seen.agentview_NHWC.new_zeros((len(seen), 0, 0, 3))
+    return replace(seen, agentview_NHWC=no_pixels_NHWC, wrist_NHWC=no_pixels_NHWC)
+
+
+def _members(record: _Record, running: _EpisodeState, tasks_N: Sequence[TaskFacts]) -> tuple[Rollout, ...]:
     """Sort the rows of all decisions by member; within a member they stay in time order."""
-    member_M = torch.cat([decision.member_n for decision in decisions])
-    kept_M = torch.cat([decision.kept_n for decision in decisions])
-    observations = PolicyInput.cat([decision.observations for decision in decisions])
+    observations = PolicyInput(**{field.name: record[field.name] for field in fields(PolicyInput)})
     choices, logp, executed, actions, rewards, stage, stages = (
-        torch.cat([getattr(decision, name) for decision in decisions])
-        for name in ("choices_nK", "logp_nK", "executed_nK", "actions_nCA", "rewards_n", "stage_n", "stages_nK")
+        record[name] for name in ("choices", "logp", "executed", "actions", "rewards", "stage", "stages")
     )
     members = []
     for i, (end, task) in enumerate(zip(running.ends, tasks_N, strict=False)):  # the last ones may not be played
         assert end is not None
-        rows = torch.nonzero((member_M == i) & kept_M)[:, 0]
+        rows = torch.nonzero((record["member"] == i) & record["kept"])[:, 0]
         trajectory = Trajectory(
             observations=observations.rows(rows),
             choices_TK=choices[rows],

@@ -16,7 +16,7 @@ from tgrpo_trainer.run.layout import CONFIG_NAME
 
 TASKS_FILE = "trained_on.json"
 """What an exported policy was trained on, which `eval` plays unless it is told otherwise."""
-TRAINED_ON = ("suite", "tasks", "assets", "horizon")
+TRAINED_ON = ("suite", "tasks", "assets", "horizon", "detail")
 
 
 def export_policy(checkpoint: Path, out: Path, base: str | None = None) -> None:
@@ -90,7 +90,7 @@ def with_own_tasks(config: TrainConfig, folder: Path) -> TrainConfig | None:
     """
     path = folder / TASKS_FILE
     if path.is_file():
-        content: dict[str, Any] = read_object(path)
+        content: dict[str, Any] = {"detail": config.env.detail} | read_object(path)  # versions up to 0.12.0 left it out
         own = {name: content.get(name) for name in TRAINED_ON}
     elif (env := _known_env(folder)) is not None and env.bddl is None:
         own = env.model_dump(include=set(TRAINED_ON))

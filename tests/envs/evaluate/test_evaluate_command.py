@@ -332,6 +332,15 @@ def test_counts_are_pooled_over_tasks_and_kept_apart_by_set() -> None:
     assert [(one.task, one.state) for one in record.episodes] == [(3, 0), (3, 0), (1, 0), (1, 1)]
     assert "NOT comparable" in record.note
 
+    published = settings.model_copy(update={"assets": "libero", "detail": "exact", "image_size": 256})
+    as_published = "Official states can be compared with published results; held-out states are ours."
+    assert summary(published, []).note == as_published
+    changed = published.model_copy(update={"perturb": ("camera",)})
+    said = "What was played under a perturbation is NOT comparable with the benchmark's."
+    assert summary(changed, []).note == f"{as_published} {said}"
+    small = published.model_copy(update={"image_size": 16})
+    assert summary(small, []).note == "Pictures had 16 pixels a side; OpenVLA's script draws 256."
+
 
 def test_conventions_have_their_own_pictures_and_plans(folder: str) -> None:
     function = open_policy(f"{folder}:still", timeout_s=1)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import weakref
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from tests.helpers.scripted_policy import StraightPolicy
 from tests.helpers.toy_env import ToyReach
 from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_envs.intervals import wilson_interval
+from tgrpo_envs.vector import LiberoVectorEnv
 from tgrpo_trainer.config import EnvConfig
 from tgrpo_trainer.evaluation.evaluate import ALONE, EpisodeSplit, Request, evaluate, evaluate_part
+from tgrpo_trainer.evaluation.failures import write_failures
 from tgrpo_trainer.evaluation.result import (
     Evaluation,
     EvaluationPart,
@@ -23,8 +30,11 @@ from tgrpo_trainer.evaluation.result import (
     merge_evaluations,
     save_evaluations,
 )
+from tgrpo_trainer.evaluation.tasks import Plan, evaluate_tasks
 from tgrpo_trainer.policy.base import Policy
 from tgrpo_trainer.policy.nano.policy import NanoConfig, NanoPolicy
+from tgrpo_trainer.rollout.environment import make_envs
+from tgrpo_trainer.types import ActionSample, PolicyInput
 
 
 def evaluate_toy(
@@ -94,6 +104,54 @@ def test_sampled_results_do_not_depend_on_the_number_of_environments() -> None:
     assert few.episodes == many.episodes
     again = [one for one in few.episodes if one.state == 5]
     assert len({one.control_steps for one in again}) > 1  # a state given again is another trial
+
+
+class CountsPictures(StraightPolicy):
+    """Never succeeds, and counts at each decision the pictures it was shown that are still in memory."""
+
+    def __init__(self) -> None:
+        super().__init__(speed=0.0)
+        self._shown: list[weakref.ref[Tensor]] = []
+        self.alive: list[int] = []
+
+    def sample(self, obs: PolicyInput, **how: Any) -> ActionSample:
+        self._shown.append(weakref.ref(obs.agentview_NHWC))
+        self.alive.append(sum(one() is not None for one in self._shown))
+        return super().sample(obs, **how)
+
+
+def test_an_evaluation_forgets_pictures_on_the_way() -> None:
+    policy = CountsPictures()
+    evaluate_toy(policy, 4, range(8))
+    assert len(policy.alive) == 2 * 12  # two batches of 24 control steps
+    assert max(policy.alive) <= 2  # those of this decision, and of the one before until they are replaced
+
+
+def test_drawn_fixtures_stand_where_they_stand_in_every_evaluation_and_on_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LIBERO-Goal 0 has a cabinet and a stove. One member or three, first mode or second, seed 0 or 1, played again."""
+    stood: dict[int, list[bytes]] = defaultdict(list)
+    reset = LiberoVectorEnv.reset
+
+    def keep(envs: LiberoVectorEnv, *, seed: Any = None, options: Any = None) -> Any:
+        result = reset(envs, seed=seed, options=options)
+        for row, state in enumerate(options["init_state_ids"]):
+            if "reset_mask" not in options or options["reset_mask"][row]:
+                stood[int(state)].append(envs.episodes.simulator.init_states.fixtures_NF7[row].tobytes())
+        return result
+
+    monkeypatch.setattr(LiberoVectorEnv, "reset", keep)
+    env = EnvConfig(
+        suite="libero_goal", assets="primitive", fixture_poses="per_episode", image_size=16, action_chunk=2, horizon=2
+    )
+    for num_envs, seed in ((1, 0), (3, 1)):
+        plan = Plan((env,), {"official": 4}, ("greedy", "sampled"), temperature=1.0, seed=seed, iteration=0)
+        lend = lambda task, num_envs: closing(make_envs(task, num_envs))  # noqa: E731
+        _, failures = evaluate_tasks(StraightPolicy(), plan, lend, num_envs=num_envs, num_failures=2)
+    assert len(write_failures(tmp_path, failures, make_envs)) == 2
+    assert len(stood[0]) >= 5 and {len(set(poses)) for poses in stood.values()} == {1}
+    assert len({poses[0] for poses in stood.values()}) == 4  # drawn anew for every episode
 
 
 IDS = [*range(0, 30, 3), 9, 9, 27]  # 13 episodes: no multiple of the numbers of ranks
@@ -168,6 +226,21 @@ def test_results_come_back_from_disk(tmp_path: Path) -> None:
     path = tmp_path / "evaluations" / "iteration_000000.json"
     save_evaluations(path, [result])
     assert load_evaluations(path) == (result,)
-    path.write_text("[{}]")
-    with pytest.raises(CheckpointError, match="iteration_000000"):
-        load_evaluations(path)
+    for damaged in ("[{}]", ""):
+        path.write_text(damaged)
+        with pytest.raises(CheckpointError, match=r"iteration_000000.*delete it: a run that is resumed plays those"):
+            load_evaluations(path)
+
+
+def test_results_are_on_the_disk_before_they_take_their_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a power cut may leave an empty file with the name of the whole one."""
+    path, flushed = tmp_path / "iteration_000000.json", list[bytes]()
+    result = evaluate_toy(StraightPolicy(), 2, [0])
+
+    def flush(descriptor: int) -> None:
+        flushed.append(Path(f"/proc/self/fd/{descriptor}").read_bytes())
+        assert not path.exists()
+
+    monkeypatch.setattr(os, "fsync", flush)
+    save_evaluations(path, [result])
+    assert flushed == [path.read_bytes()]

@@ -17,13 +17,15 @@ from tests.helpers.toy_run import make_toy_envs, toy_config
 from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_envs.intervals import wilson_interval
 from tgrpo_trainer.__main__ import main
+from tgrpo_trainer.config import EnvConfig
 from tgrpo_trainer.distributed.world import World
-from tgrpo_trainer.evaluation.command import run_evaluation
+from tgrpo_trainer.evaluation.command import chosen_env, run_evaluation
 from tgrpo_trainer.evaluation.evaluate import EpisodeSplit
 from tgrpo_trainer.evaluation.options import EvalOptions
 from tgrpo_trainer.evaluation.record import EvaluationFile, comparability
-from tgrpo_trainer.evaluation.result import load_evaluations, pool
+from tgrpo_trainer.evaluation.result import Evaluation, load_evaluations, pool
 from tgrpo_trainer.evaluation.source import find_source, policy_digest
+from tgrpo_trainer.evaluation.table import table
 from tgrpo_trainer.evaluation.tasks import chosen_tasks
 from tgrpo_trainer.policy.hub import FoundCheckpoint
 from tgrpo_trainer.policy.nano.policy import NanoConfig, NanoPolicy
@@ -160,7 +162,7 @@ def test_an_exported_policy_is_played_on_the_tasks_it_was_trained_on(
     out = exported(tmp_path, suite="libero_goal", tasks=(7, "put_the_bowl_on_the_plate"))
     names = json.loads((out / "trained_on.json").read_text())
     tasks = [7, "put_the_bowl_on_the_plate"]
-    assert names == {"suite": "libero_goal", "tasks": tasks, "assets": "auto", "horizon": 24}
+    assert names == {"suite": "libero_goal", "tasks": tasks, "assets": "auto", "horizon": 24, "detail": "fast"}
     assert find_source(out).config.env.horizon == 24
     capsys.readouterr()
     file = run_evaluation(options(out, *FEW))
@@ -234,9 +236,70 @@ def test_another_suite_has_its_own_length_and_a_file_of_stages_stays_with_its_ta
     assert [(one.task, one.reward) for one in chosen_tasks(env, ["0", "1"], env)] == [(0, "mine.json"), (1, "stages")]
 
 
-def test_only_libero_s_pack_is_said_to_be_comparable() -> None:
-    assert "NOT comparable" in comparability(["libero", "primitive"])
-    assert "NOT" not in comparability(["libero", "libero"])
+PUBLISHED = EnvConfig(image_size=256)
+
+
+def evaluated(env: EnvConfig = PUBLISHED, asset_pack: str = "libero", horizon: int = 280) -> Evaluation:
+    return Evaluation(
+        iteration=0,
+        states="official",
+        mode="greedy",
+        temperature=1.0,
+        seed=0,
+        env=env,
+        instruction="reach",
+        horizon=horizon,
+        asset_pack=asset_pack,
+        stage_names=(),
+        num_successes=0,
+        num_episodes=1,
+        interval=(0.0, 1.0),
+        episodes=(),
+    )
+
+
+def test_only_what_is_as_published_is_said_to_be_comparable(tmp_path: Path) -> None:
+    usual = evaluated()
+    assert comparability([usual, usual]).startswith("Asset pack libero: official states can be compared with published")
+    own = PUBLISHED.model_copy(update={"suite": "custom", "bddl": tmp_path / "gone_by_now.bddl"})
+    camera = PUBLISHED.model_copy(update={"perturb": "camera", "perturb_level": 3, "perturb_seed": 7})
+    for unlike, said in (
+        (evaluated(asset_pack="primitive"), "Asset pack primitive: these results are NOT comparable"),
+        (evaluated(camera), "(camera, level 3, seed 7): these results are NOT comparable"),
+        (evaluated(EnvConfig(image_size=256, fixture_poses="per_episode")), "per_episode): these results are NOT comp"),
+        (evaluated(own, horizon=520), "A task of your own: nothing published is comparable."),
+        (evaluated(EnvConfig(image_size=16)), "Pictures had 16 pixels a side; OpenVLA's script draws 256."),
+        (evaluated(horizon=9), "cut after 9 control steps; libero_object is evaluated with 280."),
+    ):
+        note = comparability([usual, unlike])
+        assert said in note and "can be compared" not in note
+
+
+def test_a_perturbation_is_named_beside_the_task_and_none_plays_the_plain_one(run: Path) -> None:
+    few = ("--states", "official", "--mode", "greedy", "--num-states", 1, "--horizon", 2)
+    file = run_evaluation(options(run, *few, "--perturb", "camera", "--perturb-level", 3))
+    assert "\nlibero_object 0 (camera, level 3, seed 0)  official" in table(file)
+    assert "(camera, level 3, seed 0): these results are NOT comparable" in file.note
+    config = toy_config(run, 1)
+    perturbed = config.replace(env={**config.env.model_dump(), "perturb": "camera", "perturb_level": 3})
+    assert chosen_env(options(run), perturbed).perturb == "camera"
+    assert chosen_env(options(run, "--perturb", "light"), perturbed).perturb == "light"
+    assert chosen_env(options(run, "--perturb", "none"), perturbed) == config.env
+
+
+def test_pictures_are_drawn_as_the_run_s_unless_it_is_said(run: Path, tmp_path: Path) -> None:
+    config = toy_config(run, 1)
+    exact = config.replace(env={**config.env.model_dump(), "detail": "exact"})
+    assert (chosen_env(options(run), exact).detail, chosen_env(options(run), config).detail) == ("exact", "fast")
+    assert chosen_env(options(run, "--detail", "fast"), exact) == config.env
+    out = exported(tmp_path, detail="exact")
+    inside = tmp_path / "run" / "last" / "iteration_000001" / "policy"
+    assert [find_source(folder).config.env.detail for folder in (out, inside)] == ["exact", "exact"]
+    names = json.loads((out / "trained_on.json").read_text())
+    del names["detail"]
+    (out / "trained_on.json").write_text(json.dumps(names))  # as versions up to 0.12.0 wrote it
+    source = find_source(out)
+    assert (source.config.env.detail, source.knows_tasks) == ("fast", True)
 
 
 def test_pooling_weighs_every_episode_the_same(run: Path) -> None:

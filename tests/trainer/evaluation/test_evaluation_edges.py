@@ -37,6 +37,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["eval", "run", "--temperature", "1e-40"], "--temperature is 1e-40; give"),
         (["eval", "run", "--perturb-level", "3"], "name it with --perturb KIND"),
         (["eval", "run", "--perturb-seed", "0"], "name it with --perturb KIND"),
+        (["eval", "run", "--perturb", "none", "--perturb-level", "3"], "name it with --perturb KIND"),
         (
             ["serve", "run", "--smolvla.noise-level", "2"],
             "--smolvla.* says how a published policy of that kind",
@@ -95,6 +96,38 @@ def test_what_was_counted_is_kept_when_videos_fail(
     file = EvaluationFile.load(Path("out/evaluation.json"))
     assert [(one.num_successes, one.num_episodes) for one in file.evaluations] == [(0, 3)]
     assert file.videos == ()
+
+
+SEVERAL = ["eval", "run", "--tasks", "0", "3", "5", "--num-states", "4", "--horizon", "8", "--videos", "1"]
+
+
+def test_tasks_that_are_over_are_kept_when_a_later_one_is_interrupted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def make(config: EnvConfig, num_envs: int) -> ToyReach:
+        if config.task == 5:
+            raise KeyboardInterrupt
+        return make_toy_envs(config, num_envs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tgrpo_trainer.evaluation.command.make_envs", make)
+        assert main([*SEVERAL, "--out", "out"]) == 130
+    kept = Path("out/finished_tasks.json")
+    assert [file.name for file in Path("out").iterdir()] == [kept.name]
+    said = capsys.readouterr()
+    assert f"The tasks that were finished are kept in {kept}." in said.out + said.err
+    first = EvaluationFile.load(kept)
+    assert first.note.startswith("NOT finished: 2 of 3 tasks. Asset pack toy: ")
+    assert (first.pooled, first.videos) == ((), ())
+
+    assert main([*SEVERAL, "--out", "out"]) == 2
+    assert "out holds the tasks of an evaluation that was not finished; move finished_tasks" in capsys.readouterr().err
+    kept.unlink()
+    assert main([*SEVERAL, "--out", "out"]) == 0
+    assert sorted(file.name for file in Path("out").iterdir()) == ["evaluation.json", "videos"]
+    whole = EvaluationFile.load(Path("out/evaluation.json"))
+    assert whole.evaluations[: len(first.evaluations)] == first.evaluations
+    assert [one.env.task for one in whole.evaluations] == [task for task in (0, 3, 5) for _ in range(4)]
 
 
 def test_a_run_is_no_policy_to_start_from(capsys: pytest.CaptureFixture[str]) -> None:

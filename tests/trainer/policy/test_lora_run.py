@@ -137,6 +137,7 @@ def test_export_merges_adapters_and_copies_full_policies(tmp_path: Path, capsys:
         "tasks": [0],
         "assets": "auto",
         "horizon": 6,
+        "detail": "fast",
     }
     assert {path.name: path.read_bytes() for path in source.iterdir()} == copied
     assert policy_digest(source) == policy_digest(tmp_path / "copy")

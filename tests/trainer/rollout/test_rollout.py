@@ -56,6 +56,22 @@ def test_a_straight_walk_is_recorded_step_by_step() -> None:
     np.testing.assert_allclose(trajectory.logp_TK[:, 0], [-0.8, -0.6, -0.4, -0.2], atol=1e-6)
 
 
+def test_without_pictures_the_record_is_the_same_but_for_them() -> None:
+    with_pictures, without = (
+        play_heldout(ToyReach(3, diverge_at={1: 5}), StraightPolicy(), [0, 7, 9], keep_pictures=keep).members
+        for keep in (True, False)
+    )
+    for one, other in zip(with_pictures, without, strict=True):
+        whole, bare = vars(one.trajectory).copy(), vars(other.trajectory).copy()
+        seen, rest = vars(whole.pop("observations")), vars(bare.pop("observations"))
+        for name, value in {**whole, **seen, "actions": one.actions_TCA, "stages": one.stages_TK}.items():
+            mine = {**bare, **rest, "actions": other.actions_TCA, "stages": other.stages_TK}[name]
+            if name in ("agentview_NHWC", "wrist_NHWC"):
+                assert value.shape[1:] == (16, 16, 3) and mine.shape == (len(value), 0, 0, 3)
+            else:
+                assert torch.equal(mine, value) if isinstance(value, torch.Tensor) else mine == value
+
+
 def test_a_policy_whose_numbers_have_left_float32_plays_nothing() -> None:
     policy = tiny_nano(action_chunk=2)
     torch.nn.init.constant_(policy.head.weight, 3e38)  # finite, and no logit is
