@@ -62,7 +62,7 @@ def pack_in(folder: Path) -> AssetPack:
     Any other is called "custom": what is found on it is not comparable with published results.
     """
     digest = folder_digest(folder)
-    if holds_liberos_files(folder) or folder.resolve() in (place.resolve() for place in _usual_folders()):
+    if folder.resolve() in (place.resolve() for place in _usual_folders()) or holds_liberos_files(folder):
         return AssetPack("libero", folder, digest)
     return AssetPack(CUSTOM_PACK, folder, f"{CUSTOM_PACK}-{digest}")  # a scene built under the other name is another
 

@@ -49,7 +49,7 @@ def train_sft(
         generator: Draws rows and shifts (a CPU generator).
         on_step: Called after every step with the number of steps done and the latest metrics, for a progress bar.
         world: The ranks; each takes its part of every batch, and the policy is sharded over them.
-        stochastic: See `cloning_optimizer`.
+        stochastic: Round bfloat16 weights at random, in place of float32 master weights, which take twice the memory.
 
     Returns:
         `loss` (of tokens and Gaussians: nats per choice) and `accuracy` (share of choices whose most probable value is
@@ -62,7 +62,7 @@ def train_sft(
     if config.batch_size < world.size:
         raise ConfigError(f"sft.batch_size is {config.batch_size}, with {world.size} ranks; use at least one for each.")
     instruction_UL = policy.encode_instructions(dataset.instructions)
-    optimizer = cloning_optimizer(policy, stochastic=stochastic)
+    optimizer = cloning_optimizer(policy, generator.initial_seed() if stochastic else None)
     recent: deque[dict[str, float]] = deque(maxlen=AVERAGED_STEPS)
     for step in range(config.max_steps):
         for group in optimizer.param_groups:
@@ -91,7 +91,7 @@ def train_sft(
     return {key: sum(each[key] for each in recent) / len(recent) for key in recent[-1]}
 
 
-def cloning_optimizer(policy: nn.Module, *, stochastic: bool = False) -> torch.optim.Optimizer:
+def cloning_optimizer(policy: nn.Module, rounding_seed: int | None = None) -> torch.optim.Optimizer:
     """AdamW for weights in full precision; where some are in half, Adam that keeps small steps.
 
     In bfloat16 AdamW loses most steps of a fine-tuning, and in float16 it makes weights NaN (`optimizer.py`). What
@@ -99,13 +99,13 @@ def cloning_optimizer(policy: nn.Module, *, stochastic: bool = False) -> torch.o
 
     Args:
         policy: Its trained parameters are stepped.
-        stochastic: Round bfloat16 weights at random, in place of float32 master weights, which take twice the memory.
+        rounding_seed: Of bfloat16 weights that are rounded at random; None keeps float32 master weights.
     """
     parameters = list(trained_parameters(policy).values())
     if all(parameter.dtype.itemsize >= torch.float32.itemsize for parameter in parameters):
         return torch.optim.AdamW(parameters, betas=BETAS)
-    if stochastic:
-        return StochasticAdam(parameters)
+    if rounding_seed is not None:
+        return StochasticAdam(parameters, seed=rounding_seed)
     return MasterAdam(parameters, betas=BETAS)
 
 

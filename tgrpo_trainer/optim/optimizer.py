@@ -184,7 +184,7 @@ class StochasticAdam(_ElementwiseAdam):
         seed: Of the rounding; part of the saved state.
     """
 
-    def __init__(self, params: list[nn.Parameter], *, seed: int = 0) -> None:
+    def __init__(self, params: list[nn.Parameter], *, seed: int) -> None:
         super().__init__(params, seed=seed)
 
     def _start(self, parameter: nn.Parameter, state: State) -> None:

@@ -21,6 +21,8 @@ CHECKPOINTS_NAME = "checkpoints"
 """One checkpoint per evaluation; iteration 0 is the start and the reference of reinforcement learning."""
 EVALUATIONS_NAME = "evaluations"
 """One JSON file per evaluation, named like its checkpoint."""
+EARLIER_NAME = "earlier_settings"
+"""The settings that a run had before it was resumed with others (`settings_changes.py`)."""
 VIDEOS_NAME = "videos"
 """Best and worst rollout of the last group."""
 

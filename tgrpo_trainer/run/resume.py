@@ -16,6 +16,7 @@ from tgrpo_trainer.run.layout import (
     CONFIG_NAME,
     DEMONSTRATIONS_FOLDER,
     DEMONSTRATIONS_NAME,
+    EARLIER_NAME,
     EVALUATIONS_NAME,
     LAST_NAME,
 )
@@ -25,8 +26,6 @@ FREE = ("num_threads", "max_open_tasks")
 PLACE = ("name", "folder", "seed")
 """Settings of `run` that stay: its folder, and what every random number follows from."""
 
-EARLIER_NAME = "earlier_settings"
-"""Folder of the settings that a run had before it was resumed with others (`settings_changes.py`)."""
 RESULTS = (LAST_NAME, CHECKPOINTS_NAME, EVALUATIONS_NAME, EARLIER_NAME, DEMONSTRATIONS_NAME, DEMONSTRATIONS_FOLDER)
 """What a run finds in its folder it takes for its own, and does not make again."""
 

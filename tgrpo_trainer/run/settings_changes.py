@@ -14,8 +14,7 @@ from typing import Any
 from tgrpo_envs.errors import CheckpointError, ConfigError
 from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.run.checkpoint import latest_checkpoint
-from tgrpo_trainer.run.layout import CONFIG_NAME, EVALUATIONS_NAME, LAST_NAME, iteration_name
-from tgrpo_trainer.run.resume import EARLIER_NAME
+from tgrpo_trainer.run.layout import CONFIG_NAME, EARLIER_NAME, EVALUATIONS_NAME, LAST_NAME, iteration_name
 
 NOT_SETTINGS = {
     *(f"run.{name}" for name in ("seed", "name", "folder", "wandb_project", "device", "keep_checkpoints")),

@@ -127,7 +127,7 @@ def test_small_steps_are_kept_in_every_type(dtype: torch.dtype) -> None:
 
 def test_cloning_takes_no_master_weights_where_they_are_not_wanted() -> None:
     bfloat16 = nn.ParameterList([nn.Parameter(torch.ones(1, dtype=torch.bfloat16))])
-    assert isinstance(cloning_optimizer(bfloat16, stochastic=True), StochasticAdam)
+    assert isinstance(cloning_optimizer(bfloat16, rounding_seed=0), StochasticAdam)
     assert isinstance(cloning_optimizer(nn.ParameterList([torch.ones(1, dtype=torch.float64)])), torch.optim.AdamW)
 
 

@@ -22,8 +22,7 @@ from tgrpo_trainer.report import write_comparison
 from tgrpo_trainer.report.overlay import DASHES, PALETTE, group_line
 from tgrpo_trainer.report.plots import seconds_of
 from tgrpo_trainer.report.runs import RunRecord, differing_settings, group_by_settings, mean_curve, read_runs
-from tgrpo_trainer.run.layout import CONFIG_NAME
-from tgrpo_trainer.run.resume import EARLIER_NAME
+from tgrpo_trainer.run.layout import CONFIG_NAME, EARLIER_NAME
 from tgrpo_trainer.studies.catalogue import get_study
 
 

@@ -24,8 +24,7 @@ from tgrpo_trainer.report import write_report
 from tgrpo_trainer.report.record import LastGroup
 from tgrpo_trainer.report.tasks import latest_means
 from tgrpo_trainer.report.write import WORKING, stage_rows
-from tgrpo_trainer.run.layout import iteration_name
-from tgrpo_trainer.run.resume import EARLIER_NAME
+from tgrpo_trainer.run.layout import EARLIER_NAME, iteration_name
 from tgrpo_trainer.types import EpisodeEnd
 
 

@@ -86,13 +86,19 @@ def wait_until(holds: Callable[[], bool], process: Process) -> None:
         time.sleep(0.01)
 
 
+def signalled(folder: Path, iterations: int, number: signal.Signals, errors: Path, answer: str) -> Process:
+    """The command, told to end in its second iteration, once it has answered."""
+    process = launch(command_that_waits, folder, iterations, stderr=errors)
+    wait_until(beside(folder, "waits").exists, process)
+    send(process, number)
+    wait_until(lambda: answer in errors.read_text(), process)
+    return process
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_the_first_signal_finishes_the_iteration(tmp_path: Path, number: signal.Signals, code: int) -> None:
     folder, errors = tmp_path / "run", tmp_path / "errors"
-    process = launch(command_that_waits, folder, 1000, stderr=errors)
-    wait_until(beside(folder, "waits").exists, process)
-    send(process, number)
-    wait_until(lambda: "Will stop when this iteration is finished" in errors.read_text(), process)
+    process = signalled(folder, 1000, number, errors, "Will stop when this iteration is finished")
     beside(folder, "go_on").touch()
     assert wait([process]) == [code]
     said = errors.read_text()
@@ -105,10 +111,7 @@ def test_the_first_signal_finishes_the_iteration(tmp_path: Path, number: signal.
 def test_the_second_signal_leaves_at_once_and_nothing_is_lost(tmp_path: Path) -> None:
     whole, folder, errors = tmp_path / "whole", tmp_path / "run", tmp_path / "errors"
     straight = launch(command, whole, 3, stderr=tmp_path / "whole_errors")
-    process = launch(command_that_waits, folder, 3, stderr=errors)
-    wait_until(beside(folder, "waits").exists, process)
-    send(process, signal.SIGTERM)
-    wait_until(lambda: "Again to leave at once" in errors.read_text(), process)
+    process = signalled(folder, 3, signal.SIGTERM, errors, "Again to leave at once")
     send(process, signal.SIGTERM)
     assert wait([process]) == [143]
     assert "Interrupted; finished and on disk: iteration 000001" in errors.read_text()
@@ -120,10 +123,7 @@ def test_the_second_signal_leaves_at_once_and_nothing_is_lost(tmp_path: Path) ->
 def test_a_signal_in_the_last_iteration_leaves_the_last_evaluation_to_be_gone_on_with(tmp_path: Path) -> None:
     whole, folder, errors = tmp_path / "whole", tmp_path / "run", tmp_path / "errors"
     straight = launch(command, whole, 2, stderr=tmp_path / "whole_errors")
-    process = launch(command_that_waits, folder, 2, stderr=errors)
-    wait_until(beside(folder, "waits").exists, process)
-    send(process, signal.SIGTERM)
-    wait_until(lambda: "Will stop when this iteration is finished" in errors.read_text(), process)
+    process = signalled(folder, 2, signal.SIGTERM, errors, "Will stop when this iteration is finished")
     beside(folder, "go_on").touch()
     assert wait([process]) == [143]
     assert f"iteration 000002. Go on with: python -m tgrpo_trainer train --resume {folder}" in errors.read_text()

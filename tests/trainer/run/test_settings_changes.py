@@ -15,8 +15,7 @@ from tgrpo_trainer import train as training
 from tgrpo_trainer.__main__ import main
 from tgrpo_trainer.config import TrainConfig
 from tgrpo_trainer.recipes import smoke
-from tgrpo_trainer.run.layout import CONFIG_NAME
-from tgrpo_trainer.run.resume import EARLIER_NAME
+from tgrpo_trainer.run.layout import CONFIG_NAME, EARLIER_NAME
 from tgrpo_trainer.run.settings_changes import keep_earlier_settings, settings_changes
 
 RATE = "update.learning_rate"
