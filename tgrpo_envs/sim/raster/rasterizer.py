@@ -206,7 +206,7 @@ class Rasterizer:
         paint(geometry, drawing.textures, self._at_V3, layer.face_HW, thing_F, self._lit_V3, layer.rgb_HW3)
 
     def _paint_sky(self, view: View, layer: Layer) -> None:
-        if self._drawing.sky != NO_TEXTURE:
+        if self._drawing.sky != NO_TEXTURE and layer.face_HW.min() == NOTHING:
             paint_sky(self._drawing.textures, self._drawing.sky, view, layer.face_HW, layer.rgb_HW3)
 
     def _reflect(self, view: View, scene: Scene, mirror: int, layer: Layer) -> None:
