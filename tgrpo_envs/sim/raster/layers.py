@@ -20,17 +20,24 @@ class Layer(NamedTuple):
     rgb_HW3: NDArray[np.uint8]
 
     @classmethod
-    def empty(cls, size: int) -> Layer:
-        """Nothing, and black."""
-        return cls(
-            np.zeros((size, size), np.float32),
-            np.full((size, size), NOTHING, np.int32),
-            np.zeros((size, size, 3), np.uint8),
-        )
+    def sized(cls, size: int) -> Layer:
+        """Memory for one, to be cleared or put over another."""
+        shape = (size, size)
+        return cls(np.empty(shape, np.float32), np.empty(shape, np.int32), np.empty((*shape, 3), np.uint8))
 
-    def background(self) -> Layer:
-        """A copy to draw into, whose triangles count as none."""
-        return Layer(self.nearness_HW.copy(), np.full_like(self.face_HW, NOTHING), self.rgb_HW3.copy())
+    def cleared(self) -> Layer:
+        """The same memory with nothing in it, and black."""
+        self.nearness_HW.fill(0.0)
+        self.face_HW.fill(NOTHING)
+        self.rgb_HW3.fill(0)
+        return self
+
+    def over(self, below: Layer) -> Layer:
+        """The same memory with what another one shows, whose triangles count as none."""
+        np.copyto(self.nearness_HW, below.nearness_HW)
+        self.face_HW.fill(NOTHING)
+        np.copyto(self.rgb_HW3, below.rgb_HW3)
+        return self
 
 
 @njit(nogil=True, cache=True, error_model="numpy")  # type: ignore[untyped-decorator]

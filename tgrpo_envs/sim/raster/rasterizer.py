@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,14 @@ if TYPE_CHECKING:
     from tgrpo_envs.scene.records import SceneRecord
 
 _UPPER = 0.999  # of a unit normal, along the upper side's
+
+
+class _Camera(NamedTuple):
+    """What never changes of a camera: its number, the tangent of half its field of view, and whether it can move."""
+
+    number: int
+    tangent: float
+    is_fixed: bool
 
 
 class Rasterizer:
@@ -61,6 +69,7 @@ class Rasterizer:
         self._is_still_G = can_be_kept_G & self._is_fixed_B[drawing.body_G]
         self._is_placed_G = can_be_kept_G & (model.body_weldid == 0)[drawing.body_G] & ~self._is_still_G
         self._is_loose_G = ~(self._is_still_G | self._is_placed_G)
+        self._has_burners = bool(record.visible_sites)
         self._has_placed = bool(self._is_placed_G.any())
         self._mirrors: list[int] = np.flatnonzero(drawing.is_mirror_G).tolist()
         self._is_upper_F = geometry.normal_V3[geometry.corner_F3[:, 0], 2] > _UPPER
@@ -72,7 +81,10 @@ class Rasterizer:
         self._near_HW = np.zeros((0, 0), np.float32)
         self._at_V3 = np.zeros_like(geometry.place_V3)
         self._lit_V3 = np.zeros_like(geometry.place_V3)
+        self._layers: dict[int, Layer] = {}
+        self._cameras: dict[str, _Camera] = {}
         self._kept: dict[tuple[int, int, bool], tuple[bytes, Layer]] = {}
+        self._read_colours(model)
 
     def draw(self, model: mujoco.MjModel, data: mujoco.MjData, images: Mapping[Picture, Image]) -> None:
         """Draw `data`.
@@ -86,14 +98,31 @@ class Rasterizer:
             UnknownNameError: The scene has no such camera.
         """
         pos_G3, mat_G33 = self._poses(data)
-        # LIBERO hides sites by a negative alpha.
-        np.maximum(model.site_rgba, 0.0, out=self._rgba_G4[self._drawing.num_geoms :], casting="same_kind")
+        if self._has_burners:
+            self._read_colours(model)
         for name, wanted in by_camera(images).items():
-            camera, size = camera_id(model, name), next(iter(wanted.values())).shape[0]
-            view = self._view(model, data, camera, size)
+            camera = self._cameras.get(name) or self._add_camera(model, name)
+            size = next(iter(wanted.values())).shape[0]
+            view = self._view(data, camera, size)
             scene = self._scene(data, view, pos_G3, mat_G33)
-            below = self._below(view, scene, camera, size) if self._is_fixed_B[model.cam_bodyid[camera]] else None
+            below = self._below(view, scene, camera.number, size) if camera.is_fixed else None
             self._draw(view, scene, below, size, wanted)
+
+    def _read_colours(self, model: mujoco.MjModel) -> None:
+        """Of sites, of which LIBERO hides some by a negative alpha; and by alpha what is opaque and what is glass."""
+        np.maximum(model.site_rgba, 0.0, out=self._rgba_G4[self._drawing.num_geoms :], casting="same_kind")
+        alpha_G = self._rgba_G4[:, 3]
+        self._is_opaque_G = alpha_G >= OPAQUE
+        self._is_loose_opaque_G = self._is_opaque_G & self._is_loose_G
+        self._is_glass_G = (alpha_G > 0) & ~self._is_opaque_G
+        self._has_glass = bool(self._is_glass_G.any())
+
+    def _add_camera(self, model: mujoco.MjModel, name: str) -> _Camera:
+        number = camera_id(model, name)
+        tangent = math.tan(math.radians(model.cam_fovy[number]) / 2)
+        camera = _Camera(number, tangent, bool(self._is_fixed_B[model.cam_bodyid[number]]))
+        self._cameras[name] = camera
+        return camera
 
     def _poses(self, data: mujoco.MjData) -> tuple[Floats, Floats]:
         drawing, num_things = self._drawing, len(self._rows_G)
@@ -101,11 +130,10 @@ class Rasterizer:
         place(drawing.body_G, drawing.pos_G3, drawing.mat_G33, data.xpos, data.xmat, pos_G3, mat_G33)
         return pos_G3, mat_G33
 
-    def _view(self, model: mujoco.MjModel, data: mujoco.MjData, camera: int, size: int) -> View:
-        axes_33 = data.cam_xmat[camera].reshape(3, 3).astype(np.float32)
-        pixels = size / 2 / math.tan(math.radians(model.cam_fovy[camera]) / 2)
-        eye_3 = data.cam_xpos[camera].astype(np.float32)
-        return View(eye_3, axes_33, np.float32(pixels), self._near_m, np.float32(1.0))
+    def _view(self, data: mujoco.MjData, camera: _Camera, size: int) -> View:
+        axes_33 = data.cam_xmat[camera.number].reshape(3, 3).astype(np.float32)
+        eye_3 = data.cam_xpos[camera.number].astype(np.float32)
+        return View(eye_3, axes_33, np.float32(size / 2 / camera.tangent), self._near_m, np.float32(1.0))
 
     def _scene(self, data: mujoco.MjData, view: View, pos_G3: Floats, mat_G33: Floats) -> Scene:
         """The first light is the camera's own and shines where it looks."""
@@ -135,7 +163,7 @@ class Rasterizer:
         kept = self._kept.get(key)
         if kept is not None and kept[0] == where:
             return kept[1]
-        layer = Layer.empty(key[1]) if below is None else below.background()
+        layer = _begun(Layer.sized(key[1]), below)
         self._cover(view, scene, is_there_G.copy(), layer)
         if below is None:
             self._paint_sky(view, layer)
@@ -146,13 +174,13 @@ class Rasterizer:
         return layer
 
     def _draw(self, view: View, scene: Scene, below: Layer | None, size: int, wanted: Mapping[Kind, Image]) -> None:
-        layer = Layer.empty(size) if below is None else below.background()
-        alpha_G = scene.rgba_G4[:, 3]
-        is_shown_G, is_glass_G = alpha_G >= OPAQUE, (alpha_G > 0) & (alpha_G < OPAQUE)
-        if below is not None:
-            is_shown_G &= self._is_loose_G
+        if size not in self._layers:
+            self._layers[size] = Layer.sized(size)
+        layer = _begun(self._layers[size], below)
+        is_shown_G = (self._is_opaque_G if below is None else self._is_loose_opaque_G).copy()
         self._cover(view, scene, is_shown_G, layer)
-        if is_glass_G.any():
+        is_glass_G = self._is_glass_G.copy()
+        if self._has_glass:
             window = Window(0, 0, size - 1, size - 1)
             find_visible(self._drawing.geometry, scene.pos_G3, scene.mat_G33, view, size, window, is_glass_G)
         if "depth" in wanted:
@@ -165,7 +193,8 @@ class Rasterizer:
             self._shade(scene, layer)
             for mirror in [mirror for mirror in self._mirrors if is_shown_G[mirror]][:1]:  # as MuJoCo
                 self._reflect(view, scene, mirror, layer)
-            self._blend(view, scene, np.flatnonzero(is_glass_G), layer)
+            if self._has_glass:
+                self._blend(view, scene, np.flatnonzero(is_glass_G), layer)
             wanted["rgb"][:] = layer.rgb_HW3
 
     def _segments(
@@ -217,14 +246,14 @@ class Rasterizer:
         window = Window(*find_surface(layer.face_HW, layer.nearness_HW, self._is_upper_F, *faces, limit_HW))
         if window.bottom < window.top:
             return
-        is_shown_G = scene.rgba_G4[:, 3] >= OPAQUE
+        is_shown_G = self._is_opaque_G.copy()
         is_shown_G[mirror] = False
         normal_3 = np.ascontiguousarray(scene.mat_G33[mirror][:, 2])
         surface_3 = scene.pos_G3[mirror] + self._drawing.top_G[mirror] * normal_3
         pos_G3, mat_G33 = mirrored(geometry, scene.pos_G3, scene.mat_G33, surface_3, normal_3, is_shown_G)
         image = scene._replace(pos_G3=pos_G3, mat_G33=mat_G33)
         behind = view._replace(facing=-view.facing)
-        shown = Layer.empty(size)
+        shown = Layer.sized(size).cleared()
         self._cover(behind, image, is_shown_G, shown, limit_HW, window)
         if shown.face_HW.max() == NOTHING:
             return
@@ -236,8 +265,6 @@ class Rasterizer:
 
     def _blend(self, view: View, scene: Scene, things: NDArray[np.int64], layer: Layer) -> None:
         """Draw what is not opaque over the rest, from front to back and then from back to front, as MuJoCo does."""
-        if not len(things):
-            return
         gap_N = np.linalg.norm(scene.pos_G3[things] - view.eye_3, axis=1) - self._drawing.geometry.radius_G[things]
         near_first = things[np.argsort(gap_N, kind="stable")]
         is_shown_G = np.zeros(len(scene.pos_G3), bool)
@@ -245,10 +272,14 @@ class Rasterizer:
         for thing in near_first:
             is_shown_G[:] = False
             is_shown_G[thing] = True
-            one = layer.background()
+            one = Layer.sized(len(layer.face_HW)).over(layer)
             self._cover(view, scene, is_shown_G, one)
             if one.face_HW.max() != NOTHING:
                 self._shade(scene, one)
                 seen.append((one, scene.rgba_G4[thing, 3]))
         for one, alpha in (*seen, *seen[::-1]):
             mix(one, alpha, layer.rgb_HW3)
+
+
+def _begun(layer: Layer, below: Layer | None) -> Layer:
+    return layer.cleared() if below is None else layer.over(below)
