@@ -280,7 +280,7 @@ class Simulator:
 
     def _draw(self, worker: int, row: int, pictures: Mapping[Picture, Image]) -> None:
         """Draw one row; at ``exact`` on the worker's own thread."""
-        model = self._model(worker, row)
+        model = self.thread_models[worker]
         for site, qpos_address in self._burners:
             model.site_rgba[site, 3] = self.datas[row].qpos[qpos_address] >= STOVE_ON
         images = {picture: array[row] for picture, array in pictures.items()}
@@ -289,7 +289,7 @@ class Simulator:
             return
         renderer = getattr(self._own, "renderer", None) or self._new_renderer(worker)
         try:
-            renderer.draw(model, self.datas[row], images)
+            renderer.draw(self._model(worker, row), self.datas[row], images)
         except RenderError:
             self._own.renderer = None
             renderer.close()
