@@ -21,22 +21,19 @@ class Layer(NamedTuple):
 
     @classmethod
     def sized(cls, size: int) -> Layer:
-        """Memory for one, to be cleared or put over another."""
+        """Memory for one, which `begun` fills."""
         shape = (size, size)
         return cls(np.empty(shape, np.float32), np.empty(shape, np.int32), np.empty((*shape, 3), np.uint8))
 
-    def cleared(self) -> Layer:
-        """The same memory with nothing in it, and black."""
-        self.nearness_HW.fill(0.0)
+    def begun(self, below: Layer | None) -> Layer:
+        """The same memory with what another one shows, whose triangles count as none; without one black."""
         self.face_HW.fill(NOTHING)
-        self.rgb_HW3.fill(0)
-        return self
-
-    def over(self, below: Layer) -> Layer:
-        """The same memory with what another one shows, whose triangles count as none."""
-        np.copyto(self.nearness_HW, below.nearness_HW)
-        self.face_HW.fill(NOTHING)
-        np.copyto(self.rgb_HW3, below.rgb_HW3)
+        if below is None:
+            self.nearness_HW.fill(0.0)
+            self.rgb_HW3.fill(0)
+        else:
+            np.copyto(self.nearness_HW, below.nearness_HW)
+            np.copyto(self.rgb_HW3, below.rgb_HW3)
         return self
 
 

@@ -163,7 +163,7 @@ class Rasterizer:
         kept = self._kept.get(key)
         if kept is not None and kept[0] == where:
             return kept[1]
-        layer = _begun(Layer.sized(key[1]), below)
+        layer = Layer.sized(key[1]).begun(below)
         self._cover(view, scene, is_there_G.copy(), layer)
         if below is None:
             self._paint_sky(view, layer)
@@ -176,7 +176,7 @@ class Rasterizer:
     def _draw(self, view: View, scene: Scene, below: Layer | None, size: int, wanted: Mapping[Kind, Image]) -> None:
         if size not in self._layers:
             self._layers[size] = Layer.sized(size)
-        layer = _begun(self._layers[size], below)
+        layer = self._layers[size].begun(below)
         is_shown_G = (self._is_opaque_G if below is None else self._is_loose_opaque_G).copy()
         self._cover(view, scene, is_shown_G, layer)
         is_glass_G = self._is_glass_G.copy()
@@ -253,7 +253,7 @@ class Rasterizer:
         pos_G3, mat_G33 = mirrored(geometry, scene.pos_G3, scene.mat_G33, surface_3, normal_3, is_shown_G)
         image = scene._replace(pos_G3=pos_G3, mat_G33=mat_G33)
         behind = view._replace(facing=-view.facing)
-        shown = Layer.sized(size).cleared()
+        shown = Layer.sized(size).begun(None)
         self._cover(behind, image, is_shown_G, shown, limit_HW, window)
         if shown.face_HW.max() == NOTHING:
             return
@@ -272,14 +272,10 @@ class Rasterizer:
         for thing in near_first:
             is_shown_G[:] = False
             is_shown_G[thing] = True
-            one = Layer.sized(len(layer.face_HW)).over(layer)
+            one = Layer.sized(len(layer.face_HW)).begun(layer)
             self._cover(view, scene, is_shown_G, one)
             if one.face_HW.max() != NOTHING:
                 self._shade(scene, one)
                 seen.append((one, scene.rgba_G4[thing, 3]))
         for one, alpha in (*seen, *seen[::-1]):
             mix(one, alpha, layer.rgb_HW3)
-
-
-def _begun(layer: Layer, below: Layer | None) -> Layer:
-    return layer.cleared() if below is None else layer.over(below)
