@@ -31,6 +31,11 @@ NAMES = {
     "TGRPO, 4 members": "tgrpo_members_4",
     "TGRPO, 16 members": "tgrpo_members_16",
     "TGRPO, end `any_success`": "tgrpo_any_success",
+    "TGRPO, `beta` 0": "tgrpo_kl_0_t_0.5",
+    "TGRPO, `beta` 0.1": "tgrpo_kl_0.1_t_0.5",
+    "TGRPO, `beta` 0, `temperature` 1": "tgrpo_kl_0_t_1",
+    "TGRPO, `temperature` 1": "tgrpo_kl_0.02_t_1",
+    "TGRPO, `beta` 0.1, `temperature` 1": "tgrpo_kl_0.1_t_1",
 }
 TASKS = {
     "LIBERO-Object 4": "object_4",
