@@ -18,7 +18,7 @@ from tgrpo_envs.sim.control import LIBEROS, Control
 from tgrpo_envs.sim.engine import mujoco
 from tgrpo_envs.sim.init_states import InitStates
 from tgrpo_envs.sim.opengl import draws_on_gpu
-from tgrpo_envs.sim.pictures import Image, Picture, by_camera, moves, parse_picture, segmentation_names
+from tgrpo_envs.sim.pictures import Image, Picture, by_camera, camera_id, moves, parse_picture, segmentation_names
 from tgrpo_envs.sim.pool import WorkerPool
 from tgrpo_envs.sim.raster.rasterizer import Rasterizer
 from tgrpo_envs.sim.render import Renderer
@@ -36,15 +36,15 @@ GPU_DRAWING_THREADS = 1
 """A GPU's driver lets the contexts of several threads wait for each other: 16 draw at a twentieth of one's speed."""
 
 # What MuJoCo counts when a simulation blows up.
-_INSTABILITY = np.array(
-    [
+_INSTABILITY = [
+    int(warning)
+    for warning in (
         mujoco.mjtWarning.mjWARN_BADQPOS,
         mujoco.mjtWarning.mjWARN_BADQVEL,
         mujoco.mjtWarning.mjWARN_BADQACC,
         mujoco.mjtWarning.mjWARN_BADCTRL,
-    ],
-    dtype=np.intp,
-)
+    )
+]
 Images = Mapping[str, NDArray[np.generic]]
 RowFunction = Callable[[int, int], None]  # of a worker's number and a row
 _logger = logging.getLogger(__name__)
@@ -92,12 +92,11 @@ class Simulator:
         detail: Literal["fast", "exact", "off"] = "fast",
         control: Control = LIBEROS,
     ) -> None:
-        self.scene = scene
-        self._moving: dict[str, bool] = {}
         for camera in cameras:
-            self._camera_moves(camera)
+            camera_id(scene.model, camera)
         mujoco.set_mju_user_warning(_log_warning)
         model, record = scene.model, scene.record
+        self.scene = scene
         self.num_envs = num_envs
         self.snapshot = Snapshot.empty(scene.layout, num_envs)
         self.proprio_NP: NDArray[np.float32] = np.zeros((num_envs, PROPRIO_SIZE), dtype=np.float32)
@@ -238,7 +237,8 @@ class Simulator:
         parts = [pictures]
         if self._has_threads_to_spare(rows):
             # First the cameras that move, which show more that has to be drawn: another thread takes a while to wake.
-            cameras = sorted(by_camera(pictures), key=lambda camera: not self._camera_moves(camera))
+            model = self.scene.model
+            cameras = sorted(by_camera(pictures), key=lambda camera: not moves(model, camera))
             parts = [{p: array for p, array in pictures.items() if p.camera == camera} for camera in cameras]
         tasks = [(row, part) for part in parts for row in rows]
         self._pool.map(
@@ -252,12 +252,6 @@ class Simulator:
         """Whether two threads can draw each row at once, as OpenGL's contexts cannot."""
         return self._detail == "fast" and 2 * len(rows) <= len(self.thread_models)
 
-    def _camera_moves(self, camera: str) -> bool:
-        """Whether it is on a body that joints move; a camera that the scene has not is refused."""
-        if camera not in self._moving:
-            self._moving[camera] = moves(self.scene.model, camera)
-        return self._moving[camera]
-
     def _draws_on_gpu(self) -> bool:
         return self._detail == "exact" and draws_on_gpu()
 
@@ -269,7 +263,7 @@ class Simulator:
         asked = [array.shape[1] for array in images.values() if array.ndim > 1][:1]
         size = asked[0] if asked and asked[0] in self._sizes else self._sizes[0]
         for (key, array), picture in zip(images.items(), pictures, strict=True):
-            self._camera_moves(picture.camera)
+            camera_id(self.scene.model, picture.camera)
             expected = (self.num_envs, *picture.shape(size))
             if array.shape != expected or array.dtype != picture.dtype:
                 kind = picture.dtype.__name__

@@ -115,7 +115,6 @@ class Rasterizer:
         self._is_opaque_G = alpha_G >= OPAQUE
         self._is_loose_opaque_G = self._is_opaque_G & self._is_loose_G
         self._is_glass_G = (alpha_G > 0) & ~self._is_opaque_G
-        self._has_glass = bool(self._is_glass_G.any())
 
     def _add_camera(self, model: mujoco.MjModel, name: str) -> _Camera:
         number = camera_id(model, name)
@@ -180,7 +179,7 @@ class Rasterizer:
         is_shown_G = (self._is_opaque_G if below is None else self._is_loose_opaque_G).copy()
         self._cover(view, scene, is_shown_G, layer)
         is_glass_G = self._is_glass_G.copy()
-        if self._has_glass:
+        if is_glass_G.any():
             window = Window(0, 0, size - 1, size - 1)
             find_visible(self._drawing.geometry, scene.pos_G3, scene.mat_G33, view, size, window, is_glass_G)
         if "depth" in wanted:
@@ -193,8 +192,7 @@ class Rasterizer:
             self._shade(scene, layer)
             for mirror in [mirror for mirror in self._mirrors if is_shown_G[mirror]][:1]:  # as MuJoCo
                 self._reflect(view, scene, mirror, layer)
-            if self._has_glass:
-                self._blend(view, scene, np.flatnonzero(is_glass_G), layer)
+            self._blend(view, scene, np.flatnonzero(is_glass_G), layer)
             wanted["rgb"][:] = layer.rgb_HW3
 
     def _segments(
@@ -265,6 +263,8 @@ class Rasterizer:
 
     def _blend(self, view: View, scene: Scene, things: NDArray[np.int64], layer: Layer) -> None:
         """Draw what is not opaque over the rest, from front to back and then from back to front, as MuJoCo does."""
+        if not len(things):
+            return
         gap_N = np.linalg.norm(scene.pos_G3[things] - view.eye_3, axis=1) - self._drawing.geometry.radius_G[things]
         near_first = things[np.argsort(gap_N, kind="stable")]
         is_shown_G = np.zeros(len(scene.pos_G3), bool)
